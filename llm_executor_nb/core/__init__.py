@@ -1,0 +1,4 @@
+"""What a run is made of: records, outcomes, holds, the rules of a chain.
+
+Standard library only: no network, no pandas, no IPython.
+"""

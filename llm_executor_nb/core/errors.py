@@ -1,0 +1,131 @@
+"""The errors, by whose turn it is. Each ends with the next step, pickles, and holds no key.
+
+LLMExecutorError
+├── ConfigError(ValueError)            yours: nothing was sent
+│   ├── ModelNotSupportedError         the model is not in the table
+│   ├── MissingKeyError                no key was found, and where it was looked for
+│   └── MissingExtraError(ImportError) a pip extra is not installed
+├── RequestError(ValueError)           yours: a provider refused this request on its merits
+├── AllRoutesFailedError               theirs: every route was tried or is held
+├── DeadlineError(TimeoutError)        a bound you set
+├── BudgetError                        a bound you set
+└── StreamInterruptedError             a stream broke after text was handed on
+JobInterrupted(KeyboardInterrupt)      you stopped a job; what is done is kept
+LLMExecutorWarning(UserWarning)
+
+Must not: hold a provider's exception, a response, or a request; they carry keys in their headers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_executor_nb.core.records import Attempt
+
+FULL_TRACEBACK = "LLM_EXECUTOR_TRACEBACK"
+"""Environment variable: `full` shows whole tracebacks in IPython instead of the short form."""
+
+
+def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class _Plain:
+    """What our errors share: they pickle as they are, and IPython shows them without a traceback."""
+
+    if TYPE_CHECKING:
+        args: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+    def _render_traceback_(self, *_: object) -> list[str] | None:
+        """Return the lines IPython shows instead of a traceback; None leaves it to IPython."""
+        if os.environ.get(FULL_TRACEBACK) == "full":
+            return None
+        return [f"{type(self).__name__}: {self}"]
+
+
+class LLMExecutorError(_Plain, Exception):
+    """The base of all errors of this package.
+
+    Attributes:
+        attempts: the requests that had been made when it was raised, oldest first; empty when none was.
+    """
+
+    def __init__(self, message: str = "", *, attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
+class ConfigError(LLMExecutorError, ValueError):
+    """A setting, argument or input is wrong; nothing was sent."""
+
+
+class ModelNotSupportedError(ConfigError):
+    """The model has no row in the provider table; nothing was sent."""
+
+
+class MissingKeyError(ConfigError):
+    """No key was found for any route of the model; nothing was sent."""
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """An optional library is missing; the message names the pip extra."""
+
+
+class RequestError(LLMExecutorError, ValueError):
+    """A provider refused this request on its merits, so no other route is asked.
+
+    Attributes:
+        outcome: why, in the words of the attempt log, such as `context_length`.
+    """
+
+    def __init__(self, message: str = "", *, outcome: str = "", attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message, attempts=attempts)
+        self.outcome = outcome
+
+
+class AllRoutesFailedError(LLMExecutorError):
+    """Every route was tried and failed, or is held; `.attempts` has each request that was made."""
+
+
+class DeadlineError(LLMExecutorError, TimeoutError):
+    """The deadline of a run passed before an answer came; `.attempts` has what was tried."""
+
+
+class BudgetError(LLMExecutorError):
+    """A budget was used up before the work was done; what was bought is kept."""
+
+
+class StreamInterruptedError(LLMExecutorError):
+    """A stream broke after some of its text was handed on, so no other route could take over.
+
+    Attributes:
+        partial: the text that was handed on.
+    """
+
+    def __init__(self, message: str = "", *, partial: str = "", attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message, attempts=attempts)
+        self.partial = partial
+
+
+class JobInterrupted(_Plain, KeyboardInterrupt):  # noqa: N818 - an interruption, named like KeyboardInterrupt
+    """A job was stopped by hand; the rows that were done are safe.
+
+    Attributes:
+        result: the frame (or Series) with what had been answered.
+    """
+
+    def __init__(self, message: str = "", *, result: Any = None) -> None:  # noqa: ANN401 - a frame or a Series, and core knows no pandas
+        super().__init__(message)
+        self.result = result
+
+
+class LLMExecutorWarning(UserWarning):
+    """Something is not as it should be, and the work goes on."""

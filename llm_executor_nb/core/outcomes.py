@@ -1,0 +1,110 @@
+"""The outcomes an attempt can have, what each puts on hold, and what follows: the table of the design, as data.
+
+A reply is an answer, or it is one of the outcomes below; nothing else leaves `classify`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+
+class Outcome(StrEnum):
+    """What came of one attempt."""
+
+    OK = auto()
+    CONNECTION = auto()
+    SERVER_ERROR = auto()
+    OVERLOADED = auto()
+    EMPTY = auto()
+    MALFORMED = auto()
+    TIMEOUT = auto()
+    RATE_LIMITED = auto()
+    QUOTA = auto()
+    AUTH = auto()
+    FORBIDDEN = auto()
+    NOT_FOUND = auto()
+    UNSUPPORTED = auto()
+    INVALID_OUTPUT = auto()
+    REJECTED = auto()
+    CONTEXT_LENGTH = auto()
+    BAD_REQUEST = auto()
+    CONTENT_FILTER = auto()
+    TRUNCATED = auto()
+    CANCELLED = auto()
+
+
+class Decision(StrEnum):
+    """What the run did after an attempt."""
+
+    ACCEPT = auto()
+    RETRY = auto()
+    WAIT = auto()
+    FALL_BACK = auto()
+    STOP = auto()
+
+
+class Reach(StrEnum):
+    """How far an outcome's hold reaches: from one route to the whole backend for a model."""
+
+    ROUTE = auto()
+    KEY = auto()
+    PROVIDER = auto()
+    BACKEND = auto()
+
+
+class Follow(StrEnum):
+    """What a run does after an outcome, before holds and bounds have their say."""
+
+    ACCEPT = auto()
+    RETRY = auto()
+    MOVE_THEN_RETRY = auto()
+    MOVE = auto()
+    NEXT_BACKEND = auto()
+    REFUSE = auto()
+    STOP = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One row of the table.
+
+    Attributes:
+        follow: what the run does next.
+        is_transient: it counts in the route's streak of failures.
+        condemns: what is held at once, until further notice; None: nothing.
+    """
+
+    follow: Follow
+    is_transient: bool = False
+    condemns: Reach | None = None
+
+
+_TRANSIENT = Rule(follow=Follow.RETRY, is_transient=True)
+_KEY_IS_DEAD = Rule(follow=Follow.MOVE, condemns=Reach.KEY)
+_NOT_SERVED_HERE = Rule(follow=Follow.MOVE, condemns=Reach.PROVIDER)
+_ASK_AGAIN = Rule(follow=Follow.RETRY)
+_REFUSED = Rule(follow=Follow.REFUSE)
+
+RULES: dict[Outcome, Rule] = {
+    Outcome.OK: Rule(follow=Follow.ACCEPT),
+    Outcome.CONNECTION: _TRANSIENT,
+    Outcome.SERVER_ERROR: _TRANSIENT,
+    Outcome.OVERLOADED: _TRANSIENT,
+    Outcome.EMPTY: _TRANSIENT,
+    Outcome.MALFORMED: _TRANSIENT,
+    Outcome.TIMEOUT: Rule(follow=Follow.MOVE_THEN_RETRY, is_transient=True),
+    Outcome.RATE_LIMITED: Rule(follow=Follow.RETRY),
+    Outcome.QUOTA: _KEY_IS_DEAD,
+    Outcome.AUTH: _KEY_IS_DEAD,
+    Outcome.FORBIDDEN: _KEY_IS_DEAD,
+    Outcome.NOT_FOUND: _NOT_SERVED_HERE,
+    Outcome.UNSUPPORTED: _NOT_SERVED_HERE,
+    Outcome.INVALID_OUTPUT: _ASK_AGAIN,
+    Outcome.REJECTED: _ASK_AGAIN,
+    Outcome.CONTEXT_LENGTH: Rule(follow=Follow.NEXT_BACKEND),
+    Outcome.BAD_REQUEST: _REFUSED,
+    Outcome.CONTENT_FILTER: _REFUSED,
+    Outcome.TRUNCATED: _REFUSED,
+    Outcome.CANCELLED: Rule(follow=Follow.STOP),
+}

@@ -1,0 +1,211 @@
+"""The records that travel between the rooms: routes, replies, verdicts, attempts. All frozen, none holds a plain key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.outcomes import Decision, Outcome, Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm_executor_nb.core.secret import Secret
+
+OPENROUTER = "openrouter"
+HUGGINGFACE = "huggingface"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of a backend, with where it came from.
+
+    Attributes:
+        backend: whom it opens, `openrouter`, `huggingface` or a user's own.
+        secret: the value.
+        label: what the user calls it, `key 1` when they did not say.
+        source: where it was found: `code`, `session`, an environment variable's name, `.env`, ...
+        rpm: requests per minute the user told; None: not told.
+    """
+
+    backend: str
+    secret: Secret
+    label: str
+    source: str = "code"
+    rpm: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The label and the last four characters, `key 1 ..a1b2`."""
+        return f"{self.label} {self.secret.ending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a hold holds: a key, a route, a provider for a model, or a backend for a model."""
+
+    reach: Reach
+    backend: str
+    secret: Secret | None = None
+    provider: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One way of reaching a model: backend, key, provider, model; and the tier it stands in.
+
+    Attributes:
+        backend: who is asked.
+        key: the key it is asked with; None for a server that needs none.
+        provider: the provider behind the backend that shall answer; None: the backend chooses.
+        model: the model as the user's table calls it; holds are kept under this name.
+        request_model: the model as it stands in the request, `google/gemma-3-27b-it:scaleway`.
+        tier: 1 or 2.
+    """
+
+    backend: str
+    key: Key | None
+    provider: str | None
+    model: str
+    request_model: str
+    tier: int
+    scopes: tuple[Scope, ...] = field(init=False, repr=False)
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scopes", tuple(self.scope(reach) for reach in Reach))
+        place = f"{self.backend}/{self.provider}" if self.provider else self.backend
+        object.__setattr__(self, "name", f"{place} {self.key.secret.ending}" if self.key else place)
+
+    def scope(self, reach: Reach) -> Scope:
+        """Return what a hold of this reach would hold."""
+        secret = self.key.secret if self.key else None
+        match reach:
+            case Reach.ROUTE:
+                return Scope(reach, self.backend, secret, self.provider, self.model)
+            case Reach.KEY:
+                return Scope(reach, self.backend, secret)
+            case Reach.PROVIDER:
+                return Scope(reach, self.backend, None, self.provider, self.model)
+            case Reach.BACKEND:
+                return Scope(reach, self.backend, None, None, self.model)
+
+
+class FaultKind(StrEnum):
+    """How a request can fail before a whole reply is there."""
+
+    REFUSED = auto()
+    DNS = auto()
+    TLS = auto()
+    CONNECT = auto()
+    CLOSED = auto()
+    CUT = auto()
+    TIMEOUT = auto()
+    MALFORMED = auto()
+    TOO_LARGE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """No whole reply came.
+
+    Attributes:
+        kind: how it failed.
+        detail: the failure in words, scrubbed.
+        status: the HTTP status when a reply had begun.
+        may_resend: a kept-alive connection died before any byte of a reply, so the server may not have seen it.
+    """
+
+    kind: FaultKind
+    detail: str
+    status: int | None = None
+    may_resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole HTTP reply, whatever it says. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a reply or a fault was found to be.
+
+    Attributes:
+        outcome: the finding.
+        body: the parsed JSON of an answer; None otherwise.
+        reach: how far a hold reaches; None: as the outcome's rule says.
+        retry_after_s: seconds the provider asks to wait, from its reply's arrival; None: it named no time.
+        http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
+        finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
+        is_network: every sign is that this machine's network is down.
+    """
+
+    outcome: Outcome
+    body: dict[str, Any] | None = None
+    reach: Reach | None = None
+    retry_after_s: float | None = None
+    http_status: int | None = None
+    error_code: str | None = None
+    message: str | None = None
+    finish_reason: str | None = None
+    response_model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    is_network: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to one route, and what came of it: a line of the attempt log, in the order of its columns.
+
+    Attributes:
+        run_id, job_id: the run (one request until its answer) and the job it belongs to; job_id None: by hand.
+        row, position, column: index label as text, row number from 0, prompt column; None by hand.
+        attempt: the number of this request within its run, from 1.
+        route, backend, key, provider, request_model, response_model: who was asked, and who says it answered.
+        started_utc: when the request was sent.
+        wait_s: seconds the run had waited just before it.
+        duration_s: seconds until the outcome was known.
+        outcome, http_status, error_code, message, retry_after_s: what came back; messages are scrubbed.
+        decision: what the run did next.
+        finish_reason, input_tokens, output_tokens, cost_usd: as the provider says; None: unknown, never 0.
+    """
+
+    run_id: str
+    job_id: str | None
+    row: str | None
+    position: int | None
+    column: str | None
+    attempt: int
+    route: str
+    backend: str
+    key: str | None
+    provider: str | None
+    request_model: str
+    response_model: str | None
+    started_utc: datetime
+    wait_s: float
+    duration_s: float
+    outcome: Outcome
+    http_status: int | None
+    error_code: str | None
+    message: str | None
+    retry_after_s: float | None
+    decision: Decision
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
+ATTEMPT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Attempt))
+"""The columns of `attempts()`, in order."""

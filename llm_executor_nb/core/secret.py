@@ -1,0 +1,93 @@
+"""A key that does not show itself, and the scrubber that keeps keys out of every text.
+
+A `Secret` shows its last four characters and nothing else: not in a repr, not in a format string, not in a
+pickle. `scrub` removes every value that was ever made a `Secret` in this process, and whatever looks like a key.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from llm_executor_nb.core.errors import ConfigError
+
+SHOWN = 4
+"""How many characters of a key are ever shown."""
+_HIDDEN = "…hidden…"
+_LOOKS_LIKE_A_KEY = re.compile(
+    r"\bsk-[A-Za-z0-9_\-]{8,}|\bhf_[A-Za-z0-9]{8,}|(?i:\bbearer\s+)[^\s\"',;]+",
+)
+_known: dict[str, re.Pattern[str]] = {}
+
+
+class Secret:
+    """One API key or token. `reveal()` is the only way to its value.
+
+    Args:
+        value: the key as the user has it; blanks and quotes around it are taken off.
+
+    Raises:
+        ConfigError: the value cannot be sent in an HTTP header; the message does not show it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = _clean(value)
+        _known.setdefault(self._value, _pattern_of(self._value))
+
+    def reveal(self) -> str:
+        """Return the key itself, for the Authorization header and nowhere else."""
+        return self._value
+
+    @property
+    def ending(self) -> str:
+        """The last four characters after two dots, as `..a1b2`; a very short key shows less."""
+        return ending(self._value)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.ending})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A key is never pickled. Read it from the environment where it is needed.")
+
+
+def ending(value: str) -> str:
+    """Return what may be shown of a key: `..` and its last four characters (of a short one a third)."""
+    return ".." + value[-min(SHOWN, max(1, len(value) // 3)) :]
+
+
+def scrub(text: str) -> str:
+    """Return `text` without any key: the values of all Secrets made so far, and what looks like a key."""
+    for value, pattern in tuple(_known.items()):
+        if value in text:
+            text = pattern.sub(_HIDDEN, text)
+    return _LOOKS_LIKE_A_KEY.sub(_HIDDEN, text)
+
+
+def _clean(value: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"A key is a text, not {type(value).__name__}.")
+    stripped = value.strip().strip("\"'").strip()
+    if not stripped:
+        raise ConfigError("This key is empty. Paste it again.")
+    if not all("!" <= character <= "~" for character in stripped):
+        raise ConfigError(
+            f"This key ({len(stripped)} characters) holds a blank, a line break or a character that is not ASCII, "
+            "so it cannot be a key. Copy it again from the provider's page.",
+        )
+    return stripped
+
+
+def _pattern_of(value: str) -> re.Pattern[str]:
+    """A short key is looked for as a whole word only, or it would be cut out of ordinary text."""
+    escaped = re.escape(value)
+    return re.compile(escaped if len(value) >= 8 else rf"(?<!\w){escaped}(?!\w)")
