@@ -108,3 +108,114 @@ RULES: dict[Outcome, Rule] = {
     Outcome.TRUNCATED: _REFUSED,
     Outcome.CANCELLED: Rule(follow=Follow.STOP),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a piece of evidence says: the outcome, and how far its hold reaches (None: as its rule says)."""
+
+    outcome: Outcome
+    reach: Reach | None = None
+
+
+_GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
+_BUSY = Finding(Outcome.OVERLOADED)
+_NO_CREDIT = Finding(Outcome.QUOTA, Reach.KEY)
+_SHARED_POOL = Finding(Outcome.RATE_LIMITED, Reach.BACKEND)
+_BAD = Finding(Outcome.BAD_REQUEST)
+_TOO_LONG = Finding(Outcome.CONTEXT_LENGTH)
+_FLAGGED = Finding(Outcome.CONTENT_FILTER)
+_SERVER = Finding(Outcome.SERVER_ERROR)
+_LIMITED = Finding(Outcome.RATE_LIMITED)
+
+# Evidence, strongest first. Source of each table: the providers' own documentation and public threads as collected
+# on 2026-11-24 (openrouter.ai/docs: errors-and-debugging, limits; huggingface.co/docs: inference-providers).
+
+AVAILABILITY: dict[str, Finding] = {
+    "model_not_found": _GONE,
+    "wrong_endpoint": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "no_endpoints": _GONE,
+    "model_deprecated": _GONE,
+    "model_unavailable_upstream": _GONE,
+    "privacy_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "constraint_filtered": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "free_variant_ended": _GONE,
+    "capacity_exhausted": _BUSY,
+    "temporarily_unavailable": _BUSY,
+}
+"""OpenRouter's `error.availability.code`."""
+
+LIMIT_SOURCE: dict[str, Finding] = {
+    "openrouter_credits": _NO_CREDIT,
+    "openrouter_key_limit": _NO_CREDIT,
+    "openrouter_in_flight_budget": Finding(Outcome.RATE_LIMITED, Reach.KEY),
+    "openrouter_free_tier_daily": _NO_CREDIT,
+    "upstream_provider_shared_pool": _SHARED_POOL,
+    "openrouter_shared_capacity": _SHARED_POOL,
+    "openrouter_admission_control": _SHARED_POOL,
+}
+"""OpenRouter's `error.metadata.limit_source`: which of the several things a 402 or a 429 can mean."""
+
+ERROR_TYPE: dict[str, Finding] = {
+    "invalid_request": _BAD,
+    "invalid_request_error": _BAD,
+    "invalid_prompt": _BAD,
+    "invalid_image": _BAD,
+    "string_too_long": _BAD,
+    "max_tokens_exceeded": _BAD,
+    "validation": _BAD,
+    "context_length_exceeded": _TOO_LONG,
+    "token_limit_exceeded": _TOO_LONG,
+    "content_policy_violation": _FLAGGED,
+    "content_filter": _FLAGGED,
+    "refusal": _FLAGGED,
+    "region_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "model_not_supported": Finding(Outcome.UNSUPPORTED, Reach.PROVIDER),
+    "model_not_found": Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
+    "invalid_api_key": Finding(Outcome.AUTH),
+    "authentication_error": Finding(Outcome.AUTH),
+    "insufficient_quota": _NO_CREDIT,
+    "rate_limit_exceeded": _LIMITED,
+    "rate_limit_error": _LIMITED,
+    "overloaded_error": _BUSY,
+    "provider_overloaded": _BUSY,
+    "server_error": _SERVER,
+    "internal_server_error": _SERVER,
+    "timeout": _SERVER,
+}
+"""Typed errors: OpenRouter's `metadata.error_type`, the OpenAI form's `code` and `type`, TGI's `error_type`."""
+
+STATUS: dict[int, Finding] = {
+    401: Finding(Outcome.AUTH),
+    402: _NO_CREDIT,
+    403: Finding(Outcome.FORBIDDEN),
+    404: Finding(Outcome.NOT_FOUND),
+    405: Finding(Outcome.UNSUPPORTED),
+    408: Finding(Outcome.TIMEOUT),
+    409: _SERVER,
+    425: _SERVER,
+    429: _LIMITED,
+    503: _BUSY,
+    529: _BUSY,
+}
+"""HTTP status, where nothing better is known; other 4xx are a bad request, other 5xx a server error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Text that tells apart what a vague status does not; read last, and only with these statuses."""
+
+    statuses: frozenset[int]
+    words: str
+    finding: Finding
+
+
+WORDINGS: tuple[Wording, ...] = (
+    Wording(frozenset({402}), "not enabled for provider", Finding(Outcome.QUOTA, Reach.PROVIDER)),
+    Wording(frozenset({400, 404, 422}), "not supported by", Finding(Outcome.UNSUPPORTED, Reach.PROVIDER)),
+    Wording(frozenset({400, 404, 422}), "not a valid model id", _GONE),
+    Wording(frozenset({400, 413, 422}), "context length", _TOO_LONG),
+    Wording(frozenset({400, 413, 422}), "context window", _TOO_LONG),
+    Wording(frozenset({403}), "key limit exceeded", _NO_CREDIT),
+    Wording(frozenset({429}), "free-models-per-day", _NO_CREDIT),
+)

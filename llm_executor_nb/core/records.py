@@ -53,9 +53,11 @@ class Scope:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
     """One way of reaching a model: backend, key, provider, model; and the tier it stands in.
+
+    Two routes are the same only if they are one object; what lasts longer is kept by their scopes.
 
     Attributes:
         backend: who is asked.
@@ -64,6 +66,8 @@ class Route:
         model: the model as the user's table calls it; holds are kept under this name.
         request_model: the model as it stands in the request, `google/gemma-3-27b-it:scaleway`.
         tier: 1 or 2.
+        scopes: what can be held of it, by how far the hold reaches.
+        name: as the attempt log shows it, `openrouter ..a1b2`, `huggingface/scaleway ..c3d4`.
     """
 
     backend: str
@@ -72,26 +76,24 @@ class Route:
     model: str
     request_model: str
     tier: int
-    scopes: tuple[Scope, ...] = field(init=False, repr=False)
+    scopes: Mapping[Reach, Scope] = field(init=False, repr=False)
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scopes", tuple(self.scope(reach) for reach in Reach))
+        secret = self.key.secret if self.key else None
+        scopes = {
+            Reach.ROUTE: Scope(Reach.ROUTE, self.backend, secret, self.provider, self.model),
+            Reach.KEY: Scope(Reach.KEY, self.backend, secret),
+            Reach.PROVIDER: Scope(Reach.PROVIDER, self.backend, None, self.provider, self.model),
+            Reach.BACKEND: Scope(Reach.BACKEND, self.backend, None, None, self.model),
+        }
+        object.__setattr__(self, "scopes", scopes)
         place = f"{self.backend}/{self.provider}" if self.provider else self.backend
         object.__setattr__(self, "name", f"{place} {self.key.secret.ending}" if self.key else place)
 
     def scope(self, reach: Reach) -> Scope:
         """Return what a hold of this reach would hold."""
-        secret = self.key.secret if self.key else None
-        match reach:
-            case Reach.ROUTE:
-                return Scope(reach, self.backend, secret, self.provider, self.model)
-            case Reach.KEY:
-                return Scope(reach, self.backend, secret)
-            case Reach.PROVIDER:
-                return Scope(reach, self.backend, None, self.provider, self.model)
-            case Reach.BACKEND:
-                return Scope(reach, self.backend, None, None, self.model)
+        return self.scopes[reach]
 
 
 class FaultKind(StrEnum):
@@ -145,7 +147,6 @@ class Verdict:
         retry_after_s: seconds the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
-        is_network: every sign is that this machine's network is down.
     """
 
     outcome: Outcome
@@ -160,7 +161,6 @@ class Verdict:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
-    is_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,106 @@
+"""LLM calls in notebooks that survive rate limits, dead keys and provider outages.
+
+    import llm_executor_nb as llm
+    llm.run_llm("google/gemma-3-27b-it", "What is the capital of France?").content
+    out = df.llm.run("google/gemma-3-27b-it", "review")
+
+The settings `OPENROUTER_KEYS`, `HUGGINGFACE_TOKENS`, `MODEL_INFERENCE_PROVIDERS` and `retry_wait_strategy` may be
+changed in place or assigned; the next call uses them. (A name got by `from llm_executor_nb import OPENROUTER_KEYS`
+sees what is appended, not what is assigned later.)
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.chain.api import arun_llm, attempts, configure, health, reset_health, run_llm
+from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
+from llm_executor_nb.core.errors import (
+    AllRoutesFailedError,
+    BudgetError,
+    ConfigError,
+    DeadlineError,
+    JobInterrupted,
+    LLMExecutorError,
+    LLMExecutorWarning,
+    MissingExtraError,
+    MissingKeyError,
+    ModelNotSupportedError,
+    RequestError,
+    StreamInterruptedError,
+)
+from llm_executor_nb.frames.accessor import register_accessors
+from llm_executor_nb.rehearsal.swap import rehearse
+from llm_executor_nb.settings.module import SettingsModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+    from tenacity import RetryCallState
+
+    from llm_executor_nb.settings.keys import KeyRing
+    from llm_executor_nb.settings.models import ModelTable
+
+    OPENROUTER_KEYS: list[str]
+    HUGGINGFACE_TOKENS: list[str]
+    MODEL_INFERENCE_PROVIDERS: dict[str, list[str]]
+    retry_wait_strategy: Callable[[RetryCallState], float]
+    keys: KeyRing
+    models: ModelTable
+
+__version__ = "0.1.0"
+__all__ = [
+    "HUGGINGFACE_TOKENS",
+    "MODEL_INFERENCE_PROVIDERS",
+    "OPENROUTER_KEYS",
+    "AllRoutesFailedError",
+    "BudgetError",
+    "ConfigError",
+    "DeadlineError",
+    "JobInterrupted",
+    "LLMExecutorError",
+    "LLMExecutorWarning",
+    "MissingExtraError",
+    "MissingKeyError",
+    "ModelNotSupportedError",
+    "RequestError",
+    "StreamInterruptedError",
+    "arun_llm",
+    "attempts",
+    "configure",
+    "health",
+    "keys",
+    "models",
+    "rehearse",
+    "reset_health",
+    "retry_wait_strategy",
+    "run_llm",
+]
+_CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Make `%%llm` and `%llm` known to an IPython shell: `%load_ext llm_executor_nb`."""
+    from llm_executor_nb.notebook.magics import load  # noqa: PLC0415 - IPython is loaded only where it runs
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take `%%llm` and `%llm` out of an IPython shell."""
+    from llm_executor_nb.notebook.magics import unload  # noqa: PLC0415 - IPython is loaded only where it runs
+
+    unload(shell)
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+register_accessors()
+_module: Any = sys.modules[__name__]
+_module.__class__ = SettingsModule

@@ -1,0 +1,178 @@
+"""One private event loop in one daemon thread, on which everything is sent.
+
+A sync call submits and waits, an async call awaits from its own loop; Ctrl-C or ■ cancels what was submitted. The
+loop is made at first need, belongs to this process (a fork gets its own) and ends with it in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import selectors
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llm_executor_nb.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+_SLICE_S = 0.2
+"""Seconds of one wait; short ones keep Ctrl-C alive where a lock is not interruptible (Windows)."""
+_TICK_S = 0.1
+"""Seconds between ticks in a user's loop, so that an interrupt reaches an await there."""
+_DRAIN_S = 1.0
+"""Seconds that cancelled work may take to end."""
+
+
+class LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._selector = selectors.DefaultSelector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._thread = threading.Thread(target=self._serve, name="llm_executor_nb", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether it can take work."""
+        return self._thread.is_alive() and not self.loop.is_closed()
+
+    @property
+    def is_current(self) -> bool:
+        """Say whether the caller stands in this very thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start work on the loop; context variables of the caller come along."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something awaited before the loop ends, such as closing a session."""
+        self._closers.append(close)
+
+    def end(self) -> None:
+        """Cancel what runs, close what is open, stop the loop; takes a second at most."""
+        if not self.is_alive or self.pid != os.getpid():
+            return
+        with contextlib.suppress(Exception):  # at the end of the process there is nobody to tell
+            self.submit(self._wind_up()).result(timeout=_DRAIN_S)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_DRAIN_S)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+    async def _wind_up(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for close in self._closers:
+            await close()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's loop without touching the parent's sockets."""
+        self.loop.set_exception_handler(lambda *_: None)
+        self._selector.close()
+
+
+_lock = threading.Lock()
+_main: LoopThread | None = None
+_left_behind: list[LoopThread] = []
+
+
+def main_loop() -> LoopThread:
+    """Return the process's loop thread, started at first need."""
+    global _main  # noqa: PLW0603 - one loop a process is the point
+    with _lock:
+        if _main is None or not _main.is_alive:
+            _main = LoopThread()
+        return _main
+
+
+def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run work on the private loop and wait for it in the calling thread.
+
+    Raises:
+        ConfigError: the caller is the private loop itself, so waiting would never end.
+    """
+    thread = main_loop()
+    if thread.is_current:
+        raise ConfigError(
+            "This was called from a callback that runs on llm_executor_nb's own event loop, where waiting would "
+            "block everything. Use `await llm.arun_llm(...)` there.",
+        )
+    ended = threading.Event()
+    future = thread.submit(_tracked(work, ended))
+    try:
+        return _wait(future)
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            ended.wait(_DRAIN_S)
+        raise
+
+
+async def _tracked(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.Event) -> T:
+    try:
+        return await work()
+    finally:
+        ended.set()
+
+
+async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run work on the private loop and await it in the caller's loop; cancelling one cancels the other."""
+    thread = main_loop()
+    if thread.is_current:
+        return await work()
+    future = thread.submit(work())
+    ticker = asyncio.ensure_future(_tick())
+    try:
+        return await asyncio.wrap_future(future)
+    finally:
+        ticker.cancel()
+
+
+def _wait(future: Future[T]) -> T:
+    while True:
+        try:
+            return future.result(timeout=_SLICE_S)
+        except TimeoutError:
+            if future.done():
+                return future.result()
+
+
+async def _tick() -> None:
+    while True:
+        await asyncio.sleep(_TICK_S)
+
+
+def _after_fork() -> None:
+    global _main, _lock  # noqa: PLW0603 - a fork copies them in an unusable state
+    _lock = threading.Lock()
+    if _main is not None:
+        _main.forget()
+        _left_behind.append(_main)
+        _main = None
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _main is not None:
+        _main.end()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

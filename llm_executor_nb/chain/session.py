@@ -1,0 +1,103 @@
+"""What the doors share: the live configuration, its holds, its attempt log, and the engine on the private loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.chain.engine import Engine
+from llm_executor_nb.chain.loop import LoopThread, main_loop
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import Health, Hold, describe
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.providers.huggingface import HuggingFace
+from llm_executor_nb.providers.openrouter import OpenRouter
+from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.settings.config import Config, live
+from llm_executor_nb.store.memory import AttemptLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.providers.backend import Backend
+
+_log = logging.getLogger("llm_executor_nb")
+_LOGS_KEPT = 8
+
+
+class Session:
+    """The holds and the log that go with the configuration in force.
+
+    Attributes:
+        config: the live configuration.
+        health: its holds.
+        log: the attempts made under it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.health = _make_health()
+        self.log = AttemptLog()
+        self._ended: deque[AttemptLog] = deque(maxlen=_LOGS_KEPT)
+        self._transport: tuple[LoopThread, Transport] | None = None
+
+    def engine(self) -> Engine:
+        """Return an engine for the settings in force, on the private loop's one HTTP session."""
+        return Engine(
+            transport=self._transport_of(main_loop()),
+            backends=self._backends(),
+            health=self.health,
+            config=self.config,
+        )
+
+    def begin_anew(self) -> Callable[[], None]:
+        """Put empty holds and an empty log in place; return what brings the former ones back."""
+        health, log = self.health, self.log
+        self.health, self.log = _make_health(), AttemptLog()
+
+        def restore() -> None:
+            self._ended.append(self.log)
+            self.health, self.log = health, log
+
+        return restore
+
+    def attempts_of(self, run_ids: Iterable[str]) -> list[Attempt]:
+        """Return the attempts of some runs, also of runs made in a rehearsal that has ended."""
+        wanted = frozenset(run_ids)
+        return [a for log in (*self._ended, self.log) for a in log.of_runs(wanted)]
+
+    def _transport_of(self, thread: LoopThread) -> Transport:
+        if self._transport is None or self._transport[0] is not thread:
+            transport = Transport()
+            thread.at_end(transport.close)
+            self._transport = (thread, transport)
+        return self._transport[1]
+
+    def _backends(self) -> dict[str, Backend]:
+        return {
+            OPENROUTER: OpenRouter(self.config.base_url(OPENROUTER)),
+            HUGGINGFACE: HuggingFace(self.config.base_url(HUGGINGFACE)),
+        }
+
+
+def _make_health() -> Health:
+    health = Health()
+    health.on_hold = _tell_of_hold
+    return health
+
+
+def _tell_of_hold(hold: Hold) -> None:
+    left = hold.until - clock.current().now()
+    until = "until a change" if math.isinf(left) else f"for {left:.0f} s"
+    _log.warning("on hold %s: %s (%s) %s", until, describe(hold.scope), hold.why.value, hold.message)
+
+
+_session = Session(live())
+
+
+def session() -> Session:
+    """Return the session of this process."""
+    return _session

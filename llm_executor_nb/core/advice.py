@@ -1,0 +1,98 @@
+"""What to say when no route answered: each attempt, each route left out, and per cause the next step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from llm_executor_nb.core.holds import Hold
+    from llm_executor_nb.core.records import Attempt, Route
+
+_NETWORK_CODES = frozenset({"refused", "dns"})
+_NEXT_STEP: dict[Outcome, str] = {
+    Outcome.CONNECTION: "the connection failed: try again, or check the proxy settings",
+    Outcome.TIMEOUT: "no reply in time: try again, or give a longer timeout=",
+    Outcome.SERVER_ERROR: "the provider has trouble: try again in a minute",
+    Outcome.OVERLOADED: "the provider is overloaded: try again in a minute, or add a provider to the model's row",
+    Outcome.EMPTY: "the provider answered with nothing: try again, or another model",
+    Outcome.MALFORMED: "the reply could not be read: try again; a login page of a network is a usual cause",
+    Outcome.RATE_LIMITED: "the rate limit is reached: wait, lower concurrency=, or add a key",
+    Outcome.QUOTA: "the credit is used up: top up at openrouter.ai/settings/credits or "
+    "huggingface.co/settings/billing, or add another key",
+    Outcome.AUTH: "the key is not accepted: replace it (openrouter.ai/settings/keys, huggingface.co/settings/tokens)",
+    Outcome.FORBIDDEN: "the key may not do this: give it the permission to call inference providers",
+    Outcome.NOT_FOUND: "the model is not served there any more: take the provider out of the model's row",
+    Outcome.UNSUPPORTED: "the model is not supported there: take the provider out of the model's row",
+    Outcome.INVALID_OUTPUT: "the answer did not fit the schema: simplify the schema, or try a stronger model",
+    Outcome.REJECTED: "your accept= said no to every answer: loosen it, or change the prompt",
+    Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",
+    Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it; asking again will not help",
+    Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
+    Outcome.TRUNCATED: "max_tokens was used up before any text came: raise max_tokens=",
+}
+
+
+def all_failed(model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float) -> str:
+    """Return the message of `AllRoutesFailedError`."""
+    lines = [f"No route to {model} gave an answer.", *attempt_lines(attempts)]
+    lines += [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
+    if is_network(attempts):
+        lines.append("Next: every host refused or could not be found, so it is the network; check the connection.")
+        return "\n".join(lines)
+    causes = dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)])
+    lines += [f"Next: {step}." for cause in causes if (step := _step(cause, attempts, held)) is not None]
+    return "\n".join(lines)
+
+
+def refused(attempt: Attempt) -> str:
+    """Return the message of `RequestError`."""
+    words = attempt.message or f"HTTP {attempt.http_status}"
+    return f"{attempt.route} refused this request ({attempt.outcome.value}): {words}\nNext: {_NEXT_STEP[attempt.outcome]}."
+
+
+def late(deadline_s: float, attempts: Sequence[Attempt]) -> str:
+    """Return the message of `DeadlineError`."""
+    lines = [f"No answer within the deadline of {deadline_s:g} s.", *attempt_lines(attempts)]
+    lines.append("Next: give a longer deadline=, or call again: what is on hold now will be tried again.")
+    return "\n".join(lines)
+
+
+def attempt_lines(attempts: Iterable[Attempt]) -> list[str]:
+    """Return one line for each attempt."""
+    return [
+        f"  {a.attempt}. {a.route}: {a.outcome.value}{_detail(a)}, {a.duration_s:.1f} s, then {a.decision.value}"
+        for a in attempts
+    ]
+
+
+def hold_words(hold: Hold, now: float) -> str:
+    """Return a hold in words: why, and how long still."""
+    if math.isinf(hold.until):
+        left = "until the model's row changes"
+    else:
+        left = f"{max(0.0, hold.until - now):.0f} s left"
+    return f"on hold for {hold.why.value}, {left}"
+
+
+def is_network(attempts: Sequence[Attempt]) -> bool:
+    """Say whether every attempt failed before any host could be reached."""
+    return bool(attempts) and all(
+        a.outcome is Outcome.CONNECTION and a.error_code in _NETWORK_CODES for a in attempts
+    )
+
+
+def _detail(attempt: Attempt) -> str:
+    status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or ""
+    words = ": ".join(part for part in (status, attempt.message) if part)
+    return f" ({words[:160]})" if words else ""
+
+
+def _step(cause: Outcome, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]]) -> str | None:
+    step = _NEXT_STEP.get(cause)
+    names = [a.route for a in attempts if a.outcome is cause] + [r.name for r, hold in held if hold.why is cause]
+    return None if step is None else f"{', '.join(dict.fromkeys(names))}: {step}"

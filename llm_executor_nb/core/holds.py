@@ -1,0 +1,324 @@
+"""Holds: the only memory across calls and rows. Who is not to be asked, until when, and why.
+
+Pure: the time comes in as an argument, nothing waits here. One `Health` serves every run of a configuration; it also
+counts what is in flight, because where a run starts and when a streak becomes a hold depend on that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.outcomes import Outcome, Reach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llm_executor_nb.core.records import Key, Route, Scope
+
+STREAK_S = 5.0
+UNTIMED_LIMIT_S = 1.0
+LONGEST_S = 60.0
+FORGET_S = 60.0
+CONDEMNED_KEY_S = 600.0
+PROBE_PAUSE_S = 10.0
+
+
+class Kind(StrEnum):
+    """Why a hold is: a verdict that stands, a time the provider named, or a streak of failures."""
+
+    CONDEMNED = auto()
+    TOLD = auto()
+    STREAK = auto()
+
+
+class Standing(StrEnum):
+    """How a route stands for one that would ask it now."""
+
+    FREE = auto()
+    DUE = auto()
+    PROBING = auto()
+    HELD = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One scope that is not to be asked.
+
+    Attributes:
+        scope: what is held.
+        kind: which of the three kinds.
+        since, until: seconds of the clock; `until` is infinite when only a change ends it.
+        why: the outcome that set it.
+        message: the provider's words, scrubbed.
+        strikes: how often it was set again by a failed probe or a new streak.
+        probed_at: when a probe was last sent; None: never.
+        is_probing: a probe is in flight.
+        is_lifted: a probe's reply ended it; it is remembered for its strikes.
+    """
+
+    scope: Scope
+    kind: Kind
+    since: float
+    until: float
+    why: Outcome
+    message: str = ""
+    strikes: int = 0
+    probed_at: float | None = None
+    is_probing: bool = False
+    is_lifted: bool = False
+
+    @property
+    def length_s(self) -> float:
+        """Seconds it was set for."""
+        return self.until - self.since
+
+    def is_active(self, now: float) -> bool:
+        """Say whether it still runs."""
+        return not self.is_lifted and now < self.until
+
+    def is_forgotten(self, now: float) -> bool:
+        """Say whether it ended so long ago that it counts no more."""
+        return not self.is_probing and now - self.until > FORGET_S
+
+
+@dataclass(slots=True)
+class _Streak:
+    began: float
+    limit: int
+    count: int = 0
+
+
+class Health:
+    """All holds, streaks and requests in flight of one configuration.
+
+    Attributes:
+        changes: how often the holds have changed; tells a waiter that it missed one.
+        on_hold: called with each hold that is set.
+    """
+
+    def __init__(self) -> None:
+        self._holds: dict[Scope, Hold] = {}
+        self._streaks: dict[Scope, _Streak] = {}
+        self._in_flight: Counter[Scope] = Counter()
+        self._watchers: set[Callable[[], None]] = set()
+        self.changes = 0
+        self.on_hold: Callable[[Hold], None] = _ignore
+
+    # --- requests in flight ------------------------------------------------------------------------------------
+
+    def sent(self, route: Route) -> None:
+        """Note that a request is under way."""
+        self._in_flight[route.scope(Reach.ROUTE)] += 1
+        self._in_flight[route.scope(Reach.KEY)] += 1
+
+    def returned(self, route: Route) -> None:
+        """Note that a request is over."""
+        self._in_flight[route.scope(Reach.ROUTE)] -= 1
+        self._in_flight[route.scope(Reach.KEY)] -= 1
+
+    def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
+        """Return how many requests are under way on the route's key, or on the route itself."""
+        return self._in_flight[route.scope(reach)]
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def holds(self, now: float) -> list[Hold]:
+        """Return the holds that still count, those with a probe due included, oldest first."""
+        self._forget(now)
+        return sorted((h for h in tuple(self._holds.values()) if not h.is_lifted), key=lambda h: h.since)
+
+    def of(self, route: Route, now: float) -> list[Hold]:
+        """Return the holds that bear on a route: running ones, and ended ones that want a probe."""
+        found = (self._holds.get(scope) for scope in route.scopes.values())
+        return [h for h in found if h is not None and not h.is_lifted and not h.is_forgotten(now)]
+
+    def standing(self, route: Route, now: float) -> tuple[Standing, Hold | None]:
+        """Return how a route stands, and the hold that says so (the gravest; None when it is free)."""
+        holds = self.of(route, now)
+        if not holds:
+            return Standing.FREE, None
+        gravest = max(holds, key=lambda h: (h.is_active(now), h.kind is Kind.CONDEMNED, h.until))
+        if any(h.is_probing for h in holds):
+            return Standing.PROBING, gravest
+        return (Standing.HELD if gravest.is_active(now) else Standing.DUE), gravest
+
+    # --- holding ------------------------------------------------------------------------------------------------
+
+    def condemn(self, scope: Scope, now: float, *, why: Outcome, message: str, reset_s: float | None) -> Hold:
+        """Hold a scope on a verdict that stands: a key until its reset or for 10 minutes, else until a change."""
+        is_lasting = scope.reach is not Reach.KEY and why in (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
+        length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
+        return self._set(
+            Hold(scope=scope, kind=Kind.CONDEMNED, since=now, until=now + length, why=why, message=message),
+        )
+
+    def tell(
+        self,
+        scope: Scope,
+        now: float,
+        *,
+        why: Outcome,
+        message: str,
+        seconds: float | None,
+        is_probe: bool = False,
+    ) -> Hold:
+        """Hold a scope for the time a provider named; without one for 1 s, doubling when a probe fails."""
+        strikes = 0
+        if seconds is None:
+            old = self._remembered(scope, now)
+            if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
+                return old
+            strikes = old.strikes + 1 if old is not None and is_probe else 0
+            seconds = min(UNTIMED_LIMIT_S * 2**strikes, LONGEST_S)
+        return self._set(
+            Hold(
+                scope=scope,
+                kind=Kind.TOLD,
+                since=now,
+                until=now + seconds,
+                why=why,
+                message=message,
+                strikes=strikes,
+                probed_at=now if is_probe else None,
+            ),
+            is_probe=is_probe,
+        )
+
+    def strike(self, scope: Scope, now: float, *, why: Outcome, message: str, is_probe: bool = False) -> Hold:
+        """Hold a route after a streak: 5 s, doubled by a failed probe or a new streak within 60 s, up to 60 s."""
+        self._streaks.pop(scope, None)
+        old = self._remembered(scope, now)
+        if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
+            return old
+        strikes = old.strikes + 1 if old is not None and old.kind is Kind.STREAK else 0
+        return self._set(
+            Hold(
+                scope=scope,
+                kind=Kind.STREAK,
+                since=now,
+                until=now + min(STREAK_S * 2**strikes, LONGEST_S),
+                why=why,
+                message=message,
+                strikes=strikes,
+                probed_at=now if is_probe else None,
+            ),
+            is_probe=is_probe,
+        )
+
+    def count_failure(self, route: Route, now: float, *, limit: int) -> bool:
+        """Count one transient failure of a job; say whether the streak is now long enough for a hold.
+
+        Args:
+            route: where it happened.
+            now: when.
+            limit: how many failures make a hold, if this one begins the streak.
+        """
+        scope = route.scope(Reach.ROUTE)
+        if self.standing(route, now)[0] is Standing.HELD:
+            return False
+        streak = self._streaks.setdefault(scope, _Streak(began=now, limit=limit))
+        streak.count += 1
+        return streak.count >= streak.limit
+
+    def count_answer(self, route: Route, sent_at: float) -> None:
+        """Let an answer end the route's streak, if its request was sent after the streak's first failure."""
+        scope = route.scope(Reach.ROUTE)
+        streak = self._streaks.get(scope)
+        if streak is not None and sent_at > streak.began:
+            del self._streaks[scope]
+
+    # --- probing ------------------------------------------------------------------------------------------------
+
+    def begin_probe(self, route: Route, now: float) -> tuple[Scope, ...]:
+        """Mark the route's holds as being probed; return their scopes, to be handed to `end_probe`."""
+        probed = [h for h in self.of(route, now) if h.kind is not Kind.CONDEMNED or not h.is_active(now)]
+        for hold in probed:
+            self._holds[hold.scope] = replace(hold, is_probing=True, probed_at=now)
+        return tuple(h.scope for h in probed)
+
+    def end_probe(self, scopes: Iterable[Scope], now: float, *, is_lifted: bool) -> None:
+        """Take the marks off: lift what the probe's reply did not set anew, or leave all for the next probe."""
+        for scope in scopes:
+            hold = self._holds.get(scope)
+            if hold is None or not hold.is_probing:
+                continue
+            if is_lifted:
+                self._holds[scope] = replace(hold, is_probing=False, is_lifted=True, until=min(hold.until, now))
+            else:
+                self._holds[scope] = replace(hold, is_probing=False, probed_at=None)
+        self._notify()
+
+    def lift(self, scopes: Iterable[Scope], now: float) -> None:
+        """End streak holds early, because an answer came from what they hold."""
+        for scope in scopes:
+            hold = self._holds.get(scope)
+            if hold is not None and hold.kind is Kind.STREAK and not hold.is_lifted:
+                self._holds[scope] = replace(hold, is_lifted=True, is_probing=False, until=min(hold.until, now))
+        self._notify()
+
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Drop every hold and streak."""
+        self._holds.clear()
+        self._streaks.clear()
+        self._notify()
+
+    def release(self, is_stale: Callable[[Scope], bool]) -> None:
+        """Drop the holds of scopes that a change of settings made stale."""
+        for scope in [s for s in tuple(self._holds) if is_stale(s)]:
+            self._holds.pop(scope, None)
+            self._streaks.pop(scope, None)
+        self._notify()
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` at every change of the holds; return what ends that."""
+        self._watchers.add(wake)
+        return lambda: self._watchers.discard(wake)
+
+    def _set(self, hold: Hold, *, is_probe: bool = False) -> Hold:
+        """Put a hold in place: never shortened, and a probe in flight stays one until its own reply."""
+        old = self._holds.get(hold.scope)
+        if old is not None and not old.is_lifted:
+            kept = old if old.until > hold.until else hold
+            hold = replace(kept, is_probing=old.is_probing and not is_probe)
+        self._holds[hold.scope] = hold
+        self._notify()
+        self.on_hold(hold)
+        return hold
+
+    def _remembered(self, scope: Scope, now: float) -> Hold | None:
+        hold = self._holds.get(scope)
+        return None if hold is None or hold.is_forgotten(now) else hold
+
+    def _forget(self, now: float) -> None:
+        for scope in [s for s, hold in tuple(self._holds.items()) if hold.is_forgotten(now)]:
+            self._holds.pop(scope, None)
+
+    def _notify(self) -> None:
+        self.changes += 1
+        for wake in tuple(self._watchers):
+            wake()
+
+
+def describe(scope: Scope, key: Key | None = None) -> str:
+    """Return a scope in words, `key ..a1b2 of openrouter`."""
+    ending = key.shown if key else f"key {scope.secret.ending}" if scope.secret else "its one door"
+    match scope.reach:
+        case Reach.KEY:
+            return f"{ending} of {scope.backend}"
+        case Reach.ROUTE:
+            place = f"{scope.backend}/{scope.provider}" if scope.provider else scope.backend
+            return f"{place} with {ending} for {scope.model}"
+        case Reach.PROVIDER:
+            return f"provider {scope.provider} of {scope.backend} for {scope.model}"
+        case Reach.BACKEND:
+            return f"{scope.backend} for {scope.model}"
+
+
+def _ignore(_: Hold) -> None:
+    """Tell nobody of a hold."""

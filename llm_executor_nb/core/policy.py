@@ -1,0 +1,272 @@
+"""What a run does next: pure rules over a run's own memory and the holds.
+
+`next_move` answers for a call by hand and for a row of a job; the engine carries the move out and asks again.
+Nothing is sent, waited for or recorded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.holds import PROBE_PAUSE_S, Health, Hold, Kind, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from llm_executor_nb.core.records import Route, Scope
+
+KeyRoutes = tuple["Route", ...]
+"""The routes of one key in the order they are asked."""
+
+
+class Why(StrEnum):
+    """Why a run stops without an answer."""
+
+    EXHAUSTED = auto()
+    DEADLINE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Ask this route now, as the probe of its holds or as one of many."""
+
+    route: Route
+    is_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until a time or a change of the holds: to retry `route`, or for a hold (`route` None)."""
+
+    until: float
+    route: Route | None = None
+    is_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for the reply of a probe that another run has sent."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Give up."""
+
+    why: Why
+
+
+Move = Go | Wait | Join | Stop
+
+
+@dataclass(slots=True, kw_only=True)
+class RunMemory:
+    """What one run remembers of itself.
+
+    Attributes:
+        tiers: the chain: per tier the keys in listed order, per key its routes.
+        is_by_hand: a call by hand; else a row of a job.
+        ceiling_s: the longest Retry-After that is waited for.
+        deadline: when the run must be over, on the clock; None: no bound.
+        used_up: routes that are not asked again by this run.
+        ready_at: routes in the middle of their retries, and when the next one may go out.
+        current: by hand, the route whose retries are running.
+        own_holds: scopes that this run put on hold.
+        probed: scopes whose probe this run has sent or joined.
+        has_waited: by hand, it has had its one round of waiting for holds.
+        is_pressed: a wait was left out because the deadline was too near.
+        is_over: by hand, the probe after its round of waiting has failed.
+    """
+
+    tiers: tuple[tuple[KeyRoutes, ...], ...]
+    is_by_hand: bool
+    ceiling_s: float
+    deadline: float | None = None
+    used_up: set[Route] = field(default_factory=set)
+    ready_at: dict[Route, float] = field(default_factory=dict)
+    current: Route | None = None
+    own_holds: set[Scope] = field(default_factory=set)
+    probed: set[Scope] = field(default_factory=set)
+    has_waited: bool = False
+    is_pressed: bool = False
+    is_over: bool = False
+    _entered: dict[int, tuple[Route, ...]] = field(default_factory=dict)
+
+    def order(self, tier: int, health: Health, now: float) -> tuple[Route, ...]:
+        """Return a tier's routes in this run's order, fixed when it first enters the tier."""
+        if tier not in self._entered:
+            self._entered[tier] = _enter(self.tiers[tier], health, now)
+        return self._entered[tier]
+
+    def enter_anew(self) -> None:
+        """Forget where tiers were entered: nothing was asked yet, and others have been meanwhile."""
+        self._entered.clear()
+
+    def routes(self) -> Iterator[Route]:
+        """Yield every route of the chain in listed order."""
+        for tier in self.tiers:
+            for key_routes in tier:
+                yield from key_routes
+
+    def leave(self, route: Route) -> None:
+        """Be done with a route."""
+        self.used_up.add(route)
+        self.ready_at.pop(route, None)
+        if self.current == route:
+            self.current = None
+
+    def has_time_until(self, moment: float) -> bool:
+        """Say whether a wait until then fits in; remember it when it does not."""
+        if self.deadline is None or moment <= self.deadline:
+            return True
+        self.is_pressed = True
+        return False
+
+
+def next_move(run: RunMemory, health: Health, now: float) -> Move:
+    """Return what the run does now."""
+    if run.deadline is not None and now >= run.deadline:
+        return Stop(Why.DEADLINE)
+    if run.is_over:
+        return _stop(run)
+    return _by_hand(run, health, now) if run.is_by_hand else _in_a_job(run, health, now)
+
+
+def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route, ...]:
+    """Start at the free key with the fewest requests in flight, ties in listed order, and wrap."""
+    free = [i for i, routes in enumerate(keys) if any(_is_free(r, health, now) for r in routes)]
+    start = min(free, key=lambda i: health.in_flight(keys[i][0]), default=0)
+    return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
+
+
+def _is_free(route: Route, health: Health, now: float) -> bool:
+    return health.standing(route, now)[0] in (Standing.FREE, Standing.DUE)
+
+
+def _stop(run: RunMemory) -> Stop:
+    return Stop(Why.DEADLINE if run.is_pressed else Why.EXHAUSTED)
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------
+
+
+def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
+    if run.current is not None and (move := _go_on(run, run.current, health, now)) is not None:
+        return move
+    for tier in range(len(run.tiers)):
+        for route in run.order(tier, health, now):
+            if route in run.used_up:
+                continue
+            standing, _ = health.standing(route, now)
+            if standing is Standing.FREE or (standing is Standing.DUE and not _is_own(run, route, health, now)):
+                return Go(route, is_probe=standing is Standing.DUE)
+    return _sweep(run, health, now)
+
+
+def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | None:
+    """Go on with the retries of a route, or leave it: for a condemnation, a long wait, or want of time."""
+    standing, hold = health.standing(route, now)
+    ready = run.ready_at.get(route, now)
+    is_told = hold is not None and hold.kind is Kind.TOLD
+    if hold is not None and standing is Standing.HELD:
+        if hold.kind is Kind.CONDEMNED or (is_told and hold.length_s > run.ceiling_s):
+            run.leave(route)
+            return None
+        ready = max(ready, hold.until) if is_told else ready
+    if not run.has_time_until(ready):
+        run.leave(route)
+        return None
+    if ready > now:
+        return Wait(ready, route, is_told=is_told)
+    if standing is Standing.PROBING and is_told:
+        return Join(route)
+    return Go(route, is_probe=standing is Standing.DUE)
+
+
+def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
+    return any(hold.scope in run.own_holds for hold in health.of(route, now))
+
+
+def _sweep(run: RunMemory, health: Health, now: float) -> Move:
+    """Nothing is free: wait for a told time, join a probe, else send one probe per hold, in order."""
+    candidates = list(_sweepable(run, health, now))
+    told = [h.until for _, _, h in candidates if h.kind is Kind.TOLD and h.is_active(now)]
+    if told and not run.has_waited and run.has_time_until(min(told)):
+        return Wait(min(told), is_told=True)
+    for route, standing, _ in candidates:
+        if standing is Standing.PROBING:
+            return Join(route)
+    streaks = [(r, h) for r, _, h in candidates if h.kind is Kind.STREAK or not h.is_active(now)]
+    for route, hold in streaks:
+        if _ripe_at(hold) <= now:
+            return Go(route, is_probe=True)
+    ripe = min((_ripe_at(hold) for _, hold in streaks), default=None)
+    if ripe is not None and not run.has_waited and run.has_time_until(ripe):
+        return Wait(ripe)
+    return _stop(run)
+
+
+def _ripe_at(hold: Hold) -> float:
+    """Return when a streak's hold may be probed by hand: at once, but not within 10 s of its last probe."""
+    return hold.since if hold.probed_at is None else hold.probed_at + PROBE_PAUSE_S
+
+
+def _sweepable(run: RunMemory, health: Health, now: float) -> Iterator[tuple[Route, Standing, Hold]]:
+    """Yield held routes whose hold this run may wait for or probe: not its own, not condemned, not told for long."""
+    for tier in range(len(run.tiers)):
+        for route in run.order(tier, health, now):
+            standing, hold = health.standing(route, now)
+            if hold is None or route in run.used_up or hold.scope in run.probed or _is_own(run, route, health, now):
+                continue
+            if hold.is_active(now) and (
+                hold.kind is Kind.CONDEMNED or (hold.kind is Kind.TOLD and hold.length_s > run.ceiling_s)
+            ):
+                continue
+            yield route, standing, hold
+
+
+# --- in a job ---------------------------------------------------------------------------------------------------
+
+
+def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
+    for tier in range(len(run.tiers)):
+        routes = [r for r in run.order(tier, health, now) if r not in run.used_up]
+        for route in routes:
+            if run.ready_at.get(route, now) <= now and _is_free(route, health, now):
+                return Go(route, is_probe=health.standing(route, now)[0] is Standing.DUE)
+        waits = [wait for route in routes if (wait := _short_wait(run, route, health, now)) is not None]
+        if waits:
+            return min(waits, key=lambda wait: wait.until)
+    return _wait_for_a_hold(run, health, now)
+
+
+def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wait | None:
+    """Return the wait for which a row stays in this tier: its own for a retry, or a short told one."""
+    standing, hold = health.standing(route, now)
+    ready = run.ready_at.get(route, now)
+    is_told = False
+    if hold is not None and standing is not Standing.DUE:
+        if hold.kind is not Kind.TOLD or hold.length_s > run.ceiling_s:
+            return None
+        is_told, ready = True, max(ready, hold.until)
+        if standing is Standing.PROBING:
+            ready = max(ready, now + PROBE_PAUSE_S)
+    if not run.has_time_until(ready):
+        return None
+    return Wait(ready, route, is_told=is_told)
+
+
+def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:
+    """Wait for the soonest streak or told hold; a condemned one is not waited for."""
+    ends = []
+    for route in run.routes():
+        standing, hold = health.standing(route, now)
+        if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is Kind.CONDEMNED):
+            continue
+        ends.append(now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now)))
+    if ends and run.has_time_until(min(ends)):
+        return Wait(min(ends))
+    return _stop(run)

@@ -1,0 +1,1 @@
+"""Columns of prompts: jobs over DataFrames and Series."""

@@ -1,0 +1,1 @@
+"""The cell magics and the panel."""

@@ -1,0 +1,158 @@
+"""LangChain's models as translators only: they build a payload or read a body, and never see a key or a socket.
+
+Each is made once, at first use, with its client set-up switched off: no SDK client, no OPENAI_* or gateway environment,
+no hub look-up. They are reached by private names, so each name is checked when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from types import new_class
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.secret import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatResult
+
+_PACKAGES = ("langchain-core", "langchain-openai", "langchain-huggingface", "openai", "huggingface_hub")
+_PLACEHOLDER = "hf_none"
+"""Stands where a token would: without one, the saved login would be read."""
+
+
+def require(owner: Any, name: str) -> Any:  # noqa: ANN401 - a class, a module, and whatever it holds
+    """Return `owner.name`, a private name of LangChain's.
+
+    Raises:
+        ConfigError: the installed version has no such name; the message says which versions are installed.
+    """
+    found = getattr(owner, name, None)
+    if found is None:
+        where = getattr(owner, "__qualname__", owner.__name__)
+        raise ConfigError(
+            f"The installed LangChain has no {where}.{name} ({_installed()}). "
+            "Update this package, or install langchain-core, langchain-openai and langchain-huggingface below 2.",
+        )
+    return found
+
+
+@cache
+def payload_builder() -> Callable[..., dict[str, Any]]:
+    """Return the method that builds a payload: the base class's, which sends `max_tokens` by that name."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI  # noqa: PLC0415 - loads on first use
+
+    require(BaseChatOpenAI, "_get_request_payload")
+    builder: Callable[..., dict[str, Any]] = _keyless(BaseChatOpenAI)._get_request_payload  # noqa: SLF001 - see module
+    return builder
+
+
+@cache
+def openai_reader() -> Callable[[dict[str, Any]], ChatResult]:
+    """Return ChatOpenAI's method that reads the body of an answer."""
+    from langchain_openai import ChatOpenAI  # noqa: PLC0415 - loads on first use
+
+    require(ChatOpenAI, "_create_chat_result")
+    reader: Callable[[dict[str, Any]], ChatResult] = _keyless(ChatOpenAI)._create_chat_result  # noqa: SLF001 - see module
+    return reader
+
+
+@lru_cache(maxsize=256)
+def huggingface_reader(model: str) -> Callable[[dict[str, Any]], ChatResult]:
+    """Return ChatHuggingFace's method that reads the body of an answer, on one object per model."""
+    from langchain_huggingface import ChatHuggingFace, HuggingFaceEndpoint  # noqa: PLC0415 - loads on first use
+
+    require(ChatHuggingFace, "_create_chat_result")
+    settings: dict[str, Any] = {"repo_id": model, "provider": "auto", "huggingfacehub_api_token": _PLACEHOLDER}
+    endpoint = HuggingFaceEndpoint(**settings)
+    reader: Callable[[dict[str, Any]], ChatResult] = ChatHuggingFace(llm=endpoint)._create_chat_result  # noqa: SLF001 - see module
+    return reader
+
+
+@cache
+def usage_reader() -> Callable[..., Any]:
+    """Return the function that turns a body's `usage` into LangChain's, details included."""
+    from langchain_openai.chat_models import base  # noqa: PLC0415 - loads on first use
+
+    reader: Callable[..., Any] = require(base, "_create_usage_metadata")
+    return reader
+
+
+def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -> AIMessage:
+    """Read the first choice of an answer with one of LangChain's readers, and finish it as LangChain's core does.
+
+    Raises:
+        ValueError: the reader cannot make a message of it.
+    """
+    try:
+        return _finish(reader(_tidy(body)), body)
+    except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
+        words = scrub(f"{type(error).__name__}: {error}")[:200]
+    raise ValueError(f"LangChain cannot read this answer ({words}).")
+
+
+def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
+    from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
+
+    generation = result.generations[0]
+    message = generation.message
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"a message of the role {message.type!r}")
+    message.response_metadata = {
+        **(result.llm_output or {}),
+        **(generation.generation_info or {}),
+        **message.response_metadata,
+    }
+    message.id = message.id or f"lc_run--{uuid4()}-0"
+    if refusal := body["choices"][0]["message"].get("refusal"):
+        message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
+    return message
+
+
+def _tidy(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice only, with what some servers leave out: a role, null logprobs, a usage that is one."""
+    first = body["choices"][0]
+    choice = {"logprobs": None, **first, "message": {**first["message"], "role": "assistant"}}
+    tidy = {**body, "choices": [choice]}
+    if not isinstance(tidy.get("usage", {}), dict):
+        tidy["usage"] = None
+    return tidy
+
+
+def _keyless(base: type[Any]) -> Any:  # noqa: ANN401 - a subclass made here of a class loaded late
+    """Make an object of `base` that has no client, no key, and takes nothing from the environment."""
+    from pydantic import model_validator  # noqa: PLC0415 - loads on first use
+
+    def validate_environment(self: Any) -> Any:  # noqa: ANN401 - pydantic's own shape
+        return self
+
+    body = {
+        "__module__": __name__,
+        "__doc__": f"{base.__name__} without its clients: a validator of the same name takes the place of its own.",
+        "validate_environment": model_validator(mode="after")(validate_environment),
+    }
+    keyless = new_class(f"Keyless{base.__name__}", (base,), exec_body=lambda names: names.update(body))
+    return keyless(
+        model="",
+        api_key="none",
+        base_url="",
+        openai_proxy="",
+        use_responses_api=False,
+        output_version="v0",
+    )
+
+
+def _installed() -> str:
+    return ", ".join(f"{name} {_version_of(name)}" for name in _PACKAGES)
+
+
+def _version_of(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"

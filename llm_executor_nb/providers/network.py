@@ -1,0 +1,111 @@
+"""How this machine reaches the outside: proxies and certificate authorities.
+
+aiohttp's own way (`trust_env`) costs two thread hops per request and reads `.netrc`, which replaces the key; so both
+are looked up here, once per address.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from llm_executor_nb.core.errors import ConfigError
+
+_EXTRA_AUTHORITIES = "REQUESTS_CA_BUNDLE"
+
+
+class Network:
+    """The proxies and authorities of this machine, looked up at first need and then remembered."""
+
+    def __init__(self) -> None:
+        self._proxies: dict[str, str | None] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    def proxy(self, url: str) -> str | None:
+        """Return the proxy that `url` is to be reached through (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, the system's).
+
+        Raises:
+            ConfigError: it is of a kind that cannot be used.
+        """
+        if url not in self._proxies:
+            self._proxies[url] = _proxy_of(url)
+        return self._proxies[url]
+
+    def tls(self) -> ssl.SSLContext:
+        """Return the TLS context: the system's store, SSL_CERT_FILE, and REQUESTS_CA_BUNDLE beside them.
+
+        Raises:
+            ConfigError: a variable names a bundle that cannot be read.
+        """
+        if self._tls is None:
+            self._tls = _make_tls()
+        return self._tls
+
+
+def _proxy_of(url: str) -> str | None:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_this_machine(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    return _usable(found) if found else None
+
+
+def _usable(proxy: str) -> str:
+    full = proxy if "://" in proxy else f"http://{proxy}"
+    scheme = urlsplit(full).scheme
+    if scheme not in {"http", "https"}:
+        raise ConfigError(
+            f"The proxy of this machine speaks {scheme}, and only HTTP proxies can be used. "
+            "Set HTTPS_PROXY to an HTTP proxy, or NO_PROXY to the providers' hosts, then restart the kernel.",
+        )
+    return full
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _make_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if bundle := os.environ.get(_EXTRA_AUTHORITIES):
+        _add(context, bundle)
+    elif not _has_system_store(context):
+        _add_certifi(context)
+    return context
+
+
+def _add(context: ssl.SSLContext, bundle: str) -> None:
+    path = Path(bundle)
+    try:
+        context.load_verify_locations(**{"capath" if path.is_dir() else "cafile": bundle})
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"{_EXTRA_AUTHORITIES} names {path.name}, which cannot be read as a bundle of certificates "
+            f"({type(error).__name__}). Correct the variable or unset it, then restart the kernel.",
+        ) from None
+
+
+def _has_system_store(context: ssl.SSLContext) -> bool:
+    """A directory of authorities is read at the handshake, so an empty context may still have a store."""
+    paths = ssl.get_default_verify_paths()
+    return bool(context.cert_store_stats()["x509_ca"] or paths.cafile or paths.capath)
+
+
+def _add_certifi(context: ssl.SSLContext) -> None:
+    """python.org's Python for macOS comes without a store; certifi is there, LangChain's clients need it."""
+    try:
+        import certifi  # noqa: PLC0415 - not a dependency of ours
+    except ImportError:
+        return
+    context.load_verify_locations(cafile=certifi.where())

@@ -1,0 +1,55 @@
+"""OpenRouter: one key, many providers behind it; its answers are read by ChatOpenAI's own code."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_executor_nb.core.records import OPENROUTER
+from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers.backend import chat_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.records import Route
+
+OPENROUTER_URL: Final = "https://openrouter.ai/api/v1"
+"""Where OpenRouter listens."""
+_ATTRIBUTION: Final = MappingProxyType(
+    {
+        "HTTP-Referer": "https://llm-executor-nb.example",
+        "X-OpenRouter-Title": "llm_executor_nb",
+    },
+)
+
+
+class OpenRouter:
+    """The wire of OpenRouter.
+
+    Args:
+        base_url: where it listens, without `/chat/completions`.
+    """
+
+    name: Final = OPENROUTER
+
+    def __init__(self, base_url: str = OPENROUTER_URL) -> None:
+        self.url = chat_url(base_url)
+
+    def headers(self, route: Route) -> Mapping[str, str]:  # noqa: ARG002 - the same for every route
+        """Return the attribution headers: which program asks, and nothing of the user."""
+        return _ATTRIBUTION
+
+    def request_model(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - OpenRouter chooses the provider
+        """Return the model as it stands in the request."""
+        return model
+
+    def message(self, body: dict[str, Any], model: str) -> AIMessage:  # noqa: ARG002 - the body says who answered
+        """Return the message of an answer, as ChatOpenAI reads it.
+
+        Raises:
+            ValueError: LangChain cannot read it as a message; the reply is malformed.
+        """
+        return langchain.read(langchain.openai_reader(), body)

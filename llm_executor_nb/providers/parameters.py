@@ -1,0 +1,216 @@
+"""The closed list of call parameters, each with one meaning on every backend.
+
+A parameter that is None is not set. What LangChain binds for itself is known; what only one backend knows goes in
+`extra_body`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+
+_SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
+_BOUND_BY_LANGCHAIN = frozenset(
+    {"stream", "stream_usage", "stream_options", "ls_structured_output_format", "strict"},
+)
+"""LangChain's runnables pass these along; they say nothing to a provider, or not by that name."""
+_ALIASES = {"max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
+
+
+def check_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are to be sent, each checked and in the shape JSON has.
+
+    Args:
+        params: by name, as the user or LangChain gave them; those that are None are left out.
+
+    Raises:
+        ConfigError: a name is unknown or a value cannot be right; nothing was sent.
+    """
+    return {
+        name: _checked(name, value)
+        for name, value in params.items()
+        if value is not None and name not in _BOUND_BY_LANGCHAIN
+    }
+
+
+def check_extra_body(
+    extra_body: Mapping[str, Any] | None,
+    backends: Sequence[str] = (OPENROUTER, HUGGINGFACE),
+) -> dict[str, dict[str, Any]]:
+    """Return `extra_body` as one dict per backend.
+
+    Args:
+        extra_body: fields that only one backend knows, under that backend's name; None: none.
+        backends: the names that are known.
+
+    Raises:
+        ConfigError: it is not sorted by backend, or holds what a run sets itself; nothing was sent.
+    """
+    return {name: _fields_of(name, fields, backends) for name, fields in (extra_body or {}).items()}
+
+
+def merge_extra_body(
+    payload: Mapping[str, Any],
+    extra_body: Mapping[str, Mapping[str, Any]] | None,
+    backend: str,
+) -> dict[str, Any]:
+    """Return `payload` with the fields that `extra_body` has for `backend`; they win over parameters."""
+    return {**payload, **((extra_body or {}).get(backend) or {})}
+
+
+def _fields_of(name: str, fields: Any, backends: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - a user's own
+    if name not in backends or not isinstance(fields, Mapping):
+        raise ConfigError(
+            f"extra_body is sorted by backend; {name!r} is not one with a dict of fields. "
+            f"Write extra_body={{{backends[0]!r}: {{...}}}}; the backends are {', '.join(backends)}.",
+        )
+    if taken := _SET_BY_US & fields.keys():
+        raise ConfigError(f"extra_body cannot set {', '.join(sorted(taken))}: a run sets that itself. Leave it out.")
+    return dict(fields)
+
+
+def _checked(name: str, value: Any) -> Any:  # noqa: ANN401 - a user's own value
+    check = _CHECKS.get(name)
+    if check is None:
+        raise ConfigError(_unknown(name))
+    try:
+        return check(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}={_short(value)}: {_first_line(error)}. Nothing was sent.") from None
+
+
+def _unknown(name: str) -> str:
+    near = [_ALIASES[name]] if name in _ALIASES else get_close_matches(name, _CHECKS, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return (
+        f"Unknown parameter {name!r}.{hint} Known: {', '.join(_CHECKS)}. "
+        f"What only one backend knows goes in extra_body={{'openrouter': {{{name!r}: ...}}}}."
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
+
+
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else (f" of {low:g} or more" if low == 0 else "")
+
+    def check(value: Any) -> float:  # noqa: ANN401 - a user's own value
+        if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
+            raise ValueError(f"it must be a number{bounds}")
+        if not math.isfinite(value):
+            raise ValueError("it must be a finite number")
+        return value if isinstance(value, int) else float(value)
+
+    return check
+
+
+def _whole(low: int | None = None) -> Callable[[Any], int]:
+    words = "a whole number" if low is None else f"a whole number of {low} or more"
+
+    def check(value: Any) -> int:  # noqa: ANN401 - a user's own value
+        if isinstance(value, bool) or not isinstance(value, Integral) or (low is not None and value < low):
+            raise ValueError(f"it must be {words}")
+        return int(value)
+
+    return check
+
+
+def _flag(value: Any) -> bool:  # noqa: ANN401 - a user's own value
+    if not isinstance(value, bool):
+        raise TypeError("it must be True or False")
+    return value
+
+
+def _word(value: Any) -> str:  # noqa: ANN401 - a user's own value
+    if not isinstance(value, str) or not value.strip():
+        raise TypeError("it must be a word, such as 'low'")
+    return value
+
+
+def _stop(value: Any) -> list[str]:  # noqa: ANN401 - a user's own value
+    words = [value] if isinstance(value, str) else list(value)
+    if not words or not all(isinstance(word, str) and word for word in words):
+        raise ValueError("it must be a text or a list of texts")
+    return words
+
+
+def _tools(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a user's own value
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence) or not value:
+        raise TypeError("it must be a list of tools: OpenAI dicts, functions or pydantic classes")
+    return [_tool(tool) for tool in value]
+
+
+def _tool(tool: Any) -> dict[str, Any]:  # noqa: ANN401 - a user's own value
+    if isinstance(tool, Mapping) and "type" in tool:
+        return dict(tool)
+    from langchain_core.utils.function_calling import convert_to_openai_tool  # noqa: PLC0415 - loads on first use
+
+    return convert_to_openai_tool(tool)
+
+
+def _tool_choice(value: Any) -> str | dict[str, Any]:  # noqa: ANN401 - a user's own value
+    """As LangChain's bind_tools has it: a tool's name, `any` or True become what the wire knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if value is True or value == "any":
+        return "required"
+    if not isinstance(value, str) or not value:
+        raise TypeError("it must be 'auto', 'none', 'required', a tool's name or a dict")
+    if value in {"auto", "none", "required"}:
+        return value
+    return {"type": "function", "function": {"name": value}}
+
+
+def _response_format(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a user's own value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, type):
+        raise TypeError("it must be a dict, such as {'type': 'json_object'}, or a pydantic class")
+    return _schema_format(value)
+
+
+def _schema_format(schema: type) -> dict[str, Any]:
+    """LangChain binds the class itself and leaves this to the SDK, which we do not use."""
+    try:
+        from openai.lib._parsing import type_to_response_format_param  # noqa: PLC0415 - loads on first use
+    except ImportError:
+        from langchain_core.utils.function_calling import convert_to_openai_function  # noqa: PLC0415 - as above
+
+        function = convert_to_openai_function(schema, strict=True)
+        parts = {"name": function["name"], "strict": True, "schema": function["parameters"]}
+        return {"type": "json_schema", "json_schema": parts}
+    return dict(type_to_response_format_param(schema))  # type: ignore[arg-type] # never omitted: a class was given
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "temperature": _number(0),
+    "max_tokens": _whole(1),
+    "top_p": _number(0, 1),
+    "seed": _whole(),
+    "stop": _stop,
+    "presence_penalty": _number(),
+    "frequency_penalty": _number(),
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "response_format": _response_format,
+    "logprobs": _flag,
+    "reasoning_effort": _word,
+    "parallel_tool_calls": _flag,
+    "top_logprobs": _whole(0),
+    "n": _whole(1),
+}
+
+PARAMETERS: tuple[str, ...] = tuple(_CHECKS)
+"""The names of all call parameters."""

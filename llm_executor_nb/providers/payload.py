@@ -1,0 +1,119 @@
+"""The body of a request: built once per run by LangChain, the same for every backend but for `model`.
+
+Nothing is in it that the user did not set: no defaults of a model class, no nulls, no `stream`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers.parameters import check_params, merge_extra_body
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.messages import BaseMessage
+
+_WHAT_TO_GIVE = "Give a text, a list of messages, a dict with 'messages', or a LangChain prompt value."
+_NOT_OURS = ("model", "stream")
+"""What LangChain's model would say of itself; a route and the engine say it instead."""
+
+
+def make_payload(request: object, params: Mapping[str, Any], *, system: str | None = None) -> dict[str, Any]:
+    """Return the body of a request, without `model`.
+
+    Args:
+        request: a text, a list of messages (LangChain's, pairs, OpenAI dicts), or a LangChain prompt value.
+        params: call parameters by name; those that are None are left out.
+        system: a system message to put in front; None: none.
+
+    Raises:
+        ConfigError: the request is empty or of an unknown kind, or a parameter is wrong; nothing was sent.
+    """
+    sent = check_params(params)
+    messages = _messages_of(request)
+    if system is not None:
+        messages = [_system_message(system), *messages]
+    payload = _build(messages, sent)
+    return {name: value for name, value in payload.items() if name not in _NOT_OURS and value is not None}
+
+
+def make_body(
+    payload: Mapping[str, Any],
+    *,
+    model: str,
+    backend: str,
+    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+) -> bytes:
+    """Return the bytes that go to one route.
+
+    Args:
+        payload: what `make_payload` returned.
+        model: the model as it stands in the request.
+        backend: whose part of `extra_body` is merged in.
+        extra_body: fields that only one backend knows, under that backend's name.
+
+    Raises:
+        ConfigError: something in it is not JSON; nothing was sent.
+    """
+    body = {"model": model, **merge_extra_body(payload, extra_body, backend)}
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"This request cannot be written as JSON: {error}. Nothing was sent.") from None
+    return text.encode("utf-8", "replace")
+
+
+def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
+    build = langchain.payload_builder()
+    try:
+        return build(messages, **params)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        words = f"{type(error).__name__}: {error}"[:200]
+    raise ConfigError(f"LangChain cannot write these messages ({words}). {_WHAT_TO_GIVE}")
+
+
+def _messages_of(request: object) -> list[BaseMessage]:
+    from langchain_core.messages import BaseMessage, HumanMessage  # noqa: PLC0415 - loads on first use
+    from langchain_core.prompt_values import PromptValue  # noqa: PLC0415 - loads on first use
+
+    match request:
+        case str():
+            if not request.strip():
+                raise ConfigError(f"The prompt is empty. {_WHAT_TO_GIVE}")
+            return [HumanMessage(request)]
+        case BaseMessage():
+            return [request]
+        case PromptValue():
+            return _some(request.to_messages())
+        case list():
+            return _some(_converted(request))
+        case _:
+            raise ConfigError(f"A request cannot be of the type {type(request).__name__}. {_WHAT_TO_GIVE}")
+
+
+def _some(messages: list[BaseMessage]) -> list[BaseMessage]:
+    if not messages:
+        raise ConfigError(f"The list of messages is empty. {_WHAT_TO_GIVE}")
+    return messages
+
+
+def _converted(request: list[Any]) -> list[BaseMessage]:
+    from langchain_core.messages import convert_to_messages  # noqa: PLC0415 - loads on first use
+
+    try:
+        return convert_to_messages(request)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        words = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    raise ConfigError(f"This is no list of messages ({words}). {_WHAT_TO_GIVE}")
+
+
+def _system_message(system: str) -> BaseMessage:
+    from langchain_core.messages import SystemMessage  # noqa: PLC0415 - loads on first use
+
+    if not isinstance(system, str):
+        raise ConfigError(f"system must be a text, not {type(system).__name__}.")
+    return SystemMessage(system)

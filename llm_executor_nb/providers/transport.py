@@ -1,0 +1,156 @@
+"""The only HTTP client: one POST, and what came of it as a `Reply` or a `Fault`.
+
+Status, headers and body are kept whatever the status is; redirects are not followed, since they would carry the key
+elsewhere. Nothing the network does is raised, so no exception ever holds a request with its Authorization header.
+
+Must not: retry, judge a reply, or know a provider.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.records import Fault, FaultKind, Reply
+from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
+from llm_executor_nb.providers.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import SimpleNamespace
+
+    import aiohttp
+    from aiohttp.client import _RequestContextManager
+
+    from llm_executor_nb.core.secret import Secret
+
+BODY_CAP: Final = 32 * 2**20
+"""Bytes of a reply's body, unpacked, beyond which it is given up."""
+_HEADER_CAP: Final = 65536
+_KEEP_ALIVE_S: Final = 15.0
+_DNS_TTL_S: Final = 300
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Transport:
+    """One HTTP session, bound to the event loop of its first request; a loop needs its own.
+
+    Args:
+        body_cap: bytes of a reply's body beyond which it is given up.
+    """
+
+    def __init__(self, *, body_cap: int = BODY_CAP) -> None:
+        self._body_cap = body_cap
+        self._network = Network()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        secret: Secret | None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout_s: float | None,
+    ) -> Reply | Fault:
+        """Make exactly one request, and return what came of it.
+
+        Args:
+            url: where to; http or https.
+            body: JSON.
+            secret: the key for the Authorization header; None: none is sent.
+            headers: further headers.
+            timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
+
+        Raises:
+            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+        """
+        watch = Watch()
+        request = self._request(url, body, _headers_with(headers, secret), watch)
+        try:
+            async with clock.current().timeout(timeout_s):
+                return await self._exchange(request, watch)
+        except TimeoutError as error:
+            late = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
+            return make_fault(FaultKind.TIMEOUT, late, watch)
+        except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
+            return fault_of(error, watch)
+
+    async def close(self) -> None:
+        """Close every connection. A later request opens a new session."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _request(self, url: str, body: bytes, headers: dict[str, str], watch: Watch) -> _RequestContextManager:
+        """Return the request, not yet sent."""
+        return self._open_session().post(
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._network.proxy(url),
+            ssl=self._network.tls() if url.startswith("https:") else True,
+            trace_request_ctx=watch,
+        )
+
+    async def _exchange(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
+        async with request as response:
+            watch.status = response.status
+            body = await self._read(response)
+            if body is None:
+                return make_fault(FaultKind.TOO_LARGE, f"the body is larger than {self._body_cap} bytes", watch)
+            return Reply(status=response.status, headers=_plain(response.headers), body=body)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """Return the whole body; None when it is larger than the cap."""
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > self._body_cap:
+                return None
+        return bytes(body)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = _make_session()
+        return self._session
+
+
+def _make_session() -> aiohttp.ClientSession:
+    """Make a session; it needs a running loop. The engine bounds time and concurrency, so aiohttp must not."""
+    import aiohttp  # noqa: PLC0415 - loads on first use
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=_DNS_TTL_S, keepalive_timeout=_KEEP_ALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "llm_executor_nb"},
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        trust_env=False,
+        raise_for_status=False,
+        max_line_size=_HEADER_CAP,
+        max_field_size=_HEADER_CAP,
+        trace_configs=[trace],
+    )
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, request: SimpleNamespace, _params: object) -> None:
+    request.trace_request_ctx.is_reused = True
+
+
+def _headers_with(headers: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
+    sent = {**headers, "Content-Type": "application/json"}
+    if secret is not None:
+        sent["Authorization"] = f"Bearer {secret.reveal()}"
+    return sent
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Lower-case names; bytes that are no UTF-8 came as lone surrogates, which no database takes."""
+    return {
+        name.lower(): value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for name, value in headers.items()
+    }

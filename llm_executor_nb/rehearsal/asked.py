@@ -1,0 +1,103 @@
+"""What a practice provider reads in a request: who asks, for which model, and a digest of what is asked.
+
+The digest covers model, messages and parameters in a form that is the same on every route, so that a practice answer
+depends on the question alone. The text of a prompt lives no longer than its request; nothing here holds a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from llm_executor_nb.core.records import HUGGINGFACE
+from llm_executor_nb.core.secret import ending
+
+_PARAMETERS = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "seed",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "logprobs",
+    "reasoning_effort",
+)
+_ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
+"""What may stand behind a Hugging Face model's colon without being a provider."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request for a chat completion.
+
+    Attributes:
+        backend: `openrouter` or `huggingface`.
+        key: the key's last characters, `..a1b2`; None: the request brought none.
+        key_number: the key's place among the backend's keys, from 1; 0: the request brought none.
+        provider: the Hugging Face provider behind the model's colon; None: the backend chooses.
+        model: the model as it stands in the request.
+        question: the text of the last user message.
+        prompt: the digest of model, messages and parameters.
+    """
+
+    backend: str
+    key: str | None
+    key_number: int
+    provider: str | None
+    model: str
+    question: str
+    prompt: str
+
+    @property
+    def plain_model(self) -> str:
+        """The model without what stands behind its colon."""
+        return self.model.partition(":")[0]
+
+
+def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> Asked:
+    """Return what a request's JSON body asks. `key` is the whole key; only its ending is kept."""
+    model = str(body.get("model", ""))
+    return Asked(
+        backend=backend,
+        key=ending(key) if key else None,
+        key_number=key_number,
+        provider=_provider_of(model) if backend == HUGGINGFACE else None,
+        model=model,
+        question=_last_question(body.get("messages")),
+        prompt=_digest(model, body),
+    )
+
+
+def _provider_of(model: str) -> str | None:
+    suffix = model.partition(":")[2]
+    return suffix if suffix and suffix not in _ROUTING_WORDS else None
+
+
+def _digest(model: str, body: dict[str, Any]) -> str:
+    parameters = {name: body[name] for name in _PARAMETERS if body.get(name) is not None}
+    if "max_completion_tokens" in body:
+        parameters["max_tokens"] = body["max_completion_tokens"]
+    told = [model.partition(":")[0].lower(), body.get("messages"), parameters]
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+
+def _last_question(messages: object) -> str:
+    if not isinstance(messages, list):
+        return ""
+    spoken = [message for message in messages if isinstance(message, dict)]
+    asked = [message for message in spoken if message.get("role") == "user"] or spoken
+    return _text_of(asked[-1].get("content")) if asked else ""
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
+    return ""

@@ -1,0 +1,133 @@
+"""Where a request is taken in and its reply goes out: reads it, asks the play what it gets, and sends that.
+
+Runs on the server's loop. A request that is cancelled here was given up by its client, or by a server that stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.rehearsal.asked import read_asked
+from llm_executor_nb.rehearsal.faults import Manner, Staged, bad_request, no_key
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp import web
+
+    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.lines import Lines
+    from llm_executor_nb.rehearsal.play import Play
+
+CLIENT_LEFT = "client left"
+SERVER_STOPPED = "server stopped"
+_BEARER = "bearer "
+
+
+class Desk:
+    """Serves the requests of both backends.
+
+    Args:
+        play: tells what a request gets.
+        lines: where it is written down.
+        latency_s: seconds every reply takes, before what the play adds.
+        keys: the keys of each backend in their order; digests of them are kept.
+    """
+
+    def __init__(self, play: Play, lines: Lines, *, latency_s: float, keys: Mapping[str, Sequence[str]]) -> None:
+        self._play = play
+        self._lines = lines
+        self._latency_s = latency_s
+        self._numbers: dict[str, dict[bytes, int]] = {backend: {} for backend in keys}
+        self.is_closing = False
+        for backend, given in keys.items():
+            for key in given:
+                self._number(backend, key)
+
+    def handler(self, backend: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the aiohttp handler of a backend's chat completions."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._handle(backend, request)
+
+        return handle
+
+    async def _handle(self, backend: str, request: web.Request) -> web.StreamResponse:
+        body = _object_in(await request.read())
+        key = _key_of(request)
+        asked = read_asked(body or {}, backend=backend, key=key, key_number=self._number(backend, key))
+        number = self._lines.begin(asked, client=request.transport and request.transport.get_extra_info("peername"))
+        status: int | None = None
+        fault: str | None = None
+        try:
+            latency_s, staged = self._stage(asked, body)
+            await asyncio.sleep(self._latency_s + latency_s)
+            response = await _send(request, staged)
+            status, fault = staged.status, staged.fault
+        except (asyncio.CancelledError, ConnectionError):
+            fault = SERVER_STOPPED if self.is_closing else CLIENT_LEFT
+            raise
+        finally:
+            self._lines.finish(number, status=status, fault=fault)
+        return response
+
+    def _stage(self, asked: Asked, body: dict[str, Any] | None) -> tuple[float, Staged]:
+        if asked.key is None:
+            return 0.0, no_key(asked)
+        if body is None:
+            return 0.0, bad_request(asked, "The request is not a JSON object.")
+        if body.get("stream"):
+            return 0.0, bad_request(asked, "The rehearsal does not stream.")
+        return self._play.stage(asked)
+
+    def _number(self, backend: str, key: str | None) -> int:
+        if key is None:
+            return 0
+        known = self._numbers[backend]
+        return known.setdefault(hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest(), len(known) + 1)
+
+
+def _key_of(request: web.Request) -> str | None:
+    told = request.headers.get("Authorization", "")
+    key = told[len(_BEARER) :].strip() if told.lower().startswith(_BEARER) else ""
+    return key or None
+
+
+def _object_in(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+async def _send(request: web.Request, staged: Staged) -> web.StreamResponse:
+    from aiohttp import web  # noqa: PLC0415 - loads on first use
+
+    if staged.manner is Manner.HANG:
+        await asyncio.Event().wait()
+    if staged.manner is Manner.CUT:
+        return await _send_half(request, staged)
+    if staged.manner is Manner.CLOSE:
+        _close(request)
+    return web.Response(status=staged.status or 200, headers=staged.headers, body=staged.body)
+
+
+async def _send_half(request: web.Request, staged: Staged) -> web.StreamResponse:
+    """Announce the whole body, send half of it, and close."""
+    from aiohttp import web  # noqa: PLC0415 - loads on first use
+
+    headers = {**staged.headers, "Content-Length": str(len(staged.body))}
+    response = web.StreamResponse(status=staged.status or 200, headers=headers)
+    await response.prepare(request)
+    await response.write(staged.body[: len(staged.body) // 2])
+    _close(request)
+    return response
+
+
+def _close(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.close()

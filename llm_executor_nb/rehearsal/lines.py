@@ -1,0 +1,103 @@
+"""What a rehearsal server saw: one line per request, in order of arrival, without a key or the text of a prompt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_executor_nb.rehearsal.asked import Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLine:
+    """One request that reached the server.
+
+    Attributes:
+        number: its place in the order of arrival, from 1; goes on counting over `clear()`.
+        received_s: when it had been read, in seconds of `time.monotonic()`.
+        backend: whom it asked.
+        key: the key's last characters, `..a1b2`; None: it brought none.
+        provider: the Hugging Face provider it named; None: none.
+        model: the model as it was sent.
+        prompt: the digest of model, messages and parameters, the same on every route.
+        status: the HTTP status it got; None: no reply was sent, or not yet.
+        fault: what it met: a fault's name, `no key`, `bad request`, `client left`, `server stopped`; None: an answer.
+        replied_s: when the reply was sent, or the request came to its end without one; None: it is in flight.
+    """
+
+    number: int
+    received_s: float
+    backend: str
+    key: str | None
+    provider: str | None
+    model: str
+    prompt: str
+    status: int | None = None
+    fault: str | None = None
+    replied_s: float | None = None
+
+
+class Lines:
+    """The lines, and what can be counted while they are written. The server's thread writes, any thread reads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[int, ServerLine] = {}
+        self._number = 0
+        self._in_flight = 0
+        self._peak = 0
+        self._clients: set[object] = set()
+
+    def begin(self, asked: Asked, *, client: object) -> int:
+        """Write a request's line and return its number; `client` is what tells connections apart."""
+        with self._lock:
+            self._number += 1
+            self._lines[self._number] = ServerLine(
+                number=self._number,
+                received_s=time.monotonic(),
+                backend=asked.backend,
+                key=asked.key,
+                provider=asked.provider,
+                model=asked.model,
+                prompt=asked.prompt,
+            )
+            self._in_flight += 1
+            self._peak = max(self._peak, self._in_flight)
+            self._clients.add(client)
+            return self._number
+
+    def finish(self, number: int, *, status: int | None, fault: str | None) -> None:
+        """Complete a line with what the request got."""
+        with self._lock:
+            self._in_flight -= 1
+            line = self._lines.get(number)
+            if line is not None:
+                self._lines[number] = replace(line, status=status, fault=fault, replied_s=time.monotonic())
+
+    def clear(self) -> None:
+        """Forget the lines and the counts; requests in flight stay counted as such."""
+        with self._lock:
+            self._lines.clear()
+            self._clients.clear()
+            self._peak = self._in_flight
+
+    @property
+    def seen(self) -> tuple[ServerLine, ...]:
+        """The lines as they are now."""
+        with self._lock:
+            return tuple(self._lines.values())
+
+    @property
+    def in_flight_peak(self) -> int:
+        """The highest number of requests that were in the server at once."""
+        with self._lock:
+            return self._peak
+
+    @property
+    def connections(self) -> int:
+        """How many connections brought requests, told apart by the client's port."""
+        with self._lock:
+            return len(self._clients)

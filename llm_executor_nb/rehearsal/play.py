@@ -1,0 +1,130 @@
+"""Which fault meets which request: the counts, draws and rates of one rehearsal's script.
+
+Used by the server's own thread only. Draws are a function of seed, rule, effect and the request's number, so that a
+rehearsal can be repeated. Rates run on the clock in force, so that they agree with a client whose time is scaled or
+frozen; latency is the server's and passes in real seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.rehearsal.faults import LATENCY, RATE, Staged, answer, fault_kind, read_rate, too_many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.script import Effect, Script
+
+_Place = tuple[int, int]
+"""Where an effect stands: number of its rule, number in the rule."""
+
+
+class Bucket:
+    """What one key may still ask: filled steadily, emptied by one for each request that is let through."""
+
+    def __init__(self, per_s: float, size: int) -> None:
+        self._per_s = per_s
+        self._size = size
+        self._left = float(size)
+        self._seen_s = clock.current().now()
+
+    def wait_s(self) -> float:
+        """Take one request out and return 0, or return the seconds until there is room for one."""
+        now = clock.current().now()
+        self._left = min(self._size, self._left + max(0.0, now - self._seen_s) * self._per_s)
+        self._seen_s = now
+        if self._left < 1 - 1e-9:
+            return (1 - self._left) / self._per_s
+        self._left -= 1
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """An effect that may meet the request in hand."""
+
+    place: _Place
+    number: int
+    effect: Effect
+
+
+class Play:
+    """A script being played: tells for each request how long it waits and what it gets."""
+
+    def __init__(self, script: Script, *, seed: int = 0) -> None:
+        self._script = script
+        self._seed = seed
+        self._met: Counter[int] = Counter()
+        self._applied: Counter[_Place] = Counter()
+        self._buckets: dict[tuple[_Place, str, int], Bucket] = {}
+
+    def stage(self, asked: Asked) -> tuple[float, Staged]:
+        """Return the seconds of latency a request has, and the reply it gets."""
+        turns = list(self._turns(asked))
+        latency_s = sum(float(turn.effect.value or 0) for turn in turns if self._is_slow(turn))
+        for turn in turns:
+            staged = self._apply(turn, asked)
+            if staged is not None:
+                return latency_s, staged
+        return latency_s, answer(asked)
+
+    def _turns(self, asked: Asked) -> Iterator[_Turn]:
+        """Count the request in every rule that speaks of it, and yield the effects in their order."""
+        for rule_number, rule in enumerate(self._script.rules):
+            if rule.target.is_met_by(asked):
+                self._met[rule_number] += 1
+                for effect_number, effect in enumerate(rule.effects):
+                    yield _Turn((rule_number, effect_number), self._met[rule_number], effect)
+
+    def _is_slow(self, turn: _Turn) -> bool:
+        return turn.effect.fault == LATENCY and self._is_due(turn)
+
+    def _apply(self, turn: _Turn, asked: Asked) -> Staged | None:
+        effect = turn.effect
+        if effect.fault == LATENCY or not self._may_apply(turn):
+            return None
+        if effect.fault == RATE:
+            staged = self._limit(turn, asked)
+            self._applied[turn.place] += staged is not None
+            return staged
+        kind = fault_kind(effect.fault)
+        if kind is None or kind.stage is None:
+            return None
+        self._applied[turn.place] += 1
+        return kind.stage(asked, effect)
+
+    def _is_due(self, turn: _Turn) -> bool:
+        due = self._may_apply(turn)
+        self._applied[turn.place] += due
+        return due
+
+    def _may_apply(self, turn: _Turn) -> bool:
+        effect = turn.effect
+        return (
+            effect.first <= turn.number
+            and (effect.last is None or turn.number <= effect.last)
+            and (effect.times is None or self._applied[turn.place] < effect.times)
+            and (effect.share is None or self._draw(turn) * 100 < effect.share)
+        )
+
+    def _draw(self, turn: _Turn) -> float:
+        """Return a number from 0 to 1 that belongs to this seed, effect and request number."""
+        told = f"{self._seed}:{turn.place}:{turn.number}".encode()
+        return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest()) / 2**64
+
+    def _limit(self, turn: _Turn, asked: Asked) -> Staged | None:
+        count, unit_s = read_rate(turn.effect.value or "")
+        size = int(turn.effect.option("burst") or math.ceil(count))
+        key = (turn.place, asked.backend, asked.key_number)
+        bucket = self._buckets.get(key) or self._buckets.setdefault(key, Bucket(count / unit_s, size))
+        wait_s = bucket.wait_s()
+        if not wait_s:
+            return None
+        return too_many(asked, turn.effect, wait_s, limit=size, epoch_s=clock.current().utc().timestamp())

@@ -1,0 +1,270 @@
+"""The fault language: which requests of a rehearsal meet which fault.
+
+    openrouter[1]: 401; openrouter: 429*2 retry-after=1, 5%503; huggingface/scaleway: down@10..20, latency=0.2
+
+Rules are separated by `;` or line breaks. A rule is `target: effect, effect`; rules, and the effects in a rule, are
+tried in the order they are written, and the first that applies to a request decides. A request that meets none is
+answered.
+
+target   `*` everything; `openrouter`, `huggingface`; `openrouter[2]` the second key; `openrouter[..a1b2]` the key
+         with that ending; `huggingface/scaleway` a provider; `huggingface[1]/scaleway` both
+effect   a status code or a fault's name, perhaps with `=value`, and with options behind it, `429 retry-after=1`
+when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
+         numbers, from 1, whatever became of them; `5%503`: that share of requests, drawn by the rehearsal's seed
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import SHOWN
+from llm_executor_nb.rehearsal.faults import FAULTS, FaultKind, fault_kind, is_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llm_executor_nb.rehearsal.asked import Asked
+
+EVERYTHING = "*"
+BACKENDS = (OPENROUTER, HUGGINGFACE)
+_TARGET = re.compile(r"(?P<backend>\*|[\w-]+)(?:\[(?P<key>[^\[\]]*)\])?(?:/(?P<provider>[\w.-]+))?")
+_EFFECT = re.compile(
+    r"(?:(?P<share>\d+(?:\.\d+)?)%)?(?P<fault>[\w-]+)(?:=(?P<value>[^\s*@%]+))?"
+    r"(?:\*(?P<times>\d+))?(?:@(?P<first>\d+)(?P<range>\.\.(?P<last>\d+)?)?)?",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Whose requests a rule speaks of.
+
+    Attributes:
+        backend: `openrouter` or `huggingface`; None: both.
+        key_number: the key's place in the order the keys were given in, from 1; None: any.
+        key_ending: what the key ends in, as `..a1b2`; None: any.
+        provider: the Hugging Face provider; None: any.
+    """
+
+    backend: str | None = None
+    key_number: int | None = None
+    key_ending: str | None = None
+    provider: str | None = None
+
+    def is_met_by(self, asked: Asked) -> bool:
+        """Tell whether the rule speaks of this request."""
+        return (
+            self.backend in {None, asked.backend}
+            and self.key_number in {None, asked.key_number}
+            and self.key_ending in {None, asked.key}
+            and self.provider in {None, asked.provider}
+        )
+
+    def __str__(self) -> str:
+        key = self.key_ending or self.key_number
+        return (
+            (self.backend or EVERYTHING) + (f"[{key}]" if key else "") + (f"/{self.provider}" if self.provider else "")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One fault, and which of its target's requests it meets.
+
+    Attributes:
+        fault: a status code or a name out of `faults.FAULTS`.
+        value: what stands behind the `=`.
+        options: the options behind it, by name.
+        share: the percentage of requests it meets; None: all.
+        times: how often it applies at most; None: no limit.
+        first, last: the numbers of the requests it may meet, from 1; last None: no end.
+    """
+
+    fault: str
+    value: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    share: float | None = None
+    times: int | None = None
+    first: int = 1
+    last: int | None = None
+
+    def option(self, name: str) -> str | None:
+        """Return an option's text; None: it was not given."""
+        return dict(self.options).get(name)
+
+    def __str__(self) -> str:
+        return "".join(
+            (
+                "" if self.share is None else f"{_plain(self.share)}%",
+                self.fault,
+                "" if self.value is None else f"={self.value}",
+                "" if self.times is None else f"*{self.times}",
+                self._numbers(),
+                *(f" {name}={value}" for name, value in self.options),
+            ),
+        )
+
+    def _numbers(self) -> str:
+        if self.last == self.first:
+            return f"@{self.first}"
+        if self.last is not None:
+            return f"@{self.first}..{self.last}"
+        return f"@{self.first}.." if self.first > 1 else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A target and its effects, in order."""
+
+    target: Target
+    effects: tuple[Effect, ...]
+
+    def __str__(self) -> str:
+        return f"{self.target}: " + ", ".join(map(str, self.effects))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Script:
+    """The rules of a rehearsal, in order. `str()` gives a text that parses to the same rules."""
+
+    rules: tuple[Rule, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.rules))
+
+    def __repr__(self) -> str:
+        return f"parse_script({str(self)!r})"
+
+
+def parse_script(text: str) -> Script:
+    """Return the rules a text tells.
+
+    Raises:
+        ConfigError: a part cannot be read; the message quotes it and lists what is known.
+    """
+    told = [part.strip() for part in re.split(r"[;\n]", text)]
+    return Script(tuple(_rule(number, part) for number, part in enumerate(filter(None, told), start=1)))
+
+
+def _rule(number: int, text: str) -> Rule:
+    def fail(problem: str) -> ConfigError:
+        return ConfigError(
+            f"Rule {number} of the rehearsal, {text!r}: {problem}\n"
+            "Targets: * (everything), openrouter, huggingface, openrouter[1] (the first key), "
+            "openrouter[..a1b2] (the key with that ending), huggingface/scaleway (a provider).\n"
+            f"Faults: a status such as 503, {', '.join(FAULTS)}; 429*2 (twice), 503@10..20 (these requests), "
+            "5%503 (that share), 429 retry-after=1 (an option).",
+        )
+
+    target, colon, effects = text.partition(":")
+    if not colon:
+        raise fail("a rule is `target: effect`, and here is no colon.")
+    return Rule(
+        target=_target(target.strip(), fail),
+        effects=tuple(_effect(part.strip(), fail) for part in effects.split(",")),
+    )
+
+
+def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
+    found = _TARGET.fullmatch(text)
+    if found is None:
+        raise fail(f"{text!r} is not a target.")
+    backend, key, provider = found.group("backend", "key", "provider")
+    if backend == EVERYTHING and text != EVERYTHING:
+        raise fail(f"in {text!r}, a key or a provider needs the name of its backend before it.")
+    if backend not in {EVERYTHING, *BACKENDS}:
+        raise fail(f"{backend!r} is not a backend.{_near(backend, BACKENDS)}")
+    if provider and backend == OPENROUTER:
+        raise fail(f"in {text!r}, {provider!r} cannot be told apart: OpenRouter chooses its providers itself.")
+    number, key_ending = (None, None) if key is None else _key(key.strip(), fail)
+    return Target(
+        backend=None if backend == EVERYTHING else backend,
+        key_number=number,
+        key_ending=key_ending,
+        provider=provider,
+    )
+
+
+def _key(text: str, fail: Callable[[str], ConfigError]) -> tuple[int | None, str | None]:
+    if text.isdecimal() and int(text) > 0:
+        return int(text), None
+    shown = text.removeprefix("..")
+    if text == shown or not shown or len(shown) > SHOWN:
+        raise fail(f"[{text}] names no key: write its number from 1, or its last {SHOWN} characters as [..a1b2].")
+    return None, text
+
+
+def _effect(text: str, fail: Callable[[str], ConfigError]) -> Effect:
+    head, *more = text.split() or [""]
+    found = _EFFECT.fullmatch(head)
+    if found is None:
+        raise fail(f"{head!r} is not an effect." if head else "an effect is missing.")
+    name, value = found.group("fault", "value")
+    kind = fault_kind(name)
+    if kind is None:
+        raise fail(f"{name!r} is not a fault.{_near(name, FAULTS)}")
+    _check_value(head, value, kind, fail)
+    effect = Effect(
+        fault=name,
+        value=value,
+        options=tuple(_option(part, name, kind, fail) for part in more),
+        share=float(found["share"]) if found["share"] else None,
+        times=int(found["times"]) if found["times"] else None,
+        first=int(found["first"] or 1),
+        last=_last(found),
+    )
+    _check_when(head, effect, fail)
+    return effect
+
+
+def _last(found: re.Match[str]) -> int | None:
+    if found["range"]:
+        return int(found["last"]) if found["last"] else None
+    return int(found["first"]) if found["first"] else None
+
+
+def _check_value(head: str, value: str | None, kind: FaultKind, fail: Callable[[str], ConfigError]) -> None:
+    if value is None:
+        if kind.needs_value:
+            raise fail(f"{head!r} needs a value, as in {kind.example}.")
+    elif kind.is_value is None:
+        raise fail(f"{head!r}: this fault takes no value.")
+    elif not kind.is_value(value):
+        raise fail(f"{value!r} in {head!r} cannot be read; write it as in {kind.example}.")
+
+
+def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -> None:
+    if effect.share is not None and not 0 < effect.share <= 100:
+        raise fail(f"the share in {head!r} is above 0 and at most 100.")
+    if effect.times == 0 or effect.first == 0:
+        raise fail(f"{head!r} counts from 1.")
+    if effect.last is not None and effect.last < effect.first:
+        raise fail(f"{head!r} ends before it begins.")
+
+
+def _option(text: str, fault: str, kind: FaultKind, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if name not in kind.options:
+        known = ", ".join(kind.options) or "none"
+        raise fail(f"{text!r} is not an option of {fault!r}; it has: {known}.")
+    if not value or (name == "retry-after" and not is_seconds(value)):
+        raise fail(f"{text!r} needs a value, as in {_OPTION_EXAMPLES[name]}.")
+    if name == "burst" and not (value.isdecimal() and int(value) > 0):
+        raise fail(f"{text!r} needs a whole number from 1, as in {_OPTION_EXAMPLES[name]}.")
+    return name, value
+
+
+_OPTION_EXAMPLES = {"retry-after": "retry-after=1", "source": "source=openrouter_key_limit", "burst": "burst=5"}
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() else str(number)

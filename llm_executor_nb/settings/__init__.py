@@ -1,0 +1,1 @@
+"""Keys, the model -> provider table, and the one live configuration."""

@@ -1,0 +1,176 @@
+"""The one live configuration: keys, models, URLs, waits and bounds. Every door reads it at each call.
+
+A rehearsal saves it, changes it in place and restores it, so that lists a user imported stay the same objects.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tenacity import wait_chain, wait_fixed
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.settings.keys import KeyList, KeyRing
+from llm_executor_nb.settings.models import ModelTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tenacity import RetryCallState
+
+BASE_URLS: dict[str, tuple[str, str]] = {
+    OPENROUTER: ("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1"),
+    HUGGINGFACE: ("HF_ROUTER_URL", "https://router.huggingface.co/v1"),
+}
+"""Backend -> the environment variable that moves it, and where it is."""
+
+
+@dataclass(slots=True)
+class Config:
+    """What can be set, with the defaults.
+
+    Attributes:
+        keys, models: the key ring and the provider table.
+        base_urls: backend -> a URL given in code; none: the environment's, else the provider's own.
+        retry_wait_strategy: a tenacity wait strategy.
+        retries: how many retries a route gets, or a tenacity stop object.
+        before_sleep: called before each wait, as tenacity does.
+        timeout_s: the bound on one attempt; None: no bound.
+        deadline_s: the bound on one run by hand; None: no bound.
+        retry_after_ceiling_s: the longest time a provider may name that is waited for.
+        concurrency: requests in flight of one job; None: begin at 8 and grow.
+    """
+
+    keys: KeyRing = field(default_factory=KeyRing)
+    models: ModelTable = field(default_factory=ModelTable)
+    base_urls: dict[str, str | None] = field(default_factory=dict)
+    retry_wait_strategy: Callable[[RetryCallState], float] = field(
+        default_factory=lambda: wait_chain(wait_fixed(3), wait_fixed(5), wait_fixed(6)),
+    )
+    retries: int | Callable[[RetryCallState], bool] = 3
+    before_sleep: Callable[[RetryCallState], Any] | None = None
+    timeout_s: float | None = 120.0
+    deadline_s: float | None = 300.0
+    retry_after_ceiling_s: float = 30.0
+    concurrency: int | None = None
+
+    def base_url(self, backend: str) -> str:
+        """Return where a backend is: given in code, else by the process environment, else its own address."""
+        variable, default = BASE_URLS[backend]
+        return (self.base_urls.get(backend) or os.environ.get(variable) or default).rstrip("/")
+
+    def keys_setter(self, backend: str, values: Iterable[str | None]) -> Callable[[], None]:
+        """Check a list of keys; return what puts it in place of the one given before."""
+        if not isinstance(values, KeyList):
+            given = list(_listed(values))
+            values = KeyList(given, is_given=not given)
+        checked = values
+        return lambda: self.keys.code.__setitem__(backend, checked)
+
+    def providers_setter(self, table: dict[str, list[str]]) -> Callable[[], None]:
+        """Check a provider table; return what puts it in place."""
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"MODEL_INFERENCE_PROVIDERS must be a dict from model to providers, not {type(table).__name__}.",
+            )
+        return lambda: setattr(self.models, "providers", table)
+
+    def url_setter(self, backend: str, url: str | None) -> Callable[[], None]:
+        """Check a base URL; return what puts it in place, None its default."""
+        if url is not None and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+            raise ConfigError(f"{url!r} is no base URL; give one such as {BASE_URLS[backend][1]!r}.")
+        return lambda: self.base_urls.update({backend: url})
+
+    def begin_rehearsal(self, *, keys: Mapping[str, Iterable[str]], urls: Mapping[str, str]) -> None:
+        """Put practice keys into the lists there are, and practice URLs in force; `save` first."""
+        for backend, values in keys.items():
+            self.keys.code[backend][:] = list(values)
+            self.keys.code[backend].is_given = True
+        self.base_urls = dict(urls)
+
+    def save(self) -> Callable[[], None]:
+        """Return what puts everything back as it is now, into the same objects."""
+        lists = {backend: (kept, list(kept), kept.is_given) for backend, kept in self.keys.code.items()}
+        session = self.keys.save_session()
+        table, rows = self.models.providers, copy.deepcopy(self.models.providers)
+        aliases = dict(self.models.aliases)
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        urls = dict(self.base_urls)
+
+        def restore() -> None:
+            for backend, (kept, values, is_given) in lists.items():
+                kept[:] = values
+                kept.is_given = is_given
+                self.keys.code[backend] = kept
+            session()
+            table.clear()
+            table.update(rows)
+            self.models.providers, self.models.aliases = table, aliases
+            self.base_urls = urls
+            for name, value in plain.items():
+                setattr(self, name, value)
+
+        return restore
+
+
+_PLAIN = (
+    "retry_wait_strategy",
+    "retries",
+    "before_sleep",
+    "timeout_s",
+    "deadline_s",
+    "retry_after_ceiling_s",
+    "concurrency",
+)
+
+
+def _listed(values: Iterable[str | None]) -> Iterable[str | None]:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise ConfigError("Give a list of keys: llm.OPENROUTER_KEYS = [key_1, key_2].")
+    return values
+
+
+def check_wait(strategy: Callable[[RetryCallState], float]) -> Callable[[RetryCallState], float]:
+    """Return a wait strategy if it is one."""
+    if not callable(strategy):
+        raise ConfigError(
+            f"retry_wait_strategy must be a tenacity wait strategy such as wait_fixed(3), not {strategy!r}.",
+        )
+    return strategy
+
+
+def check_retries(
+    retries: int | Callable[[RetryCallState], bool],
+) -> int | Callable[[RetryCallState], bool]:
+    """Return a number of retries, or a tenacity stop object, if it is one."""
+    if callable(retries) or (isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0):
+        return retries
+    raise ConfigError(f"retries={retries!r} must be 0, 1, 2, ... or a tenacity stop object.")
+
+
+def check_bound(name: str, seconds: float | None) -> float | None:
+    """Return a bound in seconds if it is one; None: no bound."""
+    if seconds is None or (isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0):
+        return seconds
+    raise ConfigError(f"{name}={seconds!r} must be seconds above 0.")
+
+
+def check_concurrency(concurrency: int | None) -> int | None:
+    """Return a number of requests in flight if it is one; None: begin at 8 and grow."""
+    if concurrency is None or (
+        isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0
+    ):
+        return concurrency
+    raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
+
+
+_live = Config()
+
+
+def live() -> Config:
+    """Return the configuration in force."""
+    return _live

@@ -1,0 +1,1 @@
+"""Where attempts and answers are kept, and how they become tables."""

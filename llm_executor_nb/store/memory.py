@@ -1,0 +1,49 @@
+"""The attempt log of this process, in memory: calls by hand (the last 10,000 attempts) and jobs (all)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import chain
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from llm_executor_nb.core.records import Attempt
+
+KEPT_BY_HAND = 10_000
+
+
+class AttemptLog:
+    """Keeps attempts in the order they ended. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_hand: deque[Attempt] = deque(maxlen=KEPT_BY_HAND)
+        self._jobs: dict[str, list[Attempt]] = {}
+
+    def record(self, attempt: Attempt) -> None:
+        """Keep one attempt."""
+        with self._lock:
+            if attempt.job_id is None:
+                self._by_hand.append(attempt)
+            else:
+                self._jobs.setdefault(attempt.job_id, []).append(attempt)
+
+    def all(self) -> list[Attempt]:
+        """Return every attempt, by the time it was sent."""
+        with self._lock:
+            found = list(chain(self._by_hand, *self._jobs.values()))
+        return sorted(found, key=lambda attempt: attempt.started_utc)
+
+    def of_job(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of one job, by the time they were sent."""
+        with self._lock:
+            found = list(self._jobs.get(job_id, ()))
+        return sorted(found, key=lambda attempt: attempt.started_utc)
+
+    def of_runs(self, run_ids: Iterable[str]) -> list[Attempt]:
+        """Return the attempts of some runs, by the time they were sent."""
+        wanted: Collection[str] = frozenset(run_ids)
+        return [attempt for attempt in self.all() if attempt.run_id in wanted]

@@ -1,0 +1,1 @@
+"""Draws records and snapshots handed to it, as text and as HTML."""

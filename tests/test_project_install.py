@@ -1,0 +1,122 @@
+"""What pip installs: two names, both typed, one module, and nothing else."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def unpacked(version, folder):
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=[version])
+    site = folder / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Return what `pip install llm_executor_nb` adds to site-packages."""
+    return unpacked("standard", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory):
+    """Return what `pip install -e .` adds to site-packages."""
+    return unpacked("editable", tmp_path_factory.mktemp("editable"))
+
+
+@pytest.fixture(params=["wheel", "editable"])
+def site(request):
+    return request.getfixturevalue(request.param)
+
+
+def python(site, *arguments):
+    """Run this Python with `site` before its own packages, and return what it printed."""
+    folders = [str(site), *(line for pth in site.glob("*.pth") for line in pth.read_text().splitlines())]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_holds_the_package_under_both_names_and_nothing_else(wheel):
+    assert {path.name for path in wheel.iterdir()} == {
+        "llm_executor",
+        "llm_executor_nb",
+        f"llm_executor_nb-{PROJECT['version']}.dist-info",
+    }
+    assert {path.name for path in (wheel / "llm_executor").iterdir()} == {"__init__.py", "py.typed"}
+    assert not (wheel / "llm_executor_nb" / "_first_name").exists()
+
+
+def test_the_wheel_holds_every_source_file_and_the_license(wheel):
+    source = ROOT / "llm_executor_nb"
+    shipped = {path.relative_to(wheel / source.name) for path in (wheel / source.name).rglob("*") if path.is_file()}
+    written = {path.relative_to(source) for path in source.rglob("*.py") if path.parent.name != "_first_name"}
+    assert written | {Path("py.typed")} <= shipped
+    assert [*wheel.glob("*.dist-info/licenses/LICENSE")]
+
+
+def test_both_names_are_typed_and_have_the_same_first_name_file(site):
+    first = site / "llm_executor"
+    assert (first / "py.typed").exists()
+    assert (first / "__init__.py").read_text() == (ROOT / "llm_executor_nb/_first_name/__init__.py").read_text()
+
+
+def test_the_import_comes_from_what_was_installed(wheel, editable):
+    show = "import llm_executor as e; print(e.__file__)"
+    assert python(wheel, "-c", show).strip() == str(wheel / "llm_executor_nb" / "__init__.py")
+    assert python(editable, "-c", show).strip() == str(ROOT / "llm_executor_nb" / "__init__.py")
+
+
+@pytest.mark.parametrize("names", ["llm_executor, llm_executor_nb", "llm_executor_nb, llm_executor"])
+def test_both_names_are_one_module_in_either_order(site, names):
+    python(site, "-c", f"import {names}; assert llm_executor is llm_executor_nb")
+
+
+def test_modules_below_both_names_are_one_too(site):
+    python(
+        site,
+        "-c",
+        "import llm_executor.core.errors as first, llm_executor_nb.core.errors as real; assert first is real\n"
+        "from llm_executor.core.errors import ConfigError; assert ConfigError is real.ConfigError\n"
+        "import importlib; importlib.reload(real)",
+    )
+
+
+def test_a_module_that_is_not_there_is_missing_under_the_name_that_was_typed(site):
+    python(
+        site,
+        "-c",
+        "try: import llm_executor.nowhere\n"
+        "except ModuleNotFoundError as error: assert error.name == 'llm_executor.nowhere'\n"
+        "else: raise SystemExit('found it')",
+    )
+
+
+def test_the_floors_that_ci_tests_are_the_lower_bounds_that_pip_is_told():
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "tests" / "floors.txt").read_text(), re.MULTILINE))
+    extras = PROJECT["optional-dependencies"]
+    needs = [*PROJECT["dependencies"], *(need for name in extras.keys() - {"lab", "test"} for need in extras[name])]
+    told = {
+        need.name: min(bound.version for bound in need.specifier if bound.operator == ">=")
+        for need in map(Requirement, needs)
+    }
+    assert {name: Version(pin) for name, pin in pins.items()} == {name: Version(bound) for name, bound in told.items()}
