@@ -20,7 +20,14 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.settings.config import check_bound, check_concurrency, check_retries, check_wait
+from llm_executor_nb.settings.config import (
+    check_before_sleep,
+    check_bound,
+    check_ceiling,
+    check_concurrency,
+    check_retries,
+    check_wait,
+)
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 
 if TYPE_CHECKING:
@@ -132,7 +139,7 @@ def configure(
     before_sleep: Callable[[RetryCallState], Any] | None | Unset = UNSET,
     timeout: float | None | Unset = UNSET,
     deadline: float | None | Unset = UNSET,
-    retry_after_ceiling_s: float | Unset = UNSET,
+    retry_after_ceiling_s: float | None | Unset = UNSET,
     concurrency: int | None | Unset = UNSET,
 ) -> None:
     """Change settings; what is left out stays, and an explicit None means no bound (of a URL: its default).
@@ -167,10 +174,12 @@ def configure(
         if isinstance(retry_wait_strategy, Unset)
         else check_wait(retry_wait_strategy),
         "retries": retries if isinstance(retries, Unset) else check_retries(retries),
-        "before_sleep": before_sleep,
+        "before_sleep": before_sleep if isinstance(before_sleep, Unset) else check_before_sleep(before_sleep),
         "timeout_s": timeout if isinstance(timeout, Unset) else check_bound("timeout", timeout),
         "deadline_s": deadline if isinstance(deadline, Unset) else check_bound("deadline", deadline),
-        "retry_after_ceiling_s": retry_after_ceiling_s,
+        "retry_after_ceiling_s": retry_after_ceiling_s
+        if isinstance(retry_after_ceiling_s, Unset)
+        else check_ceiling(retry_after_ceiling_s),
         "concurrency": concurrency if isinstance(concurrency, Unset) else check_concurrency(concurrency),
     }
     for change in changes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, assert_never
 
 from llm_executor_nb.chain.run import Run
@@ -70,7 +71,7 @@ class Engine:
                     if (message := await self._go(run)) is not None:
                         return message
                 case Wait():
-                    await self._wait(run, move.until, seen)
+                    await self._wait(run, move, seen)
                 case Join():
                     await self._join(run, move)
                 case Stop():
@@ -102,19 +103,20 @@ class Engine:
             if isinstance(came, Fault) and came.may_resend:
                 run.resent(route, classify(came, backend=route.backend, now_utc=clock.current().utc()))
                 came = await self._send(run, route)
+            return self._settle(run, move, probe, came)
         except asyncio.CancelledError:
-            self._health.end_probe(probe, clock.current().now(), is_lifted=False)
             run.cancelled(route)
             raise
-        return self._settle(run, move, probe, came)
+        finally:  # a probe without a verdict, whatever ended it, passes to the next run
+            self._health.end_probe(probe, clock.current().now(), is_lifted=False)
 
     async def _send(self, run: Run, route: Route) -> Reply | Fault:
         backend = self._backends[route.backend]
         body = make_body(
             run.ask.payload, model=route.request_model, backend=route.backend, extra_body=run.ask.extra_body
         )
-        self._health.sent(route)
         run.sent()
+        self._health.sent(route, clock.current().now())
         try:
             return await self._transport.post(
                 backend.url,
@@ -168,24 +170,28 @@ class Engine:
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
-    async def _wait(self, run: Run, until: float, seen: int) -> None:
+    async def _wait(self, run: Run, move: Wait, seen: int) -> None:
         """Wait until a time, or until the holds have changed, whichever comes first."""
-        if run.ask.is_by_hand and run.memory.current is None:
-            run.memory.has_waited = True
         began = clock.current().now()
-        await _until_changed(self._health, until, seen)
-        run.waited_s += clock.current().now() - began
+        is_queued = move.is_for_pace and move.route is not None
+        with self._health.waiting_for(move.route) if is_queued else nullcontext():
+            await _until_changed(self._health, move.until, seen)
+        now = clock.current().now()
+        run.waited_s += now - began
+        if run.ask.is_by_hand and run.memory.current is None and now >= move.until:
+            run.memory.has_waited = True
 
     async def _join(self, run: Run, move: Join) -> None:
         """Wait for the reply of another run's probe; remember the hold when it failed."""
         began = clock.current().now()
         scopes = {hold.scope for hold in self._health.of(move.route, began)}
         end = run.memory.deadline
-        while self._health.standing(move.route, clock.current().now())[0] is Standing.PROBING:
-            if end is not None and clock.current().now() >= end:
+        while True:
+            seen, now = self._health.changes, clock.current().now()
+            is_probing = self._health.standing(move.route, now)[0] is Standing.PROBING
+            if not is_probing or (end is not None and now >= end):
                 break
-            await _until_changed(self._health, end, self._health.changes)
-        now = clock.current().now()
+            await _until_changed(self._health, end, seen)
         run.waited_s += now - began
         if run.memory.current is None and self._health.standing(move.route, now)[0] is Standing.HELD:
             run.memory.probed.update(scopes)
@@ -203,8 +209,12 @@ class Engine:
                 advice.refused(run.context_refusals[-1]), outcome=Outcome.CONTEXT_LENGTH.value, attempts=attempts
             )
         held = list(run.left_out(now))
+        outcome, words = run.last_cause(held)
         return AllRoutesFailedError(
-            advice.all_failed(run.ask.chain.recipe.model, attempts, held, now), attempts=attempts
+            advice.all_failed(run.ask.chain.recipe.model, attempts, held, now),
+            outcome=outcome,
+            words=words,
+            attempts=attempts,
         )
 
 

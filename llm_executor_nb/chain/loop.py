@@ -27,6 +27,7 @@ _SLICE_S = 0.2
 _TICK_S = 0.1
 """Seconds between ticks in a user's loop, so that an interrupt reaches an await there."""
 _DRAIN_S = 1.0
+_DRAIN_STEP_S = 0.002
 """Seconds that cancelled work may take to end."""
 
 
@@ -137,12 +138,24 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     thread = main_loop()
     if thread.is_current:
         return await work()
-    future = thread.submit(work())
+    ended = threading.Event()
+    future = thread.submit(_tracked(work, ended))
     ticker = asyncio.ensure_future(_tick())
     try:
         return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        await _drained(ended)
+        raise
     finally:
         ticker.cancel()
+
+
+async def _drained(ended: threading.Event) -> None:
+    """Wait, a second at most, until cancelled work on the private loop has let go of its connections."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while not ended.is_set():
+                await asyncio.sleep(_DRAIN_STEP_S)
 
 
 def _wait(future: Future[T]) -> T:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.backoff import Backoff
+from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import Kind
 from llm_executor_nb.core.outcomes import RULES, Decision, Follow, Outcome, Reach
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
 from llm_executor_nb.core.records import Attempt, FaultKind, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from llm_executor_nb.chain.ask import Ask
-    from llm_executor_nb.core.errors import ConfigError
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
     from llm_executor_nb.core.records import Route
@@ -83,15 +83,21 @@ class Run:
 
     def learn(self, move: Go, verdict: Verdict, now: float) -> None:
         """Let the holds and the run's own memory take in a verdict."""
+        try:
+            self._learn(move, verdict, now)
+        except ConfigError as error:  # a wait strategy, stop object or hook of the user's
+            self.broken = error
+
+    def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
         route, rule = move.route, RULES[verdict.outcome]
         if rule.follow is Follow.ACCEPT:
-            self._answered(route)
+            self._answered(route, now)
         elif verdict.outcome is Outcome.RATE_LIMITED or (
             verdict.retry_after_s is not None and rule.is_transient
         ):
             self._told(move, verdict, now)
         elif rule.condemns is not None:
-            self._condemned(route, verdict, now)
+            self._condemned(move, verdict, now)
         elif rule.follow is Follow.NEXT_BACKEND:
             self._too_long(route)
         elif rule.follow is Follow.REFUSE:
@@ -99,16 +105,18 @@ class Run:
         else:
             self._failed(move, verdict, now)
 
-    def _answered(self, route: Route) -> None:
-        self._health.count_answer(route, self._sent_at)
+    def _answered(self, route: Route, now: float) -> None:
+        self._health.answered(route, self._sent_at, now)
         held = self._health.of(route, self._sent_at)
         if held and all(hold.kind is Kind.STREAK for hold in held):
-            self._health.lift([h.scope for h in held if self._sent_at >= h.since], clock.current().now())
+            self._health.lift([h.scope for h in held if self._sent_at >= h.since], now)
 
     def _told(self, move: Go, verdict: Verdict, now: float) -> None:
         """A provider asked to wait: hold what it speaks of, then wait within the ceiling, else move on."""
         route, told = move.route, verdict.retry_after_s
         is_limit = verdict.outcome is Outcome.RATE_LIMITED
+        if is_limit and not self.ask.is_by_hand:
+            self._health.refused(route, self._sent_at, now)
         if told is None and self.ask.is_by_hand:
             self._failed(move, verdict, now)
             return
@@ -130,7 +138,8 @@ class Run:
             return
         self._plan_retry(route, verdict, now, told_s=told)
 
-    def _condemned(self, route: Route, verdict: Verdict, now: float) -> None:
+    def _condemned(self, move: Go, verdict: Verdict, now: float) -> None:
+        route = move.route
         reach = verdict.reach or RULES[verdict.outcome].condemns or Reach.ROUTE
         hold = self._health.condemn(
             route.scope(reach),
@@ -138,6 +147,7 @@ class Run:
             why=verdict.outcome,
             message=verdict.message or "",
             reset_s=verdict.retry_after_s,
+            is_probe=move.is_probe,
         )
         self.memory.own_holds.add(hold.scope)
         self.memory.leave(route)
@@ -278,3 +288,9 @@ class Run:
             _, hold = self._health.standing(route, now)
             if hold is not None and route not in self._asked:
                 yield route, hold
+
+    def last_cause(self, held: Sequence[tuple[Route, Hold]]) -> tuple[str, str]:
+        """Return the outcome and the words of the last attempt, or of the first hold when none was made."""
+        if self.attempts:
+            return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
+        return (held[0][1].why.value, held[0][1].message) if held else ("", "")

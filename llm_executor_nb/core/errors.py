@@ -56,11 +56,13 @@ class LLMExecutorError(_Plain, Exception):
 
     Attributes:
         attempts: the requests that had been made when it was raised, oldest first; empty when none was.
+        result: the frame with what was done, where a job ended with this error; else None.
     """
 
     def __init__(self, message: str = "", *, attempts: tuple[Attempt, ...] = ()) -> None:
         super().__init__(message)
         self.attempts = attempts
+        self.result: Any = None
 
 
 class ConfigError(LLMExecutorError, ValueError):
@@ -92,7 +94,24 @@ class RequestError(LLMExecutorError, ValueError):
 
 
 class AllRoutesFailedError(LLMExecutorError):
-    """Every route was tried and failed, or is held; `.attempts` has each request that was made."""
+    """Every route was tried and failed, or is held; `.attempts` has each request that was made.
+
+    Attributes:
+        outcome: the last cause, of an attempt or of the hold that kept the run from one.
+        words: the provider's words with it, scrubbed.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        outcome: str = "",
+        words: str = "",
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message, attempts=attempts)
+        self.outcome = outcome
+        self.words = words
 
 
 class DeadlineError(LLMExecutorError, TimeoutError):

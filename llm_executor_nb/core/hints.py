@@ -48,7 +48,7 @@ def _of_headers(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float
         yield _seconds_to_reset(headers.get("x-ratelimit-reset"), now_utc)
     ratelimit = headers.get("ratelimit", "")
     remaining, seconds = _RATELIMIT_R.search(ratelimit), _RATELIMIT_T.search(ratelimit)
-    yield float(seconds[1]) if seconds and remaining and int(remaining[1]) == 0 else None
+    yield float(seconds[1]) if seconds and remaining and number(remaining[1]) == 0 else None
 
 
 def _seconds_or_date(value: str | None, now_utc: datetime) -> float | None:

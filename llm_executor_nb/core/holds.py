@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from llm_executor_nb.core.records import Key, Route, Scope
 
@@ -104,14 +106,17 @@ class Health:
         self._holds: dict[Scope, Hold] = {}
         self._streaks: dict[Scope, _Streak] = {}
         self._in_flight: Counter[Scope] = Counter()
+        self._paces: dict[Scope, Pace] = {}
+        self._waiting: Counter[Scope] = Counter()
         self._watchers: set[Callable[[], None]] = set()
         self.changes = 0
         self.on_hold: Callable[[Hold], None] = _ignore
 
     # --- requests in flight ------------------------------------------------------------------------------------
 
-    def sent(self, route: Route) -> None:
+    def sent(self, route: Route, now: float) -> None:
         """Note that a request is under way."""
+        self._pace(route).sent(now)
         self._in_flight[route.scope(Reach.ROUTE)] += 1
         self._in_flight[route.scope(Reach.KEY)] += 1
 
@@ -123,6 +128,44 @@ class Health:
     def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
         """Return how many requests are under way on the route's key, or on the route itself."""
         return self._in_flight[route.scope(reach)]
+
+    # --- the pace of a key --------------------------------------------------------------------------------------
+
+    def room_at(self, route: Route, now: float) -> float:
+        """Return when the route's key may be asked next, behind those that wait for it already."""
+        return self._pace(route).room_at(now, self._waiting[route.scope(Reach.KEY)])
+
+    def has_room(self, route: Route, now: float) -> bool:
+        """Say whether the pace of the route's key lets a request out now."""
+        return self._pace(route).room_at(now) <= now
+
+    @contextmanager
+    def waiting_for(self, route: Route) -> Iterator[None]:
+        """Count one that waits for the pace of the route's key."""
+        scope = route.scope(Reach.KEY)
+        self._waiting[scope] += 1
+        try:
+            yield
+        finally:
+            self._waiting[scope] -= 1
+
+    def answered(self, route: Route, sent_at: float, now: float) -> None:
+        """Let an answer raise the key's pace, and end the route's streak if it was sent after its first failure."""
+        self._pace(route).answered(now)
+        streak = self._streaks.get(route.scope(Reach.ROUTE))
+        if streak is not None and sent_at > streak.began:
+            del self._streaks[route.scope(Reach.ROUTE)]
+
+    def refused(self, route: Route, sent_at: float, now: float) -> None:
+        """Let a refusal by a rate limit slow the key's pace."""
+        self._pace(route).refused(sent_at, now)
+
+    def _pace(self, route: Route) -> Pace:
+        scope = route.scope(Reach.KEY)
+        if scope not in self._paces:
+            rpm = route.key.rpm if route.key else None
+            self._paces[scope] = Pace(None if rpm is None else rpm / 60)
+        return self._paces[scope]
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -148,12 +191,22 @@ class Health:
 
     # --- holding ------------------------------------------------------------------------------------------------
 
-    def condemn(self, scope: Scope, now: float, *, why: Outcome, message: str, reset_s: float | None) -> Hold:
+    def condemn(
+        self,
+        scope: Scope,
+        now: float,
+        *,
+        why: Outcome,
+        message: str,
+        reset_s: float | None,
+        is_probe: bool = False,
+    ) -> Hold:
         """Hold a scope on a verdict that stands: a key until its reset or for 10 minutes, else until a change."""
         is_lasting = scope.reach is not Reach.KEY and why in (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
         length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
         return self._set(
             Hold(scope=scope, kind=Kind.CONDEMNED, since=now, until=now + length, why=why, message=message),
+            is_probe=is_probe,
         )
 
     def tell(
@@ -224,13 +277,6 @@ class Health:
         streak.count += 1
         return streak.count >= streak.limit
 
-    def count_answer(self, route: Route, sent_at: float) -> None:
-        """Let an answer end the route's streak, if its request was sent after the streak's first failure."""
-        scope = route.scope(Reach.ROUTE)
-        streak = self._streaks.get(scope)
-        if streak is not None and sent_at > streak.began:
-            del self._streaks[scope]
-
     # --- probing ------------------------------------------------------------------------------------------------
 
     def begin_probe(self, route: Route, now: float) -> tuple[Scope, ...]:
@@ -242,15 +288,14 @@ class Health:
 
     def end_probe(self, scopes: Iterable[Scope], now: float, *, is_lifted: bool) -> None:
         """Take the marks off: lift what the probe's reply did not set anew, or leave all for the next probe."""
-        for scope in scopes:
-            hold = self._holds.get(scope)
-            if hold is None or not hold.is_probing:
-                continue
+        ended = [h for scope in scopes if (h := self._holds.get(scope)) is not None and h.is_probing]
+        for hold in ended:
             if is_lifted:
-                self._holds[scope] = replace(hold, is_probing=False, is_lifted=True, until=min(hold.until, now))
+                self._holds[hold.scope] = replace(hold, is_probing=False, is_lifted=True, until=min(hold.until, now))
             else:
-                self._holds[scope] = replace(hold, is_probing=False, probed_at=None)
-        self._notify()
+                self._holds[hold.scope] = replace(hold, is_probing=False, probed_at=None)
+        if ended:
+            self._notify()
 
     def lift(self, scopes: Iterable[Scope], now: float) -> None:
         """End streak holds early, because an answer came from what they hold."""
@@ -283,12 +328,14 @@ class Health:
     def _set(self, hold: Hold, *, is_probe: bool = False) -> Hold:
         """Put a hold in place: never shortened, and a probe in flight stays one until its own reply."""
         old = self._holds.get(hold.scope)
+        is_new = old is None or old.kind is not hold.kind or not old.is_active(hold.since)
         if old is not None and not old.is_lifted:
             kept = old if old.until > hold.until else hold
             hold = replace(kept, is_probing=old.is_probing and not is_probe)
         self._holds[hold.scope] = hold
         self._notify()
-        self.on_hold(hold)
+        if is_new:
+            self.on_hold(hold)
         return hold
 
     def _remembered(self, scope: Scope, now: float) -> Hold | None:

@@ -38,11 +38,12 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until a time or a change of the holds: to retry `route`, or for a hold (`route` None)."""
+    """Wait until a time or a change of the holds: to retry `route`, for its key's pace, or for a hold (`route` None)."""
 
     until: float
     route: Route | None = None
     is_told: bool = False
+    is_for_pace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
 def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap."""
     free = [i for i, routes in enumerate(keys) if any(_is_free(r, health, now) for r in routes)]
-    start = min(free, key=lambda i: health.in_flight(keys[i][0]), default=0)
+    start = min(
+        free, key=lambda i: (not health.has_room(keys[i][0], now), health.in_flight(keys[i][0])), default=0
+    )
     return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
 
 
@@ -235,7 +238,7 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
     for tier in range(len(run.tiers)):
         routes = [r for r in run.order(tier, health, now) if r not in run.used_up]
         for route in routes:
-            if run.ready_at.get(route, now) <= now and _is_free(route, health, now):
+            if run.ready_at.get(route, now) <= now and _is_free(route, health, now) and health.has_room(route, now):
                 return Go(route, is_probe=health.standing(route, now)[0] is Standing.DUE)
         waits = [wait for route in routes if (wait := _short_wait(run, route, health, now)) is not None]
         if waits:
@@ -244,7 +247,7 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
 
 
 def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wait | None:
-    """Return the wait for which a row stays in this tier: its own for a retry, or a short told one."""
+    """Return the wait for which a row stays in this tier: its own for a retry, a short told one, or the key's pace."""
     standing, hold = health.standing(route, now)
     ready = run.ready_at.get(route, now)
     is_told = False
@@ -254,9 +257,11 @@ def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wai
         is_told, ready = True, max(ready, hold.until)
         if standing is Standing.PROBING:
             ready = max(ready, now + PROBE_PAUSE_S)
+    is_for_pace = ready <= now
+    ready = health.room_at(route, now) if is_for_pace else ready
     if not run.has_time_until(ready):
         return None
-    return Wait(ready, route, is_told=is_told)
+    return Wait(ready, route, is_told=is_told or is_for_pace, is_for_pace=is_for_pace)
 
 
 def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:

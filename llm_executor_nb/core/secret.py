@@ -67,9 +67,9 @@ def ending(value: str) -> str:
 
 def scrub(text: str) -> str:
     """Return `text` without any key: the values of all Secrets made so far, and what looks like a key."""
-    for value, pattern in tuple(_known.items()):
-        if value in text:
-            text = pattern.sub(_HIDDEN, text)
+    found = [value for value in tuple(_known) if value in text]
+    for value in sorted(found, key=len, reverse=True):  # a key may begin as another one does
+        text = _known[value].sub(_HIDDEN, text)
     return _LOOKS_LIKE_A_KEY.sub(_HIDDEN, text)
 
 

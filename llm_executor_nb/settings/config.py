@@ -6,6 +6,7 @@ A rehearsal saves it, changes it in place and restores it, so that lists a user 
 from __future__ import annotations
 
 import copy
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,24 @@ def check_retries(
     if callable(retries) or (isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0):
         return retries
     raise ConfigError(f"retries={retries!r} must be 0, 1, 2, ... or a tenacity stop object.")
+
+
+def check_before_sleep(
+    hook: Callable[[RetryCallState], Any] | None,
+) -> Callable[[RetryCallState], Any] | None:
+    """Return what is called before each wait, if it can be; None: nobody."""
+    if hook is None or callable(hook):
+        return hook
+    raise ConfigError(f"before_sleep must be a function such as tenacity's before_sleep_log(...), not {hook!r}.")
+
+
+def check_ceiling(seconds: float | None) -> float:
+    """Return the longest time that is waited for, if it is one; None: no bound."""
+    if seconds is None:
+        return math.inf
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0:
+        return seconds
+    raise ConfigError(f"retry_after_ceiling_s={seconds!r} must be seconds, 0 or more.")
 
 
 def check_bound(name: str, seconds: float | None) -> float | None:

@@ -58,7 +58,8 @@ class KeyList(list[str]):
 
     def insert(self, index: SupportsIndex, value: str | None) -> None:
         """Put a key before an index; None is dropped."""
-        self[index:index] = [value]  # type: ignore[misc,list-item] # None is dropped on the way in
+        if value is not None:
+            self[index:index] = [value]
 
     def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - list's own signature is an overload
         if isinstance(index, slice):
@@ -129,7 +130,7 @@ class KeyRing:
         for source, value in self._sources(backend):
             if source == "session":
                 found |= {secret: key for secret, key in session.items() if secret not in found}
-            elif (secret := Secret(value)) not in found:
+            elif (secret := _secret_of(value, source)) not in found:
                 label = f"key {len(found) + 1}"
                 found[secret] = Key(backend=backend, secret=secret, label=label, source=source)
         return tuple(found.values())
@@ -176,18 +177,31 @@ class KeyRing:
         path = Path(DOTENV)
         try:
             stat = path.stat()
-        except OSError:
+            stamp = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
+            if self._dotenv[0] != stamp:
+                self._dotenv = (stamp, _keys_in(path) if path.is_file() else {})
+        except (OSError, UnicodeError):  # what cannot be read holds no keys
             return {}
-        stamp = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
-        if self._dotenv[0] != stamp:
-            from dotenv import dotenv_values  # noqa: PLC0415 - only who has a .env pays for the import
-
-            self._dotenv = (stamp, dotenv_values(path, interpolate=False))
         return self._dotenv[1]
 
     def _check_backend(self, backend: str) -> None:
         if backend not in self.code:
             raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(self.code)}.")
+
+
+def _keys_in(path: Path) -> Mapping[str, str | None]:
+    from dotenv import dotenv_values  # noqa: PLC0415 - only who has a .env pays for the import
+
+    values = dotenv_values(path, interpolate=False)
+    wanted = {name for backend in _SINGLE for name in _names(backend, values)}
+    return {name: KeyText(value) for name, value in values.items() if name in wanted and value is not None}
+
+
+def _secret_of(value: str, source: str) -> Secret:
+    try:
+        return Secret(value)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _is_meant(key: Key, wanted: str) -> bool:
@@ -203,8 +217,8 @@ def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterat
 def _names(backend: str, values: Mapping[str, Any]) -> list[str]:
     """Return the variables of a backend that there are: the plain ones, then the numbered ones in order."""
     prefix = _NUMBERED[backend]
-    numbers = sorted(int(n[len(prefix) :]) for n in values if n.startswith(prefix) and n[len(prefix) :].isdecimal())
-    return [n for n in _SINGLE[backend] if n in values] + [f"{prefix}{number}" for number in numbers]
+    numbered = [name for name in values if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
+    return [n for n in _SINGLE[backend] if n in values] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
 
 
 def _checked(values: Iterable[str | None]) -> list[str]:

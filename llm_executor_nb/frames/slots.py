@@ -1,0 +1,76 @@
+"""Bounds the requests in flight of one job; rows that wait for a hold or a retry hold no slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+FIRST = 8
+LARGEST = 64
+PARKED_PER_SLOT = 4
+
+
+class Slots:
+    """As many requests at once as the user said; or 8 at first, and one more with each answer, up to 64.
+
+    Args:
+        limit: requests in flight; None: begin at 8 and grow.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = FIRST if limit is None else limit
+        self._may_grow = limit is None
+        self._taken = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._freed = asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait for a slot and take it; first come, first served."""
+        if self._taken < self.limit and not self._queue:
+            self._taken += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a slot back, to the next in the queue."""
+        self._taken -= 1
+        self._hand_on()
+
+    def grow(self) -> None:
+        """Take an answer as a sign that more may be asked at once."""
+        if self._may_grow and self.limit < LARGEST:
+            self.limit += 1
+            self._hand_on()
+
+    @property
+    def has_room(self) -> bool:
+        """Say whether a new row would get a slot at once."""
+        return self._taken + len(self._queue) < self.limit
+
+    def is_full_of(self, rows: int) -> bool:
+        """Say whether so many rows under way are all that may be, in flight and parked."""
+        return rows >= self.limit * (1 + PARKED_PER_SLOT)
+
+    def stir(self) -> None:
+        """Wake who waits for room, to look again."""
+        self._freed.set()
+
+    async def stirred(self) -> None:
+        """Wait until a slot was freed or a row has ended."""
+        await self._freed.wait()
+        self._freed.clear()
+
+    def _hand_on(self) -> None:
+        while self._taken < self.limit and self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._taken += 1
+                turn.set_result(None)
+        self._freed.set()
