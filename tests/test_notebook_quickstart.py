@@ -24,7 +24,8 @@ def execute(path: Path, folder: Path) -> Any:
 def texts(notebook: Any) -> str:
     """Return all text outputs of a notebook."""
     return "\n".join(
-        output.get("text", "") + "".join(output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/markdown"))
+        output.get("text", "")
+        + "".join(output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/markdown"))
         for cell in notebook.cells
         for output in cell.get("outputs", ())
     )

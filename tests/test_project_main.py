@@ -17,7 +17,14 @@ def test_without_a_key_it_rehearses_200_rows_and_says_how_to_go_on():
         [sys.executable, "-m", "llm_executor_nb"], capture_output=True, text=True, timeout=60, check=True
     )
     assert "200/200 rows" in done.stderr
-    for words in ("Rows: 200 ok", "auth", "rate_limited", "connection", "export OPENROUTER_API_KEY=", "[practice answer"):
+    for words in (
+        "Rows: 200 ok",
+        "auth",
+        "rate_limited",
+        "connection",
+        "export OPENROUTER_API_KEY=",
+        "[practice answer",
+    ):
         assert words in done.stdout
 
 

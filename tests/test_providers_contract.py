@@ -64,7 +64,9 @@ class Loopback:
     """A provider that answers every request with the same bytes and keeps what it was asked."""
 
     def __init__(self, body):
-        self.answer = json.dumps(body).encode()
+        is_stream = isinstance(body, bytes)
+        self.answer = body if is_stream else json.dumps(body).encode()
+        self.kind = "text/event-stream" if is_stream else "application/json"
         self.requests = []
 
     async def __aenter__(self):
@@ -82,7 +84,7 @@ class Loopback:
 
     async def _answer(self, request):
         self.requests.append((dict(request.headers), await request.json()))
-        return web.Response(body=self.answer, content_type="application/json")
+        return web.Response(body=self.answer, content_type=self.kind)
 
 
 async def by_our_path(backend, payload, provider=None):
@@ -116,12 +118,16 @@ def keyless(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-async def chat_openai(root):
+async def chat_openai(root, use=lambda model: model.ainvoke("Hello")):
+    """Use ChatOpenAI once; it keeps its HTTP client by address, closed ones too, and ports come again."""
     from langchain_openai import ChatOpenAI  # noqa: PLC0415 - imported in the test, not at collection
+    from langchain_openai.chat_models import _client_utils  # noqa: PLC0415 - as above
 
+    _client_utils._cached_async_httpx_client.cache_clear()
+    _client_utils._cached_sync_httpx_client.cache_clear()
     model = ChatOpenAI(model=MODEL, base_url=f"{root}/v1", api_key="fake", max_retries=0)
     try:
-        return await model.ainvoke("Hello")
+        return await use(model)
     finally:
         await model.root_async_client.close()
         model.root_client.close()
@@ -161,14 +167,14 @@ def _unpadded(usage):
     }
 
 
-async def chat_hugging_face(root, monkeypatch):
+async def chat_hugging_face(root, monkeypatch, use=lambda model: model.ainvoke("Hello")):
     from huggingface_hub import constants  # noqa: PLC0415 - imported in the test, not at collection
     from langchain_huggingface import ChatHuggingFace, HuggingFaceEndpoint  # noqa: PLC0415 - as above
 
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # the hub's own client tells of its harness
     endpoint = HuggingFaceEndpoint(model=f"{root}/v1", provider="auto", huggingfacehub_api_token=KEY)
     try:
-        return await ChatHuggingFace(llm=endpoint).ainvoke("Hello")
+        return await use(ChatHuggingFace(llm=endpoint))
     finally:
         if hasattr(endpoint.async_client, "close"):
             await endpoint.async_client.close()
@@ -236,6 +242,7 @@ def test_the_same_request_goes_to_both_backends_with_nothing_that_was_not_set():
     }
     assert second == {**first, "model": f"{MODEL}:scaleway"}
     assert to_openrouter["X-OpenRouter-Title"] == "llm_executor_nb"
+    assert "HTTP-Referer" not in to_openrouter
     assert to_openrouter["Authorization"] == f"Bearer {KEY}"
 
 
@@ -281,6 +288,7 @@ def test_an_answer_is_read_without_changing_the_body(wire):
 
 def test_the_private_names_of_langchain_are_there_with_the_signatures_we_use():
     from langchain_huggingface import ChatHuggingFace  # noqa: PLC0415 - imported in the test, not at collection
+    from langchain_huggingface.chat_models import huggingface  # noqa: PLC0415 - as above
     from langchain_openai import ChatOpenAI  # noqa: PLC0415 - as above
     from langchain_openai.chat_models import base  # noqa: PLC0415 - as above
 
@@ -289,6 +297,8 @@ def test_the_private_names_of_langchain_are_there_with_the_signatures_we_use():
     inspect.signature(ChatOpenAI._create_chat_result).bind("self", {})
     inspect.signature(ChatHuggingFace._create_chat_result).bind("self", {})
     inspect.signature(base._create_usage_metadata).bind({})
+    inspect.signature(base.BaseChatOpenAI._convert_chunk_to_generation_chunk).bind("self", {}, type, {})
+    inspect.signature(huggingface._convert_chunk_to_message_chunk).bind({}, type)
     assert "validate_environment" in base.BaseChatOpenAI.__pydantic_decorators__.model_validators
 
 

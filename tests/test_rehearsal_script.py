@@ -5,15 +5,16 @@ import pytest
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.rehearsal.asked import Asked, read_asked
-from llm_executor_nb.rehearsal.faults import FAULTS
+from llm_executor_nb.rehearsal.catalogue import CATALOGUE, CONDITIONS
 from llm_executor_nb.rehearsal.play import Play
 from llm_executor_nb.rehearsal.script import Effect, Rule, Script, Target, parse_script
 
 
-def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=None) -> Asked:
+def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=None, stream=False) -> Asked:
     model = f"some/model:{provider}" if provider else "some/model"
     messages = [{"role": "user", "content": "Hello?"}]
-    return read_asked({"model": model, "messages": messages}, backend=backend, key=key, key_number=number)
+    body = {"model": model, "messages": messages, "stream": stream}
+    return read_asked(body, backend=backend, key=key, key_number=number)
 
 
 def _statuses(script: str, *asked: Asked, seed: int = 0) -> list[int | None]:
@@ -80,8 +81,14 @@ def test_a_script_shows_itself_as_the_call_that_makes_it():
     [
         ("openrouter", "no colon"),
         ("openruter: 503", "'openruter' is not a backend. Did you mean 'openrouter'?"),
-        ("openrouter: tuncated", "'tuncated' is not a fault. Did you mean 'truncated'?"),
+        ("openrouter: tuncated", "'tuncated' is not a fault. Did you mean 'truncated'"),
         ("openrouter: 200", "'200' is not a fault"),
+        ("openrouter: key_limit", "Did you mean 'openrouter_key_limit' or "),
+        ("openrouter: openrouter_credits", "'quota'"),
+        ("openrouter: Retry-After-Dat", "Did you mean 'retry-after-date' or "),
+        ("openrouter: loading", "'loading' is a fault of huggingface; openrouter never says that."),
+        ("huggingface: no_endpoints", "'no_endpoints' is a fault of openrouter; huggingface never says that."),
+        ("openrouter: reset-ms=soon", "write it as in reset-ms=2"),
         ("openrouter: ", "an effect is missing"),
         ("openrouter: 503,", "an effect is missing"),
         ("openrouter/deepinfra: 503", "OpenRouter chooses its providers itself"),
@@ -114,7 +121,7 @@ def test_a_mistake_is_quoted_with_its_place_and_with_what_is_known(text, said):
     assert said in message
     assert message.startswith(f"Rule 2 of the rehearsal, {text.strip()!r}: ")
     assert "huggingface/scaleway" in message
-    assert all(name in message for name in FAULTS)
+    assert all(name in message for name in (*CATALOGUE, *CONDITIONS) if not name.isdecimal())
 
 
 def test_the_first_effect_that_applies_decides_and_a_used_up_one_lets_through():
@@ -151,6 +158,19 @@ def test_a_share_is_drawn_by_the_seed_and_can_be_repeated():
 def test_latency_adds_up_and_decides_nothing():
     play = Play(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
     assert [play.stage(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
+
+
+def test_the_pace_adds_up_and_goes_with_whatever_decides():
+    play = Play(parse_script("openrouter: pace=0.25*2, stream-stall*1; *: pace=0.5@1..1"))
+    staged = [play.stage(_ask(stream=True))[1] for _ in range(3)]
+    assert [one.pace_s for one in staged] == [0.75, 0.25, 0.0]
+    assert [one.fault for one in staged] == ["stream-stall", None, None]
+
+
+def test_a_fault_that_makes_no_sense_for_a_request_passes_it_by_and_is_not_used_up():
+    asked = [_ask(), _ask("huggingface", stream=True), _ask(stream=True)]
+    play = Play(parse_script("*: stream-stall*1, no_endpoints*1"))
+    assert [play.stage(one)[1].fault for one in asked] == ["no_endpoints", "stream-stall", None]
 
 
 def test_a_rate_is_kept_per_key_and_fills_up_with_the_clock_in_force():

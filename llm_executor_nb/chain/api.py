@@ -78,7 +78,16 @@ def run_llm(
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask = _make_ask(model_name, request, system, accept, timeout, deadline, extra_body, params)
+    ask = _make_ask(
+        model_name,
+        request,
+        params,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+    )
     return run_sync(lambda: session().engine().run(ask))
 
 
@@ -96,7 +105,16 @@ async def arun_llm(
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     if "langchain_openai" not in sys.modules:
         await to_thread(_warm_up)
-    ask = _make_ask(model_name, request, system, accept, timeout, deadline, extra_body, params)
+    ask = _make_ask(
+        model_name,
+        request,
+        params,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+    )
     return await run_async(lambda: session().engine().run(ask))
 
 
@@ -132,22 +150,24 @@ def configure(
     openrouter_keys: Iterable[str | None] | Unset = UNSET,
     huggingface_tokens: Iterable[str | None] | Unset = UNSET,
     models: dict[str, list[str]] | Unset = UNSET,
-    openrouter_base_url: str | None | Unset = UNSET,
-    huggingface_base_url: str | None | Unset = UNSET,
+    openrouter_base_url: str | Unset | None = UNSET,
+    huggingface_base_url: str | Unset | None = UNSET,
     retry_wait_strategy: Callable[[RetryCallState], float] | Unset = UNSET,
     retries: int | Callable[[RetryCallState], bool] | Unset = UNSET,
-    before_sleep: Callable[[RetryCallState], Any] | None | Unset = UNSET,
-    timeout: float | None | Unset = UNSET,
-    deadline: float | None | Unset = UNSET,
-    retry_after_ceiling_s: float | None | Unset = UNSET,
-    concurrency: int | None | Unset = UNSET,
+    before_sleep: Callable[[RetryCallState], Any] | Unset | None = UNSET,
+    timeout: float | Unset | None = UNSET,
+    deadline: float | Unset | None = UNSET,
+    retry_after_ceiling_s: float | Unset | None = UNSET,
+    concurrency: int | Unset | None = UNSET,
 ) -> None:
     """Change settings; what is left out stays, and an explicit None means no bound (of a URL: its default).
 
     Args:
-        openrouter_keys, huggingface_tokens: the keys, in the order they are asked; a list ends the search for keys.
+        openrouter_keys: the keys, in the order they are asked; a list ends the search for keys.
+        huggingface_tokens: the same for Hugging Face.
         models: model -> Hugging Face providers, in order.
-        openrouter_base_url, huggingface_base_url: where the backends are.
+        openrouter_base_url: where OpenRouter is.
+        huggingface_base_url: where the Hugging Face router is.
         retry_wait_strategy: a tenacity wait strategy for retries on one route.
         retries: retries of one route, or a tenacity stop object.
         before_sleep: called before each wait, as tenacity does.
@@ -195,12 +215,13 @@ def configure(
 def _make_ask(
     name: str,
     request: object,
+    params: Mapping[str, Any],
+    *,
     system: str | None,
     accept: Callable[[AIMessage], object] | None,
     timeout: float | None,
     deadline: float | None,
     extra_body: Mapping[str, Mapping[str, Any]] | None,
-    params: dict[str, Any],
 ) -> Ask:
     now_in_force = session()
     config = now_in_force.config

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from llm_executor_nb.chain.run import Run
 from llm_executor_nb.core import advice, clock
@@ -173,8 +173,8 @@ class Engine:
     async def _wait(self, run: Run, move: Wait, seen: int) -> None:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
-        is_queued = move.is_for_pace and move.route is not None
-        with self._health.waiting_for(move.route) if is_queued else nullcontext():
+        queue = move.route if move.is_for_pace else None
+        with self._health.waiting_for(queue) if queue is not None else nullcontext():
             await _until_changed(self._health, move.until, seen)
         now = clock.current().now()
         run.waited_s += now - began
@@ -193,7 +193,9 @@ class Engine:
                 break
             await _until_changed(self._health, end, seen)
         run.waited_s += now - began
-        if run.memory.current is None and self._health.standing(move.route, now)[0] is Standing.HELD:
+        standing, hold = self._health.standing(move.route, now)
+        has_failed = standing is Standing.HELD and hold is not None and hold.probed_at is not None  # not cancelled
+        if run.memory.current is None and has_failed:
             run.memory.probed.update(scopes)
             run.memory.is_over = run.memory.has_waited
 
@@ -251,7 +253,7 @@ async def _until_changed(health: Health, until: float | None, seen: int) -> None
     if health.changes != seen:
         changed.set()
     watching = asyncio.ensure_future(changed.wait())
-    waiting = {watching}
+    waiting: set[asyncio.Future[Any]] = {watching}
     if until is not None:
         waiting.add(asyncio.ensure_future(_sleep_until(until)))
     try:
@@ -262,6 +264,5 @@ async def _until_changed(health: Health, until: float | None, seen: int) -> None
             task.cancel()
 
 
-async def _sleep_until(until: float) -> bool:
+async def _sleep_until(until: float) -> None:
     await clock.current().sleep(max(0.0, until - clock.current().now()))
-    return True

@@ -12,6 +12,7 @@ import contextlib
 import os
 import selectors
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
@@ -36,6 +37,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.is_ending = False
         self._selector = selectors.DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -68,6 +70,7 @@ class LoopThread:
         """Cancel what runs, close what is open, stop the loop; takes a second at most."""
         if not self.is_alive or self.pid != os.getpid():
             return
+        self.is_ending = True
         with contextlib.suppress(Exception):  # at the end of the process there is nobody to tell
             self.submit(self._wind_up()).result(timeout=_DRAIN_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -119,7 +122,9 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     future = thread.submit(_tracked(work, ended))
     try:
         return _wait(future)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, CancelledError) and thread.is_ending:
+            raise SystemExit from None  # a daemon thread ends with the process, and in silence too
         if not future.done():
             future.cancel()
             ended.wait(_DRAIN_S)
@@ -144,6 +149,8 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
+        if thread.is_ending:
+            raise SystemExit from None  # as in run_sync
         await _drained(ended)
         raise
     finally:
@@ -154,7 +161,7 @@ async def _drained(ended: threading.Event) -> None:
     """Wait, a second at most, until cancelled work on the private loop has let go of its connections."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
-            while not ended.is_set():
+            while not ended.is_set():  # noqa: ASYNC110 - it is set by another thread
                 await asyncio.sleep(_DRAIN_STEP_S)
 
 
@@ -168,7 +175,7 @@ def _wait(future: Future[T]) -> T:
 
 
 async def _tick() -> None:
-    while True:
+    while True:  # noqa: ASYNC110 - the ticking is the purpose
         await asyncio.sleep(_TICK_S)
 
 

@@ -92,9 +92,7 @@ class Run:
         route, rule = move.route, RULES[verdict.outcome]
         if rule.follow is Follow.ACCEPT:
             self._answered(route, now)
-        elif verdict.outcome is Outcome.RATE_LIMITED or (
-            verdict.retry_after_s is not None and rule.is_transient
-        ):
+        elif verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
             self._told(move, verdict, now)
         elif rule.condemns is not None:
             self._condemned(move, verdict, now)
@@ -236,16 +234,12 @@ class Run:
         if self.is_refused or self.broken is not None:
             return Decision.STOP
         match next_move():
-            case Go(route=chosen):
-                return Decision.RETRY if chosen is route else Decision.FALL_BACK
-            case Wait(route=chosen, is_told=is_told):
-                if chosen is None or is_told:
-                    return Decision.WAIT
-                return Decision.RETRY if chosen is route else Decision.FALL_BACK
-            case Join():
+            case Join() | Wait(route=None) | Wait(is_told=True):
                 return Decision.WAIT
             case Stop():
                 return Decision.STOP
+            case Go(route=chosen) | Wait(route=chosen):
+                return Decision.RETRY if chosen is route else Decision.FALL_BACK
 
     def _record(self, route: Route, verdict: Verdict, decision: Decision) -> Attempt:
         row = self.ask.row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -101,3 +102,11 @@ _session = Session(live())
 def session() -> Session:
     """Return the session of this process."""
     return _session
+
+
+def _after_fork() -> None:
+    _session.health.forget_flights()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -52,7 +52,9 @@ def all_failed(model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Rou
 def refused(attempt: Attempt) -> str:
     """Return the message of `RequestError`."""
     words = attempt.message or f"HTTP {attempt.http_status}"
-    return f"{attempt.route} refused this request ({attempt.outcome.value}): {words}\nNext: {_NEXT_STEP[attempt.outcome]}."
+    return (
+        f"{attempt.route} refused this request ({attempt.outcome.value}): {words}\nNext: {_NEXT_STEP[attempt.outcome]}."
+    )
 
 
 def late(deadline_s: float, attempts: Sequence[Attempt]) -> str:
@@ -72,18 +74,14 @@ def attempt_lines(attempts: Iterable[Attempt]) -> list[str]:
 
 def hold_words(hold: Hold, now: float) -> str:
     """Return a hold in words: why, and how long still."""
-    if math.isinf(hold.until):
-        left = "until the model's row changes"
-    else:
-        left = f"{max(0.0, hold.until - now):.0f} s left"
+    is_lasting = math.isinf(hold.until)
+    left = "until the model's row changes" if is_lasting else f"{max(0.0, hold.until - now):.0f} s left"
     return f"on hold for {hold.why.value}, {left}"
 
 
 def is_network(attempts: Sequence[Attempt]) -> bool:
     """Say whether every attempt failed before any host could be reached."""
-    return bool(attempts) and all(
-        a.outcome is Outcome.CONNECTION and a.error_code in _NETWORK_CODES for a in attempts
-    )
+    return bool(attempts) and all(a.outcome is Outcome.CONNECTION and a.error_code in _NETWORK_CODES for a in attempts)
 
 
 def _detail(attempt: Attempt) -> str:

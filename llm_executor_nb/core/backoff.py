@@ -58,7 +58,7 @@ class Backoff:
         self._wait = wait
         self._stop = stop_after_attempt(retries + 1) if isinstance(retries, int) else retries
         self._before_sleep = before_sleep
-        retrying = Retrying(wait=wait, stop=self._stop, before_sleep=before_sleep)  # type: ignore[arg-type] # tenacity takes any callable
+        retrying = Retrying(wait=wait, stop=self._stop, before_sleep=before_sleep)
         self._state = RetryCallState(retrying, _named(route), (), {})
         self._state.start_time = now
 

@@ -225,13 +225,19 @@ def _judge(facts: Verdict, body: dict[str, Any], message: dict[str, Any]) -> Ver
         return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
     if reason == "content_filter":
         return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
-    if content is not None and not isinstance(content, str | list):
-        return replace(facts, outcome=Outcome.MALFORMED, message="the content is no text")
     if _has_text(content) or message.get("tool_calls") or message.get("function_call"):
         return replace(facts, outcome=Outcome.OK, body=body)
+    return _judge_silence(facts, message)
+
+
+def _judge_silence(facts: Verdict, message: dict[str, Any]) -> Verdict:
+    """Say what a reply without text or tool calls is."""
+    content = message.get("content")
+    if content is not None and not isinstance(content, str | list):
+        return replace(facts, outcome=Outcome.MALFORMED, message="the content is no text")
     if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
         return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(refusal))
-    if reason == "length":
+    if facts.finish_reason == "length":
         return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up before any text")
     return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
 

@@ -28,6 +28,10 @@ class Clock:
         """Return seconds on a clock that never goes back."""
         return time.monotonic()
 
+    def in_flight(self) -> float:
+        """Return seconds as `timeout` counts them."""
+        return self.now()
+
     def utc(self) -> datetime:
         """Return the time of day, in UTC."""
         return datetime.now(UTC)
@@ -85,6 +89,10 @@ class FrozenClock(Clock):
     def now(self) -> float:
         """Return the frozen time, in seconds."""
         return self._now
+
+    def in_flight(self) -> float:
+        """Return the wall's seconds, which bound a real socket."""
+        return time.monotonic()
 
     @property
     def elapsed_s(self) -> float:

@@ -134,7 +134,7 @@ class StreamInterruptedError(LLMExecutorError):
         self.partial = partial
 
 
-class JobInterrupted(_Plain, KeyboardInterrupt):  # noqa: N818 - an interruption, named like KeyboardInterrupt
+class JobInterrupted(_Plain, KeyboardInterrupt):
     """A job was stopped by hand; the rows that were done are safe.
 
     Attributes:

@@ -108,7 +108,7 @@ class Health:
         self._in_flight: Counter[Scope] = Counter()
         self._paces: dict[Scope, Pace] = {}
         self._waiting: Counter[Scope] = Counter()
-        self._watchers: set[Callable[[], None]] = set()
+        self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
         self.on_hold: Callable[[Hold], None] = _ignore
 
@@ -124,6 +124,13 @@ class Health:
         """Note that a request is over."""
         self._in_flight[route.scope(Reach.ROUTE)] -= 1
         self._in_flight[route.scope(Reach.KEY)] -= 1
+
+    def forget_flights(self) -> None:
+        """In a forked child: drop what only the parent will see the end of, its requests and probes."""
+        self._in_flight.clear()
+        self._waiting.clear()
+        self._watchers.clear()
+        self.end_probe(tuple(self._holds), 0.0, is_lifted=False)
 
     def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
         """Return how many requests are under way on the route's key, or on the route itself."""
@@ -320,7 +327,7 @@ class Health:
             self._streaks.pop(scope, None)
         self._notify()
 
-    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def watch(self, wake: Callable[[], object]) -> Callable[[], None]:
         """Call `wake` at every change of the holds; return what ends that."""
         self._watchers.add(wake)
         return lambda: self._watchers.discard(wake)

@@ -38,7 +38,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until a time or a change of the holds: to retry `route`, for its key's pace, or for a hold (`route` None)."""
+    """Wait until a time or a change of the holds: to retry `route`, for its key's pace, or (None) for a hold."""
 
     until: float
     route: Route | None = None
@@ -139,9 +139,7 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
 def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap."""
     free = [i for i, routes in enumerate(keys) if any(_is_free(r, health, now) for r in routes)]
-    start = min(
-        free, key=lambda i: (not health.has_room(keys[i][0], now), health.in_flight(keys[i][0])), default=0
-    )
+    start = min(free, key=lambda i: (not health.has_room(keys[i][0], now), health.in_flight(keys[i][0])), default=0)
     return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
 
 
@@ -271,7 +269,9 @@ def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:
         standing, hold = health.standing(route, now)
         if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is Kind.CONDEMNED):
             continue
-        ends.append(now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now)))
+        ends.append(
+            now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now))
+        )
     if ends and run.has_time_until(min(ends)):
         return Wait(min(ends))
     return _stop(run)

@@ -1,9 +1,8 @@
-"""The records that travel between the rooms: routes, replies, verdicts, attempts. All frozen, none holds a plain key."""
+"""The records that travel between the rooms: routes, replies, verdicts, attempts. Frozen, and without a plain key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from llm_executor_nb.core.outcomes import Decision, Outcome, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from llm_executor_nb.core.secret import Secret
 

@@ -206,13 +206,13 @@ class SeriesAccessor:
         """
         frame, column = self._as_frame()
         options.setdefault("out", f"{column}_{NAME}")
-        return FrameAccessor(frame).run(model, column, **options)[options["out"]]
+        return take_column(FrameAccessor(frame).run(model, column, **options), options["out"])
 
     async def arun(self, model: str, **options: Any) -> pd.Series[Any]:  # noqa: ANN401 - the options of the frame's run
         """Do what `run` does, awaited from the caller's event loop."""
         frame, column = self._as_frame()
         options.setdefault("out", f"{column}_{NAME}")
-        return (await FrameAccessor(frame).arun(model, column, **options))[options["out"]]
+        return take_column(await FrameAccessor(frame).arun(model, column, **options), options["out"])
 
     def _as_frame(self) -> tuple[pd.DataFrame, Hashable]:
         name = "text" if self._series.name is None else self._series.name

@@ -26,7 +26,9 @@ def check_names(frame: pd.DataFrame, out: str) -> None:
     if not isinstance(out, str) or not out:
         raise ConfigError(f"out={out!r} must be a text: the name of the answer's column.")
     if frame.columns.nlevels > 1:
-        raise ConfigError("The columns have several levels; flatten them first: df.columns = map('_'.join, df.columns).")
+        raise ConfigError(
+            "The columns have several levels; flatten them first: df.columns = map('_'.join, df.columns)."
+        )
     taken = [name for name in names(out) if name in frame.columns]
     if taken and f"{out}_run" not in taken:
         raise ConfigError(f"There is a column {taken[0]!r} already. Give another name: out='...'.")

@@ -11,7 +11,7 @@ import pandas as pd
 from llm_executor_nb.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Mapping
 
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _MEANT_AS_COLUMN = re.compile(r"(?<![\w\\{}^$])\{([A-Za-z_]\w+)\}(?![{}])")
@@ -62,7 +62,8 @@ def is_missing(cell: object) -> bool:
     """Say whether a cell is missing input: None, NA, NaN, NaT or a blank text."""
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return True
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))  # type: ignore[arg-type] # a scalar of any type
+    scalar: Any = cell
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(scalar))
 
 
 def request_key(request: object) -> str:
@@ -84,7 +85,7 @@ def _named(template: str) -> Iterator[str]:
             yield match[2]
 
 
-def _check_names(template: str, used: list[str], names: dict[str, Hashable]) -> None:
+def _check_names(template: str, used: list[str], names: Mapping[str, Hashable]) -> None:
     columns = ", ".join(names)
     unknown = [name for name in _MEANT_AS_COLUMN.findall(template) if name not in names]
     if unknown:

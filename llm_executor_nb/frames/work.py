@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.chain.api import split_request
+from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
@@ -314,6 +314,4 @@ def _text_of(message: AIMessage) -> str:
     text = "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
     if text.strip() or not message.tool_calls:
         return text
-    import json  # noqa: PLC0415 - tool calls in a column are rare
-
     return json.dumps([{"name": call["name"], "args": call["args"]} for call in message.tool_calls])

@@ -33,7 +33,7 @@ _WARM_UP_AFTER_S = 0.3
 
 
 @magics_class
-class LLMMagics(Magics):  # type: ignore[misc] # IPython's class is untyped
+class LLMMagics(Magics):
     """The cell that is a prompt."""
 
     @no_var_expand
@@ -63,8 +63,12 @@ class LLMMagics(Magics):  # type: ignore[misc] # IPython's class is untyped
         self._answer(options, cell)
         return None
 
+    def _names(self) -> dict[str, Any]:
+        """Return the user's variables."""
+        return {} if self.shell is None else self.shell.user_ns
+
     def _answer(self, options: Namespace, cell: str) -> None:
-        names: dict[str, Any] = self.shell.user_ns
+        names = self._names()
         prompt = cell if options.raw else fill(cell, names)[0]
         message = run_llm(
             _unquoted(options.model),
@@ -140,9 +144,9 @@ def _system(text: str | None, names: dict[str, Any]) -> str | None:
     if text is None or not text.startswith("@"):
         return None if text is None else _unquoted(text)
     name = text[1:]
-    if not is_data(names, name) or not isinstance(names[name], str):
+    if not is_data(names, name) or not isinstance(text := names[name], str):
         raise ConfigError(f"--system @{name}: there is no text variable {name}.")
-    return names[name]
+    return text
 
 
 def _unquoted(text: str) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.records import Route
+    from llm_executor_nb.providers.chunks import ChunkReader
 
 
 class Backend(Protocol):
@@ -43,6 +44,13 @@ class Backend(Protocol):
 
         Raises:
             ValueError: LangChain cannot read it as a message; the reply is malformed.
+        """
+
+    def chunk_reader(self, model: str) -> ChunkReader:
+        """Return what reads the events of one streamed answer, in their order; each stream needs its own.
+
+        Args:
+            model: the model that was asked.
         """
 
 

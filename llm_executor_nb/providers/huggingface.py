@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.records import HUGGINGFACE
-from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers import chunks, langchain
 from llm_executor_nb.providers.backend import chat_url
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.records import Route
+    from llm_executor_nb.providers.chunks import ChunkReader
 
 HUGGINGFACE_URL: Final = "https://router.huggingface.co/v1"
 """Where the router listens."""
@@ -59,3 +60,7 @@ class HuggingFace:
         if body.get("id"):
             message.response_metadata["id"] = body["id"]
         return message
+
+    def chunk_reader(self, model: str) -> ChunkReader:
+        """Return what reads the events of one answer as ChatHuggingFace does, completed from their bodies."""
+        return chunks.huggingface_chunks(model)

@@ -18,8 +18,8 @@ from llm_executor_nb.core.secret import scrub
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_core.messages import AIMessage
-    from langchain_core.outputs import ChatResult
+    from langchain_core.messages import AIMessage, BaseMessageChunk
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 _PACKAGES = ("langchain-core", "langchain-openai", "langchain-huggingface", "openai", "huggingface_hub")
 _PLACEHOLDER = "hf_none"
@@ -72,6 +72,23 @@ def huggingface_reader(model: str) -> Callable[[dict[str, Any]], ChatResult]:
     endpoint = HuggingFaceEndpoint(**settings)
     reader: Callable[[dict[str, Any]], ChatResult] = ChatHuggingFace(llm=endpoint)._create_chat_result  # noqa: SLF001 - see module
     return reader
+
+
+@cache
+def openai_chunk_reader() -> Callable[[dict[str, Any], type, dict[str, Any]], ChatGenerationChunk | None]:
+    """Return ChatOpenAI's method that reads one event of a streamed answer."""
+    from langchain_openai.chat_models.base import BaseChatOpenAI  # noqa: PLC0415 - loads on first use
+
+    require(BaseChatOpenAI, "_convert_chunk_to_generation_chunk")
+    return _keyless(BaseChatOpenAI)._convert_chunk_to_generation_chunk  # type: ignore[no-any-return] # noqa: SLF001 - see module
+
+
+@cache
+def huggingface_chunk_reader() -> Callable[[dict[str, Any], type], BaseMessageChunk]:
+    """Return ChatHuggingFace's function that reads one event of a streamed answer."""
+    from langchain_huggingface.chat_models import huggingface  # noqa: PLC0415 - loads on first use
+
+    return require(huggingface, "_convert_chunk_to_message_chunk")  # type: ignore[no-any-return] # a private name
 
 
 @cache

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers import chunks, langchain
 from llm_executor_nb.providers.backend import chat_url
 
 if TYPE_CHECKING:
@@ -15,15 +15,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.records import Route
+    from llm_executor_nb.providers.chunks import ChunkReader
 
 OPENROUTER_URL: Final = "https://openrouter.ai/api/v1"
 """Where OpenRouter listens."""
-_ATTRIBUTION: Final = MappingProxyType(
-    {
-        "HTTP-Referer": "https://llm-executor-nb.example",
-        "X-OpenRouter-Title": "llm_executor_nb",
-    },
-)
+_ATTRIBUTION: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb"})
 
 
 class OpenRouter:
@@ -39,7 +35,7 @@ class OpenRouter:
         self.url = chat_url(base_url)
 
     def headers(self, route: Route) -> Mapping[str, str]:  # noqa: ARG002 - the same for every route
-        """Return the attribution headers: which program asks, and nothing of the user."""
+        """Return the attribution header: which program asks, and nothing of the user."""
         return _ATTRIBUTION
 
     def request_model(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - OpenRouter chooses the provider
@@ -53,3 +49,7 @@ class OpenRouter:
             ValueError: LangChain cannot read it as a message; the reply is malformed.
         """
         return langchain.read(langchain.openai_reader(), body)
+
+    def chunk_reader(self, model: str) -> ChunkReader:  # noqa: ARG002 - the chunks say who answers
+        """Return what reads the events of one answer as ChatOpenAI does."""
+        return chunks.openai_chunks()

@@ -1,6 +1,6 @@
 """The body of a request: built once per run by LangChain, the same for every backend but for `model`.
 
-Nothing is in it that the user did not set: no defaults of a model class, no nulls, no `stream`.
+Nothing is in it that the user did not set: no defaults of a model class, no nulls; only what asks for a stream is ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _WHAT_TO_GIVE = "Give a text, a list of messages, a dict with 'messages', or a LangChain prompt value."
 _NOT_OURS = ("model", "stream")
 """What LangChain's model would say of itself; a route and the engine say it instead."""
+_AS_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+"""OpenRouter sends the usage in any case; others only when asked."""
 
 
 def make_payload(request: object, params: Mapping[str, Any], *, system: str | None = None) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def make_body(
     model: str,
     backend: str,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+    stream: bool = False,
 ) -> bytes:
     """Return the bytes that go to one route.
 
@@ -55,11 +58,12 @@ def make_body(
         model: the model as it stands in the request.
         backend: whose part of `extra_body` is merged in.
         extra_body: fields that only one backend knows, under that backend's name.
+        stream: ask for the answer as an event stream, with its usage.
 
     Raises:
         ConfigError: something in it is not JSON; nothing was sent.
     """
-    body = {"model": model, **merge_extra_body(payload, extra_body, backend)}
+    body = {"model": model, **merge_extra_body(payload, extra_body, backend), **(_AS_STREAM if stream else {})}
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:

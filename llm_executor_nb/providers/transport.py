@@ -1,4 +1,4 @@
-"""The only HTTP client: one POST, and what came of it as a `Reply` or a `Fault`.
+"""The only HTTP client: one POST, and what came of it as a `Reply`, a `Fault` or an open stream of `Events`.
 
 Status, headers and body are kept whatever the status is; redirects are not followed, since they would carry the key
 elsewhere. Nothing the network does is raised, so no exception ever holds a request with its Authorization header.
@@ -8,16 +8,18 @@ Must not: retry, judge a reply, or know a provider.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
+from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
 from llm_executor_nb.providers.network import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import SimpleNamespace
 
     import aiohttp
@@ -31,13 +33,18 @@ _HEADER_CAP: Final = 65536
 _KEEP_ALIVE_S: Final = 15.0
 _DNS_TTL_S: Final = 300
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_JSON: Final = "application/json"
+_EVENT_STREAM: Final = "text/event-stream"
+_NO_EVENT: Final = (b"{", b"[", b"<")
+"""How a body begins that is JSON or HTML, whatever its content type says."""
+_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 
 
 class Transport:
     """One HTTP session, bound to the event loop of its first request; a loop needs its own.
 
     Args:
-        body_cap: bytes of a reply's body beyond which it is given up.
+        body_cap: bytes of a reply's body, or of a stream, beyond which it is given up.
     """
 
     def __init__(self, *, body_cap: int = BODY_CAP) -> None:
@@ -67,7 +74,7 @@ class Transport:
             ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
         """
         watch = Watch()
-        request = self._request(url, body, _headers_with(headers, secret), watch)
+        request = self._request(url, body, _headers_with(headers, secret, accept=None), watch)
         try:
             async with clock.current().timeout(timeout_s):
                 return await self._exchange(request, watch)
@@ -76,6 +83,39 @@ class Transport:
             return make_fault(FaultKind.TIMEOUT, late, watch)
         except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
             return fault_of(error, watch)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        secret: Secret | None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout_s: float | None,
+        until: float | None = None,
+    ) -> AsyncIterator[Events | Reply | Fault]:
+        """Make exactly one request that asks for an event stream; leaving the block closes its connection at once.
+
+        What comes is an open stream of `Events`; a whole `Reply`, when the status is no 2xx or the body is no event
+        stream, also one that only says it is; or a `Fault`, when neither came.
+
+        Args:
+            url: where to; http or https.
+            body: JSON.
+            secret: the key for the Authorization header; None: none is sent.
+            headers: further headers.
+            timeout_s: bound in seconds over connecting, headers and the first progress, or a whole `Reply`, and for
+                any silence after a progress; None: no bound.
+            until: the time on the clock at which it is given up in any case; None: never.
+
+        Raises:
+            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+        """
+        watch, silence = Watch(), Silence(timeout_s, until)
+        request = self._request(url, body, _headers_with(headers, secret, accept=_EVENT_STREAM), watch)
+        with ExitStack() as at_end:
+            yield await self._begin(request, watch, silence, at_end)
 
     async def close(self) -> None:
         """Close every connection. A later request opens a new session."""
@@ -98,19 +138,54 @@ class Transport:
     async def _exchange(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
         async with request as response:
             watch.status = response.status
-            body = await self._read(response)
-            if body is None:
-                return make_fault(FaultKind.TOO_LARGE, f"the body is larger than {self._body_cap} bytes", watch)
-            return Reply(status=response.status, headers=_plain(response.headers), body=body)
+            return await self._whole(response, watch)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """Return the whole body; None when it is larger than the cap."""
-        body = bytearray()
-        async for piece in response.content.iter_any():
+    async def _begin(
+        self, request: _RequestContextManager, watch: Watch, silence: Silence, at_end: ExitStack
+    ) -> Events | Reply | Fault:
+        try:
+            return await silence.wait(self._open(request, watch, silence, at_end))
+        except Exception as error:  # noqa: BLE001 - as in `post`
+            return silence.fault_of(error, watch)
+
+    async def _open(
+        self, request: _RequestContextManager, watch: Watch, silence: Silence, at_end: ExitStack
+    ) -> Events | Reply | Fault:
+        response = await request
+        at_end.callback(response.close)
+        watch.status = response.status
+        if not 200 <= response.status < 300 or response.content_type != _EVENT_STREAM:
+            return await self._whole(response, watch)
+        head = await self._head(response)
+        if head.lstrip(_BLANK).startswith(_NO_EVENT):
+            return await self._whole(response, watch, head)
+        return Events(
+            response.content,
+            head=head,
+            headers=_plain(response.headers),
+            body_cap=self._body_cap,
+            silence=silence,
+            watch=watch,
+        )
+
+    async def _head(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the body up to the piece that shows what it is."""
+        head = bytearray()
+        while piece := await response.content.readany():
+            head += piece
+            if piece.strip(_BLANK) or len(head) > self._body_cap:
+                break
+        return bytes(head)
+
+    async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, head: bytes = b"") -> Reply | Fault:
+        """Read on to the end of the body, of which `head` was read; give up when it is larger than the cap."""
+        body = bytearray(head)
+        while len(body) <= self._body_cap:
+            piece = await response.content.readany()
+            if not piece:
+                return Reply(status=response.status, headers=_plain(response.headers), body=bytes(body))
             body += piece
-            if len(body) > self._body_cap:
-                return None
-        return bytes(body)
+        return make_fault(FaultKind.TOO_LARGE, f"the body is larger than {self._body_cap} bytes", watch)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -141,8 +216,10 @@ async def _note_reuse(_session: aiohttp.ClientSession, request: SimpleNamespace,
     request.trace_request_ctx.is_reused = True
 
 
-def _headers_with(headers: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
-    sent = {**headers, "Content-Type": "application/json"}
+def _headers_with(headers: Mapping[str, str], secret: Secret | None, *, accept: str | None) -> dict[str, str]:
+    sent = {**headers, "Content-Type": _JSON}
+    if accept is not None:
+        sent["Accept"] = accept
     if secret is not None:
         sent["Authorization"] = f"Bearer {secret.reveal()}"
     return sent

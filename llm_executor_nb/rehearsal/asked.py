@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_executor_nb.core.hints import field
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import ending
 
@@ -44,6 +45,8 @@ class Asked:
         model: the model as it stands in the request.
         question: the text of the last user message.
         prompt: the digest of model, messages and parameters.
+        is_stream: the answer shall come as server-sent events.
+        wants_usage: the usage shall come with them.
     """
 
     backend: str
@@ -53,11 +56,17 @@ class Asked:
     model: str
     question: str
     prompt: str
+    is_stream: bool = False
+    wants_usage: bool = False
 
     @property
     def plain_model(self) -> str:
         """The model without what stands behind its colon."""
         return self.model.partition(":")[0]
+
+    def unstreamed(self) -> Asked:
+        """Return the same request as one that wants its answer in one piece."""
+        return replace(self, is_stream=False)
 
 
 def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> Asked:
@@ -71,6 +80,8 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         model=model,
         question=_last_question(body.get("messages")),
         prompt=_digest(model, body),
+        is_stream=body.get("stream") is True,
+        wants_usage=field(body, "stream_options", "include_usage") is True,
     )
 
 

@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.rehearsal.asked import read_asked
-from llm_executor_nb.rehearsal.faults import Manner, Staged, bad_request, no_key
+from llm_executor_nb.rehearsal.replies import bad_request, no_key
+from llm_executor_nb.rehearsal.send import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.asked import Asked
     from llm_executor_nb.rehearsal.lines import Lines
     from llm_executor_nb.rehearsal.play import Play
+    from llm_executor_nb.rehearsal.staged import Staged
 
 CLIENT_LEFT = "client left"
 SERVER_STOPPED = "server stopped"
@@ -59,19 +61,18 @@ class Desk:
         body = _object_in(await request.read())
         key = _key_of(request)
         asked = read_asked(body or {}, backend=backend, key=key, key_number=self._number(backend, key))
+        latency_s, staged = self._stage(asked, body)
         number = self._lines.begin(asked, client=request.transport and request.transport.get_extra_info("peername"))
-        status: int | None = None
-        fault: str | None = None
+        sending = Sending(request, staged)
+        fault = staged.fault
         try:
-            latency_s, staged = self._stage(asked, body)
             await asyncio.sleep(self._latency_s + latency_s)
-            response = await _send(request, staged)
-            status, fault = staged.status, staged.fault
+            response = await sending.run()
         except (asyncio.CancelledError, ConnectionError):
             fault = SERVER_STOPPED if self.is_closing else CLIENT_LEFT
             raise
         finally:
-            self._lines.finish(number, status=status, fault=fault)
+            self._lines.finish(number, status=sending.status, fault=fault)
         return response
 
     def _stage(self, asked: Asked, body: dict[str, Any] | None) -> tuple[float, Staged]:
@@ -79,8 +80,6 @@ class Desk:
             return 0.0, no_key(asked)
         if body is None:
             return 0.0, bad_request(asked, "The request is not a JSON object.")
-        if body.get("stream"):
-            return 0.0, bad_request(asked, "The rehearsal does not stream.")
         return self._play.stage(asked)
 
     def _number(self, backend: str, key: str | None) -> int:
@@ -102,32 +101,3 @@ def _object_in(raw: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
-
-
-async def _send(request: web.Request, staged: Staged) -> web.StreamResponse:
-    from aiohttp import web  # noqa: PLC0415 - loads on first use
-
-    if staged.manner is Manner.HANG:
-        await asyncio.Event().wait()
-    if staged.manner is Manner.CUT:
-        return await _send_half(request, staged)
-    if staged.manner is Manner.CLOSE:
-        _close(request)
-    return web.Response(status=staged.status or 200, headers=staged.headers, body=staged.body)
-
-
-async def _send_half(request: web.Request, staged: Staged) -> web.StreamResponse:
-    """Announce the whole body, send half of it, and close."""
-    from aiohttp import web  # noqa: PLC0415 - loads on first use
-
-    headers = {**staged.headers, "Content-Length": str(len(staged.body))}
-    response = web.StreamResponse(status=staged.status or 200, headers=headers)
-    await response.prepare(request)
-    await response.write(staged.body[: len(staged.body) // 2])
-    _close(request)
-    return response
-
-
-def _close(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.close()

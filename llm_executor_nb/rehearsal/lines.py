@@ -23,7 +23,8 @@ class ServerLine:
         provider: the Hugging Face provider it named; None: none.
         model: the model as it was sent.
         prompt: the digest of model, messages and parameters, the same on every route.
-        status: the HTTP status it got; None: no reply was sent, or not yet.
+        is_stream: it asked for a stream.
+        status: the HTTP status it got, also when the reply broke off later; None: none was sent, or not yet.
         fault: what it met: a fault's name, `no key`, `bad request`, `client left`, `server stopped`; None: an answer.
         replied_s: when the reply was sent, or the request came to its end without one; None: it is in flight.
     """
@@ -35,6 +36,7 @@ class ServerLine:
     provider: str | None
     model: str
     prompt: str
+    is_stream: bool = False
     status: int | None = None
     fault: str | None = None
     replied_s: float | None = None
@@ -63,6 +65,7 @@ class Lines:
                 provider=asked.provider,
                 model=asked.model,
                 prompt=asked.prompt,
+                is_stream=asked.is_stream,
             )
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)

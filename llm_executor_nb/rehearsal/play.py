@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.faults import LATENCY, RATE, Staged, answer, fault_kind, read_rate, too_many
+from llm_executor_nb.rehearsal.catalogue import LATENCY, PACE, entry_of
+from llm_executor_nb.rehearsal.entry import read_rate
+from llm_executor_nb.rehearsal.replies import answer, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_executor_nb.rehearsal.asked import Asked
     from llm_executor_nb.rehearsal.script import Effect, Script
+    from llm_executor_nb.rehearsal.staged import Staged
 
 _Place = tuple[int, int]
 """Where an effect stands: number of its rule, number in the rule."""
@@ -68,12 +71,10 @@ class Play:
     def stage(self, asked: Asked) -> tuple[float, Staged]:
         """Return the seconds of latency a request has, and the reply it gets."""
         turns = list(self._turns(asked))
-        latency_s = sum(float(turn.effect.value or 0) for turn in turns if self._is_slow(turn))
-        for turn in turns:
-            staged = self._apply(turn, asked)
-            if staged is not None:
-                return latency_s, staged
-        return latency_s, answer(asked)
+        latency_s, pace_s = self._sum(LATENCY, turns), self._sum(PACE, turns)
+        applied = (self._apply(turn, asked) for turn in turns)
+        staged = next((staged for staged in applied if staged is not None), None) or answer(asked)
+        return latency_s, replace(staged, pace_s=pace_s) if pace_s else staged
 
     def _turns(self, asked: Asked) -> Iterator[_Turn]:
         """Count the request in every rule that speaks of it, and yield the effects in their order."""
@@ -83,22 +84,19 @@ class Play:
                 for effect_number, effect in enumerate(rule.effects):
                     yield _Turn((rule_number, effect_number), self._met[rule_number], effect)
 
-    def _is_slow(self, turn: _Turn) -> bool:
-        return turn.effect.fault == LATENCY and self._is_due(turn)
+    def _sum(self, condition: str, turns: list[_Turn]) -> float:
+        """Return the seconds of all effects of a condition that are due."""
+        told = [turn for turn in turns if turn.effect.fault == condition]
+        return sum(float(turn.effect.value or 0) for turn in told if self._is_due(turn))
 
     def _apply(self, turn: _Turn, asked: Asked) -> Staged | None:
         effect = turn.effect
-        if effect.fault == LATENCY or not self._may_apply(turn):
+        entry = entry_of(effect.fault)
+        if entry is None or not entry.can_meet(asked) or effect.fault in {LATENCY, PACE} or not self._may_apply(turn):
             return None
-        if effect.fault == RATE:
-            staged = self._limit(turn, asked)
-            self._applied[turn.place] += staged is not None
-            return staged
-        kind = fault_kind(effect.fault)
-        if kind is None or kind.stage is None:
-            return None
-        self._applied[turn.place] += 1
-        return kind.stage(asked, effect)
+        staged = self._limit(turn, asked) if entry.stage is None else entry.stage(asked, effect)
+        self._applied[turn.place] += staged is not None
+        return staged
 
     def _is_due(self, turn: _Turn) -> bool:
         due = self._may_apply(turn)

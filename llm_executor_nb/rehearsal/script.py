@@ -8,7 +8,9 @@ answered.
 
 target   `*` everything; `openrouter`, `huggingface`; `openrouter[2]` the second key; `openrouter[..a1b2]` the key
          with that ending; `huggingface/scaleway` a provider; `huggingface[1]/scaleway` both
-effect   a status code or a fault's name, perhaps with `=value`, and with options behind it, `429 retry-after=1`
+effect   a status code or a name of the catalogue, perhaps with `=value`, and with options behind it,
+         `429 retry-after=1`; one that makes no sense for a request (a fault of streams, of the other backend) passes
+         it by. `latency=0.2` and `pace=0.01` (seconds between the pieces of a stream) go with whatever decides
 when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
          numbers, from 1, whatever became of them; `5%503`: that share of requests, drawn by the rehearsal's seed
 """
@@ -23,12 +25,14 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
-from llm_executor_nb.rehearsal.faults import FAULTS, FaultKind, fault_kind, is_seconds
+from llm_executor_nb.rehearsal.catalogue import entry_of, listing, near_names
+from llm_executor_nb.rehearsal.entry import is_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.entry import Entry
 
 EVERYTHING = "*"
 BACKENDS = (OPENROUTER, HUGGINGFACE)
@@ -76,7 +80,7 @@ class Effect:
     """One fault, and which of its target's requests it meets.
 
     Attributes:
-        fault: a status code or a name out of `faults.FAULTS`.
+        fault: a status code, or a name out of the catalogue.
         value: what stands behind the `=`.
         options: the options behind it, by name.
         share: the percentage of requests it meets; None: all.
@@ -156,17 +160,15 @@ def _rule(number: int, text: str) -> Rule:
             f"Rule {number} of the rehearsal, {text!r}: {problem}\n"
             "Targets: * (everything), openrouter, huggingface, openrouter[1] (the first key), "
             "openrouter[..a1b2] (the key with that ending), huggingface/scaleway (a provider).\n"
-            f"Faults: a status such as 503, {', '.join(FAULTS)}; 429*2 (twice), 503@10..20 (these requests), "
-            "5%503 (that share), 429 retry-after=1 (an option).",
+            "Faults: 429*2 (twice), 503@10..20 (these requests), 5%503 (that share), 429 retry-after=1 (an option); "
+            f"any status such as 503, and these:\n{listing()}",
         )
 
-    target, colon, effects = text.partition(":")
+    told, colon, effects = text.partition(":")
     if not colon:
         raise fail("a rule is `target: effect`, and here is no colon.")
-    return Rule(
-        target=_target(target.strip(), fail),
-        effects=tuple(_effect(part.strip(), fail) for part in effects.split(",")),
-    )
+    target = _target(told.strip(), fail)
+    return Rule(target=target, effects=tuple(_effect(part.strip(), target, fail) for part in effects.split(",")))
 
 
 def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
@@ -177,7 +179,8 @@ def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
     if backend == EVERYTHING and text != EVERYTHING:
         raise fail(f"in {text!r}, a key or a provider needs the name of its backend before it.")
     if backend not in {EVERYTHING, *BACKENDS}:
-        raise fail(f"{backend!r} is not a backend.{_near(backend, BACKENDS)}")
+        near = get_close_matches(backend, BACKENDS, n=1)
+        raise fail(f"{backend!r} is not a backend.{_did_you_mean(near)}")
     if provider and backend == OPENROUTER:
         raise fail(f"in {text!r}, {provider!r} cannot be told apart: OpenRouter chooses its providers itself.")
     number, key_ending = (None, None) if key is None else _key(key.strip(), fail)
@@ -198,15 +201,17 @@ def _key(text: str, fail: Callable[[str], ConfigError]) -> tuple[int | None, str
     return None, text
 
 
-def _effect(text: str, fail: Callable[[str], ConfigError]) -> Effect:
+def _effect(text: str, target: Target, fail: Callable[[str], ConfigError]) -> Effect:
     head, *more = text.split() or [""]
     found = _EFFECT.fullmatch(head)
     if found is None:
         raise fail(f"{head!r} is not an effect." if head else "an effect is missing.")
     name, value = found.group("fault", "value")
-    kind = fault_kind(name)
+    kind = entry_of(name)
     if kind is None:
-        raise fail(f"{name!r} is not a fault.{_near(name, FAULTS)}")
+        raise fail(f"{name!r} is not a fault.{_did_you_mean(near_names(name))}")
+    if target.backend not in {None, *kind.backends}:
+        raise fail(f"{name!r} is a fault of {' and '.join(kind.backends)}; {target.backend} never says that.")
     _check_value(head, value, kind, fail)
     effect = Effect(
         fault=name,
@@ -227,7 +232,7 @@ def _last(found: re.Match[str]) -> int | None:
     return int(found["first"]) if found["first"] else None
 
 
-def _check_value(head: str, value: str | None, kind: FaultKind, fail: Callable[[str], ConfigError]) -> None:
+def _check_value(head: str, value: str | None, kind: Entry, fail: Callable[[str], ConfigError]) -> None:
     if value is None:
         if kind.needs_value:
             raise fail(f"{head!r} needs a value, as in {kind.example}.")
@@ -246,7 +251,7 @@ def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -
         raise fail(f"{head!r} ends before it begins.")
 
 
-def _option(text: str, fault: str, kind: FaultKind, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
+def _option(text: str, fault: str, kind: Entry, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if name not in kind.options:
         known = ", ".join(kind.options) or "none"
@@ -261,9 +266,8 @@ def _option(text: str, fault: str, kind: FaultKind, fail: Callable[[str], Config
 _OPTION_EXAMPLES = {"retry-after": "retry-after=1", "source": "source=openrouter_key_limit", "burst": "burst=5"}
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def _did_you_mean(near: list[str]) -> str:
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _plain(number: float) -> str:

@@ -29,7 +29,9 @@ class Rehearsal:
         openrouter_keys, huggingface_tokens: the practice keys, in the order they are asked.
     """
 
-    def __init__(self, script: str, *, latency_s: float, seed: int, openrouter_keys: int, huggingface_tokens: int) -> None:
+    def __init__(
+        self, script: str, *, latency_s: float, seed: int, openrouter_keys: int, huggingface_tokens: int
+    ) -> None:
         self.openrouter_keys = [f"sk-or-v1-practice-{number:04d}" for number in range(1, openrouter_keys + 1)]
         self.huggingface_tokens = [f"hf_practicetoken{number:04d}" for number in range(1, huggingface_tokens + 1)]
         self._server = RehearsalServer(
@@ -113,7 +115,8 @@ def rehearse(
         script: what goes wrong, such as `openrouter: 429*2; huggingface/scaleway: down`; empty: nothing does.
         latency_s: seconds each reply takes.
         seed: of the random faults (`5%503`).
-        openrouter_keys, huggingface_tokens: how many practice keys there are.
+        openrouter_keys: how many practice keys there are for OpenRouter.
+        huggingface_tokens: how many for Hugging Face.
 
     Returns:
         The rehearsal, for a with-block, or to `start()` and `stop()`; `.lines` is what the providers saw.

@@ -180,9 +180,7 @@ def check_bound(name: str, seconds: float | None) -> float | None:
 
 def check_concurrency(concurrency: int | None) -> int | None:
     """Return a number of requests in flight if it is one; None: begin at 8 and grow."""
-    if concurrency is None or (
-        isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0
-    ):
+    if concurrency is None or (isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0):
         return concurrency
     raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
 

@@ -7,16 +7,15 @@ environment and the working folder's `.env` are used, in that order. Nothing her
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DOTENV = ".env"
 _NEVER_PICKLED = "A key is never pickled. Read it from the environment where it is needed."
@@ -68,7 +67,7 @@ class KeyList(list[str]):
             super().__setitem__(index, KeyText(Secret(value).reveal()))
         self.is_given = True
 
-    def __iadd__(self, values: Iterable[str | None]) -> KeyList:  # type: ignore[override,misc] # None is dropped
+    def __iadd__(self, values: Iterable[str | None]) -> Self:  # type: ignore[override,misc] # None is dropped
         self.extend(values)
         return self
 
@@ -210,7 +209,7 @@ def _is_meant(key: Key, wanted: str) -> bool:
 
 def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterator[tuple[str, str]]:
     for name in _names(backend, values):
-        if (value := (values.get(name) or "").strip().strip("\"'")):
+        if value := (values.get(name) or "").strip().strip("\"'"):
             yield f"{where}{name}", value
 
 

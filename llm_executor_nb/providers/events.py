@@ -1,0 +1,164 @@
+"""An open event stream: its events one by one, and why it ended; it is bounded by silence and by a deadline.
+
+Only what the reader calls progress ends a silence: comments, keep-alives and empty events do not. Only time spent in
+waiting for the provider counts, so a reader that takes its time between two events loses nothing.
+
+Must not: raise what the network does, or judge an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.records import Fault, FaultKind
+from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
+from llm_executor_nb.providers.sse import Event, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Mapping
+
+    import aiohttp
+
+_DONE: Final = "[DONE]"
+_LINGER_S: Final = 0.05
+"""Real seconds that a stream which said it is done is given to end, so that its connection can be used again."""
+_T = TypeVar("_T")
+
+
+class Silence:
+    """How long a stream may be silent, and until when it may go on at all.
+
+    Args:
+        timeout_s: seconds of waiting to the first progress, and from one to the next; None: no bound.
+        until: the time on the clock at which it is given up, progress or not; None: never.
+    """
+
+    def __init__(self, timeout_s: float | None, until: float | None = None) -> None:
+        self._timeout_s = timeout_s
+        self._until = until
+        self._left_s = timeout_s
+
+    def progress(self) -> None:
+        """Begin the silence anew."""
+        self._left_s = self._timeout_s
+
+    async def wait(self, coming: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for what comes.
+
+        Raises:
+            TimeoutError: the silence or the deadline ended first.
+        """
+        began = clock.current().in_flight()
+        try:
+            async with clock.current().timeout(self._bound_s()):
+                return await coming
+        finally:
+            if self._left_s is not None:
+                self._left_s -= clock.current().in_flight() - began
+
+    def fault_of(self, error: Exception, watch: Watch) -> Fault:
+        """Return what `error`, raised while waiting, was."""
+        if not isinstance(error, TimeoutError):
+            return fault_of(error, watch)
+        return make_fault(FaultKind.TIMEOUT, str(error) or self._words(), watch)
+
+    def _words(self) -> str:
+        left_s, remaining_s = self._left_s, self._remaining_s()
+        is_late = remaining_s is not None and (left_s is None or remaining_s < left_s)
+        return "the deadline passed" if is_late else f"no text for {self._timeout_s:g} s"
+
+    def _bound_s(self) -> float | None:
+        return min((bound for bound in (self._left_s, self._remaining_s()) if bound is not None), default=None)
+
+    def _remaining_s(self) -> float | None:
+        return None if self._until is None else self._until - clock.current().now()
+
+
+class Events:
+    """An event stream that a provider has begun, iterated once; it never raises what the network does.
+
+    Attributes:
+        status: the HTTP status, a 2xx.
+        headers: by name in lower case.
+        fault: once the iteration is over: what ended it; None: the provider did.
+        is_done: whether `[DONE]` was seen, which ends the iteration.
+    """
+
+    def __init__(
+        self,
+        content: aiohttp.StreamReader,
+        *,
+        head: bytes,
+        headers: Mapping[str, str],
+        body_cap: int,
+        silence: Silence,
+        watch: Watch,
+    ) -> None:
+        self.status = watch.status
+        self.headers = headers
+        self.fault: Fault | None = None
+        self.is_done = False
+        self._content = content
+        self._body_cap = body_cap
+        self._silence = silence
+        self._watch = watch
+        self._parser = Parser()
+        self._ready: Iterator[Event] = self._parser.feed(head)
+        self._size = len(head)
+        self._is_at_end = False
+        self._is_over = False
+
+    def progress(self) -> None:
+        """Say that the last event brought text: the silence begins anew."""
+        self._silence.progress()
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = None
+        try:
+            if not self._is_over:
+                event = await self._next()
+        except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
+            self.fault = self._silence.fault_of(error, self._watch)
+        if event is None:
+            self._is_over = True
+            raise StopAsyncIteration
+        return event
+
+    async def _next(self) -> Event | None:
+        """Return the next event; None when there is none."""
+        while True:
+            for event in self._ready:
+                if event.data.strip() != _DONE:
+                    return event
+                self.is_done = True
+                await self._linger()
+                return None
+            if self._is_at_end or self._is_too_large():
+                return None
+            await self._read_on()
+
+    async def _read_on(self) -> None:
+        piece = await self._silence.wait(self._content.readany())
+        self._size += len(piece)
+        self._is_at_end = not piece
+        self._ready = self._parser.feed(piece) if piece else self._parser.end()
+
+    def _is_too_large(self) -> bool:
+        if self._size > self._body_cap:
+            self.fault = make_fault(
+                FaultKind.TOO_LARGE, f"the stream is larger than {self._body_cap} bytes", self._watch
+            )
+        return self.fault is not None
+
+    async def _linger(self) -> None:
+        """Read what follows `[DONE]`, which is the end of the body if anything; nothing said there counts."""
+        with suppress(Exception):
+            async with asyncio.timeout(_LINGER_S):
+                while await self._content.readany():
+                    pass

@@ -1,0 +1,91 @@
+"""The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
+
+`CATALOGUE` holds the faults, `CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other
+HTTP error status is a fault as well; `entry_of` knows it.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.rehearsal.entry import Entry, Shelf, is_rate, is_seconds, is_status
+from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
+from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
+from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
+from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
+from llm_executor_nb.rehearsal.faults_waits import WAITS
+
+LATENCY = "latency"
+PACE = "pace"
+RATE = "rate"
+
+CONDITIONS: Shelf = {
+    LATENCY: Entry(
+        does="seconds added to every reply",
+        stage=None,
+        finding=Finding(Outcome.OK),
+        is_value=is_seconds,
+        needs_value=True,
+        example="latency=0.2",
+    ),
+    PACE: Entry(
+        does="seconds between the pieces of a reply, such as the words of a stream",
+        stage=None,
+        finding=Finding(Outcome.OK),
+        is_value=is_seconds,
+        needs_value=True,
+        example="pace=0.01",
+    ),
+    RATE: Entry(
+        does="requests a key may make; a 429 above it",
+        stage=None,
+        finding=Finding(Outcome.RATE_LIMITED, Reach.KEY),
+        on_huggingface=Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
+        names_wait=True,
+        is_value=is_rate,
+        needs_value=True,
+        example="rate=5/s or rate=20/min",
+        options=("burst",),
+    ),
+}
+SHELVES: dict[str, Shelf] = {
+    "statuses": STATUSES,
+    "credit and limits": LIMITS,
+    "when to ask again": WAITS,
+    "models": MODELS,
+    "requests": REQUESTS,
+    "no answer": NO_ANSWERS,
+    "bodies": BODIES,
+    "connections": CONNECTIONS,
+    "streams": STREAMS,
+    "odd streams that are fine": FINE_STREAMS,
+}
+CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
+_NEAR = 4
+"""How many near names an error offers at most."""
+_SHORT = 3
+"""Characters that are a part of too many names to mean one."""
+
+
+def entry_of(name: str) -> Entry | None:
+    """Return the row of a fault or a condition; None: there is none of that name."""
+    found = CATALOGUE.get(name) or CONDITIONS.get(name)
+    return status_entry(int(name)) if found is None and is_status(name) else found
+
+
+def near_names(name: str) -> list[str]:
+    """Return the names that may have been meant: those that it is a part of, then those that resemble it."""
+    known = {**CATALOGUE, **CONDITIONS}
+    plain = name.lower().replace("_", "-")
+    wider = [one for one, entry in known.items() if plain in f"{one} {entry.does}".lower().replace("_", "-")]
+    near = get_close_matches(name.lower(), known, n=_NEAR)
+    return list(dict.fromkeys([*(wider if len(plain) > _SHORT else ()), *near]))[:_NEAR]
+
+
+def listing() -> str:
+    """Return all names by theme, a line each; statuses go without saying."""
+    examples = ", ".join(entry.example for entry in CONDITIONS.values())
+    themes = (f"  {theme}: {', '.join(shelf)}" for theme, shelf in SHELVES.items() if shelf is not STATUSES)
+    return "\n".join([f"  conditions: {examples}", *themes])

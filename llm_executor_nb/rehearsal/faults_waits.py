@@ -1,0 +1,126 @@
+"""Every form in which a provider says when to ask again, the absurd ones too. A value is the wait in seconds."""
+
+from __future__ import annotations
+
+import math
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, Entry, Shelf, is_seconds
+from llm_executor_nb.rehearsal.faults_status import plain_refusal
+from llm_executor_nb.rehearsal.replies import Refusal, limit_headers, stage_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.staged import Staged
+
+    Headers = Callable[[float], dict[str, str]]
+    """From seconds to the headers that tell them."""
+
+_ON_KEY = Finding(Outcome.RATE_LIMITED, Reach.KEY)
+_ON_ROUTE = Finding(Outcome.RATE_LIMITED, Reach.ROUTE)
+_BUSY = Finding(Outcome.OVERLOADED)
+_TEN_YEARS_S = 315_360_000
+
+
+def _told(does: str, name: str, headers: Headers, *, backends: tuple[str, ...] = BOTH, status: int = 429) -> Entry:
+    def stage(asked: Asked, effect: Effect) -> Staged:
+        told = plain_refusal(asked, status)
+        refusal = Refusal(status=status, error=told.error, headers=headers(float(effect.value or 1)))
+        return stage_refusal(asked, effect, refusal)
+
+    is_limit = status == 429
+    return Entry(
+        does=does,
+        stage=stage,
+        finding=_ON_KEY if is_limit else _BUSY,
+        on_huggingface=_ON_ROUTE if is_limit else None,
+        backends=backends,
+        names_wait=True,
+        is_value=is_seconds,
+        example=f"{name}=2",
+    )
+
+
+def _absurd(does: str, value: str, name: str = "Retry-After") -> Entry:
+    def stage(asked: Asked, effect: Effect) -> Staged:
+        told = plain_refusal(asked, 429)
+        return stage_refusal(asked, effect, Refusal(status=429, error=told.error, headers={name: value}))
+
+    return Entry(does=does, stage=stage, finding=_ON_KEY, on_huggingface=_ON_ROUTE)
+
+
+def _reset_in_body(asked: Asked, effect: Effect) -> Staged:
+    shown = _reset_ms(float(effect.value or 1))
+    error = {"code": 429, "message": "Rate limit exceeded", "metadata": {"headers": shown}}
+    return stage_refusal(asked, effect, Refusal(status=429, error=error))
+
+
+def _loading_nan(asked: Asked, effect: Effect) -> Staged:
+    words = "Model {model} is currently loading"
+    return stage_refusal(asked, effect, Refusal(status=503, error=words, beside={"estimated_time": math.nan}))
+
+
+def _reset_ms(wait_s: float) -> dict[str, str]:
+    return limit_headers(_epoch_s() + wait_s, limit=20)
+
+
+def _date(wait_s: float) -> dict[str, str]:
+    """Round up: an HTTP date knows whole seconds only, and one in the past would be no wait."""
+    now = clock.current().utc()
+    return {"Retry-After": format_datetime(now.fromtimestamp(math.ceil(_epoch_s() + wait_s), now.tzinfo), usegmt=True)}
+
+
+def _epoch_s() -> float:
+    return clock.current().utc().timestamp()
+
+
+WAITS: Shelf = {
+    "retry-after": _told(
+        "429, Retry-After in whole seconds", "retry-after", lambda s: {"Retry-After": str(math.ceil(s))}
+    ),
+    "retry-after-float": _told(
+        "429, Retry-After as a number like 1.5", "retry-after-float", lambda s: {"Retry-After": f"{s:.3f}"}
+    ),
+    "retry-after-date": _told("429, Retry-After as an HTTP date", "retry-after-date", _date),
+    "retry-after-ms": _told(
+        "429, retry-after-ms", "retry-after-ms", lambda s: {"retry-after-ms": str(round(s * 1000))}
+    ),
+    "retry-after-503": _told(
+        "503 with Retry-After", "retry-after-503", lambda s: {"Retry-After": str(math.ceil(s))}, status=503
+    ),
+    "reset-ms": _told(
+        "429, X-RateLimit-Reset in milliseconds since 1970", "reset-ms", _reset_ms, backends=ONLY_OPENROUTER
+    ),
+    "reset-in-body": Entry(
+        does="429, X-RateLimit-Reset in the body only",
+        stage=_reset_in_body,
+        finding=_ON_KEY,
+        backends=ONLY_OPENROUTER,
+        names_wait=True,
+        is_value=is_seconds,
+        example="reset-in-body=2",
+    ),
+    "ratelimit-header": _told(
+        "429, RateLimit: r=0 and seconds to the reset",
+        "ratelimit-header",
+        lambda s: {
+            "RateLimit": f'"api";r=0;t={math.ceil(s)}',
+            "RateLimit-Policy": '"fixed window";"api";q=500;w=300',
+        },
+        backends=ONLY_HUGGINGFACE,
+    ),
+    "retry-after-negative": _absurd("429, a Retry-After below zero", "-5"),
+    "retry-after-ten-years": _absurd("429, a Retry-After of ten years", str(_TEN_YEARS_S)),
+    "retry-after-words": _absurd("429, a Retry-After that is no number", "soon"),
+    "retry-after-nan": _absurd("429, a Retry-After of NaN", "NaN"),
+    "reset-garbage": _absurd("429, an X-RateLimit-Reset that is no number", "tomorrow", "X-RateLimit-Reset"),
+    "loading-nan": Entry(
+        does="the model is being loaded, in NaN seconds", stage=_loading_nan, finding=_BUSY, backends=ONLY_HUGGINGFACE
+    ),
+}

@@ -1,0 +1,112 @@
+"""A reply as server-sent events: the chunks of the OpenAI form as OpenRouter and the Hugging Face router send them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.records import OPENROUTER
+
+if TYPE_CHECKING:
+    from llm_executor_nb.rehearsal.asked import Asked
+
+COMMENT = b": OPENROUTER PROCESSING\n\n"
+DONE = b"data: [DONE]\n\n"
+_FEW_WORDS = re.compile(r"(?:\s*\S+){1,3}\s*|\s+")
+_HEAD = ("id", "provider", "model", "created")
+_ASIDE = ("reasoning", "reasoning_content", "refusal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The events of one streamed reply, by what they are.
+
+    Attributes:
+        head: the fields that every chunk of the reply has.
+        opening: OpenRouter's comment, and the chunk that says who speaks.
+        text: the chunks with text, a few words each.
+        finish: the chunk with the finish_reason, and with the error where the reply ended in one.
+        usage: the last chunk, with the usage.
+        done: `[DONE]`.
+    """
+
+    head: dict[str, Any]
+    opening: tuple[bytes, ...]
+    text: tuple[bytes, ...] = ()
+    finish: tuple[bytes, ...] = ()
+    usage: tuple[bytes, ...] = ()
+    done: tuple[bytes, ...] = ()
+
+    @property
+    def comments(self) -> tuple[bytes, ...]:
+        """What stands before the first chunk."""
+        return self.opening[:-1]
+
+    @property
+    def some(self) -> tuple[bytes, ...]:
+        """The events up to the middle of the text."""
+        return self.opening + self.text[: len(self.text) // 2]
+
+    @property
+    def rest(self) -> tuple[bytes, ...]:
+        """The events from the middle of the text on."""
+        return self.text[len(self.text) // 2 :] + self.closing
+
+    @property
+    def closing(self) -> tuple[bytes, ...]:
+        """The events behind the text."""
+        return self.finish + self.usage + self.done
+
+    @property
+    def whole(self) -> tuple[bytes, ...]:
+        """All events, in order."""
+        return self.opening + self.text + self.closing
+
+    def chunk(self, **fields: Any) -> bytes:  # noqa: ANN401 - JSON of any shape
+        """Return one more event of this reply."""
+        return event({**self.head, **fields})
+
+
+def event(body: object) -> bytes:
+    """Return one event."""
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+def parts_of(asked: Asked, body: dict[str, Any]) -> Parts:
+    """Return the events that tell the same as `body`, the reply to a request that does not stream."""
+    head = {name: body[name] for name in _HEAD if name in body} | {"object": "chat.completion.chunk"}
+    choice = body["choices"][0]
+    message = choice["message"]
+    error = {"error": choice["error"]} if "error" in choice else {}
+
+    def chunk(delta: dict[str, Any], reason: str | None = None, **beside: Any) -> bytes:  # noqa: ANN401 - JSON
+        native = {"native_finish_reason": reason} if "native_finish_reason" in choice else {}
+        told = {"index": 0, "delta": delta, "finish_reason": reason, **native, "logprobs": None}
+        return event({**head, "choices": [told], **beside})
+
+    comment = (COMMENT,) if asked.backend == OPENROUTER else ()
+    aside = [{name: message[name]} for name in _ASIDE if message.get(name)]
+    spoken = [{"content": piece} for piece in _pieces(message["content"])]
+    parts = Parts(
+        head=head,
+        opening=(*comment, chunk({"role": "assistant", "content": ""})),
+        text=tuple(chunk(delta) for delta in (*aside, *spoken)),
+        finish=(chunk({"content": ""}, choice["finish_reason"], **error),),
+    )
+    if error:
+        return parts
+    usage = (event({**head, "choices": [], "usage": body["usage"]}),) if _tells_usage(asked) else ()
+    return replace(parts, usage=usage, done=(DONE,))
+
+
+def _tells_usage(asked: Asked) -> bool:
+    """OpenRouter always tells it, whatever it is asked; the others when they are."""
+    return asked.backend == OPENROUTER or asked.wants_usage
+
+
+def _pieces(content: object) -> list[Any]:
+    if isinstance(content, str):
+        return _FEW_WORDS.findall(content) or [""]
+    return [] if content is None else [content]
