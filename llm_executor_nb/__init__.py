@@ -15,7 +15,16 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.api import arun_llm, attempts, configure, health, reset_health, run_llm
+from llm_executor_nb.chain.api import (
+    arun_llm,
+    astream_llm,
+    attempts,
+    configure,
+    health,
+    reset_health,
+    run_llm,
+    stream_llm,
+)
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
@@ -69,6 +78,7 @@ __all__ = [
     "RequestError",
     "StreamInterruptedError",
     "arun_llm",
+    "astream_llm",
     "attempts",
     "configure",
     "health",
@@ -78,6 +88,7 @@ __all__ = [
     "reset_health",
     "retry_wait_strategy",
     "run_llm",
+    "stream_llm",
 ]
 _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 from asyncio import to_thread
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from llm_executor_nb.chain.ask import Ask
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.loop import run_async, run_sync
+from llm_executor_nb.chain.pump import pump_async, pump_sync
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
@@ -31,16 +34,35 @@ from llm_executor_nb.settings.config import (
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     import pandas as pd
-    from langchain_core.messages import AIMessage
+    from langchain_core.messages import AIMessage, AIMessageChunk
     from tenacity import RetryCallState
 
     from llm_executor_nb.core.records import Attempt
 
 
-def run_llm(
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _door(make: Callable[P, Ask]) -> Callable[[Callable[[Callable[[], Ask]], R]], Callable[P, R]]:
+    """Give a function the signature of `make_ask`; it is handed what makes the Ask from the arguments of a call."""
+
+    def build(door: Callable[[Callable[[], Ask]], R]) -> Callable[P, R]:
+        @wraps(door)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return door(lambda: make(*args, **kwargs))
+
+        returns = signature(door).return_annotation
+        call.__signature__ = signature(make).replace(return_annotation=returns)  # type: ignore[attr-defined] # what inspect reads
+        return call
+
+    return build
+
+
+def make_ask(
     model_name: str,
     request: object,
     *,
@@ -50,7 +72,27 @@ def run_llm(
     deadline: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> AIMessage:
+) -> Ask:
+    """Check the arguments of a call and return what the engine is asked; `run_llm` says what they mean."""
+    now_in_force = session()
+    config = now_in_force.config
+    chain = compiled(model_name, config, now_in_force.health)
+    request, params = split_request(request, params)
+    if accept is not None and not callable(accept):
+        raise ConfigError(f"accept={accept!r} must be a function from the message to True or False.")
+    return Ask(
+        chain=chain,
+        payload=make_payload(request, params, system=system),
+        extra_body=check_extra_body(extra_body),
+        timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
+        deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
+        accept=accept,
+        record=now_in_force.log.record,
+    )
+
+
+@_door(make_ask)
+def run_llm(make: Callable[[], Ask]) -> AIMessage:  # noqa: D417 - its arguments are make_ask's
     """Send one request down the model's fallback chain and return LangChain's message as it came.
 
     Every OpenRouter key is asked in turn, then every Hugging Face token with every provider of the model's row; each
@@ -78,44 +120,43 @@ def run_llm(
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask = _make_ask(
-        model_name,
-        request,
-        params,
-        system=system,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-    )
+    ask = make()
     return run_sync(lambda: session().engine().run(ask))
 
 
-async def arun_llm(
-    model_name: str,
-    request: object,
-    *,
-    system: str | None = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - the twin of run_llm: bounds each attempt, not this call
-    deadline: float | None = None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> AIMessage:
+@_door(make_ask)
+async def arun_llm(make: Callable[[], Ask]) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     if "langchain_openai" not in sys.modules:
-        await to_thread(_warm_up)
-    ask = _make_ask(
-        model_name,
-        request,
-        params,
-        system=system,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-    )
+        await to_thread(make_payload, "warm up", {})
+    ask = make()
     return await run_async(lambda: session().engine().run(ask))
+
+
+@_door(make_ask)
+def stream_llm(make: Callable[[], Ask]) -> Iterator[AIMessageChunk]:
+    """Send one request down the model's fallback chain and yield LangChain's chunks as they come.
+
+    Takes what `run_llm` takes. Other routes take over until the first text was handed on; `timeout` bounds the time to
+    the first text and any silence after it; with `accept` nothing is handed on before the whole answer is accepted.
+    Closing the iterator, an exception in the loop's body or Ctrl-C closes the connection at once.
+
+    Yields:
+        AIMessageChunk; the last one carries `usage_metadata` and the finish_reason, and their sum is the message.
+
+    Raises:
+        StreamInterruptedError: it broke after text was handed on; `.partial` is that text.
+        LLMExecutorError: as `run_llm`. A wrong argument is refused at the call, not at the first chunk.
+    """
+    ask = make()
+    return pump_sync(lambda hand_on: session().engine().run(ask, hand_on=hand_on))
+
+
+@_door(make_ask)
+def astream_llm(make: Callable[[], Ask]) -> AsyncIterator[AIMessageChunk]:
+    """Do what `stream_llm` does, for `async for` in the caller's own event loop."""
+    ask = make()
+    return pump_async(lambda hand_on: session().engine().run(ask, hand_on=hand_on))
 
 
 def attempts(of: object = None) -> pd.DataFrame:
@@ -209,37 +250,6 @@ def configure(
             setattr(config, name, value)
 
 
-# --- how a call becomes an Ask ------------------------------------------------------------------------------------
-
-
-def _make_ask(
-    name: str,
-    request: object,
-    params: Mapping[str, Any],
-    *,
-    system: str | None,
-    accept: Callable[[AIMessage], object] | None,
-    timeout: float | None,
-    deadline: float | None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None,
-) -> Ask:
-    now_in_force = session()
-    config = now_in_force.config
-    chain = compiled(name, config, now_in_force.health)
-    request, params = split_request(request, params)
-    if accept is not None and not callable(accept):
-        raise ConfigError(f"accept={accept!r} must be a function from the message to True or False.")
-    return Ask(
-        chain=chain,
-        payload=make_payload(request, params, system=system),
-        extra_body=check_extra_body(extra_body),
-        timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
-        deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
-        accept=accept,
-        record=now_in_force.log.record,
-    )
-
-
 def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, dict[str, Any]]:
     """Take a dict request apart: its messages, and the call parameters beside them; explicit ones win."""
     if not isinstance(request, Mapping):
@@ -248,11 +258,6 @@ def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, d
         raise ConfigError(f"A dict request needs 'messages'; this one has {', '.join(map(str, request)) or 'nothing'}.")
     beside = {str(name): value for name, value in request.items() if name != "messages"}
     return request["messages"], {**beside, **params}
-
-
-def _warm_up() -> None:
-    """Load LangChain off the caller's event loop."""
-    make_payload("warm up", {})
 
 
 # --- what has attempts ---------------------------------------------------------------------------------------------

@@ -11,24 +11,30 @@ import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, assert_never
 
+from llm_executor_nb.chain.exchange import Exchange, not_after_all
 from llm_executor_nb.chain.run import Run
+from llm_executor_nb.chain.sink import Sink
 from llm_executor_nb.core import advice, clock
-from llm_executor_nb.core.classify import classify, shorten
-from llm_executor_nb.core.errors import AllRoutesFailedError, ConfigError, DeadlineError, RequestError
+from llm_executor_nb.core.errors import (
+    AllRoutesFailedError,
+    ConfigError,
+    DeadlineError,
+    RequestError,
+    StreamInterruptedError,
+)
 from llm_executor_nb.core.holds import Standing
-from llm_executor_nb.core.outcomes import RULES, Follow, Outcome
+from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.policy import Go, Join, Stop, Wait, Why, next_move
-from llm_executor_nb.core.records import Fault, Verdict
-from llm_executor_nb.providers.payload import make_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from langchain_core.messages import AIMessage
+    from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.chain.exchange import Exchanged
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.core.records import Reply, Route, Scope
+    from llm_executor_nb.core.records import Route, Scope, Verdict
     from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.transport import Transport
     from llm_executor_nb.settings.config import Config
@@ -49,20 +55,25 @@ class Engine:
     def __init__(
         self, *, transport: Transport, backends: Mapping[str, Backend], health: Health, config: Config
     ) -> None:
-        self._transport = transport
-        self._backends = backends
+        self._exchange = Exchange(transport, backends)
         self._health = health
         self._config = config
 
-    async def run(self, ask: Ask) -> AIMessage:
+    async def run(self, ask: Ask, *, hand_on: Callable[[AIMessageChunk], Awaitable[None]] | None = None) -> AIMessage:
         """Return the first accepted answer of the chain.
 
+        Args:
+            ask: the order.
+            hand_on: takes the answer's chunks as they come; None: whole replies are asked for.
+
         Raises:
+            StreamInterruptedError: a stream broke after something was handed on.
             RequestError: a provider refused the request on its merits.
             AllRoutesFailedError: every route was tried and failed, or is held.
             DeadlineError: the deadline passed first.
         """
-        run = Run(ask, self._health, self._config, clock.current().now())
+        sink = None if hand_on is None else Sink(hand_on, is_kept=ask.accept is not None)
+        run = Run(ask, self._health, self._config, clock.current().now(), sink)
         while True:
             seen = self._health.changes
             move = next_move(run.memory, self._health, clock.current().now())
@@ -100,40 +111,37 @@ class Engine:
         run.memory.probed.update(probe)
         try:
             came = await self._send(run, route)
-            if isinstance(came, Fault) and came.may_resend:
-                run.resent(route, classify(came, backend=route.backend, now_utc=clock.current().utc()))
+            if came.may_resend:
+                run.resent(route, came.verdict)
                 came = await self._send(run, route)
-            return self._settle(run, move, probe, came)
+            message = self._settle(run, move, probe, came)
+            if run.sink is not None and message is not None:
+                await run.sink.release()
         except asyncio.CancelledError:
             run.cancelled(route)
             raise
         finally:  # a probe without a verdict, whatever ended it, passes to the next run
             self._health.end_probe(probe, clock.current().now(), is_lifted=False)
+        return message
 
-    async def _send(self, run: Run, route: Route) -> Reply | Fault:
-        backend = self._backends[route.backend]
-        body = make_body(
-            run.ask.payload, model=route.request_model, backend=route.backend, extra_body=run.ask.extra_body
-        )
+    async def _send(self, run: Run, route: Route) -> Exchanged:
         run.sent()
-        self._health.sent(route, clock.current().now())
+        now = clock.current().now()
+        self._health.sent(route, now)
         try:
-            return await self._transport.post(
-                backend.url,
-                body=body,
-                secret=route.key.secret if route.key else None,
-                headers=backend.headers(route),
-                timeout_s=run.bound_s(clock.current().now()),
+            if run.sink is None:
+                return await self._exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
+            return await self._exchange.streamed(
+                run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
             )
         finally:
             self._health.returned(route)
 
     # --- judging ------------------------------------------------------------------------------------------------
 
-    def _settle(self, run: Run, move: Go, probe: tuple[Scope, ...], came: Reply | Fault) -> AIMessage | None:
-        """Judge what came, let the run and the holds learn from it, record it, and say what follows."""
-        verdict = classify(came, backend=move.route.backend, now_utc=clock.current().utc())
-        message, verdict = self._read(run, move.route, verdict)
+    def _settle(self, run: Run, move: Go, probe: tuple[Scope, ...], came: Exchanged) -> AIMessage | None:
+        """Let the run and the holds learn from what came, record it, and say what follows."""
+        verdict, message = self._accepted(run, came)
         now = clock.current().now()
         if run.is_cut_by_deadline(verdict, now):
             self._health.end_probe(probe, now, is_lifted=False)
@@ -141,28 +149,32 @@ class Engine:
             run.learn(move, verdict, now)
             self._health.end_probe(probe, now, is_lifted=True)
         self._record(run, move.route, verdict, now)
-        if RULES[verdict.outcome].follow is Follow.ACCEPT:
-            return message
+        if message is None:
+            self._raise_if_over(run, verdict)
+        return message
+
+    def _accepted(self, run: Run, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
+        """Ask the user's predicate about an answer."""
+        if came.message is None:
+            return came.verdict, None
+        if not _is_accepted(run, came.message):
+            return not_after_all(came.verdict, Outcome.REJECTED, "accept= said no to this answer"), None
+        came.message.response_metadata["llm_run_id"] = run.ask.run_id
+        return came.verdict, came.message
+
+    def _raise_if_over(self, run: Run, verdict: Verdict) -> None:
+        """Raise what ends the run at once; forget the kept pieces of an attempt that came to nothing."""
+        attempts = tuple(run.attempts)
         if run.broken is not None:
             raise run.broken
-        if run.is_refused:
-            raise RequestError(
-                advice.refused(run.attempts[-1]), outcome=verdict.outcome.value, attempts=tuple(run.attempts)
+        if run.is_interrupted and run.sink is not None:
+            raise StreamInterruptedError(
+                advice.interrupted(run.attempts[-1]), partial=run.sink.partial, attempts=attempts
             )
-        return None
-
-    def _read(self, run: Run, route: Route, verdict: Verdict) -> tuple[AIMessage | None, Verdict]:
-        """Turn an answer into LangChain's message and ask the user's predicate."""
-        if verdict.body is None:
-            return None, verdict
-        try:
-            message = self._backends[route.backend].message(verdict.body, route.request_model)
-        except ValueError as error:
-            return None, _instead(verdict, Outcome.MALFORMED, str(error))
-        if not _is_accepted(run, message):
-            return None, _instead(verdict, Outcome.REJECTED, "accept= said no to this answer")
-        message.response_metadata["llm_run_id"] = run.ask.run_id
-        return message, verdict
+        if run.is_refused:
+            raise RequestError(advice.refused(run.attempts[-1]), outcome=verdict.outcome.value, attempts=attempts)
+        if run.sink is not None:
+            run.sink.drop()
 
     def _record(self, run: Run, route: Route, verdict: Verdict, now: float) -> None:
         attempt = run.record(route, verdict, lambda: next_move(run.memory, self._health, now))
@@ -218,20 +230,6 @@ class Engine:
             words=words,
             attempts=attempts,
         )
-
-
-def _instead(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
-    """Return the verdict on an answer that was found wanting after all."""
-    return Verdict(
-        outcome=outcome,
-        http_status=verdict.http_status,
-        message=shorten(message),
-        finish_reason=verdict.finish_reason,
-        response_model=verdict.response_model,
-        input_tokens=verdict.input_tokens,
-        output_tokens=verdict.output_tokens,
-        cost_usd=verdict.cost_usd,
-    )
 
 
 def _is_accepted(run: Run, message: AIMessage) -> bool:

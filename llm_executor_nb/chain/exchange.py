@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.classify import classify, classify_body, shorten
+from llm_executor_nb.core.classify import classify, classify_event, shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
 from llm_executor_nb.providers.chunks import Ending, as_last_chunk
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.events import Events
     from llm_executor_nb.providers.sse import Event
     from llm_executor_nb.providers.transport import Transport
+
+
+_NEWS = ("content", "tool_calls", "function_call", "refusal", "reasoning", "reasoning_content", "reasoning_details")
+"""Fields of a delta that end a silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,7 @@ class _Tally:
 
     def as_body(self) -> dict[str, Any]:
         """Return the body that a whole reply would have had."""
-        message = {
+        message: dict[str, Any] = {
             "role": "assistant",
             "content": "".join(self.content),
             "refusal": "".join(self.refusal),
@@ -231,6 +235,8 @@ class _Stream:
         if event.name == ERROR and not body.get("error"):
             body = {"error": body}
         self._tally.take(body)
+        if _brings_news(body):
+            self._events.progress()
         if _tells_error(body):
             return self._classified(body)
         try:
@@ -243,8 +249,6 @@ class _Stream:
 
     async def _take_chunk(self, chunk: AIMessageChunk) -> None:
         is_speaking = _says_something(chunk)
-        if is_speaking:
-            self._events.progress()
         now = self._ending.take(chunk)
         if now is not None:
             await self._pass(now, is_speaking=is_speaking)
@@ -269,7 +273,7 @@ class _Stream:
         return self._classified(self._tally.as_body())
 
     def _classified(self, body: dict[str, Any]) -> Verdict:
-        verdict = classify_body(
+        verdict = classify_event(
             body,
             status=self._events.status or 200,
             headers=self._events.headers,
@@ -284,7 +288,7 @@ class _Stream:
 
     def _with_facts(self, verdict: Verdict) -> Verdict:
         """Add what the stream had told of the model and the usage before it ended."""
-        facts = classify_body(
+        facts = classify_event(
             self._tally.as_body(),
             status=self._events.status or 200,
             headers={},
@@ -305,6 +309,14 @@ def _tells_error(body: Mapping[str, Any]) -> bool:
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return bool(body.get("error") or (isinstance(choice, dict) and choice.get("error")))
+
+
+def _brings_news(body: Mapping[str, Any]) -> bool:
+    """Say whether an event ends the silence: by text, a tool call, or a thought, even if LangChain drops that."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    return isinstance(delta, dict) and any(delta.get(name) for name in _NEWS)
 
 
 def _says_something(chunk: AIMessageChunk) -> bool:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llm_executor_nb.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from concurrent.futures import Future
 
 T = TypeVar("T")
 
-_SLICE_S = 0.2
+WAIT_SLICE_S = 0.2
 """Seconds of one wait; short ones keep Ctrl-C alive where a lock is not interruptible (Windows)."""
 _TICK_S = 0.1
 """Seconds between ticks in a user's loop, so that an interrupt reaches an await there."""
@@ -112,12 +112,8 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Raises:
         ConfigError: the caller is the private loop itself, so waiting would never end.
     """
+    refuse_own_loop()
     thread = main_loop()
-    if thread.is_current:
-        raise ConfigError(
-            "This was called from a callback that runs on llm_executor_nb's own event loop, where waiting would "
-            "block everything. Use `await llm.arun_llm(...)` there.",
-        )
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
@@ -127,7 +123,7 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             raise SystemExit from None  # a daemon thread ends with the process, and in silence too
         if not future.done():
             future.cancel()
-            ended.wait(_DRAIN_S)
+            drained(ended)
         raise
 
 
@@ -145,20 +141,36 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await work()
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
-    ticker = asyncio.ensure_future(_tick())
     try:
-        return await asyncio.wrap_future(future)
+        with ticking():
+            return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
         if thread.is_ending:
             raise SystemExit from None  # as in run_sync
-        await _drained(ended)
+        await drained_async(ended)
         raise
-    finally:
-        ticker.cancel()
 
 
-async def _drained(ended: threading.Event) -> None:
+def refuse_own_loop() -> None:
+    """Refuse to wait on the private loop for itself.
+
+    Raises:
+        ConfigError: the caller is the private loop.
+    """
+    if main_loop().is_current:
+        raise ConfigError(
+            "This was called from a callback that runs on llm_executor_nb's own event loop, where waiting would "
+            "block everything. Use `await llm.arun_llm(...)` there.",
+        )
+
+
+def drained(ended: threading.Event) -> None:
     """Wait, a second at most, until cancelled work on the private loop has let go of its connections."""
+    ended.wait(_DRAIN_S)
+
+
+async def drained_async(ended: threading.Event) -> None:
+    """Do what `drained` does, in an event loop."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
             while not ended.is_set():  # noqa: ASYNC110 - it is set by another thread
@@ -168,10 +180,20 @@ async def _drained(ended: threading.Event) -> None:
 def _wait(future: Future[T]) -> T:
     while True:
         try:
-            return future.result(timeout=_SLICE_S)
+            return future.result(timeout=WAIT_SLICE_S)
         except TimeoutError:
             if future.done():
                 return future.result()
+
+
+@contextlib.contextmanager
+def ticking() -> Iterator[None]:
+    """Keep the caller's event loop ticking, so that an interrupt reaches what it awaits."""
+    ticker = asyncio.ensure_future(_tick())
+    try:
+        yield
+    finally:
+        ticker.cancel()
 
 
 async def _tick() -> None:

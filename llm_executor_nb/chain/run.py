@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.chain.sink import Sink
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
     from llm_executor_nb.core.records import Route
@@ -29,8 +30,10 @@ _STREAK_ON_LAST_ROUTE = 16
 class Run:
     """The state of one request on its way down a chain."""
 
-    def __init__(self, ask: Ask, health: Health, config: Config, now: float) -> None:
+    def __init__(self, ask: Ask, health: Health, config: Config, now: float, sink: Sink | None = None) -> None:
         self.ask = ask
+        self.sink = sink
+        self.is_interrupted = False
         self.attempts: list[Attempt] = []
         self.context_refusals: list[Attempt] = []
         self.is_refused = False
@@ -72,12 +75,12 @@ class Run:
 
     def is_cut_by_deadline(self, verdict: Verdict, now: float) -> bool:
         """Say whether the run's own deadline, not the provider's silence, ended an attempt; the run is over then."""
-        left = None if self.memory.deadline is None else self.memory.deadline - self._sent_at
-        is_silence = verdict.outcome is Outcome.TIMEOUT and verdict.error_code == FaultKind.TIMEOUT.value
-        if not is_silence or left is None or (self.ask.timeout_s is not None and self.ask.timeout_s <= left):
-            return False
-        self.memory.deadline = now
-        return True
+        is_cut = verdict.error_code == FaultKind.DEADLINE.value
+        if self.sink is None and verdict.error_code == FaultKind.TIMEOUT.value and self.memory.deadline is not None:
+            is_cut = self.ask.timeout_s is None or self.ask.timeout_s > self.memory.deadline - self._sent_at
+        if is_cut:
+            self.memory.deadline = now
+        return is_cut
 
     # --- learning -----------------------------------------------------------------------------------------------
 
@@ -231,7 +234,8 @@ class Run:
     def _decision(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> Decision:
         if RULES[verdict.outcome].follow is Follow.ACCEPT:
             return Decision.ACCEPT
-        if self.is_refused or self.broken is not None:
+        self.is_interrupted = self.sink is not None and self.sink.is_begun
+        if self.is_refused or self.is_interrupted or self.broken is not None:
             return Decision.STOP
         match next_move():
             case Join() | Wait(route=None) | Wait(is_told=True):

@@ -57,6 +57,15 @@ def refused(attempt: Attempt) -> str:
     )
 
 
+def interrupted(attempt: Attempt) -> str:
+    """Return the message of `StreamInterruptedError`."""
+    words = attempt.message or attempt.outcome.value
+    return (
+        f"{attempt.route} broke off after part of its answer ({attempt.outcome.value}): {words}\n"
+        "Next: what came is in .partial; call again for a whole answer (routes take over before the first text only)."
+    )
+
+
 def late(deadline_s: float, attempts: Sequence[Attempt]) -> str:
     """Return the message of `DeadlineError`."""
     lines = [f"No answer within the deadline of {deadline_s:g} s.", *attempt_lines(attempts)]

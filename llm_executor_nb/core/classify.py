@@ -27,7 +27,7 @@ from llm_executor_nb.core.records import OPENROUTER, Fault, FaultKind, Reply, Ve
 from llm_executor_nb.core.secret import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 MESSAGE_LENGTH = 300
@@ -40,6 +40,7 @@ _FAULTS: dict[FaultKind, Outcome] = {
     FaultKind.CLOSED: Outcome.CONNECTION,
     FaultKind.CUT: Outcome.CONNECTION,
     FaultKind.TIMEOUT: Outcome.TIMEOUT,
+    FaultKind.DEADLINE: Outcome.TIMEOUT,
     FaultKind.MALFORMED: Outcome.MALFORMED,
     FaultKind.TOO_LARGE: Outcome.MALFORMED,
 }
@@ -64,6 +65,21 @@ def classify(came: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict
     if not 200 <= came.status < 300:
         return _refusal(came, body, came.status, backend, now_utc)
     return _answer(came, body, backend, now_utc)
+
+
+def classify_event(
+    body: dict[str, Any], *, status: int, headers: Mapping[str, str], backend: str, now_utc: datetime
+) -> Verdict:
+    """Return what an event of a stream is, or the body that the events of a whole stream add up to. Never raises.
+
+    Args:
+        body: its parsed JSON.
+        status: of the stream.
+        headers: of the stream, names in lower case.
+        backend: who was asked.
+        now_utc: when it came, for reset times.
+    """
+    return _answer(Reply(status=status, headers=headers, body=b""), body, backend, now_utc)
 
 
 def shorten(text: str) -> str:

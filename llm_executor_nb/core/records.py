@@ -106,6 +106,7 @@ class FaultKind(StrEnum):
     CLOSED = auto()
     CUT = auto()
     TIMEOUT = auto()
+    DEADLINE = auto()
     MALFORMED = auto()
     TOO_LARGE = auto()
 

@@ -63,12 +63,10 @@ class Silence:
         """Return what `error`, raised while waiting, was."""
         if not isinstance(error, TimeoutError):
             return fault_of(error, watch)
-        return make_fault(FaultKind.TIMEOUT, str(error) or self._words(), watch)
-
-    def _words(self) -> str:
         left_s, remaining_s = self._left_s, self._remaining_s()
-        is_late = remaining_s is not None and (left_s is None or remaining_s < left_s)
-        return "the deadline passed" if is_late else f"no text for {self._timeout_s:g} s"
+        if remaining_s is not None and (left_s is None or remaining_s < left_s):
+            return make_fault(FaultKind.DEADLINE, "the deadline passed", watch)
+        return make_fault(FaultKind.TIMEOUT, str(error) or f"no text for {self._timeout_s:g} s", watch)
 
     def _bound_s(self) -> float | None:
         return min((bound for bound in (self._left_s, self._remaining_s()) if bound is not None), default=None)
