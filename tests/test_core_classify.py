@@ -119,6 +119,7 @@ def test_every_fault_of_the_transport_has_its_outcome(kind):
     verdict = classify(Fault(kind=kind, detail="d", status=None), backend=OPENROUTER, now_utc=NOW)
     expected = {
         FaultKind.TIMEOUT: Outcome.TIMEOUT,
+        FaultKind.DEADLINE: Outcome.TIMEOUT,
         FaultKind.MALFORMED: Outcome.MALFORMED,
         FaultKind.TOO_LARGE: Outcome.MALFORMED,
     }.get(kind, Outcome.CONNECTION)

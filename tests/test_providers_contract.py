@@ -89,7 +89,7 @@ class Loopback:
 
 async def by_our_path(backend, payload, provider=None):
     transport = Transport()
-    model = backend.request_model(MODEL, provider)
+    model = f"{MODEL}:{provider}" if provider else MODEL
     route = Route(backend=backend.name, key=None, provider=provider, model=MODEL, request_model=model, tier=1)
     reply = await transport.post(
         backend.url,

@@ -40,7 +40,7 @@ def is_text(event):
 def test_what_brings_no_text_ends_at_its_bound(answer, bounds):
     came, _, took_s = come_of(answer, is_text=is_text, **bounds)
     fault = came.fault if isinstance(came, Events) else came
-    assert fault.kind is FaultKind.TIMEOUT
+    assert fault.kind is (FaultKind.DEADLINE if "deadline_s" in bounds else FaultKind.TIMEOUT)
     assert fault.detail == ("the deadline passed" if "deadline_s" in bounds else "no text for 0.3 s")
     assert 0.29 <= took_s < 0.8
 

@@ -61,7 +61,7 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
         health.release(lambda scope: _is_of_row(scope, model))
     chain = _build_fallback_chain(recipe)
     if not any(chain.tiers):
-        raise MissingKeyError(_missing(model, config))
+        raise MissingKeyError(_missing(recipe, config))
     _fallback_chain_cache[model] = chain
     return chain
 
@@ -92,10 +92,15 @@ def _is_of_row(scope: Scope, model: str) -> bool:
     return scope.model == model and scope.reach in (Reach.PROVIDER, Reach.BACKEND)
 
 
-def _missing(model: str, config: Config) -> str:
+def _missing(recipe: Recipe, config: Config) -> str:
+    if recipe.huggingface_tokens:
+        return (
+            f"{recipe.model} has no Hugging Face provider in its row, and there is no OpenRouter key. "
+            f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{recipe.model!r}] = ['scaleway']."
+        )
     places = "; ".join(config.keys.looked_for())
     return (
-        f"No key for {model}. Looked for: {places}. "
+        f"No key for {recipe.model}. Looked for: {places}. "
         "Set one of these, or llm.OPENROUTER_KEYS = [key], or llm.keys.add('openrouter', key); "
         "to practise without a key: `with llm.rehearse():`."
     )

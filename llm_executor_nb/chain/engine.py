@@ -23,7 +23,7 @@ from llm_executor_nb.core.errors import (
     StreamInterruptedError,
 )
 from llm_executor_nb.core.holds import Standing
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.core.policy import Go, Join, Stop, Wait, Why, next_move
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Engine:
             self._health.end_probe(probe, now, is_lifted=False)
         else:
             run.learn(move, verdict, now)
-            self._health.end_probe(probe, now, is_lifted=True)
+            self._health.end_probe(probe, now, is_lifted=True, has_failed=RULES[verdict.outcome].is_transient)
         self._record(run, move.route, verdict, now)
         if message is None:
             self._raise_if_over(run, verdict)
@@ -207,9 +207,15 @@ class Engine:
         run.waited_s += now - began
         standing, hold = self._health.standing(move.route, now)
         has_failed = standing is Standing.HELD and hold is not None and hold.probed_at is not None  # not cancelled
-        if run.memory.current is None and has_failed:
+        if not has_failed or hold is None:
+            return
+        if run.memory.current is not None:
+            run.joined_in_vain(move.route, hold, now)
+        else:
             run.memory.probed.update(scopes)
             run.memory.is_over = run.memory.has_waited
+        if run.broken is not None:
+            raise run.broken
 
     # --- failing ------------------------------------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ def _is_accepted(run: Run, message: AIMessage) -> bool:
         return True
     try:
         return bool(run.ask.accept(message))
-    except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a user's own function may raise anything
         run.broken = ConfigError(f"Your accept= raised {type(error).__name__}: {error}. Mend it and call again.")
         return False
 

@@ -116,11 +116,12 @@ class Run:
         """A provider asked to wait: hold what it speaks of, then wait within the ceiling, else move on."""
         route, told = move.route, verdict.retry_after_s
         is_limit = verdict.outcome is Outcome.RATE_LIMITED
-        if is_limit and not self.ask.is_by_hand:
-            self._health.refused(route, self._sent_at, now)
         if told is None and self.ask.is_by_hand:
             self._failed(move, verdict, now)
             return
+        if is_limit:
+            self._health.refused(route, self._sent_at, now)
+            self.memory.told_on.add(route)
         hold = self._health.tell(
             route.scope(verdict.reach or Reach.ROUTE),
             now,
@@ -132,8 +133,7 @@ class Run:
         self.memory.own_holds.add(hold.scope)
         if not self.ask.is_by_hand and is_limit:
             return
-        if move.is_probe and route not in self._backoffs and self.memory.has_waited:
-            self.memory.is_over = True
+        self._end_round(move)
         if told is not None and told > self._config.retry_after_ceiling_s:
             self.memory.leave(route)
             return
@@ -151,6 +151,7 @@ class Run:
             is_probe=move.is_probe,
         )
         self.memory.own_holds.add(hold.scope)
+        self._end_round(move)
         self.memory.leave(route)
 
     def _too_long(self, route: Route) -> None:
@@ -169,8 +170,8 @@ class Run:
         if is_transient and move.is_probe and (is_first_here or not self.ask.is_by_hand):
             self._strike(route, verdict, now, is_probe=True)
             if self.ask.is_by_hand:
+                self._end_round(move)
                 self.memory.leave(route)
-                self.memory.is_over = self.memory.has_waited
             return
         if is_transient and not self.ask.is_by_hand:
             self._count(route, verdict, now)
@@ -179,6 +180,19 @@ class Run:
             return
         if not self._plan_retry(route, verdict, now) and is_transient and self.ask.is_by_hand:
             self._strike(route, verdict, now)
+
+    def _end_round(self, move: Go) -> None:
+        """By hand, let a failed probe be the last one if the run has had its round of waiting."""
+        if move.is_probe and move.route not in self._backoffs and self.memory.has_waited:
+            self.memory.is_over = True
+
+    def joined_in_vain(self, route: Route, hold: Hold, now: float) -> None:
+        """Count a probe that this run waited for in the midst of its retries, and that failed, as one of them."""
+        verdict = Verdict(outcome=hold.why, message=hold.message)
+        try:
+            self._plan_retry(route, verdict, now, told_s=max(0.0, hold.until - now))
+        except ConfigError as error:
+            self.broken = error
 
     def _plan_retry(self, route: Route, verdict: Verdict, now: float, *, told_s: float | None = None) -> bool:
         """Plan the next retry on a route; leave it, and say so, when its retries are used up."""

@@ -293,11 +293,20 @@ class Health:
             self._holds[hold.scope] = replace(hold, is_probing=True, probed_at=now)
         return tuple(h.scope for h in probed)
 
-    def end_probe(self, scopes: Iterable[Scope], now: float, *, is_lifted: bool) -> None:
-        """Take the marks off: lift what the probe's reply did not set anew, or leave all for the next probe."""
+    def end_probe(self, scopes: Iterable[Scope], now: float, *, is_lifted: bool, has_failed: bool = False) -> None:
+        """Take the marks off: lift what the probe's reply did not set anew, or leave all for the next probe.
+
+        Args:
+            scopes: what `begin_probe` returned.
+            now: when the probe ended.
+            is_lifted: a reply came; otherwise the probe was cancelled or cut by a deadline.
+            has_failed: the reply was one more transient failure, which ends no streak's hold.
+        """
         ended = [h for scope in scopes if (h := self._holds.get(scope)) is not None and h.is_probing]
         for hold in ended:
-            if is_lifted:
+            if is_lifted and has_failed and hold.kind is Kind.STREAK:
+                self._holds[hold.scope] = replace(hold, is_probing=False)
+            elif is_lifted:
                 self._holds[hold.scope] = replace(hold, is_probing=False, is_lifted=True, until=min(hold.until, now))
             else:
                 self._holds[hold.scope] = replace(hold, is_probing=False, probed_at=None)

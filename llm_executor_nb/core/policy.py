@@ -76,6 +76,7 @@ class RunMemory:
         ready_at: routes in the middle of their retries, and when the next one may go out.
         current: by hand, the route whose retries are running.
         own_holds: scopes that this run put on hold.
+        told_on: routes that have asked this run to wait; it goes on there at their key's pace.
         probed: scopes whose probe this run has sent or joined.
         has_waited: by hand, it has had its one round of waiting for holds.
         is_pressed: a wait was left out because the deadline was too near.
@@ -90,6 +91,7 @@ class RunMemory:
     ready_at: dict[Route, float] = field(default_factory=dict)
     current: Route | None = None
     own_holds: set[Scope] = field(default_factory=set)
+    told_on: set[Route] = field(default_factory=set)
     probed: set[Scope] = field(default_factory=set)
     has_waited: bool = False
     is_pressed: bool = False
@@ -184,6 +186,8 @@ def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | N
         return Wait(ready, route, is_told=is_told)
     if standing is Standing.PROBING and is_told:
         return Join(route)
+    if route in run.told_on and not health.has_room(route, now) and run.has_time_until(health.room_at(route, now)):
+        return Wait(health.room_at(route, now), route, is_told=True, is_for_pace=True)
     return Go(route, is_probe=standing is Standing.DUE)
 
 

@@ -32,9 +32,6 @@ class Backend(Protocol):
     def headers(self, route: Route) -> Mapping[str, str]:
         """Return the headers of its own that go with a request to `route`; never the key."""
 
-    def request_model(self, model: str, provider: str | None) -> str:
-        """Return the model as it stands in the request."""
-
     def message(self, body: dict[str, Any], model: str) -> AIMessage:
         """Return the message of an answer.
 

@@ -42,10 +42,6 @@ class HuggingFace:
         """Return no headers: the router needs none beside the token."""
         return _NO_HEADERS
 
-    def request_model(self, model: str, provider: str | None) -> str:
-        """Return the model as it stands in the request, `google/gemma-3-27b-it:scaleway`."""
-        return f"{model}:{provider}" if provider else model
-
     def message(self, body: dict[str, Any], model: str) -> AIMessage:
         """Return the message of an answer, as ChatHuggingFace reads it, completed from the body.
 

@@ -38,10 +38,6 @@ class OpenRouter:
         """Return the attribution header: which program asks, and nothing of the user."""
         return _ATTRIBUTION
 
-    def request_model(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - OpenRouter chooses the provider
-        """Return the model as it stands in the request."""
-        return model
-
     def message(self, body: dict[str, Any], model: str) -> AIMessage:  # noqa: ARG002 - the body says who answered
         """Return the message of an answer, as ChatOpenAI reads it.
 

@@ -74,7 +74,7 @@ class Transport:
             ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
         """
         watch = Watch()
-        request = self._request(url, body, _headers_with(headers, secret, accept=None), watch)
+        request = self._request(url, body, headers, secret, watch)
         try:
             async with clock.current().timeout(timeout_s):
                 return await self._exchange(request, watch)
@@ -113,7 +113,7 @@ class Transport:
             ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
         """
         watch, silence = Watch(), Silence(timeout_s, until)
-        request = self._request(url, body, _headers_with(headers, secret, accept=_EVENT_STREAM), watch)
+        request = self._request(url, body, {**headers, "Accept": _EVENT_STREAM}, secret, watch)
         with ExitStack() as at_end:
             yield await self._begin(request, watch, silence, at_end)
 
@@ -123,15 +123,20 @@ class Transport:
         if session is not None:
             await session.close()
 
-    def _request(self, url: str, body: bytes, headers: dict[str, str], watch: Watch) -> _RequestContextManager:
-        """Return the request, not yet sent."""
-        return self._open_session().post(
+    def _request(
+        self, url: str, body: bytes, headers: Mapping[str, str], secret: Secret | None, watch: Watch
+    ) -> _RequestContextManager:
+        """Return the request, not yet sent. What may fail comes first, while no frame holds the key."""
+        proxy = self._network.proxy(url)
+        tls = self._network.tls() if url.startswith("https:") else True
+        session = self._open_session()
+        return session.post(
             url,
             data=body,
-            headers=headers,
+            headers=_headers_with(headers, secret),
             allow_redirects=False,
-            proxy=self._network.proxy(url),
-            ssl=self._network.tls() if url.startswith("https:") else True,
+            proxy=proxy,
+            ssl=tls,
             trace_request_ctx=watch,
         )
 
@@ -216,10 +221,8 @@ async def _note_reuse(_session: aiohttp.ClientSession, request: SimpleNamespace,
     request.trace_request_ctx.is_reused = True
 
 
-def _headers_with(headers: Mapping[str, str], secret: Secret | None, *, accept: str | None) -> dict[str, str]:
+def _headers_with(headers: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
     sent = {**headers, "Content-Type": _JSON}
-    if accept is not None:
-        sent["Accept"] = accept
     if secret is not None:
         sent["Authorization"] = f"Bearer {secret.reveal()}"
     return sent
