@@ -85,8 +85,8 @@ def wait_until(is_so: Callable[[], bool], within_s: float = 5.0) -> None:
 def assert_nothing_is_in_flight() -> None:
     """No request is counted as under way, and no hold as being probed."""
     health = session().health
-    wait_until(lambda: not any(health._in_flight.values()))
-    assert not any(count < 0 for count in health._in_flight.values())
+    wait_until(lambda: health.traffic.is_quiet)
+    assert not any(count < 0 for count in health.traffic._in_flight.values())
     assert not any(hold.is_probing for hold in health.holds(clock.current().now()))
 
 

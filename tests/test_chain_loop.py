@@ -220,7 +220,7 @@ def ask():
         pass
 llm.configure(retries=0)
 threading.Thread(target=ask, daemon={daemon}).start()
-while not llm.chain.session.session().health._in_flight:
+while not llm.chain.session.session().health.traffic._in_flight:
     time.sleep(0.01)
 time.sleep(0.1)
 """
@@ -304,7 +304,7 @@ def test_a_child_forked_while_a_probe_is_in_flight_does_not_wait_for_it():
             code = 1
             try:
                 llm.run_llm(MODEL, "child", deadline=0.5)
-                code = 0 if not any(session().health._in_flight.values()) else 2
+                code = 0 if not any(session().health.traffic._in_flight.values()) else 2
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0

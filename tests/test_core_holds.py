@@ -236,7 +236,7 @@ def test_a_streak_is_long_enough_at_the_limit_it_began_with(health, route):
 @pytest.mark.parametrize(("sent_at", "is_ended"), [(NOW - 1, False), (NOW, False), (NOW + 1, True)])
 def test_only_an_answer_to_a_request_sent_after_the_first_failure_ends_a_streak(health, route, sent_at, is_ended):
     health.count_failure(route, NOW, limit=2)
-    health.answered(route, sent_at, NOW + 2)
+    health.count_answer(route, sent_at)
     assert health.count_failure(route, NOW + 3, limit=2) is not is_ended
 
 
@@ -246,7 +246,7 @@ def test_only_an_answer_to_a_request_sent_after_the_first_failure_ends_a_streak(
 def test_requests_in_flight_are_counted_for_the_key_and_for_the_route(health):
     a, b = make_route(provider="a"), make_route(provider="b")
     for route in (a, a, b):
-        health.sent(route, NOW)
-    health.returned(a)
-    assert [health.in_flight(a), health.in_flight(b)] == [2, 2]
-    assert [health.in_flight(a, Reach.ROUTE), health.in_flight(b, Reach.ROUTE)] == [1, 1]
+        health.traffic.sent(route, NOW, None)
+    health.traffic.returned(a)
+    assert [health.traffic.in_flight(a), health.traffic.in_flight(b)] == [2, 2]
+    assert [health.traffic.in_flight(a, Reach.ROUTE), health.traffic.in_flight(b, Reach.ROUTE)] == [1, 1]

@@ -61,7 +61,7 @@ def test_a_run_goes_through_the_chain_in_order(health):
 
 
 def test_a_run_enters_at_the_free_key_with_the_fewest_requests_in_flight_and_wraps(health):
-    health.sent(K1, NOW)
+    health.traffic.sent(K1, NOW, None)
     run = _run()
     assert next_move(run, health, NOW) == Go(K2)
     run.leave(K2)

@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+from rehearsing import assert_log_is_what_the_server_saw
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
@@ -23,21 +24,6 @@ def reviews(count, **options):
     return pd.DataFrame({"review": [f"review number {number}." for number in range(count)]}, **options)
 
 
-def seen(lines):
-    """Return what the server saw, as the attempt log would say it."""
-    return sorted((line.backend, line.key, line.provider or "", line.model, line.status or 0) for line in lines)
-
-
-def logged(attempts):
-    """Return the attempt log in the server's words."""
-    keys = attempts["key"].str.split().str[-1]
-    status = attempts["http_status"].fillna(0)
-    rows = zip(
-        attempts["backend"], keys, attempts["provider"].fillna(""), attempts["request_model"], status, strict=True
-    )
-    return sorted((*row[:4], int(row[4])) for row in rows)
-
-
 def run(frame, *args, **options):
     return frame.llm.run(MODEL, *args, **{"progress": False, **options})
 
@@ -46,12 +32,13 @@ def test_400_rows_with_failures_keep_order_index_and_answers_at_full_concurrency
     frame = reviews(400, index=[number // 2 for number in range(400)])
     with llm.rehearse("*: 5%503", latency_s=0.1) as rehearsal, clock.use(clock.ScaledClock(100)):
         run(frame.head(1), "review")
-        rehearsal.clear()
+        sent_before = len(rehearsal.lines)
         began = time.perf_counter()
         out = run(frame, "review", concurrency=32)
         took = time.perf_counter() - began
-        assert logged(out.llm.attempts()) == seen(rehearsal.lines)
+        assert_log_is_what_the_server_saw(rehearsal, in_order=False)
         assert rehearsal.in_flight_peak >= 28
+        assert len(rehearsal.lines) == sent_before + len(out.llm.attempts())
     assert (out["review_llm_status"] == "ok").all()
     assert all(asked in answer for asked, answer in zip(out["review"], out["review_llm"], strict=True))
     assert out.index.equals(frame.index)
@@ -70,7 +57,7 @@ def test_a_dead_first_key_costs_at_most_one_wave(fault):
     with llm.rehearse(f"openrouter[1]: {fault}", latency_s=0.02) as rehearsal:
         out = run(reviews(300), "review", concurrency=32)
         dead = sum(line.key == "..0001" for line in rehearsal.lines if line.backend == "openrouter")
-        assert logged(out.llm.attempts()) == seen(rehearsal.lines)
+        assert_log_is_what_the_server_saw(rehearsal, in_order=False)
     assert (out["review_llm_status"] == "ok").all()
     assert dead <= 33
 
@@ -231,7 +218,7 @@ def test_a_job_whose_keys_are_all_dead_ends_by_itself_with_one_message():
 def test_a_job_through_an_outage_of_every_route_loses_no_row():
     with llm.rehearse("*: 503@1..60", latency_s=0.01) as rehearsal, clock.use(clock.ScaledClock(200)):
         out = run(reviews(60), "review", concurrency=16)
-        assert logged(out.llm.attempts()) == seen(rehearsal.lines)
+        assert_log_is_what_the_server_saw(rehearsal, in_order=False)
     assert (out["review_llm_status"] == "ok").all()
 
 

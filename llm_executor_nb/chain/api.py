@@ -120,8 +120,8 @@ def run_llm(make: Callable[[], Ask]) -> AIMessage:  # noqa: D417 - its arguments
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask = make()
-    return run_sync(lambda: session().engine().run(ask))
+    ask, engine = make(), session().engine()
+    return run_sync(lambda: engine.run(ask))
 
 
 @_door(make_ask)
@@ -129,8 +129,8 @@ async def arun_llm(make: Callable[[], Ask]) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     if "langchain_openai" not in sys.modules:
         await to_thread(make_payload, "warm up", {})
-    ask = make()
-    return await run_async(lambda: session().engine().run(ask))
+    ask, engine = make(), session().engine()
+    return await run_async(lambda: engine.run(ask))
 
 
 @_door(make_ask)
@@ -148,15 +148,15 @@ def stream_llm(make: Callable[[], Ask]) -> Iterator[AIMessageChunk]:
         StreamInterruptedError: it broke after text was handed on; `.partial` is that text.
         LLMExecutorError: as `run_llm`. A wrong argument is refused at the call, not at the first chunk.
     """
-    ask = make()
-    return pump_sync(lambda hand_on: session().engine().run(ask, hand_on=hand_on))
+    ask, engine = make(), session().engine()
+    return pump_sync(lambda hand_on: engine.run(ask, hand_on=hand_on))
 
 
 @_door(make_ask)
 def astream_llm(make: Callable[[], Ask]) -> AsyncIterator[AIMessageChunk]:
     """Do what `stream_llm` does, for `async for` in the caller's own event loop."""
-    ask = make()
-    return pump_async(lambda hand_on: session().engine().run(ask, hand_on=hand_on))
+    ask, engine = make(), session().engine()
+    return pump_async(lambda hand_on: engine.run(ask, hand_on=hand_on))
 
 
 def attempts(of: object = None) -> pd.DataFrame:

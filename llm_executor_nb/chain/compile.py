@@ -13,6 +13,8 @@ from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.policy import KeyRoutes
     from llm_executor_nb.core.records import Scope
@@ -35,6 +37,12 @@ class Chain:
 
     recipe: Recipe
     tiers: tuple[tuple[KeyRoutes, ...], ...]
+
+    def routes(self) -> Iterator[Route]:
+        """Yield every route in listed order."""
+        for tier in self.tiers:
+            for key_routes in tier:
+                yield from key_routes
 
 
 _fallback_chain_cache: dict[str, Chain] = {}

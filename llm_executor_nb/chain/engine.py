@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from llm_executor_nb.chain.exchange import Exchange, not_after_all
 from llm_executor_nb.chain.run import Run
 from llm_executor_nb.chain.sink import Sink
+from llm_executor_nb.chain.waiting import until_changed
 from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
@@ -74,6 +74,13 @@ class Engine:
         """
         sink = None if hand_on is None else Sink(hand_on, is_kept=ask.accept is not None)
         run = Run(ask, self._health, self._config, clock.current().now(), sink)
+        try:
+            return await self._walk(run)
+        finally:
+            run.queue_for(None)
+
+    async def _walk(self, run: Run) -> AIMessage:
+        """Go on from move to move until there is an answer."""
         while True:
             seen = self._health.changes
             move = next_move(run.memory, self._health, clock.current().now())
@@ -125,9 +132,8 @@ class Engine:
         return message
 
     async def _send(self, run: Run, route: Route) -> Exchanged:
-        run.sent()
         now = clock.current().now()
-        self._health.sent(route, now)
+        run.sent(route, now)
         try:
             if run.sink is None:
                 return await self._exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
@@ -135,7 +141,7 @@ class Engine:
                 run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
             )
         finally:
-            self._health.returned(route)
+            self._health.traffic.returned(route)
 
     # --- judging ------------------------------------------------------------------------------------------------
 
@@ -185,12 +191,12 @@ class Engine:
     async def _wait(self, run: Run, move: Wait, seen: int) -> None:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
-        queue = move.route if move.is_for_pace else None
-        with self._health.waiting_for(queue) if queue is not None else nullcontext():
-            await _until_changed(self._health, move.until, seen)
+        run.queue_for(move.route if move.is_for_pace else None)
+        await until_changed(self._health, move.until, seen)
         now = clock.current().now()
         run.waited_s += now - began
-        if run.ask.is_by_hand and run.memory.current is None and now >= move.until:
+        run.memory.keeps_pace = run.memory.keeps_pace or move.is_told
+        if run.ask.is_by_hand and run.memory.current is None and now >= move.until and not move.is_for_pace:
             run.memory.has_waited = True
 
     async def _join(self, run: Run, move: Join) -> None:
@@ -203,8 +209,9 @@ class Engine:
             is_probing = self._health.standing(move.route, now)[0] is Standing.PROBING
             if not is_probing or (end is not None and now >= end):
                 break
-            await _until_changed(self._health, end, seen)
+            await until_changed(self._health, end, seen)
         run.waited_s += now - began
+        run.memory.keeps_pace = True
         standing, hold = self._health.standing(move.route, now)
         has_failed = standing is Standing.HELD and hold is not None and hold.probed_at is not None  # not cancelled
         if not has_failed or hold is None:
@@ -247,26 +254,3 @@ def _is_accepted(run: Run, message: AIMessage) -> bool:
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a user's own function may raise anything
         run.broken = ConfigError(f"Your accept= raised {type(error).__name__}: {error}. Mend it and call again.")
         return False
-
-
-async def _until_changed(health: Health, until: float | None, seen: int) -> None:
-    """Sleep until a time on the clock, or until the holds are other than they were when `seen` was read."""
-    changed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    unwatch = health.watch(lambda: loop.call_soon_threadsafe(changed.set))
-    if health.changes != seen:
-        changed.set()
-    watching = asyncio.ensure_future(changed.wait())
-    waiting: set[asyncio.Future[Any]] = {watching}
-    if until is not None:
-        waiting.add(asyncio.ensure_future(_sleep_until(until)))
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        unwatch()
-        for task in waiting:
-            task.cancel()
-
-
-async def _sleep_until(until: float) -> None:
-    await clock.current().sleep(max(0.0, until - clock.current().now()))

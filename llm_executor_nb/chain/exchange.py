@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core import clock
+from llm_executor_nb.core import clock, hints
 from llm_executor_nb.core.classify import classify, classify_event, shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 _NEWS = ("content", "tool_calls", "function_call", "refusal", "reasoning", "reasoning_content", "reasoning_details")
 """Fields of a delta that end a silence."""
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_DETAIL_COUNTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+"""What LangChain reads of a usage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ class Exchange:
         if verdict.body is None:
             return Exchanged(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
         try:
-            return Exchanged(verdict, self._backends[route.backend].message(verdict.body, route.request_model))
+            body = _with_legible_usage(verdict.body)
+            return Exchanged(verdict, self._backends[route.backend].message(body, route.request_model))
         except ValueError as error:
             return Exchanged(not_after_all(verdict, Outcome.MALFORMED, str(error)))
 
@@ -240,7 +245,7 @@ class _Stream:
         if _tells_error(body):
             return self._classified(body)
         try:
-            chunk = self._read_chunk(body)
+            chunk = self._read_chunk(_with_legible_usage(body))
         except ValueError as error:
             return self._malformed(str(error))
         if chunk is not None:
@@ -320,9 +325,24 @@ def _brings_news(body: Mapping[str, Any]) -> bool:
 
 
 def _says_something(chunk: AIMessageChunk) -> bool:
-    """Say whether a chunk carries text or a piece of a tool call; a role or a comment alone does not."""
+    """Say whether a chunk carries text or a piece of a tool call; a role, a comment or blanks alone do not."""
     content = chunk.content
-    return bool(content if isinstance(content, str) else str(chunk.text)) or bool(chunk.tool_call_chunks)
+    return bool((content if isinstance(content, str) else str(chunk.text)).strip() or chunk.tool_call_chunks)
+
+
+def _with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a usage that is no counts, so that no answer is lost for it."""
+    return body if _is_legible(body.get("usage")) else {**body, "usage": None}
+
+
+def _is_legible(usage: object) -> bool:
+    if usage is None:
+        return True
+    counts = [hints.field(usage, name) for name in _COUNTS]
+    details = [hints.field(usage, name) for name in _DETAILS]
+    counts += [hints.field(detail, name) for detail in details for name in _DETAIL_COUNTS]
+    are_objects = all(isinstance(one, dict) for one in (usage, *(detail for detail in details if detail)))
+    return are_objects and all(count is None or type(count) is int for count in counts)
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape

@@ -50,6 +50,7 @@ class Run:
         self._backoffs: dict[Route, Backoff] = {}
         self._asked: set[Route] = set()
         self._too_long_for: set[str] = set()
+        self._queued_for: Route | None = None
         self._sent_at = now
         self._sent_utc: datetime = clock.current().utc()
         self._wait_before = 0.0
@@ -63,9 +64,18 @@ class Run:
         if self.ask.is_by_hand:
             self.memory.current = route
 
-    def sent(self) -> None:
+    def sent(self, route: Route, now: float) -> None:
         """Note when the request goes out."""
-        self._sent_at, self._sent_utc = clock.current().now(), clock.current().utc()
+        self._sent_at, self._sent_utc = now, clock.current().utc()
+        self._health.traffic.sent(route, now, self.memory)
+
+    def queue_for(self, route: Route | None) -> None:
+        """Wait in the queue for the pace of a route's key, and in no other; None: in none."""
+        if self._queued_for is not None and self._queued_for is not route:
+            self._health.traffic.leave_queue(self._queued_for, self.memory)
+        if route is not None:
+            self._health.traffic.join_queue(route, self.memory)
+        self._queued_for = route
 
     def bound_s(self, now: float) -> float | None:
         """Return how long the attempt may take: the timeout, or what the deadline leaves."""
@@ -107,7 +117,8 @@ class Run:
             self._failed(move, verdict, now)
 
     def _answered(self, route: Route, now: float) -> None:
-        self._health.answered(route, self._sent_at, now)
+        self._health.count_answer(route, self._sent_at)
+        self._health.traffic.answered(route, now)
         held = self._health.of(route, self._sent_at)
         if held and all(hold.kind is Kind.STREAK for hold in held):
             self._health.lift([h.scope for h in held if self._sent_at >= h.since], now)
@@ -120,8 +131,9 @@ class Run:
             self._failed(move, verdict, now)
             return
         if is_limit:
-            self._health.refused(route, self._sent_at, now)
-            self.memory.told_on.add(route)
+            self.memory.keeps_pace = True
+            if not move.is_probe:  # a failed probe says that the hold goes on, not that the pace was too high
+                self._health.traffic.refused(route, self._sent_at, now)
         hold = self._health.tell(
             route.scope(verdict.reach or Reach.ROUTE),
             now,
@@ -213,7 +225,9 @@ class Run:
 
     def _count(self, route: Route, verdict: Verdict, now: float) -> None:
         is_last = not self._has_another(route, now)
-        limit = max(_STREAK_ON_LAST_ROUTE if is_last else _STREAK, self._health.in_flight(route, Reach.ROUTE) + 1)
+        limit = max(
+            _STREAK_ON_LAST_ROUTE if is_last else _STREAK, self._health.traffic.in_flight(route, Reach.ROUTE) + 1
+        )
         limit = max(1, min(limit, 2 * self.ask.rows_left()))
         if self._health.count_failure(route, now, limit=limit):
             self._strike(route, verdict, now)

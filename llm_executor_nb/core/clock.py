@@ -135,6 +135,10 @@ class FrozenClock(Clock):
     def _jump(self, stirred: int) -> None:
         if self._busy or stirred != self._stirred:
             return
+        loop = asyncio.get_running_loop()
+        if getattr(loop, "_ready", ()):  # tasks still have work to do; no public name tells
+            loop.call_later(_SETTLE_S, self._jump, stirred)
+            return
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         if not self._sleepers:

@@ -1,23 +1,20 @@
 """Holds: the only memory across calls and rows. Who is not to be asked, until when, and why.
 
-Pure: the time comes in as an argument, nothing waits here. One `Health` serves every run of a configuration; it also
-counts what is in flight, because where a run starts and when a streak becomes a hold depend on that.
+Pure: the time comes in as an argument, nothing waits here. One `Health` serves every run of a configuration.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Outcome, Reach
-from llm_executor_nb.core.pace import Pace
+from llm_executor_nb.core.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from llm_executor_nb.core.records import Key, Route, Scope
 
@@ -54,6 +51,7 @@ class Hold:
         scope: what is held.
         kind: which of the three kinds.
         since, until: seconds of the clock; `until` is infinite when only a change ends it.
+        unbroken_since: when it was first set; failed probes set it anew from then on.
         why: the outcome that set it.
         message: the provider's words, scrubbed.
         strikes: how often it was set again by a failed probe or a new streak.
@@ -68,6 +66,7 @@ class Hold:
     until: float
     why: Outcome
     message: str = ""
+    unbroken_since: float | None = None
     strikes: int = 0
     probed_at: float | None = None
     is_probing: bool = False
@@ -77,6 +76,11 @@ class Hold:
     def length_s(self) -> float:
         """Seconds it was set for."""
         return self.until - self.since
+
+    @property
+    def unbroken_s(self) -> float:
+        """Seconds from when it was first set to its end, if failed probes have set it anew from then on."""
+        return self.until - (self.since if self.unbroken_since is None else self.unbroken_since)
 
     def is_active(self, now: float) -> bool:
         """Say whether it still runs."""
@@ -95,9 +99,10 @@ class _Streak:
 
 
 class Health:
-    """All holds, streaks and requests in flight of one configuration.
+    """All holds and streaks of one configuration.
 
     Attributes:
+        traffic: what is in flight, and the pace of each key.
         changes: how often the holds have changed; tells a waiter that it missed one.
         on_hold: called with each hold that is set.
     """
@@ -105,74 +110,16 @@ class Health:
     def __init__(self) -> None:
         self._holds: dict[Scope, Hold] = {}
         self._streaks: dict[Scope, _Streak] = {}
-        self._in_flight: Counter[Scope] = Counter()
-        self._paces: dict[Scope, Pace] = {}
-        self._waiting: Counter[Scope] = Counter()
+        self.traffic = Traffic()
         self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
         self.on_hold: Callable[[Hold], None] = _ignore
 
-    # --- requests in flight ------------------------------------------------------------------------------------
-
-    def sent(self, route: Route, now: float) -> None:
-        """Note that a request is under way."""
-        self._pace(route).sent(now)
-        self._in_flight[route.scope(Reach.ROUTE)] += 1
-        self._in_flight[route.scope(Reach.KEY)] += 1
-
-    def returned(self, route: Route) -> None:
-        """Note that a request is over."""
-        self._in_flight[route.scope(Reach.ROUTE)] -= 1
-        self._in_flight[route.scope(Reach.KEY)] -= 1
-
     def forget_flights(self) -> None:
         """In a forked child: drop what only the parent will see the end of, its requests and probes."""
-        self._in_flight.clear()
-        self._waiting.clear()
+        self.traffic.forget()
         self._watchers.clear()
         self.end_probe(tuple(self._holds), 0.0, is_lifted=False)
-
-    def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
-        """Return how many requests are under way on the route's key, or on the route itself."""
-        return self._in_flight[route.scope(reach)]
-
-    # --- the pace of a key --------------------------------------------------------------------------------------
-
-    def room_at(self, route: Route, now: float) -> float:
-        """Return when the route's key may be asked next, behind those that wait for it already."""
-        return self._pace(route).room_at(now, self._waiting[route.scope(Reach.KEY)])
-
-    def has_room(self, route: Route, now: float) -> bool:
-        """Say whether the pace of the route's key lets a request out now."""
-        return self._pace(route).room_at(now) <= now
-
-    @contextmanager
-    def waiting_for(self, route: Route) -> Iterator[None]:
-        """Count one that waits for the pace of the route's key."""
-        scope = route.scope(Reach.KEY)
-        self._waiting[scope] += 1
-        try:
-            yield
-        finally:
-            self._waiting[scope] -= 1
-
-    def answered(self, route: Route, sent_at: float, now: float) -> None:
-        """Let an answer raise the key's pace, and end the route's streak if it was sent after its first failure."""
-        self._pace(route).answered(now)
-        streak = self._streaks.get(route.scope(Reach.ROUTE))
-        if streak is not None and sent_at > streak.began:
-            del self._streaks[route.scope(Reach.ROUTE)]
-
-    def refused(self, route: Route, sent_at: float, now: float) -> None:
-        """Let a refusal by a rate limit slow the key's pace."""
-        self._pace(route).refused(sent_at, now)
-
-    def _pace(self, route: Route) -> Pace:
-        scope = route.scope(Reach.KEY)
-        if scope not in self._paces:
-            rpm = route.key.rpm if route.key else None
-            self._paces[scope] = Pace(None if rpm is None else rpm / 60)
-        return self._paces[scope]
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -228,8 +175,8 @@ class Health:
     ) -> Hold:
         """Hold a scope for the time a provider named; without one for 1 s, doubling when a probe fails."""
         strikes = 0
+        old = self._remembered(scope, now)
         if seconds is None:
-            old = self._remembered(scope, now)
             if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
                 return old
             strikes = old.strikes + 1 if old is not None and is_probe else 0
@@ -242,6 +189,7 @@ class Health:
                 until=now + seconds,
                 why=why,
                 message=message,
+                unbroken_since=old.unbroken_since or old.since if old is not None and is_probe else now,
                 strikes=strikes,
                 probed_at=now if is_probe else None,
             ),
@@ -283,6 +231,13 @@ class Health:
         streak = self._streaks.setdefault(scope, _Streak(began=now, limit=limit))
         streak.count += 1
         return streak.count >= streak.limit
+
+    def count_answer(self, route: Route, sent_at: float) -> None:
+        """Let an answer end the route's streak, if its request was sent after the streak's first failure."""
+        scope = route.scope(Reach.ROUTE)
+        streak = self._streaks.get(scope)
+        if streak is not None and sent_at > streak.began:
+            del self._streaks[scope]
 
     # --- probing ------------------------------------------------------------------------------------------------
 

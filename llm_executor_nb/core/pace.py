@@ -14,7 +14,7 @@ _SLOWEST_PER_S = 0.05
 _CATCH_UP_S = 0.05
 """Seconds of lateness a sender may make up for."""
 _LONGEST_STEP_S = 0.5
-"""Seconds between two answers that count for raising; longer ones were spent held or idle."""
+"""Seconds between two answers that count for raising, if the pace is no slower; longer ones were spent held or idle."""
 _BACK_TO = 0.9
 _BACK_WITHIN_S = 5.0
 _THEN_PER_S = 1.01
@@ -56,7 +56,7 @@ class Pace:
         self._answers.append(now)
         if self.per_s is None:
             return
-        step = min(max(0.0, now - self._raised_at), _LONGEST_STEP_S)
+        step = min(max(0.0, now - self._raised_at), max(_LONGEST_STEP_S, 2 / self.per_s))
         self._raised_at = now
         if self.refusals <= 1:
             raised = self.per_s * 2**step if self.refusals else self.per_s

@@ -63,7 +63,7 @@ class Stop:
 Move = Go | Wait | Join | Stop
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class RunMemory:
     """What one run remembers of itself.
 
@@ -76,7 +76,7 @@ class RunMemory:
         ready_at: routes in the middle of their retries, and when the next one may go out.
         current: by hand, the route whose retries are running.
         own_holds: scopes that this run put on hold.
-        told_on: routes that have asked this run to wait; it goes on there at their key's pace.
+        keeps_pace: by hand, it was asked to wait or has waited for another's probe, so it goes on at a key's pace.
         probed: scopes whose probe this run has sent or joined.
         has_waited: by hand, it has had its one round of waiting for holds.
         is_pressed: a wait was left out because the deadline was too near.
@@ -91,7 +91,7 @@ class RunMemory:
     ready_at: dict[Route, float] = field(default_factory=dict)
     current: Route | None = None
     own_holds: set[Scope] = field(default_factory=set)
-    told_on: set[Route] = field(default_factory=set)
+    keeps_pace: bool = False
     probed: set[Scope] = field(default_factory=set)
     has_waited: bool = False
     is_pressed: bool = False
@@ -141,7 +141,11 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
 def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap."""
     free = [i for i, routes in enumerate(keys) if any(_is_free(r, health, now) for r in routes)]
-    start = min(free, key=lambda i: (not health.has_room(keys[i][0], now), health.in_flight(keys[i][0])), default=0)
+    start = min(
+        free,
+        key=lambda i: (not health.traffic.has_room(keys[i][0], now), health.traffic.in_flight(keys[i][0])),
+        default=0,
+    )
     return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
 
 
@@ -165,7 +169,7 @@ def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
                 continue
             standing, _ = health.standing(route, now)
             if standing is Standing.FREE or (standing is Standing.DUE and not _is_own(run, route, health, now)):
-                return Go(route, is_probe=standing is Standing.DUE)
+                return _at_its_pace(run, Go(route, is_probe=standing is Standing.DUE), health, now)
     return _sweep(run, health, now)
 
 
@@ -186,9 +190,13 @@ def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | N
         return Wait(ready, route, is_told=is_told)
     if standing is Standing.PROBING and is_told:
         return Join(route)
-    if route in run.told_on and not health.has_room(route, now) and run.has_time_until(health.room_at(route, now)):
-        return Wait(health.room_at(route, now), route, is_told=True, is_for_pace=True)
-    return Go(route, is_probe=standing is Standing.DUE)
+    return _at_its_pace(run, Go(route, is_probe=standing is Standing.DUE), health, now)
+
+
+def _at_its_pace(run: RunMemory, move: Go, health: Health, now: float) -> Move:
+    if not run.keeps_pace or health.traffic.has_room(move.route, now, run):
+        return move
+    return Wait(health.traffic.room_at(move.route, now, run), move.route, is_told=True, is_for_pace=True)
 
 
 def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
@@ -240,7 +248,8 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
     for tier in range(len(run.tiers)):
         routes = [r for r in run.order(tier, health, now) if r not in run.used_up]
         for route in routes:
-            if run.ready_at.get(route, now) <= now and _is_free(route, health, now) and health.has_room(route, now):
+            is_ready = run.ready_at.get(route, now) <= now and _is_free(route, health, now)
+            if is_ready and health.traffic.has_room(route, now, run):
                 return Go(route, is_probe=health.standing(route, now)[0] is Standing.DUE)
         waits = [wait for route in routes if (wait := _short_wait(run, route, health, now)) is not None]
         if waits:
@@ -249,18 +258,22 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
 
 
 def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wait | None:
-    """Return the wait for which a row stays in this tier: its own for a retry, a short told one, or the key's pace."""
+    """Return the wait for which a row stays in this tier: its own for a retry, a short told one, or the key's pace.
+
+    A told hold that failed probes have drawn out beyond the ceiling is no short one: a key that answers every probe
+    with "in 2 s" would keep the rows from a free tier for as long as the job runs.
+    """
     standing, hold = health.standing(route, now)
     ready = run.ready_at.get(route, now)
     is_told = False
     if hold is not None and standing is not Standing.DUE:
-        if hold.kind is not Kind.TOLD or hold.length_s > run.ceiling_s:
+        if hold.kind is not Kind.TOLD or hold.unbroken_s > run.ceiling_s:
             return None
         is_told, ready = True, max(ready, hold.until)
         if standing is Standing.PROBING:
             ready = max(ready, now + PROBE_PAUSE_S)
     is_for_pace = ready <= now
-    ready = health.room_at(route, now) if is_for_pace else ready
+    ready = health.traffic.room_at(route, now, run) if is_for_pace else ready
     if not run.has_time_until(ready):
         return None
     return Wait(ready, route, is_told=is_told or is_for_pace, is_for_pace=is_for_pace)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.api import split_request
 from llm_executor_nb.chain.ask import Ask, Row
+from llm_executor_nb.chain.waiting import until_changed
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
-from llm_executor_nb.core.holds import describe
+from llm_executor_nb.core.holds import Kind, Standing, describe
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.frames.slots import Slots
 from llm_executor_nb.providers.payload import make_payload
@@ -271,11 +272,27 @@ class Work:
             self._end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}")
 
     async def _watch(self) -> None:
-        """End the job when no answer has come for ten minutes (or twice the timeout, if that is longer)."""
+        """End the job when no answer has come for too long, or when none can come for too long."""
         longest = max(NO_ANSWER_S, 2 * (self._order.timeout_s or 0.0))
-        while (left := self._answered_at + longest - clock.current().now()) > 0:
-            await clock.current().sleep(left)
-        self._end(f"ended early: no answer for {longest / 60:.0f} minutes")
+        while True:
+            seen, now = self._health.changes, clock.current().now()
+            if now >= self._answered_at + longest:
+                self._end(f"ended early: no answer for {longest / 60:.0f} minutes")
+                return
+            if (soonest := self._soonest(now)) - now > NO_ANSWER_S:
+                self._end(f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes")
+                return
+            await until_changed(self._health, self._answered_at + longest, seen)
+
+    def _soonest(self, now: float) -> float:
+        """Return when the next route can be asked: now, at the end of a hold, or (all condemned) now, to fail."""
+        ends = []
+        for route in self._order.chain.routes():
+            standing, hold = self._health.standing(route, now)
+            if hold is None or standing is not Standing.HELD:
+                return now
+            ends += [hold.until] if hold.kind is not Kind.CONDEMNED else []
+        return min(ends, default=now)
 
     def _end(self, note: str) -> None:
         if not self._is_ending:

@@ -49,6 +49,8 @@ class Transport:
 
     def __init__(self, *, body_cap: int = BODY_CAP) -> None:
         self._body_cap = body_cap
+        import aiohttp  # noqa: F401, PLC0415 - loaded with the first transport, in the caller's thread, not on the loop
+
         self._network = Network()
         self._session: aiohttp.ClientSession | None = None
 

@@ -1,0 +1,91 @@
+"""What is under way: requests in flight, the pace of each key, and who waits for it in which order.
+
+Pure: the time comes in as an argument, nothing waits here. One `Traffic` belongs to one `Health`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.pace import Pace
+
+if TYPE_CHECKING:
+    from llm_executor_nb.core.records import Route, Scope
+
+LONGEST_LOOK_S = 0.5
+"""Seconds after which one that waits for a pace looks again, because the pace may have risen."""
+
+
+class Traffic:
+    """Counts requests and keeps each key's pace, with a queue of those that wait for it."""
+
+    def __init__(self) -> None:
+        self._in_flight: Counter[Scope] = Counter()
+        self._paces: dict[Scope, Pace] = {}
+        self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
+
+    def sent(self, route: Route, now: float, who: object) -> None:
+        """Note that a request goes out; whose it is waits no more."""
+        self.leave_queue(route, who)
+        self._pace(route).sent(now)
+        self._in_flight[route.scope(Reach.ROUTE)] += 1
+        self._in_flight[route.scope(Reach.KEY)] += 1
+
+    def returned(self, route: Route) -> None:
+        """Note that a request is over."""
+        self._in_flight[route.scope(Reach.ROUTE)] -= 1
+        self._in_flight[route.scope(Reach.KEY)] -= 1
+
+    def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
+        """Return how many requests are under way on the route's key, or on the route itself."""
+        return self._in_flight[route.scope(reach)]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Say whether nothing is in flight anywhere."""
+        return not any(self._in_flight.values())
+
+    def forget(self) -> None:
+        """In a forked child: drop what only the parent will see the end of."""
+        self._in_flight.clear()
+        self._queues.clear()
+
+    # --- the pace of a key --------------------------------------------------------------------------------------
+
+    def has_room(self, route: Route, now: float, who: object = None) -> bool:
+        """Say whether the pace of the route's key lets a request of `who` out now, behind those before it."""
+        pace = self._pace(route)
+        return pace.per_s is None or pace.room_at(now, self._place(route, who)) <= now
+
+    def room_at(self, route: Route, now: float, who: object = None) -> float:
+        """Return when to look whether there is room."""
+        return min(self._pace(route).room_at(now, self._place(route, who)), now + LONGEST_LOOK_S)
+
+    def join_queue(self, route: Route, who: object) -> None:
+        """Wait for the pace of the route's key, behind those that do already."""
+        self._queues[route.scope(Reach.KEY)].setdefault(who)
+
+    def leave_queue(self, route: Route, who: object) -> None:
+        """Wait no more."""
+        self._queues[route.scope(Reach.KEY)].pop(who, None)
+
+    def answered(self, route: Route, now: float) -> None:
+        """Let an answer raise the key's pace."""
+        self._pace(route).answered(now)
+
+    def refused(self, route: Route, sent_at: float, now: float) -> None:
+        """Let a refusal by a rate limit slow the key's pace."""
+        self._pace(route).refused(sent_at, now)
+
+    def _place(self, route: Route, who: object) -> int:
+        queue = self._queues[route.scope(Reach.KEY)]
+        return next((place for place, other in enumerate(queue) if other is who), len(queue))
+
+    def _pace(self, route: Route) -> Pace:
+        scope = route.scope(Reach.KEY)
+        if scope not in self._paces:
+            rpm = route.key.rpm if route.key else None
+            self._paces[scope] = Pace(None if rpm is None else rpm / 60)
+        return self._paces[scope]
