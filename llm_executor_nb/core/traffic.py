@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.pace import Pace
+from llm_executor_nb.core.records import OPENROUTER
 
 if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route, Scope
@@ -19,7 +20,7 @@ LONGEST_LOOK_S = 0.5
 
 
 class Traffic:
-    """Counts requests and keeps each key's pace, with a queue of those that wait for it."""
+    """Counts requests and keeps each key's pace (on Hugging Face each route's), with a queue of those that wait."""
 
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
@@ -65,11 +66,11 @@ class Traffic:
 
     def join_queue(self, route: Route, who: object) -> None:
         """Wait for the pace of the route's key, behind those that do already."""
-        self._queues[route.scope(Reach.KEY)].setdefault(who)
+        self._queues[_limited(route)].setdefault(who)
 
     def leave_queue(self, route: Route, who: object) -> None:
         """Wait no more."""
-        self._queues[route.scope(Reach.KEY)].pop(who, None)
+        self._queues[_limited(route)].pop(who, None)
 
     def answered(self, route: Route, now: float) -> None:
         """Let an answer raise the key's pace."""
@@ -80,12 +81,18 @@ class Traffic:
         self._pace(route).refused(sent_at, now)
 
     def _place(self, route: Route, who: object) -> int:
-        queue = self._queues[route.scope(Reach.KEY)]
+        queue = self._queues[_limited(route)]
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
 
     def _pace(self, route: Route) -> Pace:
-        scope = route.scope(Reach.KEY)
+        scope = _limited(route)
         if scope not in self._paces:
             rpm = route.key.rpm if route.key else None
             self._paces[scope] = Pace(None if rpm is None else rpm / 60)
         return self._paces[scope]
+
+
+def _limited(route: Route) -> Scope:
+    """Return what a limit without a scope limits: the key on OpenRouter or where the user told it, else the route."""
+    is_of_key = route.backend == OPENROUTER or (route.key is not None and route.key.rpm is not None)
+    return route.scope(Reach.KEY if is_of_key else Reach.ROUTE)
