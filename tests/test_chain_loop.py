@@ -236,10 +236,17 @@ time.sleep(0.1)
 
 
 def test_a_sync_call_from_a_callback_is_refused_in_words_instead_of_blocking():
-    with llm.rehearse() as server:
+    with llm.rehearse("openrouter: 503*1") as server:
+        llm.configure(before_sleep=lambda _: llm.run_llm(MODEL, "y"))
         with pytest.raises(llm.ConfigError, match=r"await llm\.arun_llm"):
-            llm.run_llm(MODEL, "x", accept=lambda _: llm.run_llm(MODEL, "y"))
+            llm.run_llm(MODEL, "x")
         assert_log_is_what_the_server_saw(server)
+
+
+def test_accept_may_ask_a_model_itself():
+    with llm.rehearse() as server:
+        llm.run_llm(MODEL, "x", accept=lambda message: llm.run_llm(MODEL, f"Is this good? {message.content}"))
+        assert len(server.lines) == 2
 
 
 def test_a_callback_that_ends_a_call_by_other_means_leaves_no_probe_behind():

@@ -189,8 +189,31 @@ def test_a_key_that_cannot_be_one_is_not_shown_in_the_refusal(bad, monkeypatch):
     ):
         assert _is_clean(_told(_error_of(give)).replace(f"{bad!r}", ""))
     monkeypatch.setenv("HF_TOKEN_2", bad)
-    llm.HUGGINGFACE_TOKENS = [None]
-    assert _is_clean(_told(_error_of(lambda: llm.run_llm(MODEL, "x"))))
+    llm.HUGGINGFACE_TOKENS, llm.OPENROUTER_KEYS = [None], []
+    with pytest.warns(llm.LLMExecutorWarning, match="HF_TOKEN_2 is left out") as warned:
+        assert _is_clean(_told(_error_of(lambda: llm.run_llm(MODEL, "x"))))
+    assert _is_clean(" ".join(str(warning.message) for warning in warned))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda bad: llm.OPENROUTER_KEYS.extend([bad]),
+        lambda bad: llm.OPENROUTER_KEYS.insert(0, bad),
+        lambda bad: setattr(llm, "OPENROUTER_KEYS", [bad]),
+        lambda bad: setattr(llm, "OPENROUTER_KEY", [bad]),
+        lambda bad: llm.keys.add("openrouter", bad),
+        lambda bad: llm.keys.add("nobackend", bad),
+        lambda bad: llm.configure(openrouter_keys=[bad], timeout=-1),
+    ],
+)
+def test_a_refusal_leaves_no_frame_of_ours_that_holds_the_key(give):
+    try:
+        give(f"{ONE} with blanks")
+    except llm.ConfigError as error:
+        ours = traceback.TracebackException.from_exception(error, capture_locals=True)
+    told = [str(frame.locals) for frame in ours.stack if "llm_executor_nb" in frame.filename]
+    assert ONE not in "".join(told)
 
 
 # --- what is logged and recorded ----------------------------------------------------------------------------------

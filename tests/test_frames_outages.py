@@ -61,7 +61,7 @@ def test_20_calls_at_once_come_through_an_outage_of_the_only_route(script):
 
 
 def test_a_column_through_an_outage_of_the_only_route_loses_no_row():
-    with llm.rehearse("*: 503@1..30", **ONLY_ROUTE) as rehearsal, clock.use(clock.FrozenClock()):
+    with llm.rehearse("*: 503@1..20", **ONLY_ROUTE) as rehearsal, clock.use(clock.FrozenClock()):
         out = run(prompts(100))
         assert_log_is_what_the_server_saw(rehearsal, in_order=False)
     assert (out["q_llm_status"] == "ok").all()

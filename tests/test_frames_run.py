@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pandas as pd
 import pytest
@@ -33,16 +32,13 @@ def test_400_rows_with_failures_keep_order_index_and_answers_at_full_concurrency
     with llm.rehearse("*: 5%503", latency_s=0.1) as rehearsal, clock.use(clock.ScaledClock(100)):
         run(frame.head(1), "review")
         sent_before = len(rehearsal.lines)
-        began = time.perf_counter()
         out = run(frame, "review", concurrency=32)
-        took = time.perf_counter() - began
         assert_log_is_what_the_server_saw(rehearsal, in_order=False)
         assert rehearsal.in_flight_peak >= 28
         assert len(rehearsal.lines) == sent_before + len(out.llm.attempts())
     assert (out["review_llm_status"] == "ok").all()
     assert all(asked in answer for asked, answer in zip(out["review"], out["review_llm"], strict=True))
     assert out.index.equals(frame.index)
-    assert took <= 400 * 0.1 / 32 * 1.5
 
 
 def test_64_parallel_rows_spread_over_two_keys():

@@ -67,6 +67,9 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
         return cached
     if cached is not None and cached.recipe.providers != recipe.providers:
         health.release(lambda scope: _is_of_row(scope, model))
+    if cached is not None:
+        kept = {key.secret for key in config.keys}
+        health.release(lambda scope: scope.secret is not None and scope.secret not in kept)
     chain = _build_fallback_chain(recipe)
     if not any(chain.tiers):
         raise MissingKeyError(_missing(recipe, config))

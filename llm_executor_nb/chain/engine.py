@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, assert_never
 
 from llm_executor_nb.chain.exchange import Exchange, not_after_all
@@ -121,7 +122,8 @@ class Engine:
             if came.may_resend:
                 run.resent(route, came.verdict)
                 came = await self._send(run, route)
-            message = self._settle(run, move, probe, came)
+            verdict, message = await self._accepted(run, came)
+            self._settle(run, move, probe, verdict, message)
             if run.sink is not None and message is not None:
                 await run.sink.release()
         except asyncio.CancelledError:
@@ -145,9 +147,10 @@ class Engine:
 
     # --- judging ------------------------------------------------------------------------------------------------
 
-    def _settle(self, run: Run, move: Go, probe: tuple[Scope, ...], came: Exchanged) -> AIMessage | None:
-        """Let the run and the holds learn from what came, record it, and say what follows."""
-        verdict, message = self._accepted(run, came)
+    def _settle(
+        self, run: Run, move: Go, probe: tuple[Scope, ...], verdict: Verdict, message: AIMessage | None
+    ) -> None:
+        """Let the run and the holds learn from what came, record it, and raise what ends the run."""
         now = clock.current().now()
         if run.is_cut_by_deadline(verdict, now):
             self._health.end_probe(probe, now, is_lifted=False)
@@ -157,13 +160,12 @@ class Engine:
         self._record(run, move.route, verdict, now)
         if message is None:
             self._raise_if_over(run, verdict)
-        return message
 
-    def _accepted(self, run: Run, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
+    async def _accepted(self, run: Run, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
         """Ask the user's predicate about an answer."""
         if came.message is None:
             return came.verdict, None
-        if not _is_accepted(run, came.message):
+        if not await _is_accepted(run, came.message):
             return not_after_all(came.verdict, Outcome.REJECTED, "accept= said no to this answer"), None
         came.message.response_metadata["llm_run_id"] = run.ask.run_id
         return came.verdict, came.message
@@ -229,13 +231,13 @@ class Engine:
     def _failure(self, run: Run, move: Stop) -> Exception:
         now = clock.current().now()
         attempts = tuple(run.attempts)
+        held = list(run.left_out(now))
         if move.why is Why.DEADLINE and run.ask.deadline_s is not None:
-            return DeadlineError(advice.late(run.ask.deadline_s, attempts), attempts=attempts)
+            return DeadlineError(advice.late(run.ask.deadline_s, attempts, held, now), attempts=attempts)
         if run.context_refusals:
             return RequestError(
                 advice.refused(run.context_refusals[-1]), outcome=Outcome.CONTEXT_LENGTH.value, attempts=attempts
             )
-        held = list(run.left_out(now))
         outcome, words = run.last_cause(held)
         return AllRoutesFailedError(
             advice.all_failed(run.ask.chain.recipe.model, attempts, held, now),
@@ -245,12 +247,20 @@ class Engine:
         )
 
 
-def _is_accepted(run: Run, message: AIMessage) -> bool:
-    """Ask the user's predicate; when it raises, the run ends with that, told as the user's to mend."""
-    if run.ask.accept is None:
+async def _is_accepted(run: Run, message: AIMessage) -> bool:
+    """Ask the user's predicate, in a thread, so that it may take its time or ask a model itself."""
+    accept = run.ask.accept
+    if accept is None:
         return True
     try:
-        return bool(run.ask.accept(message))
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a user's own function may raise anything
-        run.broken = ConfigError(f"Your accept= raised {type(error).__name__}: {error}. Mend it and call again.")
+        async with clock.current().timeout(None):
+            said = await asyncio.to_thread(accept, message)
+    except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
+        run.broken = ConfigError(f"Your accept= raised {type(error).__name__}: {error}\nMend it and call again.")
         return False
+    if isawaitable(said):
+        if iscoroutine(said):
+            said.close()
+        run.broken = ConfigError("Your accept= returned an awaitable. Make it a plain function; it may take its time.")
+        return False
+    return bool(said)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from llm_executor_nb.chain.loop import WAIT_SLICE_S, drained, drained_async, main_loop, refuse_own_loop, ticking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def pump_sync(produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any,
 
 async def pump_async(
     produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]],
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """Yield what a producer on the private loop puts, in the caller's event loop.
 
     Args:

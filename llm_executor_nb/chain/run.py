@@ -103,6 +103,7 @@ class Run:
 
     def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
         route, rule = move.route, RULES[verdict.outcome]
+        self.memory.failures += rule.follow is not Follow.ACCEPT
         if rule.follow is Follow.ACCEPT:
             self._answered(route, now)
         elif verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
@@ -179,11 +180,14 @@ class Run:
         route = move.route
         is_transient = RULES[verdict.outcome].is_transient or verdict.outcome is Outcome.RATE_LIMITED
         is_first_here = route not in self._backoffs
-        if is_transient and move.is_probe and (is_first_here or not self.ask.is_by_hand):
+        if is_transient and move.is_probe and not self.ask.is_by_hand:
             self._strike(route, verdict, now, is_probe=True)
-            if self.ask.is_by_hand:
-                self._end_round(move)
-                self.memory.leave(route)
+            self._plan_retry(route, verdict, now)
+            return
+        if is_transient and move.is_probe and is_first_here:
+            self._strike(route, verdict, now, is_probe=True)
+            self._end_round(move)
+            self.memory.leave(route)
             return
         if is_transient and not self.ask.is_by_hand:
             self._count(route, verdict, now)

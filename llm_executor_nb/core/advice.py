@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Outcome
@@ -38,14 +39,16 @@ _NEXT_STEP: dict[Outcome, str] = {
 
 
 def all_failed(model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float) -> str:
-    """Return the message of `AllRoutesFailedError`."""
-    lines = [f"No route to {model} gave an answer.", *attempt_lines(attempts)]
-    lines += [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
+    """Return the message of `AllRoutesFailedError`: per cause the routes, the provider's words, and the next step."""
+    lines = [f"No route to {model} gave an answer ({_counted(len(attempts), 'request')})."]
     if is_network(attempts):
+        lines += [*attempt_lines(attempts), *held_lines(held, now)]
         lines.append("Next: every host refused or could not be found, so it is the network; check the connection.")
         return "\n".join(lines)
-    causes = dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)])
-    lines += [f"Next: {step}." for cause in causes if (step := _step(cause, attempts, held)) is not None]
+    for cause in dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)]):
+        lines += attempt_lines([a for a in attempts if a.outcome is cause])
+        lines += held_lines([(route, hold) for route, hold in held if hold.why is cause], now)
+        lines += [f"    Next: {_NEXT_STEP[cause]}."] if cause in _NEXT_STEP else []
     return "\n".join(lines)
 
 
@@ -66,19 +69,34 @@ def interrupted(attempt: Attempt) -> str:
     )
 
 
-def late(deadline_s: float, attempts: Sequence[Attempt]) -> str:
+def late(deadline_s: float, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float) -> str:
     """Return the message of `DeadlineError`."""
-    lines = [f"No answer within the deadline of {deadline_s:g} s.", *attempt_lines(attempts)]
-    lines.append("Next: give a longer deadline=, or call again: what is on hold now will be tried again.")
+    lines = [f"No answer within the deadline of {deadline_s:g} s, or the next wait would have outlasted it."]
+    lines += [*attempt_lines(attempts), *held_lines(held, now)]
+    lines.append("    Next: give a longer deadline=, or call again: what is on hold now will be tried again.")
     return "\n".join(lines)
 
 
 def attempt_lines(attempts: Iterable[Attempt]) -> list[str]:
-    """Return one line for each attempt."""
-    return [
-        f"  {a.attempt}. {a.route}: {a.outcome.value}{_detail(a)}, {a.duration_s:.1f} s, then {a.decision.value}"
-        for a in attempts
-    ]
+    """Return a line for each kind of failure: what came back, from which routes, and how often from each."""
+    alike: dict[str, Counter[str]] = {}
+    for attempt in attempts:
+        alike.setdefault(f"{attempt.outcome.value}{_detail(attempt)}", Counter())[attempt.route] += 1
+    return [f"  {words}: {', '.join(map(_times, routes.items()))}" for words, routes in alike.items()]
+
+
+def held_lines(held: Iterable[tuple[Route, Hold]], now: float) -> list[str]:
+    """Return a line for each route that was left out, and why."""
+    return [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
+
+
+def _times(entry: tuple[str, int]) -> str:
+    route, count = entry
+    return route if count == 1 else f"{route} x{count}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count or 'no'} {word}{'' if count == 1 else 's'}"
 
 
 def hold_words(hold: Hold, now: float) -> str:
@@ -96,10 +114,9 @@ def is_network(attempts: Sequence[Attempt]) -> bool:
 def _detail(attempt: Attempt) -> str:
     status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or ""
     words = ": ".join(part for part in (status, attempt.message) if part)
-    return f" ({words[:160]})" if words else ""
+    return f" ({words[:120]})" if words else ""
 
 
-def _step(cause: Outcome, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]]) -> str | None:
-    step = _NEXT_STEP.get(cause)
-    names = [a.route for a in attempts if a.outcome is cause] + [r.name for r, hold in held if hold.why is cause]
-    return None if step is None else f"{', '.join(dict.fromkeys(names))}: {step}"
+def next_step(cause: Outcome) -> str:
+    """Return what a user can do about an outcome."""
+    return _NEXT_STEP.get(cause, "try again")

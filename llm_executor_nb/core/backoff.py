@@ -106,7 +106,7 @@ def _asked(setting: str, strategy: Callable[[RetryCallState], Any], state: Retry
     try:
         return strategy(state)
     except Exception as error:
-        raise ConfigError(f"Your {setting} raised {type(error).__name__}: {error}. Mend it and call again.") from error
+        raise ConfigError(f"Your {setting} raised {type(error).__name__}: {error}\nMend it and call again.") from error
 
 
 def _seconds(found: object) -> float:

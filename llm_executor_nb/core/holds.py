@@ -16,7 +16,7 @@ from llm_executor_nb.core.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.core.records import Key, Route, Scope
+    from llm_executor_nb.core.records import Route, Scope
 
 STREAK_S = 5.0
 UNTIMED_LIMIT_S = 1.0
@@ -323,9 +323,9 @@ class Health:
             wake()
 
 
-def describe(scope: Scope, key: Key | None = None) -> str:
+def describe(scope: Scope) -> str:
     """Return a scope in words, `key ..a1b2 of openrouter`."""
-    ending = key.shown if key else f"key {scope.secret.ending}" if scope.secret else "its one door"
+    ending = f"key {scope.secret.ending}" if scope.secret else "no key"
     match scope.reach:
         case Reach.KEY:
             return f"{ending} of {scope.backend}"

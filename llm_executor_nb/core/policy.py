@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.records import Route, Scope
 
+_YIELD_S = 0.001
+"""Seconds by which a row wakes later for each of its failures."""
 KeyRoutes = tuple["Route", ...]
 """The routes of one key in the order they are asked."""
 
@@ -80,6 +82,7 @@ class RunMemory:
         probed: scopes whose probe this run has sent or joined.
         has_waited: by hand, it has had its one round of waiting for holds.
         is_pressed: a wait was left out because the deadline was too near.
+        failures: how many of its requests have failed; who has fewer wakes first, and so is the next probe.
         is_over: by hand, the probe after its round of waiting has failed.
     """
 
@@ -95,6 +98,7 @@ class RunMemory:
     probed: set[Scope] = field(default_factory=set)
     has_waited: bool = False
     is_pressed: bool = False
+    failures: int = 0
     is_over: bool = False
     _entered: dict[int, tuple[Route, ...]] = field(default_factory=dict)
 
@@ -194,7 +198,8 @@ def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | N
 
 
 def _at_its_pace(run: RunMemory, move: Go, health: Health, now: float) -> Move:
-    if not run.keeps_pace or health.traffic.has_room(move.route, now, run):
+    traffic = health.traffic
+    if not run.keeps_pace or traffic.is_alone(move.route, run) or traffic.has_room(move.route, now, run):
         return move
     return Wait(health.traffic.room_at(move.route, now, run), move.route, is_told=True, is_for_pace=True)
 
@@ -269,7 +274,7 @@ def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wai
     if hold is not None and standing is not Standing.DUE:
         if hold.kind is not Kind.TOLD or hold.unbroken_s > run.ceiling_s:
             return None
-        is_told, ready = True, max(ready, hold.until)
+        is_told, ready = True, max(ready, hold.until + _YIELD_S * run.failures)
         if standing is Standing.PROBING:
             ready = max(ready, now + PROBE_PAUSE_S)
     is_for_pace = ready <= now
@@ -286,9 +291,8 @@ def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:
         standing, hold = health.standing(route, now)
         if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is Kind.CONDEMNED):
             continue
-        ends.append(
-            now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now))
-        )
+        end = now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now))
+        ends.append(end + _YIELD_S * run.failures)
     if ends and run.has_time_until(min(ends)):
         return Wait(min(ends))
     return _stop(run)

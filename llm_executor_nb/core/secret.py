@@ -7,17 +7,39 @@ pickle. `scrub` removes every value that was ever made a `Secret` in this proces
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from functools import wraps
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHOWN = 4
 """How many characters of a key are ever shown."""
 _HIDDEN = "…hidden…"
+_LONG = 8
 _LOOKS_LIKE_A_KEY = re.compile(
     r"\bsk-[A-Za-z0-9_\-]{8,}|\bhf_[A-Za-z0-9]{8,}|(?i:\bbearer\s+)[^\s\"',;]+",
 )
-_known: dict[str, re.Pattern[str]] = {}
+_known: dict[Secret, None] = {}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def forgetful(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a ConfigError leave a function that takes keys without the frames, and so the locals, that hold them."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except ConfigError as error:
+            kind, message = type(error), str(error)
+        del args, kwargs
+        raise kind(message)
+
+    return call
 
 
 class Secret:
@@ -32,9 +54,11 @@ class Secret:
 
     __slots__ = ("_value",)
 
+    @forgetful
     def __init__(self, value: str) -> None:
+        self._value = ""
         self._value = _clean(value)
-        _known.setdefault(self._value, _pattern_of(self._value))
+        _known[self] = None
 
     def reveal(self) -> str:
         """Return the key itself, for the Authorization header and nowhere else."""
@@ -67,9 +91,9 @@ def ending(value: str) -> str:
 
 def scrub(text: str) -> str:
     """Return `text` without any key: the values of all Secrets made so far, and what looks like a key."""
-    found = [value for value in tuple(_known) if value in text]
+    found = [value for secret in tuple(_known) if (value := secret.reveal()) in text]
     for value in sorted(found, key=len, reverse=True):  # a key may begin as another one does
-        text = _known[value].sub(_HIDDEN, text)
+        text = text.replace(value, _HIDDEN) if len(value) >= _LONG else _without_word(text, value)
     return _LOOKS_LIKE_A_KEY.sub(_HIDDEN, text)
 
 
@@ -87,7 +111,6 @@ def _clean(value: str) -> str:
     return stripped
 
 
-def _pattern_of(value: str) -> re.Pattern[str]:
+def _without_word(text: str, value: str) -> str:
     """A short key is looked for as a whole word only, or it would be cut out of ordinary text."""
-    escaped = re.escape(value)
-    return re.compile(escaped if len(value) >= 8 else rf"(?<!\w){escaped}(?!\w)")
+    return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)

@@ -64,6 +64,11 @@ class Traffic:
         """Return when to look whether there is room."""
         return min(self._pace(route).room_at(now, self._place(route, who)), now + LONGEST_LOOK_S)
 
+    def is_alone(self, route: Route, who: object) -> bool:
+        """Say whether nobody else asks the route's key, or waits for it: then its pace need not be kept."""
+        others = [other for other in self._queues[_limited(route)] if other is not who]
+        return not others and not self._in_flight[route.scope(Reach.KEY)]
+
     def join_queue(self, route: Route, who: object) -> None:
         """Wait for the pace of the route's key, behind those that do already."""
         self._queues[_limited(route)].setdefault(who)

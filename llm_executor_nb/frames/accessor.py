@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from llm_executor_nb.chain.api import attempts, run_ids_of
+from llm_executor_nb.chain.api import check_accept
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.inspection import attempts, run_ids_of
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import check_names
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import column_requests, request_key, take_column, template_requests
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 NAME = "llm"
+_TEXT = "values of the series"
+"""The column of a Series' values: a name that hardly is an `out`."""
 
 
 class FrameAccessor:
@@ -153,7 +156,7 @@ class FrameAccessor:
             column=NAME if column is None else str(column),
             params=check_params(params),
             system=system,
-            accept=accept,
+            accept=check_accept(accept),
             extra_body=check_extra_body(extra_body),
             timeout_s=bound,
             deadline_s=None if deadline is None else check_bound("deadline", deadline),
@@ -164,7 +167,7 @@ class FrameAccessor:
         is_asked = [request is not None for request in requests]
         work = Work(
             order,
-            _distinct(requests, frame.index, is_drawn=bool(order.params.get("temperature"))),
+            _distinct(requests, frame.index, order.params),
             total=len(frame),
             skipped=is_asked.count(False),
             engine=now.engine(),
@@ -204,19 +207,23 @@ class SeriesAccessor:
         Raises:
             ConfigError, JobInterrupted, LLMExecutorError: as `df.llm.run`.
         """
-        frame, column = self._as_frame()
-        options.setdefault("out", f"{column}_{NAME}")
-        return take_column(FrameAccessor(frame).run(model, column, **options), options["out"])
+        frame, out = self._as_frame(options.pop("out", None))
+        try:
+            return take_column(FrameAccessor(frame).run(model, _TEXT, out=out, **options), out)
+        except (LLMExecutorError, JobInterrupted) as stopped:
+            if stopped.result is not None:
+                stopped.result = take_column(stopped.result, out)
+            raise
 
     async def arun(self, model: str, **options: Any) -> pd.Series[Any]:  # noqa: ANN401 - the options of the frame's run
         """Do what `run` does, awaited from the caller's event loop."""
-        frame, column = self._as_frame()
-        options.setdefault("out", f"{column}_{NAME}")
-        return take_column(await FrameAccessor(frame).arun(model, column, **options), options["out"])
+        frame, out = self._as_frame(options.pop("out", None))
+        return take_column(await FrameAccessor(frame).arun(model, _TEXT, out=out, **options), out)
 
-    def _as_frame(self) -> tuple[pd.DataFrame, Hashable]:
-        name = "text" if self._series.name is None else self._series.name
-        return self._series.to_frame(name), name
+    def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
+        """Return the values as a frame of one column, and the name of the answers."""
+        frame = self._series.to_frame(_TEXT)
+        return frame, out or (NAME if self._series.name is None else f"{self._series.name}_{NAME}")
 
 
 def register_accessors() -> None:
@@ -238,12 +245,19 @@ def _requests_of(frame: pd.DataFrame, column: Hashable | None, template: str | N
     return column_requests(frame, column)
 
 
-def _distinct(requests: Sequence[object | None], index: pd.Index[Any], *, is_drawn: bool) -> list[Request]:
+def _distinct(requests: Sequence[object | None], index: pd.Index[Any], params: Mapping[str, Any]) -> list[Request]:
     """Return each request once with the rows that share it; where answers are drawn, every row by itself."""
     shared: dict[str, list[int]] = {}
     for position, request in enumerate(requests):
         if request is not None:
-            shared.setdefault(f"{position}" if is_drawn else request_key(request), []).append(position)
+            own = f"{position}" if _is_drawn(request, params) else request_key(request)
+            shared.setdefault(own, []).append(position)
     return [
         Request(requests[positions[0]], tuple(positions), str(index[positions[0]])) for positions in shared.values()
     ]
+
+
+def _is_drawn(request: object, params: Mapping[str, Any]) -> bool:
+    """Say whether equal requests may well get different answers: the temperature is above 0."""
+    told = params.get("temperature")
+    return bool(told if told is not None or not isinstance(request, dict) else request.get("temperature"))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SLICE_S = 0.1
 _DRAIN_S = 1.0
-_GO_ON = "Run the cell again to go on."
+_GO_ON = "What was done is kept; the other rows are marked cancelled."
 
 
 class Job:
@@ -128,6 +128,6 @@ class Job:
     def _interrupted(self) -> JobInterrupted:
         now = self._work.snapshot()
         return JobInterrupted(
-            f"Stopped at {now.done} of {now.total} rows; what is done is in .result. {_GO_ON}",
+            f"Stopped at {now.done} of {now.total} rows. The frame with what was done is in .result.",
             result=self.frame(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from llm_executor_nb.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _MEANT_AS_COLUMN = re.compile(r"(?<![\w\\{}^$])\{([A-Za-z_]\w+)\}(?![{}])")
@@ -38,6 +39,8 @@ def template_requests(frame: pd.DataFrame, template: str) -> list[object | None]
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("template= must be a text such as 'Summarise {review}'.")
     names = {str(name): name for name in frame.columns}
+    if len(names) < len(set(frame.columns)):
+        raise ConfigError("Two columns have the same name as text, such as 1 and '1'; rename one of them.")
     used = list(dict.fromkeys(name for name in _named(template) if name in names))
     _check_names(template, used, names)
     cells = zip(*(take_column(frame, names[name]) for name in used), strict=True)
@@ -50,7 +53,7 @@ def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
     Raises:
         ConfigError: there is no such column, or several of that name.
     """
-    if column not in frame.columns:
+    if not isinstance(column, Hashable) or column not in frame.columns:
         raise ConfigError(f"There is no column {column!r}. There are: {', '.join(map(repr, frame.columns))}.")
     found = frame[column]
     if isinstance(found, pd.DataFrame):

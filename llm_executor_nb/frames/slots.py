@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Any
 
 FIRST = 8
 LARGEST = 64
@@ -20,28 +21,38 @@ class Slots:
     def __init__(self, limit: int | None) -> None:
         self.limit = FIRST if limit is None else limit
         self._may_grow = limit is None
-        self._taken = 0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._holders: set[asyncio.Task[Any] | None] = set()
+        self._is_closed = False
+        self._queue: deque[tuple[asyncio.Future[None], asyncio.Task[Any] | None]] = deque()
         self._freed = asyncio.Event()
 
     async def acquire(self) -> None:
-        """Wait for a slot and take it; first come, first served."""
-        if self._taken < self.limit and not self._queue:
-            self._taken += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release()
-            raise
+        """Wait for a slot and take it; first come, first served; for ever when they are closed."""
+        if self._is_closed or len(self._holders) >= self.limit or self._queue:
+            turn = asyncio.get_running_loop().create_future()
+            self._queue.append((turn, asyncio.current_task()))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self.release()
+                raise
+        else:
+            self._holders.add(asyncio.current_task())
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue."""
-        self._taken -= 1
+        self._holders.discard(asyncio.current_task())
         self._hand_on()
+
+    def close(self) -> None:
+        """Give no slot any more; who holds one keeps it to the end of its request."""
+        self._is_closed = True
+        self._freed.set()
+
+    def holds(self, row: asyncio.Task[Any]) -> bool:
+        """Say whether a row has a request in flight."""
+        return row in self._holders
 
     def grow(self) -> None:
         """Take an answer as a sign that more may be asked at once."""
@@ -52,7 +63,7 @@ class Slots:
     @property
     def has_room(self) -> bool:
         """Say whether a new row would get a slot at once."""
-        return self._taken + len(self._queue) < self.limit
+        return not self._is_closed and len(self._holders) + len(self._queue) < self.limit
 
     def is_full_of(self, rows: int) -> bool:
         """Say whether so many rows under way are all that may be, in flight and parked."""
@@ -68,9 +79,9 @@ class Slots:
         self._freed.clear()
 
     def _hand_on(self) -> None:
-        while self._taken < self.limit and self._queue:
-            turn = self._queue.popleft()
+        while not self._is_closed and len(self._holders) < self.limit and self._queue:
+            turn, row = self._queue.popleft()
             if not turn.done():
-                self._taken += 1
+                self._holders.add(row)
                 turn.set_result(None)
         self._freed.set()

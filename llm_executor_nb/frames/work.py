@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain.api import split_request
 from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.chain.waiting import until_changed
-from llm_executor_nb.core import clock
+from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.classify import shorten
-from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
+from llm_executor_nb.core.errors import AllRoutesFailedError, ConfigError, LLMExecutorError
 from llm_executor_nb.core.holds import Kind, Standing, describe
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.frames.slots import Slots
@@ -99,6 +99,8 @@ class Order:
 class Work:
     """What one job does on the private loop.
 
+    When it ends early by a rule, requests in flight come to their end; when it is cancelled, they are cancelled.
+
     Args:
         order: what all rows share.
         requests: what is asked, each once.
@@ -132,6 +134,7 @@ class Work:
         self._left = len(requests)
         self._began = self._answered_at = clock.current().now()
         self._counts: Counter[str] = Counter()
+        self._last_cause: Outcome | None = None
         self._same_cause: tuple[Outcome | None, int] = (None, 0)
         self._crash: BaseException | None = None
         self._is_ending = False
@@ -149,6 +152,7 @@ class Work:
                 await asyncio.sleep(0)
             while self._rows and not self._is_ending:
                 await self._slots.stirred()
+            await self._let_finish()
         finally:
             watch.cancel()
             await self._cancel_rows()
@@ -189,6 +193,15 @@ class Work:
             self._end("ended early by an error in llm_executor_nb itself")
         self._slots.stir()
 
+    async def _let_finish(self) -> None:
+        """Let what is in flight come to its end, for it may be paid already; what waits is cancelled."""
+        self._slots.close()
+        while self._rows:
+            for row in self._rows:
+                if not self._slots.holds(row):
+                    row.cancel()
+            await self._slots.stirred()
+
     async def _cancel_rows(self) -> None:
         for row in self._rows:
             row.cancel()
@@ -198,13 +211,20 @@ class Work:
 
     async def _row(self, request: Request) -> None:
         attempts: list[Attempt] = []
-        ask: Ask | None = None
         try:
             ask = self._make_ask(request, attempts)
+        except ConfigError as error:  # this cell is no request; the other rows are not to blame
+            self._keep(request, attempts, RowResult(status=Status.FAILED, error=shorten(str(error))))
+            self._failed(error, attempts)
+            return
+        try:
             message = await self._engine.run(ask)
         except asyncio.CancelledError:
             if attempts:
-                self._keep(request, attempts, RowResult(status=Status.CANCELLED, **_log_of(ask, attempts)))
+                last = next((a for a in reversed(attempts) if a.outcome is not Outcome.CANCELLED), None)
+                error_words = None if last is None else _words_of(last)
+                result = RowResult(status=Status.CANCELLED, error=error_words, **_log_of(ask, attempts))
+                self._keep(request, attempts, result)
             raise
         except LLMExecutorError as error:
             result = RowResult(status=Status.FAILED, error=_words(error, attempts), **_log_of(ask, attempts))
@@ -223,6 +243,7 @@ class Work:
 
         def record(attempt: Attempt) -> None:
             attempts.append(attempt)
+            self._last_cause = attempt.outcome if attempt.outcome is not Outcome.CANCELLED else self._last_cause
             self._record(attempt)
 
         return Ask(
@@ -258,7 +279,8 @@ class Work:
         self._slots.grow()
 
     def _failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
-        if self._order.is_raising:
+        is_settings = isinstance(error, ConfigError) and bool(attempts)  # a strategy or predicate: every row would fail
+        if self._order.is_raising or is_settings:
             self.error = error
             self._end("")
             return
@@ -269,7 +291,7 @@ class Work:
         count = self._same_cause[1] + 1 if self._same_cause[0] is cause else 1
         self._same_cause = (cause, count)
         if count >= SAME_CAUSE_ROWS:
-            self._end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}")
+            self._end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
 
     async def _watch(self) -> None:
         """End the job when no answer has come for too long, or when none can come for too long."""
@@ -277,10 +299,11 @@ class Work:
         while True:
             seen, now = self._health.changes, clock.current().now()
             if now >= self._answered_at + longest:
-                self._end(f"ended early: no answer for {longest / 60:.0f} minutes")
+                self._end(f"ended early: no answer for {longest / 60:.0f} minutes", self._last_cause)
                 return
             if (soonest := self._soonest(now)) - now > NO_ANSWER_S:
-                self._end(f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes")
+                words = f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes"
+                self._end(words, self._last_cause)
                 return
             await until_changed(self._health, self._answered_at + longest, seen)
 
@@ -294,18 +317,15 @@ class Work:
             ends += [hold.until] if hold.kind is not Kind.CONDEMNED else []
         return min(ends, default=now)
 
-    def _end(self, note: str) -> None:
+    def _end(self, note: str, cause: Outcome | None = None) -> None:
         if not self._is_ending:
             self._is_ending = True
-            self.note = note
+            self.note = note if cause is None else f"{note} ({cause.value}: {advice.next_step(cause)})"
             self._slots.stir()
 
 
-def _log_of(ask: Ask | None, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    return {
-        "run_id": ask.run_id if ask is not None else None,
-        "outcomes": tuple(attempt.outcome.value for attempt in attempts),
-    }
+def _log_of(ask: Ask, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {"run_id": ask.run_id, "outcomes": tuple(attempt.outcome.value for attempt in attempts)}
 
 
 def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome | None:
@@ -316,12 +336,15 @@ def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome |
 def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:
     """Return the outcome and the provider's words; of a row that was never sent, why it was not."""
     if attempts:
-        last = attempts[-1]
-        status = f"HTTP {last.http_status}" if last.http_status is not None else str(error).split("\n", 1)[0]
-        return shorten(f"{last.outcome.value}: {last.message or status}")
+        return _words_of(attempts[-1])
     if isinstance(error, AllRoutesFailedError) and error.outcome:
         return shorten(f"{error.outcome}: {error.words} (every route is on hold)")
     return shorten(str(error))
+
+
+def _words_of(attempt: Attempt) -> str:
+    status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or "no reply"
+    return shorten(f"{attempt.outcome.value}: {attempt.message or status}")
 
 
 def _text_of(message: AIMessage) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -15,7 +16,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from llm_executor_nb.chain.api import attempts, health, run_llm
+from llm_executor_nb.chain.api import run_llm
+from llm_executor_nb.chain.inspection import attempts, health
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.notebook.fill import fill, is_data
 from llm_executor_nb.settings.config import live
@@ -69,6 +71,8 @@ class LLMMagics(Magics):
 
     def _answer(self, options: Namespace, cell: str) -> None:
         names = self._names()
+        if options.out is not None and (not options.out.isidentifier() or iskeyword(options.out)):
+            raise UsageError(f"-o {options.out}: give the name of a variable.")
         prompt = cell if options.raw else fill(cell, names)[0]
         message = run_llm(
             _unquoted(options.model),

@@ -52,6 +52,8 @@ def check_extra_body(
     Raises:
         ConfigError: it is not sorted by backend, or holds what a run sets itself; nothing was sent.
     """
+    if not isinstance(extra_body or {}, Mapping):
+        raise ConfigError(f"extra_body must be a dict such as {{{backends[0]!r}: {{...}}}}, not {_short(extra_body)}.")
     return {name: _fields_of(name, fields, backends) for name, fields in (extra_body or {}).items()}
 
 
@@ -194,6 +196,12 @@ def _schema_format(schema: type) -> dict[str, Any]:
     return dict(type_to_response_format_param(schema))  # type: ignore[arg-type] # never omitted: a class was given
 
 
+def _one(value: Any) -> int:  # noqa: ANN401 - a user's own value
+    if value != 1:
+        raise ValueError("only one answer is kept; ask again for another")
+    return 1
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "temperature": _number(0),
     "max_tokens": _whole(1),
@@ -209,7 +217,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "reasoning_effort": _word,
     "parallel_tool_calls": _flag,
     "top_logprobs": _whole(0),
-    "n": _whole(1),
+    "n": _one,
 }
 
 PARAMETERS: tuple[str, ...] = tuple(_CHECKS)

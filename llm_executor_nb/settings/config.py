@@ -9,12 +9,15 @@ import copy
 import math
 import os
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tenacity import wait_chain, wait_fixed
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.keys import KeyList, KeyRing
 from llm_executor_nb.settings.models import ModelTable
 
@@ -62,8 +65,11 @@ class Config:
     def base_url(self, backend: str) -> str:
         """Return where a backend is: given in code, else by the process environment, else its own address."""
         variable, default = BASE_URLS[backend]
-        return (self.base_urls.get(backend) or os.environ.get(variable) or default).rstrip("/")
+        if (given := self.base_urls.get(backend)) is not None:
+            return given
+        return check_url(os.environ.get(variable) or default, backend, where=f"{variable}: ")
 
+    @forgetful
     def keys_setter(self, backend: str, values: Iterable[str | None]) -> Callable[[], None]:
         """Check a list of keys; return what puts it in place of the one given before."""
         if not isinstance(values, KeyList):
@@ -82,9 +88,12 @@ class Config:
 
     def url_setter(self, backend: str, url: str | None) -> Callable[[], None]:
         """Check a base URL; return what puts it in place, None its default."""
-        if url is not None and not (isinstance(url, str) and url.startswith(("https://", "http://"))):
-            raise ConfigError(f"{url!r} is no base URL; give one such as {BASE_URLS[backend][1]!r}.")
-        return lambda: self.base_urls.update({backend: url})
+        checked = None if url is None else check_url(url, backend)
+        return lambda: self.base_urls.update({backend: checked})
+
+    def setter(self, name: str, value: object) -> Callable[[], None]:
+        """Return what puts a checked value in place."""
+        return lambda: setattr(self, name, value)
 
     def begin_rehearsal(self, *, keys: Mapping[str, Iterable[str]], urls: Mapping[str, str]) -> None:
         """Put practice keys into the lists there are, and practice URLs in force; `save` first."""
@@ -135,6 +144,22 @@ def _listed(values: Iterable[str | None]) -> Iterable[str | None]:
     return values
 
 
+def check_url(url: str, backend: str, *, where: str = "") -> str:
+    """Return a base URL without a slash at its end, if it is one.
+
+    Raises:
+        ConfigError: it has no http or https scheme, or no host.
+    """
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, AttributeError, TypeError):
+        is_fine = False
+    if not is_fine:
+        raise ConfigError(f"{where}{url!r} is no base URL; give one such as {BASE_URLS[backend][1]!r}.")
+    return url.rstrip("/")
+
+
 def check_wait(strategy: Callable[[RetryCallState], float]) -> Callable[[RetryCallState], float]:
     """Return a wait strategy if it is one."""
     if not callable(strategy):
@@ -148,8 +173,10 @@ def check_retries(
     retries: int | Callable[[RetryCallState], bool],
 ) -> int | Callable[[RetryCallState], bool]:
     """Return a number of retries, or a tenacity stop object, if it is one."""
-    if callable(retries) or (isinstance(retries, int) and not isinstance(retries, bool) and retries >= 0):
+    if callable(retries):
         return retries
+    if _is_whole(retries, 0):
+        return int(retries)
     raise ConfigError(f"retries={retries!r} must be 0, 1, 2, ... or a tenacity stop object.")
 
 
@@ -166,23 +193,31 @@ def check_ceiling(seconds: float | None) -> float:
     """Return the longest time that is waited for, if it is one; None: no bound."""
     if seconds is None:
         return math.inf
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0:
-        return seconds
+    if isinstance(seconds, Real) and not isinstance(seconds, bool) and seconds >= 0:
+        return float(seconds)
     raise ConfigError(f"retry_after_ceiling_s={seconds!r} must be seconds, 0 or more.")
 
 
 def check_bound(name: str, seconds: float | None) -> float | None:
     """Return a bound in seconds if it is one; None: no bound."""
-    if seconds is None or (isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds > 0):
-        return seconds
+    if seconds is None:
+        return None
+    if isinstance(seconds, Real) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
     raise ConfigError(f"{name}={seconds!r} must be seconds above 0.")
 
 
 def check_concurrency(concurrency: int | None) -> int | None:
     """Return a number of requests in flight if it is one; None: begin at 8 and grow."""
-    if concurrency is None or (isinstance(concurrency, int) and not isinstance(concurrency, bool) and concurrency > 0):
-        return concurrency
+    if concurrency is None:
+        return None
+    if _is_whole(concurrency, 1):
+        return int(concurrency)
     raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 _live = Config()

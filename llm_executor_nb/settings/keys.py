@@ -7,12 +7,15 @@ environment and the working folder's `.env` are used, in that order. Nothing her
 from __future__ import annotations
 
 import os
+import warnings
+from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import Secret, ending
+from llm_executor_nb.core.secret import Secret, ending, forgetful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,24 +45,29 @@ class KeyList(list[str]):
         is_given: a user gave it by assignment or put a key in, so it ends the search for keys.
     """
 
+    @forgetful
     def __init__(self, values: Iterable[str | None] = (), *, is_given: bool = False) -> None:
         super().__init__(_checked(values))
         self.is_given = is_given or bool(self)
 
+    @forgetful
     def append(self, value: str | None) -> None:
         """Put a key at the end; None is dropped."""
         self.extend([value])
 
+    @forgetful
     def extend(self, values: Iterable[str | None]) -> None:
         """Put keys at the end; None entries are dropped."""
         super().extend(_checked(values))
         self.is_given = self.is_given or bool(self)
 
+    @forgetful
     def insert(self, index: SupportsIndex, value: str | None) -> None:
         """Put a key before an index; None is dropped."""
         if value is not None:
             self[index:index] = [value]
 
+    @forgetful
     def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - list's own signature is an overload
         if isinstance(index, slice):
             super().__setitem__(index, _checked(value))
@@ -67,9 +75,13 @@ class KeyList(list[str]):
             super().__setitem__(index, KeyText(Secret(value).reveal()))
         self.is_given = True
 
-    def __iadd__(self, values: Iterable[str | None]) -> Self:  # type: ignore[override,misc] # None is dropped
+    @forgetful
+    def __iadd__(self, values: Iterable[str | None]) -> Self:  # type: ignore[override] # None is dropped
         self.extend(values)
         return self
+
+    def __copy__(self) -> KeyList:
+        return KeyList(self, is_given=self.is_given)
 
     def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
         raise TypeError(_NEVER_PICKLED)
@@ -83,8 +95,9 @@ class KeyRing:
         self._session: list[Key] = []
         self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
 
+    @forgetful
     def add(self, backend: str, key: str, *, label: str | None = None, rpm: float | None = None) -> str:
-        """Add a key for this session, behind those there are.
+        """Add a key for this session; to a key that is there already, add its label and its pace.
 
         Args:
             backend: `openrouter` or `huggingface`.
@@ -99,7 +112,7 @@ class KeyRing:
             ConfigError: the backend is unknown, or the key cannot be one.
         """
         self._check_backend(backend)
-        if rpm is not None and not rpm > 0:
+        if rpm is not None and not (isinstance(rpm, Real) and rpm > 0):
             raise ConfigError(f"rpm={rpm!r}: give requests per minute above 0, or leave it out.")
         secret = Secret(key)
         self.remove(backend, key)
@@ -108,15 +121,16 @@ class KeyRing:
             secret=secret,
             label=label or f"key {len(self.of(backend)) + 1}",
             source="session",
-            rpm=rpm,
+            rpm=None if rpm is None else float(rpm),
         )
         self._session.append(found)
         return found.shown
 
+    @forgetful
     def remove(self, backend: str, key: str) -> bool:
         """Take a key out of this session, by its value, its label or its last characters; say whether one was there."""
         self._check_backend(backend)
-        wanted = key.strip()
+        wanted = str(key).strip()
         kept = [k for k in self._session if k.backend != backend or not _is_meant(k, wanted)]
         is_found = len(kept) < len(self._session)
         self._session = kept
@@ -129,9 +143,10 @@ class KeyRing:
         for source, value in self._sources(backend):
             if source == "session":
                 found |= {secret: key for secret, key in session.items() if secret not in found}
-            elif (secret := _secret_of(value, source)) not in found:
-                label = f"key {len(found) + 1}"
-                found[secret] = Key(backend=backend, secret=secret, label=label, source=source)
+            elif (secret := _secret_of(value, source)) is not None and secret not in found:
+                key = Key(backend=backend, secret=secret, label=f"key {len(found) + 1}", source=source)
+                told = session.get(secret, key)
+                found[secret] = replace(key, label=told.label, rpm=told.rpm)
         return tuple(found.values())
 
     def save_session(self) -> Callable[[], None]:
@@ -179,7 +194,7 @@ class KeyRing:
             stamp = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
             if self._dotenv[0] != stamp:
                 self._dotenv = (stamp, _keys_in(path) if path.is_file() else {})
-        except (OSError, UnicodeError):  # what cannot be read holds no keys
+        except OSError:  # what is not there holds no keys
             return {}
         return self._dotenv[1]
 
@@ -191,16 +206,22 @@ class KeyRing:
 def _keys_in(path: Path) -> Mapping[str, str | None]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only who has a .env pays for the import
 
-    values = dotenv_values(path, interpolate=False)
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except UnicodeError:
+        warnings.warn(f"{DOTENV} is no UTF-8 text, so no key is read from it. Save it as UTF-8.", LLMExecutorWarning, 2)
+        return {}
     wanted = {name for backend in _SINGLE for name in _names(backend, values)}
     return {name: KeyText(value) for name, value in values.items() if name in wanted and value is not None}
 
 
-def _secret_of(value: str, source: str) -> Secret:
+def _secret_of(value: str, source: str) -> Secret | None:
+    """Return a key that was found; of one that cannot be one, say so and go on without it."""
     try:
         return Secret(value)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        warnings.warn(f"{source} is left out: {error}", LLMExecutorWarning, stacklevel=2)
+        return None
 
 
 def _is_meant(key: Key, wanted: str) -> bool:

@@ -85,16 +85,21 @@ class ModelTable:
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{model}{self._called(model)}: openrouter; huggingface {', '.join(map(_marked, self.row(model))) or '-'}"
-            for model in self
+            f"{model}{self._called(model)}: openrouter; huggingface {self._served(model)}" for model in self
         )
+
+    def _served(self, model: str) -> str:
+        try:
+            return ", ".join(map(_marked, self.row(model))) or "-"
+        except ConfigError as error:
+            return str(error)
 
     def _called(self, model: str) -> str:
         names = [alias for alias, target in self.aliases.items() if target == model]
         return f" ({', '.join(names)})" if names else ""
 
     def _unknown(self, name: str) -> str:
-        known = [*self.providers, *self.aliases]
+        known = [*self.providers, *(alias for alias, model in self.aliases.items() if model in self.providers)]
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"Near names: {', '.join(near)}." if near else f"There are: {', '.join(known) or 'none'}."
         return (
@@ -110,7 +115,9 @@ def _marked(provider: str) -> str:
 def _row(model: str, providers: Iterable[str]) -> list[str]:
     if isinstance(providers, str) or not hasattr(providers, "__iter__"):
         raise ConfigError(f"The providers of {model} must be a list of names, such as ['scaleway'], not {providers!r}.")
-    row = [provider for provider in providers if provider is not None]
+    row = [
+        provider.strip() if isinstance(provider, str) else provider for provider in providers if provider is not None
+    ]
     if bad := [provider for provider in row if not isinstance(provider, str) or not provider.strip()]:
         raise ConfigError(f"The providers of {model} hold {bad[0]!r}; each must be a name such as 'scaleway'.")
     return row

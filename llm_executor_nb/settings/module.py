@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.config import check_wait, live
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class SettingsModule(ModuleType):
     keys = _setting("keys", lambda: live().keys, _refuse("keys"))
     models = _setting("models", lambda: live().models, _refuse("models"))
 
+    @forgetful
     def __setattr__(self, name: str, value: object) -> None:
         if name.isupper() and name not in SETTINGS and not name.startswith("_"):
             near = difflib.get_close_matches(name, SETTINGS, n=1)

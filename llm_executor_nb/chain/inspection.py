@@ -1,0 +1,69 @@
+"""What can be asked about calls afterwards: the attempts behind an answer, and what is on hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.chain.session import session
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.store.tables import attempts_frame, holds_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from llm_executor_nb.core.records import Attempt
+
+
+def attempts(of: object = None) -> pd.DataFrame:
+    """Return the attempt log: who was asked, what came back, how long it took, what it cost.
+
+    Args:
+        of: a reply, an exception of this package, a frame or Series that a job returned, a job, or a run id;
+            None: all that this process made (of calls by hand the last 10,000).
+
+    Returns:
+        One row per request, by the time it was sent; the columns of `Attempt`.
+
+    Raises:
+        ConfigError: it is nothing that has attempts.
+    """
+    return attempts_frame(_attempts_of(of))
+
+
+def health() -> pd.DataFrame:
+    """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing."""
+    now = clock.current().now()
+    return holds_frame(session().health.holds(now), now)
+
+
+def reset_health() -> None:
+    """Drop every hold, so that every route is asked again."""
+    session().health.reset()
+
+
+def _attempts_of(of: object) -> Iterable[Attempt]:
+    if of is None:
+        return session().log.all()
+    if isinstance(of, BaseException) and isinstance(found := getattr(of, "attempts", None), tuple):
+        return found
+    if (run_ids := run_ids_of(of)) is not None:
+        return session().attempts_of(run_ids)
+    raise ConfigError(
+        f"A {type(of).__name__} has no attempts. Give a reply, an exception of this package, a frame that "
+        "df.llm.run returned, or a run id; without an argument all attempts are shown.",
+    )
+
+
+def run_ids_of(of: object) -> list[str] | None:
+    """Return the run ids that a reply, a frame with `*_run` columns, or a run id stands for; None: it has none."""
+    if isinstance(of, str):
+        return [of]
+    metadata = getattr(of, "response_metadata", None)
+    if isinstance(metadata, dict) and "llm_run_id" in metadata:
+        return [metadata["llm_run_id"]]
+    columns = [name for name in getattr(of, "columns", ()) if isinstance(name, str) and name.endswith("_run")]
+    frame: Any = of
+    return [run for name in columns for run in frame[name].dropna()] if columns else None
