@@ -123,7 +123,7 @@ async def arun_llm(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
-    await _warmed_up()
+    await warmed_up()
     ask, engine = (
         make_ask(
             model_name,
@@ -192,7 +192,7 @@ async def astream_llm(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> AsyncIterator[AIMessageChunk]:
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
-    await _warmed_up()
+    await warmed_up()
     ask, engine = (
         make_ask(
             model_name,
@@ -229,7 +229,7 @@ def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, d
     return request["messages"], {**beside, **params}
 
 
-async def _warmed_up() -> None:
+async def warmed_up() -> None:
     """Load LangChain and the HTTP client in a thread, not on the caller's event loop."""
     if not {"langchain_openai", "aiohttp"} <= sys.modules.keys():
         await to_thread(lambda: (make_payload("warm up", {}), session().engine()))

@@ -60,6 +60,7 @@ class Ask:
         extra_body: what only one backend knows, by backend.
         timeout_s: the bound on one attempt; None: none.
         deadline_s: the bound on the run; None: none.
+        retries: how many retries a route gets; None: as configured.
         accept: a predicate on the message; None: every answer is accepted.
         record: called with each attempt, in order.
         row: the row it is for; None: a call by hand.
@@ -73,6 +74,7 @@ class Ask:
     extra_body: Mapping[str, Mapping[str, Any]] | None = None
     timeout_s: float | None
     deadline_s: float | None
+    retries: int | None = None
     accept: Callable[[AIMessage], object] | None = None
     record: Callable[[Attempt], None]
     row: Row | None = None

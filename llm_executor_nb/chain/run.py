@@ -216,7 +216,7 @@ class Run:
             self._backoffs[route] = Backoff(
                 route,
                 wait=self._config.retry_wait_strategy,
-                retries=self._config.retries,
+                retries=self._config.retries if self.ask.retries is None else self.ask.retries,
                 before_sleep=self._config.before_sleep,
                 now=self._sent_at,
             )

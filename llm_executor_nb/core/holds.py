@@ -156,7 +156,7 @@ class Health:
         is_probe: bool = False,
     ) -> Hold:
         """Hold a scope on a verdict that stands: a key until its reset or for 10 minutes, else until a change."""
-        is_lasting = scope.reach is not Reach.KEY and why in (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
+        is_lasting = scope.reach is not Reach.KEY
         length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
         return self._set(
             Hold(scope=scope, kind=Kind.CONDEMNED, since=now, until=now + length, why=why, message=message),

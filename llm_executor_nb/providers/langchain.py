@@ -45,6 +45,7 @@ def require(owner: Any, name: str) -> Any:  # noqa: ANN401 - a class, a module, 
 @cache
 def payload_builder() -> Callable[..., dict[str, Any]]:
     """Return the method that builds a payload: the base class's, which sends `max_tokens` by that name."""
+    import langchain_huggingface  # noqa: F401, PLC0415 - reads answers later, on the loop; so it is loaded here already
     from langchain_openai.chat_models.base import BaseChatOpenAI  # noqa: PLC0415 - loads on first use
 
     require(BaseChatOpenAI, "_get_request_payload")

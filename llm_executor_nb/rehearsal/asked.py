@@ -47,6 +47,8 @@ class Asked:
         prompt: the digest of model, messages and parameters.
         is_stream: the answer shall come as server-sent events.
         wants_usage: the usage shall come with them.
+        tools, tool_choice, response_format: as they stand in the request.
+        has_tool_result: a tool's answer stands behind the last user message.
     """
 
     backend: str
@@ -58,6 +60,10 @@ class Asked:
     prompt: str
     is_stream: bool = False
     wants_usage: bool = False
+    tools: tuple[Any, ...] = ()
+    tool_choice: Any = None
+    response_format: Any = None
+    has_tool_result: bool = False
 
     @property
     def plain_model(self) -> str:
@@ -82,6 +88,10 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         prompt=_digest(model, body),
         is_stream=body.get("stream") is True,
         wants_usage=field(body, "stream_options", "include_usage") is True,
+        tools=tuple(tools) if isinstance(tools := body.get("tools"), list) else (),
+        tool_choice=body.get("tool_choice"),
+        response_format=body.get("response_format"),
+        has_tool_result=_ends_in_tool_result(body.get("messages")),
     )
 
 
@@ -104,6 +114,10 @@ def _last_question(messages: object) -> str:
     spoken = [message for message in messages if isinstance(message, dict)]
     asked = [message for message in spoken if message.get("role") == "user"] or spoken
     return _text_of(asked[-1].get("content")) if asked else ""
+
+
+def _ends_in_tool_result(messages: object) -> bool:
+    return isinstance(messages, list) and bool(messages) and field(messages[-1], "role") == "tool"
 
 
 def _text_of(content: object) -> str:

@@ -42,7 +42,7 @@ def completion(
     *,
     finish_reason: str = "stop",
     error: Mapping[str, Any] | None = None,
-    **aside: str,
+    **aside: Any,  # noqa: ANN401 - JSON of any shape
 ) -> dict[str, Any]:
     """Return a whole answer as the backend would send it.
 
@@ -51,7 +51,7 @@ def completion(
         content: what is said; anything but a text or None is a fault.
         finish_reason: how it ended.
         error: an error beside it.
-        aside: what the message holds besides, such as `reasoning`.
+        aside: what the message holds besides, such as `reasoning` or `tool_calls`.
     """
     choice: dict[str, Any] = {
         "index": 0,

@@ -11,6 +11,7 @@ from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
 from llm_executor_nb.rehearsal.sse import parts_of
 from llm_executor_nb.rehearsal.staged import Staged, stage_events, stage_json
+from llm_executor_nb.rehearsal.tools import formatted_text, tool_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +43,12 @@ class Refusal:
 
 
 def answer(asked: Asked) -> Staged:
-    """Return the practice answer."""
-    return stage_completion(asked, completion(asked, answer_text(asked)), None)
+    """Return the practice answer: text, the JSON a response format asks for, or the call of a tool."""
+    if calls := tool_calls(asked):
+        body = completion(asked, None, finish_reason="tool_calls", tool_calls=calls)
+    else:
+        body = completion(asked, formatted_text(asked) or answer_text(asked))
+    return stage_completion(asked, body, None)
 
 
 def stage_completion(asked: Asked, body: dict[str, Any], fault: str | None) -> Staged:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.records import OPENROUTER
+from llm_executor_nb.rehearsal.tools import call_deltas
 
 if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.asked import Asked
@@ -92,7 +93,7 @@ def parts_of(asked: Asked, body: dict[str, Any]) -> Parts:
     parts = Parts(
         head=head,
         opening=(*comment, chunk({"role": "assistant", "content": ""})),
-        text=tuple(chunk(delta) for delta in (*aside, *spoken)),
+        text=tuple(chunk(delta) for delta in (*aside, *spoken, *call_deltas(message))),
         finish=(chunk({"content": ""}, choice["finish_reason"], **error),),
     )
     if error:

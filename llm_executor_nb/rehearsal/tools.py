@@ -1,0 +1,131 @@
+"""What a practice provider says to a request with tools or with a response format: arguments that fit the schema.
+
+It is the same for the same question: a number out of the question where the schema wants a number, a quoted text or
+the question itself where it wants a text. Knows the part of JSON Schema that LangChain and pydantic write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.hints import field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llm_executor_nb.rehearsal.asked import Asked
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+_KEY = re.compile(r"[A-Za-z_]\w*")
+_SHOWN = 60
+"""How many characters of a question stand for a text that it does not quote."""
+_DEEP = 8
+"""How far a schema that contains itself is followed."""
+
+
+def tool_calls(asked: Asked) -> list[dict[str, Any]] | None:
+    """Return the one call a practice answer makes; None: it answers with text.
+
+    A tool is called when the choice demands it, or when the choice is free and no tool has answered yet: the one the
+    question names, else the first.
+    """
+    functions = {one["name"]: one for tool in asked.tools if isinstance(one := field(tool, "function"), dict)}
+    choice = asked.tool_choice
+    is_free = choice in {None, "auto"} if not isinstance(choice, dict) else False
+    if not functions or choice == "none" or (is_free and asked.has_tool_result):
+        return None
+    named = field(choice, "function", "name") or next((name for name in functions if name in asked.question), None)
+    function = functions.get(named) or next(iter(functions.values()))
+    arguments = _value(function.get("parameters") or {}, asked.question, {}, 0)
+    call = {"name": function["name"], "arguments": json.dumps(arguments, ensure_ascii=False)}
+    return [{"id": f"call_{asked.prompt}", "type": "function", "function": call}]
+
+
+def formatted_text(asked: Asked) -> str | None:
+    """Return the JSON that a response format asks for; None: it asks for none.
+
+    Without a schema (`json_object`) the keys are the words that the question quotes.
+    """
+    kind = field(asked.response_format, "type")
+    if kind == "json_schema":
+        schema = field(asked.response_format, "json_schema", "schema") or {}
+        return json.dumps(_value(schema, asked.question, {}, 0), ensure_ascii=False)
+    if kind != "json_object":
+        return None
+    keys = [word for word in _quoted(asked.question) if _KEY.fullmatch(word)] or ["answer"]
+    return json.dumps({key: _text(f"{key}: {asked.question}") for key in keys}, ensure_ascii=False)
+
+
+def call_deltas(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the deltas in which a stream tells a message's tool calls: the name first, then the arguments in two."""
+    return [
+        {"tool_calls": [{"index": index, **told}]}
+        for index, call in enumerate(message.get("tool_calls") or [])
+        for told in _told(call)
+    ]
+
+
+def _told(call: dict[str, Any]) -> list[dict[str, Any]]:
+    arguments = call["function"]["arguments"]
+    cuts = (0, len(arguments) // 2, len(arguments))
+    named = {**call, "function": {**call["function"], "arguments": ""}}
+    return [named, *({"function": {"arguments": arguments[start:end]}} for start, end in pairwise(cuts))]
+
+
+def _value(schema: Any, question: str, known: Mapping[str, Any], depth: int) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return a value that fits a schema."""
+    if not isinstance(schema, dict) or depth > _DEEP:
+        return None
+    known = {**known, **(schema.get("$defs") or {}), **(schema.get("definitions") or {})}
+    if "$ref" in schema:
+        return _value(known.get(str(schema["$ref"]).rpartition("/")[2]), question, known, depth + 1)
+    if "const" in schema or schema.get("enum"):
+        return schema["const"] if "const" in schema else schema["enum"][0]
+    for several in ("anyOf", "oneOf", "allOf"):
+        if options := schema.get(several):
+            first = next((one for one in options if field(one, "type") != "null"), options[0])
+            return _value(first, question, known, depth + 1)
+    return _typed(schema, question, known, depth)
+
+
+def _typed(schema: dict[str, Any], question: str, known: Mapping[str, Any], depth: int) -> Any:  # noqa: ANN401 - as above
+    kind = schema.get("type") or ("object" if "properties" in schema else "string")
+    if isinstance(kind, list):
+        kind = next((one for one in kind if one != "null"), "null")
+    match kind:
+        case "object":
+            parts = schema.get("properties") or {}
+            return {name: _value(part, question, known, depth + 1) for name, part in parts.items()}
+        case "array":
+            items = [_value(schema.get("items") or {}, question, known, depth + 1)]
+            return [] if items == [None] else items * max(1, schema.get("minItems") or 1)
+        case "integer" | "number":
+            return _number(schema, question, is_whole=kind == "integer")
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case _:
+            return _text(next(iter(_quoted(question)), question))
+
+
+def _number(schema: dict[str, Any], question: str, *, is_whole: bool) -> float:
+    found = _NUMBER.search(question)
+    number = float(found[0]) if found else 1.0
+    if (least := schema.get("minimum", schema.get("exclusiveMinimum"))) is not None:
+        number = max(number, least + ("exclusiveMinimum" in schema))
+    if (most := schema.get("maximum", schema.get("exclusiveMaximum"))) is not None:
+        number = min(number, most - ("exclusiveMaximum" in schema))
+    return int(number) if is_whole else number
+
+
+def _quoted(text: str) -> list[str]:
+    return [first or second for first, second in _QUOTED.findall(text)]
+
+
+def _text(words: str) -> str:
+    return words[:_SHOWN] or "practice"
