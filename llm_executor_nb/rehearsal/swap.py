@@ -66,14 +66,16 @@ class Rehearsal:
         if _running:
             raise ConfigError("A rehearsal is running already. End it first: leave its with-block, or call its stop().")
         now = session()
-        self._server.start()
-        self._undo.callback(self._server.stop)
-        self._undo.callback(now.config.save())
-        self._undo.callback(now.begin_anew())
-        now.config.begin_rehearsal(
-            keys={OPENROUTER: self.openrouter_keys, HUGGINGFACE: self.huggingface_tokens},
-            urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
-        )
+        with ExitStack() as undo:
+            self._server.start()
+            undo.callback(self._server.stop)
+            undo.callback(now.config.save())
+            undo.callback(now.begin_anew())
+            now.config.begin_rehearsal(
+                keys={OPENROUTER: self.openrouter_keys, HUGGINGFACE: self.huggingface_tokens},
+                urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
+            )
+            self._undo = undo.pop_all()  # only when all is in place; an error before takes everything back
         _running.append(self)
         return self
 
