@@ -1,4 +1,4 @@
-"""Canary keys through every fault of the catalogue: found in no error, log, record, pickle, temporary file or warning."""
+"""Canary keys through every fault of the catalogue: found in no error, log, record, pickle or temporary file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _settings():
 
 
 def _told(error: BaseException) -> str:
-    """Return all that Python tells of an error: its texts, its attributes, and its chained tracebacks with our locals."""
+    """Return all that Python tells of an error: texts, attributes, and chained tracebacks with our locals."""
     chained = traceback.TracebackException.from_exception(error, capture_locals=True)
     ours = []
     link = chained
