@@ -15,9 +15,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.api import arun_llm, astream_llm, run_llm, stream_llm
+from llm_executor_nb.chain.api import arun_llm, astream_llm, chat_model, run_llm, stream_llm
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
-from llm_executor_nb.chain.configuration import configure
+from llm_executor_nb.chain.configuration import add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
@@ -70,9 +70,11 @@ __all__ = [
     "ModelNotSupportedError",
     "RequestError",
     "StreamInterruptedError",
+    "add_backend",
     "arun_llm",
     "astream_llm",
     "attempts",
+    "chat_model",
     "configure",
     "health",
     "keys",

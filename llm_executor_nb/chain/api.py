@@ -27,6 +27,7 @@ from llm_executor_nb.settings.config import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
+    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 
@@ -49,7 +50,7 @@ def make_ask(
     return Ask(
         chain=chain,
         payload=make_payload(request, params, system=system),
-        extra_body=check_extra_body(extra_body),
+        extra_body=check_extra_body(extra_body, config.backend_names),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
         accept=check_accept(accept),
@@ -210,6 +211,31 @@ async def astream_llm(
     async with aclosing(chunks):
         async for chunk in chunks:
             yield chunk
+
+
+def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - call parameters, checked by name
+    """Return the model's fallback chain as a LangChain chat model, for LCEL, agents, tools and structured output.
+
+        prompt | llm.chat_model("gemma", temperature=0) | parser
+        langchain.agents.create_agent(llm.chat_model("gemma"), tools=[...])
+
+    Sends nothing yet. Each call walks the chain as `run_llm` does, with the keys and settings of that moment, and
+    raises the errors that `run_llm` raises; `attempts(message)` shows how a message came.
+
+    Args:
+        name: a model of the provider table, or an alias; `model=` at a call asks another one.
+        **params: the call parameters of `run_llm`; `timeout` (seconds of one attempt), `max_retries` (retries of one
+            route), `deadline` (seconds of one run), `extra_body`; and LangChain's own: streaming, cache, rate_limiter
+            (once per run, not per attempt), callbacks, tags, metadata, output_version, custom_get_token_ids, ...
+
+    Raises:
+        ModelNotSupportedError: the model is not in the table.
+        ConfigError: an option is unknown or cannot be right. `api_key` is refused: keys are the key ring's.
+    """
+    from llm_executor_nb.chain.chat_model import ChatChain  # noqa: PLC0415 - loads LangChain
+
+    session().config.models.resolve(name)
+    return ChatChain(**{**params, "model": name})
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:

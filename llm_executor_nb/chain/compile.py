@@ -1,6 +1,7 @@
 """From a model's name to its routes in order, compiled once and cached until something they are made of changes.
 
-Tier 1: every OpenRouter key. Tier 2: every Hugging Face token with every provider of the model's row.
+Tier 1: every OpenRouter key. Tier 2: every Hugging Face token with every provider of the model's row; after all of
+them, each of the user's own backends that the row names, once, with each of its keys.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.errors import MissingKeyError
+from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 
@@ -18,22 +19,37 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.policy import KeyRoutes
     from llm_executor_nb.core.records import Scope
+    from llm_executor_nb.settings.backends import OwnBackend
     from llm_executor_nb.settings.config import Config
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that a chain is made of; when it is equal, the chain is."""
+    """All that a chain is made of; when it is equal, the chain is.
+
+    Attributes:
+        model: as the user's table calls it.
+        openrouter_keys: whose keys tier 1 asks; none when OpenRouter is left out.
+        huggingface_tokens: each asks every provider.
+        providers: the Hugging Face providers of the row, in order.
+        own: the user's own backends of the row, in order, each with its keys; none: it is asked without.
+        names: backend -> what the model is called there, where that is another name.
+    """
 
     model: str
     openrouter_keys: tuple[Key, ...]
     huggingface_tokens: tuple[Key, ...]
     providers: tuple[str, ...]
+    own: tuple[tuple[OwnBackend, tuple[Key, ...]], ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A model's routes: per tier the keys in listed order, per key its routes."""
+    """A model's routes: per tier the keys in listed order, per key its routes.
+
+    A run may enter a tier at any key, so each own backend stands in a group of its own behind tier 2's tokens.
+    """
 
     recipe: Recipe
     tiers: tuple[tuple[KeyRoutes, ...], ...]
@@ -61,40 +77,67 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
         MissingKeyError: there is no key for any of its routes.
     """
     model = config.models.resolve(name)
-    recipe = Recipe(model, config.keys.of(OPENROUTER), config.keys.of(HUGGINGFACE), config.models.row(model))
+    recipe = _recipe(model, config)
     cached = _fallback_chain_cache.get(model)
     if cached is not None and cached.recipe == recipe:
         return cached
-    if cached is not None and cached.recipe.providers != recipe.providers:
+    if cached is not None and _row(cached.recipe) != _row(recipe):
         health.release(lambda scope: _is_of_row(scope, model))
     if cached is not None:
         kept = {key.secret for key in config.keys}
         health.release(lambda scope: scope.secret is not None and scope.secret not in kept)
     chain = _build_fallback_chain(recipe)
     if not any(chain.tiers):
-        raise MissingKeyError(_missing(recipe, config))
+        raise _missing(recipe, config)
     _fallback_chain_cache[model] = chain
     return chain
 
 
 def _build_fallback_chain(recipe: Recipe) -> Chain:
     """Lay out the routes of a model in the order of the promise."""
-    first = tuple((_route(recipe.model, OPENROUTER, key, None, 1),) for key in recipe.openrouter_keys)
+    first = tuple((_route(recipe, OPENROUTER, key, None, 1),) for key in recipe.openrouter_keys)
     second = tuple(
-        tuple(_route(recipe.model, HUGGINGFACE, token, provider, 2) for provider in recipe.providers)
+        tuple(_route(recipe, HUGGINGFACE, token, provider, 2) for provider in recipe.providers)
         for token in recipe.huggingface_tokens
         if recipe.providers
     )
-    return Chain(recipe, tuple(tier for tier in (first, second) if tier))
+    own = [
+        tuple((_route(recipe, backend.name, key, None, 2),) for key in keys or (None,)) for backend, keys in recipe.own
+    ]
+    return Chain(recipe, tuple(tier for tier in (first, second, *own) if tier))
 
 
-def _route(model: str, backend: str, key: Key, provider: str | None, tier: int) -> Route:
+def _recipe(model: str, config: Config) -> Recipe:
+    row, names = config.models.row(model), config.models.names.get(model, {})
+    for name in names.keys() & set(row) - config.backends.keys():
+        raise ConfigError(
+            f"The row of {model} names {name!r} as a backend of your own, and there is none. "
+            f"Add it: llm.add_backend({name!r}, base_url=...). Nothing was sent.",
+        )
+    is_on_openrouter = model not in config.models.off_openrouter
+    return Recipe(
+        model=model,
+        openrouter_keys=config.keys.of(OPENROUTER) if is_on_openrouter else (),
+        huggingface_tokens=config.keys.of(HUGGINGFACE),
+        providers=tuple(name for name in row if name not in config.backends),
+        own=tuple((config.backends[name], config.keys.of(name)) for name in row if name in config.backends),
+        names=tuple(sorted(names.items())),
+    )
+
+
+def _row(recipe: Recipe) -> tuple[object, ...]:
+    """Return what the user says of a model; its holds end when that changes."""
+    return recipe.providers, recipe.names, tuple(backend for backend, _ in recipe.own)
+
+
+def _route(recipe: Recipe, backend: str, key: Key | None, provider: str | None, tier: int) -> Route:
+    called = dict(recipe.names).get(backend, recipe.model)
     return Route(
         backend=backend,
         key=key,
         provider=provider,
-        model=model,
-        request_model=f"{model}:{provider}" if provider else model,
+        model=recipe.model,
+        request_model=f"{called}:{provider}" if provider else called,
         tier=tier,
     )
 
@@ -103,15 +146,21 @@ def _is_of_row(scope: Scope, model: str) -> bool:
     return scope.model == model and scope.reach in (Reach.PROVIDER, Reach.BACKEND)
 
 
-def _missing(recipe: Recipe, config: Config) -> str:
+def _missing(recipe: Recipe, config: Config) -> ConfigError:
+    is_off = recipe.model in config.models.off_openrouter
+    if is_off and not recipe.providers:
+        return ConfigError(
+            f"{recipe.model} has no route: OpenRouter is left out, and its row names nobody. Name a provider or a "
+            f"backend of your own: llm.models.add({recipe.model!r}, providers=['ollama'], openrouter=False).",
+        )
     if recipe.huggingface_tokens:
-        return (
+        return MissingKeyError(
             f"{recipe.model} has no Hugging Face provider in its row, and there is no OpenRouter key. "
-            f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{recipe.model!r}] = ['scaleway']."
+            f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{recipe.model!r}] = ['scaleway'].",
         )
     places = "; ".join(config.keys.looked_for())
-    return (
+    return MissingKeyError(
         f"No key for {recipe.model}. Looked for: {places}. "
         "Set one of these, or llm.OPENROUTER_KEYS = [key], or llm.keys.add('openrouter', key); "
-        "to practise without a key: `with llm.rehearse():`."
+        "to practise without a key: `with llm.rehearse():`.",
     )

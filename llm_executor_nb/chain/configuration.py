@@ -1,4 +1,4 @@
-"""`configure`: every setting by its name, checked before any is changed."""
+"""`configure`: every setting by its name, checked before any is changed; `add_backend`: a backend of the user's own."""
 
 from __future__ import annotations
 
@@ -76,3 +76,41 @@ def configure(
     changes = [check(value) for value, check in given if not isinstance(value, Unset)]
     for change in changes:
         change()
+
+
+@forgetful
+def add_backend(
+    name: str,
+    *,
+    base_url: str | None = None,
+    keys: Iterable[str | None] = (),
+    chat_model: Any = None,  # noqa: ANN401 - any LangChain chat model
+) -> None:
+    """Add a backend of your own: a server that speaks OpenAI's chat completions, or a LangChain chat model object.
+
+        llm.add_backend("ollama", base_url="http://localhost:11434/v1")
+        llm.MODEL_INFERENCE_PROVIDERS["llama3.2"] = ["ollama"]
+        llm.models.add("gemma", providers=["scaleway", "ollama"], names={"ollama": "gemma3:27b"}, openrouter=False)
+
+    A model's row names it like a provider. It is asked after all Hugging Face tokens, once, with each of its keys.
+    Nothing is sent here. Adding a name again replaces that backend, its keys in code too, and drops its holds.
+
+    In a rehearsal, nothing real is called: practice answers stand in for every backend added before, server or
+    object, without a key and without faults. One that is added while it runs is asked as it is, and goes with it.
+
+    Args:
+        name: what rows, the attempt log and `extra_body` call it.
+        base_url: where the server listens, with its `/v1`: Ollama, vLLM, llama.cpp, LM Studio, a litellm proxy.
+        keys: its keys, in the order they are asked; none: it is asked without an Authorization header.
+        chat_model: an object with LangChain's `ainvoke` or `invoke` (a real chat model, or a fake one). Its messages
+            pass as they come, an empty one is no answer, and its exceptions become outcomes. It is asked on a private
+            event loop, so give it to nothing else that awaits it; its own retries are best switched off. Parameters
+            it has as fields are set on a copy of it, others are passed to its call.
+
+    Raises:
+        ConfigError: the name is taken or none, or not exactly one of base_url and chat_model was given; nothing was
+            changed.
+    """
+    now = session()
+    now.config.add_backend(name, base_url=base_url, keys=keys, chat_model=chat_model)
+    now.health.release(lambda scope: scope.backend == name)

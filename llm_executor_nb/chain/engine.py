@@ -11,7 +11,8 @@ import logging
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, assert_never
 
-from llm_executor_nb.chain.exchange import Exchange, not_after_all
+from llm_executor_nb.chain import guard
+from llm_executor_nb.chain.exchange import not_after_all
 from llm_executor_nb.chain.run import Run
 from llm_executor_nb.chain.sink import Sink
 from llm_executor_nb.chain.waiting import until_changed
@@ -33,11 +34,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.chain.ask import Ask
-    from llm_executor_nb.chain.exchange import Exchanged
+    from llm_executor_nb.chain.exchange import Exchanged, Exchanging
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Scope, Verdict
-    from llm_executor_nb.providers.backend import Backend
-    from llm_executor_nb.providers.transport import Transport
     from llm_executor_nb.settings.config import Config
 
 _log = logging.getLogger("llm_executor_nb")
@@ -47,16 +46,13 @@ class Engine:
     """Runs requests down their chains.
 
     Args:
-        transport: sends; bound to the loop the runs are on.
-        backends: name -> wire.
+        exchanges: backend -> what sends to it; bound to the loop the runs are on.
         health: the holds, shared by all runs.
         config: the waits, retries and ceiling in force.
     """
 
-    def __init__(
-        self, *, transport: Transport, backends: Mapping[str, Backend], health: Health, config: Config
-    ) -> None:
-        self._exchange = Exchange(transport, backends)
+    def __init__(self, *, exchanges: Mapping[str, Exchanging], health: Health, config: Config) -> None:
+        self._exchanges = exchanges
         self._health = health
         self._config = config
 
@@ -134,12 +130,15 @@ class Engine:
         return message
 
     async def _send(self, run: Run, route: Route) -> Exchanged:
+        exchange = self._exchanges[route.backend]
+        if guard.is_on() and (place := exchange.paid_at(route, self._config.practice_url)) is not None:
+            guard.refuse(place)
         now = clock.current().now()
         run.sent(route, now)
         try:
             if run.sink is None:
-                return await self._exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
-            return await self._exchange.streamed(
+                return await exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
+            return await exchange.streamed(
                 run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
             )
         finally:

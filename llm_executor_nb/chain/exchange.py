@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
+from llm_executor_nb.chain.relay import Relay, says_something
 from llm_executor_nb.core import clock, hints
 from llm_executor_nb.core.classify import classify, classify_event, shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
 from llm_executor_nb.providers.chunks import Ending, as_last_chunk
+from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
 from llm_executor_nb.providers.sse import ERROR
 
@@ -54,8 +57,29 @@ class Exchanged:
     may_resend: bool = False
 
 
+class Exchanging(Protocol):
+    """What the engine sends with; each backend has one."""
+
+    def paid_at(self, route: Route, practice_url: str | None) -> str | None:
+        """Return where a request to `route` would go, if it may cost something; None: it costs nothing."""
+
+    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+        """Ask for a whole reply."""
+
+    async def streamed(
+        self,
+        ask: Ask,
+        route: Route,
+        *,
+        timeout_s: float | None,
+        until: float | None,
+        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+    ) -> Exchanged:
+        """Ask for a stream, and hand its chunks on."""
+
+
 class Exchange:
-    """Sends a run's request to a route.
+    """Sends a run's request over HTTP.
 
     Args:
         transport: sends; bound to the loop it is used on.
@@ -65,6 +89,13 @@ class Exchange:
     def __init__(self, transport: Transport, backends: Mapping[str, Backend]) -> None:
         self._transport = transport
         self._backends = backends
+
+    def paid_at(self, route: Route, practice_url: str | None) -> str | None:
+        """Return where a request goes, unless it is to a rehearsal, or to a server on this machine without a key."""
+        url = self._backends[route.backend].url
+        is_practice = practice_url is not None and url.startswith(practice_url)
+        is_own = route.key is None and is_this_machine(urlsplit(url).hostname or "")
+        return None if is_practice or is_own else url
 
     async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
         """Ask for a whole reply.
@@ -121,7 +152,7 @@ class Exchange:
         """Take a whole reply where a stream was asked for: an error, or a server that does not stream."""
         found = self._judge(came, route)
         if found.message is not None:
-            await hand_on(_signed(as_last_chunk(found.message), ask))
+            await hand_on(signed(as_last_chunk(found.message), ask))
         return found
 
     def _judge(self, came: Reply | Fault, route: Route) -> Exchanged:
@@ -150,7 +181,8 @@ def _body(ask: Ask, route: Route, *, stream: bool) -> bytes:
     )
 
 
-def _signed(chunk: AIMessageChunk, ask: Ask) -> AIMessageChunk:
+def signed(chunk: AIMessageChunk, ask: Ask) -> AIMessageChunk:
+    """Return the last chunk of an answer with the run it came from."""
     chunk.response_metadata["llm_run_id"] = ask.run_id
     return chunk
 
@@ -211,12 +243,10 @@ class _Stream:
     ) -> None:
         self._events = events
         self._read_chunk = backend.chunk_reader(route.request_model)
-        self._ask, self._route, self._hand_on = ask, route, hand_on
+        self._ask, self._route = ask, route
+        self._relay = Relay(hand_on)
         self._tally = _Tally()
         self._ending = Ending()
-        self._kept: list[AIMessageChunk] = []
-        self._whole: AIMessageChunk | None = None
-        self._is_begun = False
 
     async def read(self) -> Exchanged:
         """Read it, handing on what says something; return what it was found to be."""
@@ -227,8 +257,8 @@ class _Stream:
         verdict = self._verdict_at_end()
         if verdict.outcome is not Outcome.OK:
             return Exchanged(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
-        await self._pass(_signed(self._ending.last(), self._ask), is_speaking=True)
-        return Exchanged(verdict, self._whole)
+        await self._relay.take(signed(self._ending.last(), self._ask), is_speaking=True)
+        return Exchanged(verdict, self._relay.whole)
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
@@ -253,21 +283,10 @@ class _Stream:
         return None
 
     async def _take_chunk(self, chunk: AIMessageChunk) -> None:
-        is_speaking = _says_something(chunk)
+        is_speaking = says_something(chunk)
         now = self._ending.take(chunk)
         if now is not None:
-            await self._pass(now, is_speaking=is_speaking)
-
-    async def _pass(self, chunk: AIMessageChunk, *, is_speaking: bool) -> None:
-        """Hand a chunk on; what comes before the first that says something is kept until then."""
-        self._whole = chunk if self._whole is None else self._whole + chunk
-        if not self._is_begun and not is_speaking:
-            self._kept.append(chunk)
-            return
-        self._is_begun = True
-        for kept in (*self._kept, chunk):
-            await self._hand_on(kept)
-        self._kept.clear()
+            await self._relay.take(now, is_speaking=is_speaking)
 
     def _verdict_at_end(self) -> Verdict:
         if (fault := self._events.fault) is not None:
@@ -322,12 +341,6 @@ def _brings_news(body: Mapping[str, Any]) -> bool:
     choice = choices[0] if isinstance(choices, list) and choices else None
     delta = choice.get("delta") if isinstance(choice, dict) else None
     return isinstance(delta, dict) and any(delta.get(name) for name in _NEWS)
-
-
-def _says_something(chunk: AIMessageChunk) -> bool:
-    """Say whether a chunk carries text or a piece of a tool call; a role, a comment or blanks alone do not."""
-    content = chunk.content
-    return bool((content if isinstance(content, str) else str(chunk.text)).strip() or chunk.tool_call_chunks)
 
 
 def _with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,14 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain.direct import Direct
 from llm_executor_nb.chain.engine import Engine
+from llm_executor_nb.chain.exchange import Exchange
 from llm_executor_nb.chain.loop import LoopThread, main_loop
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.providers.compatible import ChatModelObject, Compatible
 from llm_executor_nb.providers.huggingface import HuggingFace
 from llm_executor_nb.providers.openrouter import OpenRouter
 from llm_executor_nb.providers.transport import Transport
@@ -22,6 +25,7 @@ from llm_executor_nb.store.memory import AttemptLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from llm_executor_nb.chain.exchange import Exchanging
     from llm_executor_nb.core.records import Attempt
     from llm_executor_nb.providers.backend import Backend
 
@@ -48,8 +52,7 @@ class Session:
     def engine(self) -> Engine:
         """Return an engine for the settings in force, on the private loop's one HTTP session."""
         return Engine(
-            transport=self._transport_of(main_loop()),
-            backends=self._backends(),
+            exchanges=self._exchanges(),
             health=self.health,
             config=self.config,
         )
@@ -77,10 +80,22 @@ class Session:
             self._transport = (thread, transport)
         return self._transport[1]
 
+    def _exchanges(self) -> dict[str, Exchanging]:
+        backends = self._backends()
+        over_http = Exchange(self._transport_of(main_loop()), backends)
+        own = [backend for backend in self.config.backends.values() if backend.base_url is None]
+        return {
+            **dict.fromkeys(backends, over_http),
+            **{backend.name: Direct(ChatModelObject(backend.chat_model)) for backend in own},
+        }
+
     def _backends(self) -> dict[str, Backend]:
+        """Return the backends that are reached over HTTP."""
+        own = {name: own.base_url for name, own in self.config.backends.items()}
         return {
             OPENROUTER: OpenRouter(self.config.base_url(OPENROUTER)),
             HUGGINGFACE: HuggingFace(self.config.base_url(HUGGINGFACE)),
+            **{name: Compatible(name, url) for name, url in own.items() if url is not None},
         }
 
 

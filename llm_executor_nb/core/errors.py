@@ -9,6 +9,7 @@ LLMExecutorError
 ├── AllRoutesFailedError               theirs: every route was tried or is held
 ├── DeadlineError(TimeoutError)        a bound you set
 ├── BudgetError                        a bound you set
+├── PaidCallForbiddenError             a test's switch: this call may have cost something; nothing was sent
 └── StreamInterruptedError             a stream broke after text was handed on
 JobInterrupted(KeyboardInterrupt)      you stopped a job; what is done is kept
 LLMExecutorWarning(UserWarning)
@@ -120,6 +121,10 @@ class DeadlineError(LLMExecutorError, TimeoutError):
 
 class BudgetError(LLMExecutorError):
     """A budget was used up before the work was done; what was bought is kept."""
+
+
+class PaidCallForbiddenError(LLMExecutorError):
+    """A request that may cost something was about to go out while `testing.forbid_paid_calls()` was on."""
 
 
 class StreamInterruptedError(LLMExecutorError):

@@ -332,9 +332,9 @@ def describe(scope: Scope) -> str:
         case Reach.ROUTE:
             place = f"{scope.backend}/{scope.provider}" if scope.provider else scope.backend
             return f"{place} with {ending} for {scope.model}"
-        case Reach.PROVIDER:
+        case Reach.PROVIDER if scope.provider:
             return f"provider {scope.provider} of {scope.backend} for {scope.model}"
-        case Reach.BACKEND:
+        case Reach.PROVIDER | Reach.BACKEND:
             return f"{scope.backend} for {scope.model}"
 
 

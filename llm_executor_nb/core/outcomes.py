@@ -174,6 +174,7 @@ ERROR_TYPE: dict[str, Finding] = {
     "model_not_found": Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
     "invalid_api_key": Finding(Outcome.AUTH),
     "authentication_error": Finding(Outcome.AUTH),
+    "no_db_connection": Finding(Outcome.AUTH),
     "insufficient_quota": _NO_CREDIT,
     "rate_limit_exceeded": _LIMITED,
     "rate_limit_error": _LIMITED,
@@ -183,7 +184,10 @@ ERROR_TYPE: dict[str, Finding] = {
     "internal_server_error": _SERVER,
     "timeout": _SERVER,
 }
-"""Typed errors: OpenRouter's `metadata.error_type`, the OpenAI form's `code` and `type`, TGI's `error_type`."""
+"""Typed errors: OpenRouter's `metadata.error_type`, the OpenAI form's `code` and `type`, TGI's `error_type`.
+
+`no_db_connection` is what a litellm proxy without a database says, with a 400, to a key that it does not know.
+"""
 
 STATUS: dict[int, Finding] = {
     401: Finding(Outcome.AUTH),

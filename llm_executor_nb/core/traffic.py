@@ -28,8 +28,9 @@ class Traffic:
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
 
     def sent(self, route: Route, now: float, who: object) -> None:
-        """Note that a request goes out; whose it is waits no more."""
-        self.leave_queue(route, who)
+        """Note that a request goes out; whose it is waits no more, for no pace."""
+        for queue in self._queues.values():
+            queue.pop(who, None)
         self._pace(route).sent(now)
         self._in_flight[route.scope(Reach.ROUTE)] += 1
         self._in_flight[route.scope(Reach.KEY)] += 1
@@ -61,8 +62,9 @@ class Traffic:
         return pace.per_s is None or pace.room_at(now, self._place(route, who)) <= now
 
     def room_at(self, route: Route, now: float, who: object = None) -> float:
-        """Return when to look whether there is room."""
-        return min(self._pace(route).room_at(now, self._place(route, who)), now + LONGEST_LOOK_S)
+        """Return when to look whether there is room; where it is later there, it is later here."""
+        wait_s = self._pace(route).room_at(now, self._place(route, who)) - now
+        return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)
 
     def is_alone(self, route: Route, who: object) -> bool:
         """Say whether nobody else asks the route's key, or waits for it: then its pace need not be kept."""

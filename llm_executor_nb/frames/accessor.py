@@ -157,7 +157,7 @@ class FrameAccessor:
             params=check_params(params),
             system=system,
             accept=check_accept(accept),
-            extra_body=check_extra_body(extra_body),
+            extra_body=check_extra_body(extra_body, now.config.backend_names),
             timeout_s=bound,
             deadline_s=None if deadline is None else check_bound("deadline", deadline),
             concurrency=limit,

@@ -19,7 +19,7 @@ from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.chain.waiting import until_changed
 from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.classify import shorten
-from llm_executor_nb.core.errors import AllRoutesFailedError, ConfigError, LLMExecutorError
+from llm_executor_nb.core.errors import AllRoutesFailedError, ConfigError, LLMExecutorError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import Kind, Standing, describe
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.frames.slots import Slots
@@ -280,7 +280,7 @@ class Work:
 
     def _failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
         is_settings = isinstance(error, ConfigError) and bool(attempts)  # a strategy or predicate: every row would fail
-        if self._order.is_raising or is_settings:
+        if self._order.is_raising or is_settings or isinstance(error, PaidCallForbiddenError):
             self.error = error
             self._end("")
             return

@@ -49,7 +49,7 @@ class Network:
 def _proxy_of(url: str) -> str | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _is_this_machine(host) or proxy_bypass(host):
+    if is_this_machine(host) or proxy_bypass(host):
         return None
     proxies = getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")
@@ -67,7 +67,8 @@ def _usable(proxy: str) -> str:
     return full
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Say whether a host name is this machine's own."""
     if host == "localhost":
         return True
     try:

@@ -57,6 +57,10 @@ class Desk:
 
         return handle
 
+    async def handle_own(self, request: web.Request) -> web.StreamResponse:
+        """Answer for a backend of the user's, which is named in the path."""
+        return await self._handle(request.match_info["name"], request)
+
     async def _handle(self, backend: str, request: web.Request) -> web.StreamResponse:
         body = _object_in(await request.read())
         key = _key_of(request)
@@ -76,14 +80,14 @@ class Desk:
         return response
 
     def _stage(self, asked: Asked, body: dict[str, Any] | None) -> tuple[float, Staged]:
-        if asked.key is None:
+        if asked.key is None and asked.backend in self._numbers:
             return 0.0, no_key(asked)
         if body is None:
             return 0.0, bad_request(asked, "The request is not a JSON object.")
         return self._play.stage(asked)
 
     def _number(self, backend: str, key: str | None) -> int:
-        if key is None:
+        if key is None or backend not in self._numbers:
             return 0
         known = self._numbers[backend]
         return known.setdefault(hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest(), len(known) + 1)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _PATHS = {OPENROUTER: "/openrouter/api/v1", HUGGINGFACE: "/huggingface/v1"}
 _CHAT = "/chat/completions"
+_OWN = "/own/{name}/v1"
 _LARGEST_BODY = 64 * 2**20
 _GRACE_S = 0.02
 """Seconds a stopping server gives requests in flight, twice: once to end by themselves, once after a nudge."""
@@ -118,6 +119,17 @@ class RehearsalServer:
         """The base URL that stands for the Hugging Face router's."""
         return self._url(HUGGINGFACE)
 
+    def own_url(self, name: str) -> str:
+        """Return the base URL that stands for a backend of the user's; it needs no key, and no fault meets it."""
+        return self.root + _OWN.format(name=name)
+
+    @property
+    def root(self) -> str:
+        """What all its addresses begin with."""
+        if not self._thread:
+            raise LLMExecutorError("The rehearsal server does not run, so it has no address. Call start() first.")
+        return f"http://{HOST}:{self._port}"
+
     @property
     def lines(self) -> tuple[ServerLine, ...]:
         """One line per request, in order of arrival; those in flight have no `replied_s` yet."""
@@ -138,9 +150,7 @@ class RehearsalServer:
         self._lines.clear()
 
     def _url(self, backend: str) -> str:
-        if not self._thread:
-            raise LLMExecutorError("The rehearsal server does not run, so it has no address. Call start() first.")
-        return f"http://{HOST}:{self._port}{_PATHS[backend]}"
+        return self.root + _PATHS[backend]
 
     def _run(self) -> None:
         try:
@@ -156,6 +166,7 @@ class RehearsalServer:
         app = web.Application(client_max_size=_LARGEST_BODY)
         for backend, path in _PATHS.items():
             app.router.add_post(path + _CHAT, self._desk.handler(backend))
+        app.router.add_post(_OWN + _CHAT, self._desk.handle_own)
         return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
 
     async def _serve(self, runner: web.AppRunner) -> None:

@@ -74,6 +74,8 @@ class Rehearsal:
             now.config.begin_rehearsal(
                 keys={OPENROUTER: self.openrouter_keys, HUGGINGFACE: self.huggingface_tokens},
                 urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
+                own_url=self._server.own_url,
+                url=self._server.root,
             )
             self._undo = undo.pop_all()  # only when all is in place; an error before takes everything back
         _running.append(self)
@@ -111,7 +113,8 @@ def rehearse(
     """Run your own code against practice providers on this machine: no key is needed, nothing is spent.
 
     The real LangChain models speak real HTTP to a server on loopback; answers are visibly practice answers, the same
-    for the same prompt. Nothing said in a rehearsal is stored or reused.
+    for the same prompt. Nothing said in a rehearsal is stored or reused. Practice answers stand in for backends of
+    your own too, servers and chat model objects alike; the script's faults meet OpenRouter and Hugging Face only.
 
     Args:
         script: what goes wrong, such as `openrouter: 429*2; huggingface/scaleway: down`; empty: nothing does.

@@ -35,7 +35,7 @@ def tool_calls(asked: Asked) -> list[dict[str, Any]] | None:
     """
     functions = {one["name"]: one for tool in asked.tools if isinstance(one := field(tool, "function"), dict)}
     choice = asked.tool_choice
-    is_free = choice in {None, "auto"} if not isinstance(choice, dict) else False
+    is_free = choice is None or choice == "auto"
     if not functions or choice == "none" or (is_free and asked.has_tool_result):
         return None
     named = field(choice, "function", "name") or next((name for name in functions if name in asked.question), None)

@@ -18,6 +18,7 @@ from tenacity import wait_chain, wait_fixed
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
+from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, check_chat_model, check_name, refuse_credentials
 from llm_executor_nb.settings.keys import KeyList, KeyRing
 from llm_executor_nb.settings.models import ModelTable
 
@@ -39,6 +40,7 @@ class Config:
 
     Attributes:
         keys, models: the key ring and the provider table.
+        backends: the user's own backends, by name.
         base_urls: backend -> a URL given in code; none: the environment's, else the provider's own.
         retry_wait_strategy: a tenacity wait strategy.
         retries: how many retries a route gets, or a tenacity stop object.
@@ -47,10 +49,12 @@ class Config:
         deadline_s: the bound on one run by hand; None: no bound.
         retry_after_ceiling_s: the longest time a provider may name that is waited for.
         concurrency: requests in flight of one job; None: begin at 8 and grow.
+        practice_url: where a rehearsal answers; None: there is none.
     """
 
     keys: KeyRing = field(default_factory=KeyRing)
     models: ModelTable = field(default_factory=ModelTable)
+    backends: dict[str, OwnBackend] = field(default_factory=dict)
     base_urls: dict[str, str | None] = field(default_factory=dict)
     retry_wait_strategy: Callable[[RetryCallState], float] = field(
         default_factory=lambda: wait_chain(wait_fixed(3), wait_fixed(5), wait_fixed(6)),
@@ -61,6 +65,7 @@ class Config:
     deadline_s: float | None = 300.0
     retry_after_ceiling_s: float = 30.0
     concurrency: int | None = None
+    practice_url: str | None = None
 
     def base_url(self, backend: str) -> str:
         """Return where a backend is: given in code, else by the process environment, else its own address."""
@@ -68,6 +73,31 @@ class Config:
         if (given := self.base_urls.get(backend)) is not None:
             return given
         return check_url(os.environ.get(variable) or default, backend, where=f"{variable}: ")
+
+    @property
+    def backend_names(self) -> tuple[str, ...]:
+        """The names of all backends there are."""
+        return (OPENROUTER, HUGGINGFACE, *self.backends)
+
+    @forgetful
+    def add_backend(self, name: str, *, base_url: str | None, keys: Iterable[str | None], chat_model: object) -> None:
+        """Check a backend of the user's, and put it in the place of one with its name."""
+        check_name(name)
+        if (base_url is None) == (chat_model is None):
+            raise ConfigError(
+                f"Give one of base_url and chat_model: llm.add_backend({name!r}, base_url={EXAMPLE_URL!r})."
+            )
+        listed = KeyList(_listed(keys), is_given=True)
+        if base_url is not None:
+            refuse_credentials(base_url)
+            own = OwnBackend(name=name, base_url=check_url(base_url, name))
+            self.keys.code[name] = listed
+        elif listed:
+            raise ConfigError("keys go with base_url; a chat_model object holds its own.")
+        else:
+            own = OwnBackend(name=name, chat_model=check_chat_model(chat_model))
+            self.keys.code.pop(name, None)
+        self.backends[name] = own
 
     @forgetful
     def keys_setter(self, backend: str, values: Iterable[str | None]) -> Callable[[], None]:
@@ -95,8 +125,21 @@ class Config:
         """Return what puts a checked value in place."""
         return lambda: setattr(self, name, value)
 
-    def begin_rehearsal(self, *, keys: Mapping[str, Iterable[str]], urls: Mapping[str, str]) -> None:
-        """Put practice keys into the lists there are, and practice URLs in force; `save` first."""
+    def begin_rehearsal(
+        self, *, keys: Mapping[str, Iterable[str]], urls: Mapping[str, str], own_url: Callable[[str], str], url: str
+    ) -> None:
+        """Put practice keys into the lists there are, and practice URLs in force; `save` first.
+
+        Args:
+            keys: backend -> its practice keys.
+            urls: backend -> its practice URL.
+            own_url: says where a server without a key stands in for a backend of the user's, be it an object.
+            url: what all practice URLs begin with.
+        """
+        for name in self.backends:
+            self.backends[name] = OwnBackend(name=name, base_url=own_url(name))
+            self.keys.code.setdefault(name, KeyList(is_given=True))[:] = []
+        self.practice_url = url
         for backend, values in keys.items():
             self.keys.code[backend][:] = list(values)
             self.keys.code[backend].is_given = True
@@ -109,9 +152,12 @@ class Config:
         table, rows = self.models.providers, copy.deepcopy(self.models.providers)
         aliases = dict(self.models.aliases)
         plain = {name: getattr(self, name) for name in _PLAIN}
-        urls = dict(self.base_urls)
+        names, off_openrouter = copy.deepcopy(self.models.names), set(self.models.off_openrouter)
+        urls, backends = dict(self.base_urls), dict(self.backends)
 
         def restore() -> None:
+            for backend in self.keys.code.keys() - lists.keys():
+                del self.keys.code[backend]
             for backend, (kept, values, is_given) in lists.items():
                 kept[:] = values
                 kept.is_given = is_given
@@ -120,7 +166,8 @@ class Config:
             table.clear()
             table.update(rows)
             self.models.providers, self.models.aliases = table, aliases
-            self.base_urls = urls
+            self.models.names, self.models.off_openrouter = names, off_openrouter
+            self.base_urls, self.backends = urls, backends
             for name, value in plain.items():
                 setattr(self, name, value)
 
@@ -135,6 +182,7 @@ _PLAIN = (
     "deadline_s",
     "retry_after_ceiling_s",
     "concurrency",
+    "practice_url",
 )
 
 
@@ -156,7 +204,8 @@ def check_url(url: str, backend: str, *, where: str = "") -> str:
     except (ValueError, AttributeError, TypeError):
         is_fine = False
     if not is_fine:
-        raise ConfigError(f"{where}{url!r} is no base URL; give one such as {BASE_URLS[backend][1]!r}.")
+        example = BASE_URLS[backend][1] if backend in BASE_URLS else EXAMPLE_URL
+        raise ConfigError(f"{where}{url!r} is no base URL; give one such as {example!r}.")
     return url.rstrip("/")
 
 

@@ -100,7 +100,7 @@ class KeyRing:
         """Add a key for this session; to a key that is there already, add its label and its pace.
 
         Args:
-            backend: `openrouter` or `huggingface`.
+            backend: `openrouter`, `huggingface` or a server that was added with `add_backend`.
             key: the key; blanks and quotes around it are taken off.
             label: what to call it; without one it is numbered.
             rpm: requests per minute it bears; None: unknown.
@@ -137,7 +137,9 @@ class KeyRing:
         return is_found
 
     def of(self, backend: str) -> tuple[Key, ...]:
-        """Return the keys of a backend in the order they are asked, each once."""
+        """Return the keys of a backend in the order they are asked, each once; of a chat model object none."""
+        if backend not in self.code:
+            return ()
         found: dict[Secret, Key] = {}
         session = {key.secret: key for key in self._session if key.backend == backend}
         for source, value in self._sources(backend):
@@ -167,7 +169,7 @@ class KeyRing:
         ]
 
     def __iter__(self) -> Iterator[Key]:
-        for backend in self.code:
+        for backend in tuple(self.code):
             yield from self.of(backend)
 
     def __len__(self) -> int:

@@ -6,9 +6,10 @@ import difflib
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 SHIPPED: dict[str, list[str]] = {"google/gemma-3-27b-it": ["nebius", "featherless-ai", "scaleway"]}
 """As the first users had it. nebius left Hugging Face on 2026-07-01: it costs one refused request and is then held."""
@@ -18,31 +19,50 @@ LEFT: dict[str, str] = {"nebius": "left Hugging Face on 2026-07-01"}
 
 
 class ModelTable:
-    """The models that can be run, with the Hugging Face providers of each in the order they are asked.
+    """The models that can be run, with the Hugging Face providers and own backends of each in the order they are asked.
 
     Attributes:
-        providers: model -> its providers; the module's `MODEL_INFERENCE_PROVIDERS`.
+        providers: model -> its row; the module's `MODEL_INFERENCE_PROVIDERS`.
         aliases: short name -> model.
+        names: model -> backend -> what the model is called there, where that is another name.
+        off_openrouter: models that OpenRouter is not asked for.
     """
 
     def __init__(self) -> None:
         self.providers: dict[str, list[str]] = {model: list(row) for model, row in SHIPPED.items()}
         self.aliases: dict[str, str] = dict(SHIPPED_ALIASES)
+        self.names: dict[str, dict[str, str]] = {}
+        self.off_openrouter: set[str] = set()
 
-    def add(self, model: str, *, providers: Iterable[str] = (), alias: str | None = None) -> None:
+    def add(
+        self,
+        model: str,
+        *,
+        providers: Iterable[str] = (),
+        alias: str | None = None,
+        names: Mapping[str, str] | None = None,
+        openrouter: bool = True,
+    ) -> None:
         """Add a model, or put another row in its place.
 
         Args:
             model: its id on OpenRouter and Hugging Face, such as `google/gemma-3-27b-it`.
-            providers: the Hugging Face providers to ask, in order.
+            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last.
             alias: a short name for it.
+            names: what the model is called on a backend, where that is not `model`: `{"ollama": "gemma3:27b"}`.
+            openrouter: whether OpenRouter is asked for it.
 
         Raises:
-            ConfigError: a name is no text, or the providers are no list of names.
+            ConfigError: a name is no text, the providers are no list of names, or `names` has a backend that is not
+                in the row.
         """
         if not isinstance(model, str) or not model.strip():
             raise ConfigError(f"{model!r} is no model id; give one such as 'google/gemma-3-27b-it'.")
-        self.providers[model] = _row(model, providers)
+        row = _row(model, providers)
+        called = _names(model, names, row)
+        self.providers[model] = row
+        self.names[model] = called
+        (self.off_openrouter.discard if openrouter else self.off_openrouter.add)(model)
         if alias is not None:
             self.aliases[alias] = model
 
@@ -54,6 +74,8 @@ class ModelTable:
         """
         name = self.resolve(model)
         del self.providers[name]
+        self.names.pop(name, None)
+        self.off_openrouter.discard(name)
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
 
     def resolve(self, name: str) -> str:
@@ -85,12 +107,15 @@ class ModelTable:
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{model}{self._called(model)}: openrouter; huggingface {self._served(model)}" for model in self
+            f"{model}{self._called(model)}: {'' if model in self.off_openrouter else 'openrouter; then '}"
+            f"{self._served(model)}"
+            for model in self
         )
 
     def _served(self, model: str) -> str:
         try:
-            return ", ".join(map(_marked, self.row(model))) or "-"
+            names = self.names.get(model, {})
+            return ", ".join(_marked(one) + (f" as {names[one]}" if one in names else "") for one in self.row(model))
         except ConfigError as error:
             return str(error)
 
@@ -121,3 +146,17 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
     if bad := [provider for provider in row if not isinstance(provider, str) or not provider.strip()]:
         raise ConfigError(f"The providers of {model} hold {bad[0]!r}; each must be a name such as 'scaleway'.")
     return row
+
+
+def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> dict[str, str]:
+    try:
+        called = dict(names or {})
+    except (TypeError, ValueError):
+        raise ConfigError(f"names={names!r} must be a dict such as {{'ollama': 'gemma3:27b'}}.") from None
+    known = (OPENROUTER, HUGGINGFACE, *row)
+    for backend, name in called.items():
+        if backend not in known:
+            raise ConfigError(f"names has {backend!r}, which the row of {model} has not. There are {', '.join(known)}.")
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"names[{backend!r}]={name!r} must be the model's id there, such as 'gemma3:27b'.")
+    return called

@@ -1,0 +1,148 @@
+"""One exchange with a chat model object of the user's: it is asked, and what came is a verdict and, if so, an answer.
+
+The counterpart of `exchange`, with the same two forms and the same rules of what is an answer; the object brings its
+own client, so what it says is judged as the body that a server would have sent. Asks exactly once; retries nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_executor_nb.chain.exchange import Exchanged, signed
+from llm_executor_nb.chain.relay import Relay, says_something
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.classify import classify, classify_event, shorten
+from llm_executor_nb.core.hints import field
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import Fault, Reply, Verdict
+from llm_executor_nb.providers.events import Silence
+from llm_executor_nb.providers.strangers import CLASS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from langchain_core.messages import AIMessage, AIMessageChunk
+
+    from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.providers.compatible import ChatModelObject
+    from llm_executor_nb.providers.strangers import Told
+
+_REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
+_MEANINGS: Final = {"max_tokens": "length", "safety": "content_filter", "refusal": "content_filter"}
+"""Words of other clients for why an answer ended, in those of chat completions."""
+_FREE: Final = ("langchain_core.language_models.fake", "llm_executor_nb.rehearsal.fakes")
+"""Where models live that ask nobody."""
+
+
+class Direct:
+    """Sends a run's request to a chat model object.
+
+    Args:
+        chat_model: asks the object.
+    """
+
+    def __init__(self, chat_model: ChatModelObject) -> None:
+        self._model = chat_model
+
+    def paid_at(self, route: Route, practice_url: str | None) -> str | None:  # noqa: ARG002 - the same for every route
+        """Return where a request goes, if it may cost something: to any object but a fake one."""
+        kind = self._model.kind
+        is_fake = any(base.__module__.startswith(_FREE) for base in kind.__mro__)
+        return None if is_fake else f"the chat model object {kind.__name__}"
+
+    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+        """Ask for a whole answer; `Exchange.whole` says what the arguments are."""
+        came = await self._model.answer(ask.payload, _extra(ask, route), timeout_s=timeout_s)
+        if isinstance(came, Reply | Fault | dict):
+            return Exchanged(_refused(came, route))
+        return _judged(came, route)
+
+    async def streamed(
+        self,
+        ask: Ask,
+        route: Route,
+        *,
+        timeout_s: float | None,
+        until: float | None,
+        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+    ) -> Exchanged:
+        """Ask for a stream; `Exchange.streamed` says what the arguments are. Its chunks pass as they come."""
+        relay = Relay(hand_on)
+        pieces = self._model.stream(ask.payload, _extra(ask, route), Silence(timeout_s, until))
+        try:
+            async for chunk in pieces:
+                if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
+                    pieces.progress()
+                await relay.take(chunk, is_speaking=says_something(chunk))
+        except ValueError as error:
+            return Exchanged(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
+        finally:
+            await pieces.close()
+        if pieces.told is not None:
+            return Exchanged(_refused(pieces.told, route))
+        if relay.whole is None:
+            return Exchanged(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
+        found = _judged(relay.whole, route)
+        if found.message is None:
+            return found
+        await relay.take(_last(relay.whole, ask), is_speaking=True)
+        return Exchanged(found.verdict, relay.whole)
+
+
+def _extra(ask: Ask, route: Route) -> Mapping[str, Any]:
+    return (ask.extra_body or {}).get(route.backend) or {}
+
+
+def _last(whole: AIMessageChunk, ask: Ask) -> AIMessageChunk:
+    """Return a chunk that says nothing but which run it was."""
+    from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
+
+    last = AIMessageChunk(content="", id=whole.id)
+    last.chunk_position = "last"
+    return signed(last, ask)
+
+
+def _refused(told: Told, route: Route) -> Verdict:
+    """Return what an exception meant. A status that it did not tell is not logged as if it had."""
+    if not isinstance(told, dict):
+        return classify(told, backend=route.backend, now_utc=clock.current().utc())
+    verdict = _without_status(told, route)
+    return replace(verdict, error_code=field(told, "error", CLASS) or verdict.error_code)
+
+
+def _judged(message: AIMessage, route: Route) -> Exchanged:
+    verdict = _without_status(_as_body(message), route)
+    reason = _reason_of(message)
+    verdict = replace(verdict, finish_reason=reason, body=None)
+    return Exchanged(verdict, message if verdict.outcome is Outcome.OK else None)
+
+
+def _without_status(body: dict[str, Any], route: Route) -> Verdict:
+    now = clock.current().utc()
+    return replace(classify_event(body, status=200, headers={}, backend=route.backend, now_utc=now), http_status=None)
+
+
+def _as_body(message: AIMessage) -> dict[str, Any]:
+    """Return the body that a server would have sent for a message."""
+    told, usage = message.response_metadata, message.usage_metadata
+    reason = _reason_of(message)
+    choice = {
+        "finish_reason": reason and _MEANINGS.get(reason.lower(), reason.lower()),
+        "message": {
+            "content": message.content,
+            "tool_calls": [*message.tool_calls, *message.invalid_tool_calls],
+            "refusal": message.additional_kwargs.get("refusal"),
+        },
+    }
+    return {
+        "model": told.get("model_name") or told.get("model"),
+        "choices": [choice],
+        "usage": {"prompt_tokens": field(usage, "input_tokens"), "completion_tokens": field(usage, "output_tokens")},
+    }
+
+
+def _reason_of(message: AIMessage) -> str | None:
+    found = (message.response_metadata.get(name) for name in _REASONS)
+    return next((reason for reason in found if isinstance(reason, str) and reason), None)
