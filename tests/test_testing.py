@@ -181,7 +181,8 @@ def test_money():
 def test_a_users_project_uses_the_fixture_and_the_switch(tmp_path):
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_mine.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--strict-markers"]
+    quiet = ["-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio", "--strict-markers"]
+    command = [sys.executable, "-m", "pytest", *quiet]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "5 passed" in done.stdout, done.stdout + done.stderr
 

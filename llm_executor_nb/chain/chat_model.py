@@ -1,7 +1,7 @@
 """The chain as a LangChain chat model: wherever a BaseChatModel fits, the chain fits.
 
 Tools, structured output, cache, callbacks and tracing come from BaseChatOpenAI; each request goes to the engine. There
-is no SDK client and no key here, and nothing is taken from the environment.
+is no SDK client and no key here, and no OPENAI_* variable is read.
 
 Importing this module loads LangChain, so only `api.chat_model` does, when it is called. Must not: retry, or hold a key.
 """

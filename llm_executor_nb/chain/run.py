@@ -133,7 +133,8 @@ class Run:
             return
         if is_limit:
             self.memory.keeps_pace = True
-            if not move.is_probe:  # a failed probe says that the hold goes on, not that the pace was too high
+            is_of_pool = verdict.reach is Reach.BACKEND  # others fill it; our pace has nothing to do with it
+            if not move.is_probe and not is_of_pool:  # nor does a failed probe say that the pace was too high
                 self._health.traffic.refused(route, self._sent_at, now)
         hold = self._health.tell(
             route.scope(verdict.reach or Reach.ROUTE),

@@ -1,23 +1,61 @@
 """How fast one key is asked in a job: as fast as it bears, learnt from its refusals, or as the user told.
 
-There is no pace until the first refusal. That one sets it to half of what the key bore; answers raise it again:
-doubling each second until the second refusal, later to 90 % of the refused pace within 5 s, then 1 % a second.
-Pure: the time comes in as an argument.
+There is no pace until the first refusal, and a burst of refusals counts once: a hold of a second or more follows it,
+and what was sent until the first one came back tells more than that one alone.
+
+1. *How much too fast?* A burst's requests went out at a known pace and a share of them was answered; the pace times
+   that share is what the key bears. The new pace begins a tenth below, lower (by the answers since the last burst,
+   time spent held included) when refusals follow one another quickly.
+2. *And then?* It doubles quickly until the second burst; later it climbs back along a cubic: soon back near what was
+   borne, long at it, then faster and faster, so a limit that rose fourfold is found in half a minute. Only answers
+   that came while the pace was what held the job back raise it, never time spent held.
+3. *Was it about speed at all?* Refusals that come as often after two cuts as before them do not depend on our pace (a
+   shared pool, chance). The cuts are taken back then, and each such refusal doubles the pace, which leaves nothing but
+   the holds; until a burst is refused by half: then it was about speed, and the next such finding needs four cuts.
+4. A told pace is the ceiling; its refusals lower it by 3 to 5 % for half a minute.
+
+Halving the pace at each burst and climbing by 1 % a second (the rule before) ended at 1 row/s when 5 % of requests
+were refused by chance; `tests/test_core_simulation.py` has the numbers of both.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
-_FIRST_CUT_PER_S = 1.0
+_FIRST_PER_S = 1.0
+"""What a first refusal finds at least: how slowly one asks by hand says nothing of a limit."""
 _SLOWEST_PER_S = 0.05
 _CATCH_UP_S = 0.05
-"""Seconds of lateness a sender may make up for."""
+"""Seconds of lateness a sender may make up for at a told pace that was never refused; else none: it is refused."""
 _LONGEST_STEP_S = 0.5
 """Seconds between two answers that count for raising, if the pace is no slower; longer ones were spent held or idle."""
-_BACK_TO = 0.9
-_BACK_WITHIN_S = 5.0
-_THEN_PER_S = 1.01
+
+_BEGIN_AT = 0.9
+_BEGIN_AT_LEAST = 0.7
+_PLATEAU_S = 5.0
+"""Seconds until the climb is back at what was borne; four latencies are added, since a refusal costs so much more."""
+_ABOVE = 0.1
+_DOUBLE_S = 0.7
+_LATENCIES_TO_DOUBLE = 3.0
+_BORNE_S = 3.0
+"""Seconds (and four latencies) at a pace after which its refusal means that it is just above the limit."""
+
+_LARGE_BURST = 4
+_LOOK_BACK = 16
+_SMALL_SAMPLE = 6
+_SHARE_OVER = 20
+_SPEED_SHARE = 0.35
+"""Above this share of refusals among the last replies, they are taken to be about speed."""
+
+_MORE_SELDOM = 2
+_CUTS, _CUTS_AFTER_AN_ERROR = 2, 4
+_RAISE = 2.0
+_ERROR_BURST, _ERROR_SHARE = 9, 0.5
+
+_TOLD_TOP = 0.97
+_TOLD_BEGIN_AT = 0.98
+_TOLD_PLATEAU_S = 20.0
 
 
 class Pace:
@@ -27,56 +65,174 @@ class Pace:
         told_per_s: requests per second the user told; None: to be learnt.
     """
 
-    __slots__ = ("_answers", "_cut_at", "_next_at", "_raised_at", "_refused_per_s", "_told", "per_s", "refusals")
+    __slots__ = (
+        "_answers",
+        "_begin_at",
+        "_borne_per_s",
+        "_burst_answers",
+        "_burst_from",
+        "_burst_refusals",
+        "_burst_until",
+        "_climbed_s",
+        "_cuts",
+        "_cuts_in_vain",
+        "_first_answers",
+        "_first_per_s",
+        "_is_binding",
+        "_is_long_borne",
+        "_latency_s",
+        "_looked_back",
+        "_probe_sent_at",
+        "_raised_at",
+        "_refused_per_s",
+        "_sends",
+        "_share",
+        "_slot",
+        "_told",
+        "_top",
+        "is_about_speed",
+        "per_s",
+        "refusals",
+    )
 
     def __init__(self, told_per_s: float | None = None) -> None:
         self.per_s = told_per_s
         self.refusals = 0
+        self.is_about_speed = True
         self._told = told_per_s
-        self._refused_per_s = 0.0
-        self._answers: deque[float] = deque()
-        self._cut_at = float("-inf")
-        self._raised_at = float("-inf")
-        self._next_at = float("-inf")
+        self._sends: deque[float] = deque(maxlen=256)
+        self._slot = -math.inf
+        self._is_binding = False
+        # the last burst of refusals: what was sent from its first refused request until that one's reply
+        self._burst_from = math.inf
+        self._burst_until = -math.inf
+        self._burst_answers = self._burst_refusals = self._looked_back = 0
+        self._latency_s = 0.0
+        self._refused_per_s = self._borne_per_s = 0.0
+        self._is_long_borne = False
+        # since then
+        self._answers = 0
+        self._share = 0.0
+        self._probe_sent_at: float | None = None
+        # the climb
+        self._top = told_per_s or 0.0
+        self._begin_at = _BEGIN_AT
+        self._climbed_s = 0.0
+        self._raised_at = -math.inf
+        # whether cuts help
+        self._first_per_s: float | None = None
+        self._first_answers = 0
+        self._cuts_in_vain = 0
+        self._cuts = _CUTS
 
     def room_at(self, now: float, ahead: int = 0) -> float:
         """Return when the next request may go out, with so many waiting ahead of it."""
-        if self.per_s is None:
-            return now
-        return max(now, self._next_at + ahead / self.per_s)
+        return now if self.per_s is None else max(now, self._slot + (1 + ahead) / self.per_s)
 
     def sent(self, now: float) -> None:
         """Note that a request goes out."""
-        if self.per_s is not None:
-            self._next_at = max(self._next_at, now - _CATCH_UP_S) + 1 / self.per_s
-
-    def answered(self, now: float) -> None:
-        """Note an answer; it raises the pace by the time since the last one."""
-        self._forget_answers(now)
-        self._answers.append(now)
+        self._sends.append(now)
+        if self._probe_sent_at is None:
+            self._probe_sent_at = now
         if self.per_s is None:
             return
-        step = min(max(0.0, now - self._raised_at), max(_LONGEST_STEP_S, 2 / self.per_s))
+        gap_s = 1 / self.per_s
+        self._is_binding = now - self._slot - gap_s < max(gap_s, 0.02)
+        catch_up_s = _CATCH_UP_S if self._told is not None and not self.refusals else 0.0
+        self._slot = max(self._slot + gap_s, now - catch_up_s)
+
+    def answered(self, now: float, sent_at: float) -> None:
+        """Note an answer; it raises the pace by the time since the last one."""
+        if sent_at != self._probe_sent_at:
+            self._share -= self._share / _SHARE_OVER
+        if sent_at <= self._burst_until:
+            if sent_at >= self._burst_from:
+                self._burst_answers += 1
+                self._settle()
+            return
+        self._answers += 1
+        if self.per_s is None:
+            return
+        step_s = min(max(0.0, now - self._raised_at), max(_LONGEST_STEP_S, 2 / self.per_s))
         self._raised_at = now
-        if self.refusals <= 1:
-            raised = self.per_s * 2**step if self.refusals else self.per_s
-        elif self.per_s < _BACK_TO * self._refused_per_s:
-            raised = self.per_s + (_BACK_TO - 0.5) * self._refused_per_s * step / _BACK_WITHIN_S
-        else:
-            raised = self.per_s * _THEN_PER_S**step
-        self.per_s = raised if self._told is None else min(raised, self._told)
+        if self._is_binding:
+            self._climbed_s += step_s
+            raised = max(self.per_s, self._climbed(self.per_s, step_s))
+            self.per_s = raised if self._told is None else min(raised, self._told)
 
     def refused(self, sent_at: float, now: float) -> None:
-        """Note a refusal by a rate limit; one burst counts once."""
-        if sent_at <= self._cut_at:
+        """Note a refusal by a rate limit that did not meet a probe; one burst counts once."""
+        self._share += (1 - self._share) / _SHARE_OVER
+        if sent_at <= self._burst_until:
+            if sent_at >= self._burst_from:
+                self._burst_refusals += 1
+                self._settle()
             return
-        self._forget_answers(now)
-        self._refused_per_s = self.per_s if self.per_s is not None else float(len(self._answers))
-        self.per_s = max(self._refused_per_s / 2, _SLOWEST_PER_S if self.refusals else _FIRST_CUT_PER_S)
         self.refusals += 1
-        self._cut_at = self._raised_at = now
-        self._next_at = now + 1 / self.per_s
+        self._latency_s = now - sent_at
+        self._refused_per_s = self.per_s if self.per_s is not None else self._sent_per_s(sent_at, now)
+        self._borne_per_s = self._answers / (now - self._burst_until) if self.refusals > 1 else math.inf
+        self._is_long_borne = self._climbed_s >= _BORNE_S + 4 * self._latency_s
+        self._compare()
+        self._looked_back = min(self._answers, _LOOK_BACK)
+        self._burst_from, self._burst_until = sent_at, now
+        self._burst_answers, self._burst_refusals, self._answers = 0, 1, 0
+        self._probe_sent_at = None
+        self._raised_at = self._slot = now
+        self._settle()
 
-    def _forget_answers(self, now: float) -> None:
-        while self._answers and self._answers[0] <= now - 1.0:
-            self._answers.popleft()
+    def _sent_per_s(self, since: float, now: float) -> float:
+        return max(sum(sent >= since for sent in self._sends) / max(now - since, 0.001), _FIRST_PER_S)
+
+    def _climbed(self, per_s: float, step_s: float) -> float:
+        """Return what the climb has come to."""
+        if self.refusals == 1 and self._told is None:
+            return per_s * 2 ** (step_s / max(_DOUBLE_S, _LATENCIES_TO_DOUBLE * self._latency_s))
+        plateau_s = _TOLD_PLATEAU_S if self._told is not None else _PLATEAU_S + 4 * self._latency_s
+        away = self._climbed_s / plateau_s - 1
+        return self._top * (1 + (1 - self._begin_at if away < 0 else _ABOVE) * away**3)
+
+    def _compare(self) -> None:
+        """Find out whether the cuts since the first refused pace have made refusals any rarer."""
+        is_rarer = self._answers >= _MORE_SELDOM * self._first_answers or self._is_long_borne
+        if self._first_per_s is None or is_rarer or self._share > _SPEED_SHARE:
+            self._first_per_s, self._first_answers = self._refused_per_s, self._answers
+            self._cuts_in_vain = 0
+            self.is_about_speed = True
+            return
+        self._cuts_in_vain += 1
+        if self._cuts_in_vain >= self._cuts:
+            self.is_about_speed = False
+
+    def _settle(self) -> None:
+        """Set the pace by what has come back of the burst so far."""
+        replies = self._burst_answers + self._burst_refusals
+        others = replies - 1  # of the first it was known that it was refused
+        if not self.is_about_speed and replies >= _ERROR_BURST and others * _ERROR_SHARE <= self._burst_refusals - 1:
+            self.is_about_speed, self._first_per_s = True, None
+            self._cuts_in_vain, self._cuts = 0, _CUTS_AFTER_AN_ERROR
+        self._climbed_s = 0.0
+        if not self.is_about_speed:
+            self._top = max(self._first_per_s or 0.0, self._refused_per_s) * _RAISE
+            self._begin_at = 1.0
+        else:
+            self._cut(replies)
+        per_s = self._top * self._begin_at
+        self.per_s = per_s if self._told is None else min(per_s, self._told)
+
+    def _cut(self, replies: int) -> None:
+        if replies >= _LARGE_BURST:
+            refused_share = (self._burst_refusals - 0.5) / replies
+        else:
+            refused_share = self._burst_refusals / max(replies + self._looked_back, _SMALL_SAMPLE)
+        self._top = max(self._refused_per_s * (1 - refused_share), _SLOWEST_PER_S)
+        self._begin_at = _BEGIN_AT
+        is_seldom = self._share < _SPEED_SHARE
+        if self._told is not None:
+            self._begin_at = _TOLD_BEGIN_AT
+            self._top = max(self._top, _TOLD_TOP * self._refused_per_s) if is_seldom else self._top
+        elif self._is_long_borne and is_seldom:
+            self._top = max(self._top, _BEGIN_AT * self._refused_per_s)
+        elif self.refusals > 1:
+            lower = math.sqrt(self._refused_per_s * self._borne_per_s) / self._top
+            self._begin_at = max(_BEGIN_AT_LEAST, min(_BEGIN_AT, lower))

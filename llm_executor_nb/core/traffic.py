@@ -79,9 +79,9 @@ class Traffic:
         """Wait no more."""
         self._queues[_limited(route)].pop(who, None)
 
-    def answered(self, route: Route, now: float) -> None:
-        """Let an answer raise the key's pace."""
-        self._pace(route).answered(now)
+    def answered(self, route: Route, now: float, sent_at: float | None = None) -> None:
+        """Let an answer (to a request sent then) raise the key's pace."""
+        self._pace(route).answered(now, now if sent_at is None else sent_at)
 
     def refused(self, route: Route, sent_at: float, now: float) -> None:
         """Let a refusal by a rate limit slow the key's pace."""

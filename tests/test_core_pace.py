@@ -1,0 +1,178 @@
+"""The pace of a key, and the queue of those that wait for it: pure, on numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.pace import Pace
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
+from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.traffic import Traffic
+
+
+def route(backend=OPENROUTER, provider=None, rpm=None):
+    key = Key(backend=backend, secret=Secret("sk-or-v1-fake-0001"), label="key 1", rpm=rpm)
+    return Route(backend=backend, key=key, provider=provider, model="m", request_model="m", tier=1)
+
+
+def flow(pace, times, latency_s=0.05):
+    """Send at these times, and have each answered."""
+    for time in times:
+        pace.sent(time)
+        pace.answered(time + latency_s, time)
+
+
+def refused_burst(pace, begin, *, sent=10, answered=5, latency_s=0.1):
+    """Send a burst, of which the first ones are refused and the rest answered; return when the last reply is there."""
+    times = [begin + n * latency_s / sent for n in range(sent)]
+    for time in times:
+        pace.sent(time)
+    for time in times[: sent - answered]:
+        pace.refused(time, begin + latency_s)
+    for time in times[sent - answered :]:
+        pace.answered(time + latency_s, time)
+    return begin + 2 * latency_s
+
+
+def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_burst():
+    pace = Pace()
+    flow(pace, [10 + n / 40 for n in range(40)])
+    assert pace.room_at(11) == 11
+    refused_burst(pace, 11)
+    assert pace.per_s == pytest.approx(0.9 * 100 * 0.55)
+
+
+def test_one_burst_counts_once_and_what_was_sent_before_it_not_at_all():
+    pace = Pace()
+    refused_burst(pace, 11, answered=0)
+    before = (pace.refusals, pace.per_s)
+    pace.refused(10.9, 11.5)
+    pace.answered(11.6, 10.9)
+    assert (pace.refusals, pace.per_s) == before == (1, pytest.approx(0.9 * 100 * 0.05))
+
+
+def test_one_refusal_of_a_slow_sender_is_no_pace_of_less_than_about_one_a_second():
+    pace = Pace()
+    pace.sent(10)
+    pace.refused(10, 40)
+    assert pace.per_s == pytest.approx(0.75)
+
+
+def at_its_pace(pace, begin, seconds):
+    """Send whenever there is room, for some seconds."""
+    now = begin
+    while now < begin + seconds:
+        now = pace.room_at(now)
+        flow(pace, [now], latency_s=0.001)
+    return now
+
+
+def test_answers_double_it_until_the_second_burst_and_then_bring_it_back_fast_hold_it_and_look_for_more():
+    pace = Pace()
+    refused_burst(pace, 10)
+    first = pace.per_s
+    assert pace.per_s < 2 * first
+    now = at_its_pace(pace, 11, 1.0)
+    assert pace.per_s > 2 * first
+    refused = pace.per_s
+    pace.sent(now)
+    pace.refused(now, now + 0.05)
+    began = pace.per_s
+    assert began < 0.95 * refused
+    at_its_pace(pace, now + 1, 5)
+    assert 0.9 * refused < pace.per_s < 1.02 * refused
+    at_its_pace(pace, now + 6, 20)
+    assert pace.per_s > 3 * refused
+
+
+def test_refusals_as_frequent_after_cuts_as_before_are_not_about_speed_and_cut_no_more():
+    pace, now = Pace(), 10.0
+    for _ in range(8):
+        now = at_its_pace(pace, now, 0.2) if pace.per_s else now + 1
+        now = refused_burst(pace, now, sent=20, answered=17) + 1
+    assert not pace.is_about_speed
+    before = pace.per_s
+    now = refused_burst(pace, now, sent=20, answered=17)
+    assert pace.per_s >= 2 * before
+    refused_burst(pace, now + 1, sent=20, answered=2)
+    assert pace.is_about_speed
+    assert pace.per_s < before
+
+
+def test_time_without_answers_raises_nothing():
+    pace = Pace()
+    pace.sent(10)
+    pace.refused(10, 11)
+    before = pace.per_s
+    pace.sent(500)
+    pace.answered(501, 500)
+    assert pace.per_s == before
+
+
+def test_a_pace_that_does_not_bind_is_not_raised():
+    pace = Pace()
+    refused_burst(pace, 10)
+    before = pace.per_s
+    flow(pace, [12 + n for n in range(60)])
+    assert pace.per_s == before
+
+
+def test_a_refused_told_pace_is_lowered_a_little():
+    pace = Pace(50)
+    at_its_pace(pace, 10, 5)
+    pace.sent(15)
+    pace.refused(15, 15.05)
+    assert 0.93 * 50 < pace.per_s < 50
+    at_its_pace(pace, 16, 60)
+    assert pace.per_s == 50
+
+
+def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():
+    traffic, told = Traffic(), route(rpm=120)
+    assert traffic.has_room(told, 10)
+    traffic.sent(told, 10, None)
+    assert not traffic.has_room(told, 10.4)
+    assert traffic.has_room(told, 10.5)
+    for n in range(50):
+        traffic.answered(told, 10 + n)
+    traffic.sent(told, 60, None)
+    assert not traffic.has_room(told, 60.4)
+
+
+def test_who_waits_for_a_pace_goes_in_order_and_newcomers_behind():
+    traffic, limited = Traffic(), route(rpm=60)
+    traffic.sent(limited, 10, None)
+    traffic.join_queue(limited, "first")
+    traffic.join_queue(limited, "second")
+    assert traffic.has_room(limited, 11, "first")
+    assert not traffic.has_room(limited, 11, "second")
+    assert not traffic.has_room(limited, 11, "newcomer")
+    traffic.sent(limited, 11, "first")
+    assert traffic.has_room(limited, 12, "second")
+
+
+def test_a_limit_slows_the_key_on_openrouter_and_the_route_on_hugging_face():
+    traffic = Traffic()
+    one, two = route(HUGGINGFACE, "one"), route(HUGGINGFACE, "two")
+    traffic.refused(one, 10, 11)
+    assert not traffic.has_room(one, 11)
+    assert traffic.has_room(two, 11)
+    traffic.sent(one, 11, None)
+    assert [traffic.in_flight(two), traffic.in_flight(two, Reach.ROUTE)] == [1, 0]
+
+
+def test_a_request_that_goes_out_on_one_key_waits_for_no_other():
+    traffic = Traffic()
+    one, two = route(HUGGINGFACE, "one", rpm=None), route(HUGGINGFACE, "two")
+    traffic.refused(one, 10, 11)
+    traffic.join_queue(one, "row")
+    traffic.sent(two, 11, "row")
+    assert traffic.has_room(one, 14, "another")
+
+
+def test_the_one_of_two_paces_that_has_room_sooner_is_looked_at_sooner_however_late_it_is():
+    traffic, slow, slower = Traffic(), route(rpm=10), route(HUGGINGFACE, rpm=5)
+    for limited in (slow, slower):
+        traffic.sent(limited, 10, None)
+    assert 10.5 < traffic.room_at(slow, 10) < traffic.room_at(slower, 10) < 10.6

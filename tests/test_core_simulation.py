@@ -1,0 +1,328 @@
+"""A job against providers that limit it, simulated: the real holds, policy, traffic and pace, and no waiting.
+
+What the pace must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
+with speed. Measured over 49 scenarios: all goals are reached in 40 on the seed the rule was chosen by (out of some 19
+variants), in 38 to 40 on four seeds it had never seen; in the short jobs below, 20 % by chance reaches a quarter to a
+third of its bound only. Rows per second as a share of what is allowed (two keys, 0.05 s, unless it is said otherwise;
+"of the bound": of what the forced holds alone leave, without any pace), of the rule before (half the pace at each
+burst, 1 % a second; the choosing seed) and of this one (the four seeds it had never seen):
+
+    scenario                             before          now
+    7/s, burst 1 | 20                    72 | 110        67-74 | 108-111
+    50/s, burst 1 | 20 | 50              45 | 82 | 97    75-77 | 87-89 | 97-100
+    200/s, burst 1 | 20 | 200            14 | 57 | 97    52-58 | 69-70 | 104-107
+    50 + 7 + 200/s, burst 1 | 20         21 | 66         60-62 | 75-79
+    the same, told                       20 | 100        74-75 | 100
+    one key of 50/s told, burst 1        46              88-91
+    5 % by chance, 0.05 | 0.5 | 2 s      3 | 7 | 26      68-99 | 68-91 | 64-92 of the bound
+    20 % by chance, the same             1 | 3 | 8       48-87 | 49-81 | 55-76 of the bound
+    50/s burst 20, 5 % by chance         7               58-73 of the bound
+
+Short of the goals (`SHORT` keeps them from getting worse): a burst of 1 at 200/s (two requests less than 5 ms apart are
+refused, and timers are late by up to 1.5 ms here) or with a latency of 0.5 s and more; at 7/s with burst 20 up to 126
+refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to 55 % of the bound.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from llm_executor_nb.core import traffic
+from llm_executor_nb.core.holds import Health
+from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
+from llm_executor_nb.core.records import OPENROUTER, Key, Route
+from llm_executor_nb.core.secret import Secret
+
+LATE_S = 0.0015
+ON_THE_WAY_S = 0.0003
+WAKING_S = 0.001
+SLOTS, MOST_SLOTS = 8, 64
+WAVE = 64
+BEGIN = 1000.0
+LONGEST_S = 600.0
+
+
+@dataclass
+class Limit:
+    """What one key may ask: a token bucket, refusals by chance, or both."""
+
+    per_s: float | None = None
+    burst: int = 1
+    chance: float = 0.0
+    later: tuple[float, float] | None = None
+    is_told: bool = False
+    seen: float = BEGIN
+    left: float = field(init=False)
+    dice: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def __post_init__(self):
+        self.left = self.burst
+
+    def wait_s(self, now):
+        """Return 0 for a request that is let through, or the seconds until there is room."""
+        if self.chance and self.dice.random() < self.chance:
+            return 0.5
+        if self.per_s is None:
+            return 0.0
+        per_s = self.later[1] if self.later and now >= BEGIN + self.later[0] else self.per_s
+        self.left = min(self.burst, self.left + max(0.0, now - self.seen) * per_s)
+        self.seen = now
+        if self.left < 1 - 1e-9:
+            return (1 - self.left) / per_s
+        self.left -= 1
+        return 0.0
+
+
+class NoPace:
+    """Nothing but the holds."""
+
+    per_s = None
+
+    def __init__(self, told=None):
+        pass
+
+    def room_at(self, now, _ahead=0):
+        return now
+
+    def sent(self, now):
+        pass
+
+    def answered(self, now, sent_at):
+        pass
+
+    refused = answered
+
+
+@dataclass(eq=False)
+class Row:
+    memory: RunMemory
+    is_sent: bool = False
+    queued_for: Route | None = None
+    looks: int = 0
+
+
+class Job:
+    """The rules of a job (frames/work.py, frames/slots.py, chain/engine.py, chain/run.py) on a queue of events."""
+
+    def __init__(self, limits, rows, *, latency_s=0.05, is_timed=True, slots=None, seed=11):
+        self.health = Health()
+        self.traffic = self.health.traffic
+        self.keys = {self._route(number, limit): limit for number, limit in enumerate(limits)}
+        self.rows, self.latency_s, self.is_timed = rows, latency_s, is_timed
+        self.slots, self.may_grow = slots or SLOTS, slots is None
+        self.dice = random.Random(seed)
+        self.now = BEGIN
+        self.events, self.ties = [], itertools.count()
+        self.begun = self.under_way = self.taken = self.refused = 0
+        self.for_a_slot, self.asleep = deque(), {}
+        self.is_waking = False
+        self.answers = []
+        self.health.watch(self._changed)
+
+    @staticmethod
+    def _route(number, limit):
+        rpm = limit.per_s * 60 if limit.is_told else None
+        key = Key(backend=OPENROUTER, secret=Secret(f"sk-or-v1-fake-{number:04d}"), label=f"key {number}", rpm=rpm)
+        return Route(backend=OPENROUTER, key=key, provider=None, model="m", request_model="m", tier=1)
+
+    def run(self):
+        self._at(self.now, self._feed)
+        while self.events and len(self.answers) < self.rows:
+            time, _, act, args = heapq.heappop(self.events)
+            if time > BEGIN + LONGEST_S:
+                break
+            self.now = max(self.now, time)
+            act(*args)
+        return self
+
+    def rate(self, since=0.0):
+        """Return the answers per second from `since` on."""
+        counted = [answer for answer in self.answers if answer >= since]
+        return len(counted) / (counted[-1] - since) if len(counted) > 1 else 0.0
+
+    def _at(self, time, act, *args):
+        heapq.heappush(self.events, (time, next(self.ties), act, args))
+
+    def _feed(self):
+        has_room = self.taken + len(self.for_a_slot) < self.slots and self.under_way < 2 * self.slots
+        if self.begun < self.rows and has_room:
+            self.begun += 1
+            self.under_way += 1
+            tier = tuple((route,) for route in self.keys)
+            self._step(Row(RunMemory(tiers=(tier,), is_by_hand=False, ceiling_s=30)))
+            self._at(self.now, self._feed)
+
+    # --- one row ------------------------------------------------------------------------------------------------
+
+    def _step(self, row):
+        row.looks += 1
+        move = next_move(row.memory, self.health, self.now)
+        if isinstance(move, Wait):
+            self._queue_for(row, move.route if move.is_for_pace else None)
+            self.asleep[row] = None
+            self._at(max(self.now, move.until) + self.dice.random() * LATE_S, self._wake, row, row.looks)
+            return
+        assert isinstance(move, Go)
+        if self.taken < self.slots and not self.for_a_slot:
+            self.taken += 1
+            self._go(row)
+        else:
+            self.for_a_slot.append(row)
+
+    def _queue_for(self, row, route):
+        if row.queued_for is not None and row.queued_for is not route:
+            self.traffic.leave_queue(row.queued_for, row.memory)
+        if route is not None:
+            self.traffic.join_queue(route, row.memory)
+        row.queued_for = route
+
+    def _wake(self, row, looks):
+        if row.looks == looks and row in self.asleep:
+            del self.asleep[row]
+            self._step(row)
+
+    def _changed(self):
+        if not self.is_waking:
+            self.is_waking = True
+            self._at(self.now + WAKING_S, self._wake_all)
+
+    def _wake_all(self):
+        self.is_waking = False
+        asleep, self.asleep = self.asleep, {}
+        for row in asleep:
+            self._step(row)
+
+    def _go(self, row):
+        if not row.is_sent:
+            row.memory.enter_anew()
+        move = next_move(row.memory, self.health, self.now)
+        if not isinstance(move, Go):
+            self._release()
+            self._step(row)
+            return
+        row.is_sent = True
+        probe = self.health.begin_probe(move.route, self.now) if move.is_probe else ()
+        row.memory.probed.update(probe)
+        self.traffic.sent(move.route, self.now, row.memory)
+        self._at(self.now + self.dice.random() * ON_THE_WAY_S, self._arrive, row, move, probe, self.now)
+
+    def _arrive(self, row, move, probe, sent_at):
+        wait_s = self.keys[move.route].wait_s(self.now)
+        latency_s = self.latency_s * (0.95 + 0.1 * self.dice.random())
+        self._at(self.now + latency_s, self._reply, row, move, probe, sent_at, wait_s)
+
+    def _reply(self, row, move, probe, sent_at, wait_s):
+        route, now = move.route, self.now
+        self.traffic.returned(route)
+        if not wait_s:
+            self.health.count_answer(route, sent_at)
+            self.traffic.answered(route, now, sent_at)
+            self.health.end_probe(probe, now, is_lifted=True)
+            self._queue_for(row, None)
+            self.answers.append(now - BEGIN)
+            self.under_way -= 1
+            self.slots += self.may_grow and self.slots < MOST_SLOTS
+            self._release()
+            return
+        self.refused += 1
+        if not move.is_probe:
+            self.traffic.refused(route, sent_at, now)
+        seconds = max(1, math.ceil(wait_s)) if self.is_timed else None
+        scope = route.scope(Reach.KEY)
+        self.health.tell(scope, now, why=Outcome.RATE_LIMITED, message="", seconds=seconds, is_probe=move.is_probe)
+        row.memory.own_holds.add(scope)
+        self.health.end_probe(probe, now, is_lifted=True)
+        self._release()
+        self._step(row)
+
+    def _release(self):
+        self.taken -= 1
+        while self.taken < self.slots and self.for_a_slot:
+            self.taken += 1
+            self._at(self.now, self._go, self.for_a_slot.popleft())
+        self._at(self.now, self._feed)
+
+
+def keys(*rates, **options):
+    return lambda: [Limit(per_s, **options) for per_s in rates]
+
+
+def assert_goals(job, allowed, at_least, *, most_refused=None):
+    assert len(job.answers) == job.rows
+    assert job.rate() >= at_least * allowed
+    assert job.refused <= (0.05 * job.rows + WAVE if most_refused is None else most_refused)
+
+
+LIMITS = [
+    ("7/s, as many at once", keys(7, 7, burst=7), 350, {}, 0.7),
+    ("20/min, burst 20", keys(1 / 3, 1 / 3, burst=20), 60, {}, 0.7),
+    ("50/s, burst 1", keys(50, 50), 2000, {}, 0.7),
+    ("50/s, burst 20, no time named", keys(50, 50, burst=20), 2000, {"is_timed": False}, 0.7),
+    ("200/s, as many at once", keys(200, 200, burst=200), 2000, {}, 0.7),
+    ("20/s, burst 20, half a second", keys(20, 20, burst=20), 1200, {"latency_s": 0.5}, 0.7),
+    ("7/s, burst 20, two seconds", keys(7, 7, burst=20), 400, {"latency_s": 2.0}, 0.7),
+    ("three keys, burst 20", keys(50, 7, 200, burst=20), 3000, {}, 0.7),
+    ("three keys, burst 20, told", keys(50, 7, 200, burst=20, is_told=True), 3000, {}, 0.9),
+]
+
+
+@pytest.mark.parametrize(("limits", "rows", "options", "at_least"), [c[1:] for c in LIMITS], ids=[c[0] for c in LIMITS])
+def test_a_limit_is_nearly_used_up_and_seldom_met(limits, rows, options, at_least):
+    job = Job(limits(), rows, **options).run()
+    assert_goals(job, sum(limit.per_s for limit in limits()), at_least)
+
+
+SHORT = [
+    ("7/s, burst 1", keys(7, 7), 350, {}, 0.6, None),
+    ("7/s, burst 20", keys(7, 7, burst=20), 350, {}, 0.7, 150),
+    ("200/s, burst 1", keys(200, 200), 1500, {}, 0.35, None),
+    ("50/s, burst 1, told", keys(50, is_told=True), 1200, {}, 0.85, None),
+    ("7/s, burst 1, two seconds", keys(7, 7), 300, {"latency_s": 2.0}, 0.35, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("limits", "rows", "options", "at_least", "most_refused"), [c[1:] for c in SHORT], ids=[c[0] for c in SHORT]
+)
+def test_where_the_goals_are_not_reached_it_does_not_get_worse(limits, rows, options, at_least, most_refused):
+    """The goals are 70 % (told: 90 %) and refusals of 5 % and a wave; see the table above."""
+    job = Job(limits(), rows, **options).run()
+    assert_goals(job, sum(limit.per_s for limit in limits()), at_least, most_refused=most_refused)
+
+
+CHANCE = [
+    ("1 %", keys(None, None, chance=0.01), 1000, {}, 0.5),
+    ("5 %", keys(None, None, chance=0.05), 800, {}, 0.5),
+    ("5 %, two seconds", keys(None, None, chance=0.05), 600, {"latency_s": 2.0}, 0.5),
+    ("20 %", keys(None, None, chance=0.2), 400, {}, 0.25),
+    ("20 %, half a second", keys(None, None, chance=0.2), 400, {"latency_s": 0.5}, 0.25),
+    ("5 %, two at once", keys(None, chance=0.05), 200, {"slots": 2}, 0.5),
+    ("5 % and 50/s", keys(50, 50, burst=20, chance=0.05), 500, {}, 0.3),
+]
+
+
+@pytest.mark.parametrize(("limits", "rows", "options", "at_least"), [c[1:] for c in CHANCE], ids=[c[0] for c in CHANCE])
+def test_refusals_that_are_not_about_speed_cost_little_more_than_their_holds(
+    limits, rows, options, at_least, monkeypatch
+):
+    job = Job(limits(), rows, **options).run()
+    monkeypatch.setattr(traffic, "Pace", NoPace)
+    bound = Job(limits(), rows, **options).run()
+    assert_goals(job, bound.rate(), at_least, most_refused=job.rows)
+
+
+@pytest.mark.parametrize("burst", [1, 20])
+@pytest.mark.parametrize(("before", "after", "within_s"), [(50, 12.5, 10), (12.5, 50, 30)])
+def test_a_limit_that_changes_is_found_again(before, after, within_s, burst):
+    rows = int(20 * before + (within_s + 10) * after)
+    job = Job([Limit(before, burst=burst, later=(20.0, after))], rows).run()
+    assert_goals(job, 0.0, 0.0)
+    assert job.rate(since=20.0 + within_s) >= 0.65 * after
