@@ -1,11 +1,10 @@
 """A job against providers that limit it, simulated: the real holds, policy, traffic and pace, and no waiting.
 
 What the pace must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
-with speed. Measured over 49 scenarios: all goals are reached in 40 on the seed the rule was chosen by (out of some 19
-variants), in 38 to 40 on four seeds it had never seen; in the short jobs below, 20 % by chance reaches a quarter to a
-third of its bound only. Rows per second as a share of what is allowed (two keys, 0.05 s, unless it is said otherwise;
-"of the bound": of what the forced holds alone leave, without any pace), of the rule before (half the pace at each
-burst, 1 % a second; the choosing seed) and of this one (the four seeds it had never seen):
+with speed. Of 49 scenarios all goals are reached in 40 on the seed by which the rule was chosen out of some 19, and in
+38 to 40 on four seeds it had never seen. Rows per second in % of what is allowed (two keys, 0.05 s, unless it says
+otherwise; "of the bound": of what the forced holds alone leave, without any pace), of the rule before (half the pace
+at each burst, 1 % a second; the choosing seed) and of this one (the four unseen seeds):
 
     scenario                             before          now
     7/s, burst 1 | 20                    72 | 110        67-74 | 108-111
@@ -20,7 +19,8 @@ burst, 1 % a second; the choosing seed) and of this one (the four seeds it had n
 
 Short of the goals (`SHORT` keeps them from getting worse): a burst of 1 at 200/s (two requests less than 5 ms apart are
 refused, and timers are late by up to 1.5 ms here) or with a latency of 0.5 s and more; at 7/s with burst 20 up to 126
-refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to 55 % of the bound.
+refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to 55 % of the bound. By chance, one short job
+says little (20 %, 400 rows, ten seeds: 28 to 67 % of its bound, 51 % on average), so three are taken together.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Job:
 
 
 def keys(*rates, **options):
-    return lambda: [Limit(per_s, **options) for per_s in rates]
+    return lambda seed=7: [Limit(per_s, dice=random.Random(10 * seed + n), **options) for n, per_s in enumerate(rates)]
 
 
 def assert_goals(job, allowed, at_least, *, most_refused=None):
@@ -269,8 +269,8 @@ LIMITS = [
     ("200/s, as many at once", keys(200, 200, burst=200), 2000, {}, 0.7),
     ("20/s, burst 20, half a second", keys(20, 20, burst=20), 1200, {"latency_s": 0.5}, 0.7),
     ("7/s, burst 20, two seconds", keys(7, 7, burst=20), 400, {"latency_s": 2.0}, 0.7),
-    ("three keys, burst 20", keys(50, 7, 200, burst=20), 3000, {}, 0.7),
-    ("three keys, burst 20, told", keys(50, 7, 200, burst=20, is_told=True), 3000, {}, 0.9),
+    ("three keys, burst 20", keys(50, 7, 200, burst=20), 2400, {}, 0.7),
+    ("three keys, burst 20, told", keys(50, 7, 200, burst=20, is_told=True), 1500, {}, 0.9),
 ]
 
 
@@ -299,13 +299,13 @@ def test_where_the_goals_are_not_reached_it_does_not_get_worse(limits, rows, opt
 
 
 CHANCE = [
-    ("1 %", keys(None, None, chance=0.01), 1000, {}, 0.5),
-    ("5 %", keys(None, None, chance=0.05), 800, {}, 0.5),
-    ("5 %, two seconds", keys(None, None, chance=0.05), 600, {"latency_s": 2.0}, 0.5),
-    ("20 %", keys(None, None, chance=0.2), 400, {}, 0.25),
-    ("20 %, half a second", keys(None, None, chance=0.2), 400, {"latency_s": 0.5}, 0.25),
-    ("5 %, two at once", keys(None, chance=0.05), 200, {"slots": 2}, 0.5),
-    ("5 % and 50/s", keys(50, 50, burst=20, chance=0.05), 500, {}, 0.3),
+    ("1 %", keys(None, None, chance=0.01), 500, {}, 0.5),
+    ("5 %", keys(None, None, chance=0.05), 300, {}, 0.5),
+    ("5 %, two seconds", keys(None, None, chance=0.05), 300, {"latency_s": 2.0}, 0.5),
+    ("20 %", keys(None, None, chance=0.2), 300, {}, 0.35),
+    ("20 %, half a second", keys(None, None, chance=0.2), 300, {"latency_s": 0.5}, 0.35),
+    ("5 %, two at once", keys(None, chance=0.05), 100, {"slots": 2}, 0.5),
+    ("5 % and 50/s", keys(50, 50, burst=20, chance=0.05), 200, {}, 0.35),
 ]
 
 
@@ -313,10 +313,14 @@ CHANCE = [
 def test_refusals_that_are_not_about_speed_cost_little_more_than_their_holds(
     limits, rows, options, at_least, monkeypatch
 ):
-    job = Job(limits(), rows, **options).run()
+    def seconds():
+        jobs = [Job(limits(seed), rows, seed=seed, **options).run() for seed in (1, 2, 3)]
+        assert all(len(job.answers) == rows for job in jobs)
+        return sum(job.answers[-1] for job in jobs)
+
+    took = seconds()
     monkeypatch.setattr(traffic, "Pace", NoPace)
-    bound = Job(limits(), rows, **options).run()
-    assert_goals(job, bound.rate(), at_least, most_refused=job.rows)
+    assert seconds() >= at_least * took
 
 
 @pytest.mark.parametrize("burst", [1, 20])

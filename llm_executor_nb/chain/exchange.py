@@ -257,7 +257,10 @@ class _Stream:
         verdict = self._verdict_at_end()
         if verdict.outcome is not Outcome.OK:
             return Exchanged(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
-        await self._relay.take(signed(self._ending.last(), self._ask), is_speaking=True)
+        try:
+            await self._relay.take(signed(self._ending.last(), self._ask), is_speaking=True)
+        except (ValueError, TypeError) as error:
+            return Exchanged(self._malformed(str(error)))
         return Exchanged(verdict, self._relay.whole)
 
     async def _take(self, event: Event) -> Verdict | None:
@@ -276,10 +279,10 @@ class _Stream:
             return self._classified(body)
         try:
             chunk = self._read_chunk(_with_legible_usage(body))
-        except ValueError as error:
+            if chunk is not None:
+                await self._take_chunk(chunk)
+        except (ValueError, TypeError) as error:  # LangChain adds chunks up, and raises over fields that do not fit
             return self._malformed(str(error))
-        if chunk is not None:
-            await self._take_chunk(chunk)
         return None
 
     async def _take_chunk(self, chunk: AIMessageChunk) -> None:

@@ -119,7 +119,7 @@ class Run:
 
     def _answered(self, route: Route, now: float) -> None:
         self._health.count_answer(route, self._sent_at)
-        self._health.traffic.answered(route, now)
+        self._health.traffic.answered(route, now, self._sent_at)
         held = self._health.of(route, self._sent_at)
         if held and all(hold.kind is Kind.STREAK for hold in held):
             self._health.lift([h.scope for h in held if self._sent_at >= h.since], now)

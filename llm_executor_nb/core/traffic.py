@@ -59,7 +59,7 @@ class Traffic:
     def has_room(self, route: Route, now: float, who: object = None) -> bool:
         """Say whether the pace of the route's key lets a request of `who` out now, behind those before it."""
         pace = self._pace(route)
-        return pace.per_s is None or pace.room_at(now, self._place(route, who)) <= now
+        return pace.room_at(now) <= now and (pace.per_s is None or pace.room_at(now, self._place(route, who)) <= now)
 
     def room_at(self, route: Route, now: float, who: object = None) -> float:
         """Return when to look whether there is room; where it is later there, it is later here."""
