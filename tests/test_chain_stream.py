@@ -206,6 +206,20 @@ def test_a_reader_that_takes_its_time_is_not_cut():
     assert words("outcome") == ["ok"]
 
 
+def test_leaving_an_accepted_answer_half_read_leaves_no_record_that_the_server_did_not_see():
+    def talk(connection):
+        connection.sendall(STREAM)
+        for number in range(3 * HIGH_WATER):
+            connection.sendall(says(f"{number} "))
+        connection.sendall(says("", finish_reason="stop") + DONE)
+
+    with served_by(talk):
+        chunks = llm.stream_llm(MODEL, QUESTION, accept=lambda _: True)
+        next(chunks)
+        chunks.close()
+    assert words("outcome") == ["ok"]
+
+
 def test_a_reader_that_stops_stops_the_provider():
     sent = []
 

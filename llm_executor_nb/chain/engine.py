@@ -120,13 +120,13 @@ class Engine:
                 came = await self._send(run, route)
             verdict, message = await self._accepted(run, came)
             self._settle(run, move, probe, verdict, message)
-            if run.sink is not None and message is not None:
-                await run.sink.release()
         except asyncio.CancelledError:
             run.cancelled(route)
             raise
         finally:  # a probe without a verdict, whatever ended it, passes to the next run
             self._health.end_probe(probe, clock.current().now(), is_lifted=False)
+        if run.sink is not None and message is not None:
+            await run.sink.release()
         return message
 
     async def _send(self, run: Run, route: Route) -> Exchanged:
