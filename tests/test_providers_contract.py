@@ -221,7 +221,7 @@ def test_usage_details_and_cost_are_the_same_on_both_backends():
 
 
 def test_a_refusal_is_kept_on_both_backends():
-    for wire in (OpenRouter(), HuggingFace()):
+    for wire in (OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")):
         assert wire.message(CASES["refusal"], MODEL).additional_kwargs["refusal"] == "I cannot."
 
 
@@ -260,14 +260,16 @@ def test_translators_open_no_connection_and_take_nothing_from_the_environment(mo
     for made in (langchain.payload_builder, langchain.openai_reader, langchain.huggingface_reader):
         made.cache_clear()
     assert make_payload("Hello", {}) == {"messages": [{"role": "user", "content": "Hello"}]}
-    for wire in (OpenRouter(), HuggingFace()):
+    for wire in (OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")):
         assert wire.message(CASES["plain text"], MODEL).content == "Paris."
     for translate in (langchain.payload_builder(), langchain.openai_reader(), langchain.huggingface_reader(MODEL)):
         assert "fake-0001" not in repr(translate.__self__.__dict__)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wire", [OpenRouter(), HuggingFace()], ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    "wire", [OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")], ids=lambda wire: wire.name
+)
 def test_what_servers_leave_out_does_not_break_an_answer(wire):
     body = {"choices": [{"message": {"content": "Hi", "tool_calls": None}}], "usage": None}
     message = wire.message(body, MODEL)
@@ -277,7 +279,9 @@ def test_what_servers_leave_out_does_not_break_an_answer(wire):
         wire.message({"choices": [{"message": None}]}, MODEL)
 
 
-@pytest.mark.parametrize("wire", [OpenRouter(), HuggingFace()], ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    "wire", [OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")], ids=lambda wire: wire.name
+)
 def test_an_answer_is_read_without_changing_the_body(wire):
     body = CASES["usage with details and cost"]
     before = json.dumps(body)

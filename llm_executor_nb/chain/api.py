@@ -20,9 +20,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.settings.config import (
-    check_bound,
-)
+from llm_executor_nb.settings.config import check_bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -96,19 +94,17 @@ def run_llm(
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask, engine = (
-        make_ask(
-            model_name,
-            request,
-            system=system,
-            accept=accept,
-            timeout=timeout,
-            deadline=deadline,
-            extra_body=extra_body,
-            **params,
-        ),
-        session().engine(),
+    ask = make_ask(
+        model_name,
+        request,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+        **params,
     )
+    engine = session().engine()
     return run_sync(lambda: engine.run(ask))
 
 
@@ -125,19 +121,17 @@ async def arun_llm(
 ) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmed_up()
-    ask, engine = (
-        make_ask(
-            model_name,
-            request,
-            system=system,
-            accept=accept,
-            timeout=timeout,
-            deadline=deadline,
-            extra_body=extra_body,
-            **params,
-        ),
-        session().engine(),
+    ask = make_ask(
+        model_name,
+        request,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+        **params,
     )
+    engine = session().engine()
     return await run_async(lambda: engine.run(ask))
 
 
@@ -165,19 +159,17 @@ def stream_llm(
         StreamInterruptedError: it broke after text was handed on; `.partial` is that text.
         LLMExecutorError: as `run_llm`. A wrong argument is refused at the call, not at the first chunk.
     """
-    ask, engine = (
-        make_ask(
-            model_name,
-            request,
-            system=system,
-            accept=accept,
-            timeout=timeout,
-            deadline=deadline,
-            extra_body=extra_body,
-            **params,
-        ),
-        session().engine(),
+    ask = make_ask(
+        model_name,
+        request,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+        **params,
     )
+    engine = session().engine()
     return pump_sync(lambda hand_on: engine.run(ask, hand_on=hand_on))
 
 
@@ -194,19 +186,17 @@ async def astream_llm(
 ) -> AsyncIterator[AIMessageChunk]:
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     await warmed_up()
-    ask, engine = (
-        make_ask(
-            model_name,
-            request,
-            system=system,
-            accept=accept,
-            timeout=timeout,
-            deadline=deadline,
-            extra_body=extra_body,
-            **params,
-        ),
-        session().engine(),
+    ask = make_ask(
+        model_name,
+        request,
+        system=system,
+        accept=accept,
+        timeout=timeout,
+        deadline=deadline,
+        extra_body=extra_body,
+        **params,
     )
+    engine = session().engine()
     chunks: AsyncGenerator[AIMessageChunk, None] = pump_async(lambda hand_on: engine.run(ask, hand_on=hand_on))
     async with aclosing(chunks):
         async for chunk in chunks:

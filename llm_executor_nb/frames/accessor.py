@@ -6,13 +6,11 @@ nothing.
 
 from __future__ import annotations
 
-import sys
-from asyncio import to_thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from llm_executor_nb.chain.api import check_accept
+from llm_executor_nb.chain.api import check_accept, warmed_up
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.inspection import attempts, run_ids_of
 from llm_executor_nb.chain.session import session
@@ -112,8 +110,7 @@ class FrameAccessor:
 
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:  # noqa: ANN401 - the options of run
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
-        if "langchain_openai" not in sys.modules:
-            await to_thread(make_payload, "warm up", {})
+        await warmed_up()
         return await self._make_job(model, column, **options).aresult()
 
     def attempts(self) -> pd.DataFrame:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.providers.chunks import ChunkReader
 
-HUGGINGFACE_URL: Final = "https://router.huggingface.co/v1"
-"""Where the router listens."""
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -35,7 +33,7 @@ class HuggingFace:
 
     name: Final = HUGGINGFACE
 
-    def __init__(self, base_url: str = HUGGINGFACE_URL) -> None:
+    def __init__(self, base_url: str) -> None:
         self.url = chat_url(base_url)
 
     def headers(self, route: Route) -> Mapping[str, str]:  # noqa: ARG002 - the same for every route

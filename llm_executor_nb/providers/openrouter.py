@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.providers.chunks import ChunkReader
 
-OPENROUTER_URL: Final = "https://openrouter.ai/api/v1"
-"""Where OpenRouter listens."""
 _ATTRIBUTION: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb"})
 
 
@@ -31,7 +29,7 @@ class OpenRouter:
 
     name: Final = OPENROUTER
 
-    def __init__(self, base_url: str = OPENROUTER_URL) -> None:
+    def __init__(self, base_url: str) -> None:
         self.url = chat_url(base_url)
 
     def headers(self, route: Route) -> Mapping[str, str]:  # noqa: ARG002 - the same for every route
