@@ -213,7 +213,9 @@ def _plain(value):
 
 def test_usage_details_and_cost_are_the_same_on_both_backends():
     body = CASES["usage with details and cost"]
-    by_openrouter, by_huggingface = (wire().message(body, MODEL) for wire in (OpenRouter, HuggingFace))
+    by_openrouter, by_huggingface = (
+        wire("https://router.invalid").message(body, MODEL) for wire in (OpenRouter, HuggingFace)
+    )
     assert by_openrouter.usage_metadata == by_huggingface.usage_metadata
     assert by_huggingface.usage_metadata["input_token_details"] == {"cache_read": 4}
     assert by_huggingface.usage_metadata["output_token_details"] == {"reasoning": 3}

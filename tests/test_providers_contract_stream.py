@@ -149,7 +149,7 @@ def test_a_hugging_face_stream_is_what_chat_hugging_face_makes_of_it_completed(c
 
 
 def read_all(wire, events):
-    read = wire().chunk_reader(MODEL)
+    read = wire("https://router.invalid").chunk_reader(MODEL)
     return [chunk for chunk in map(read, events) if chunk is not None]
 
 
@@ -231,7 +231,7 @@ def test_what_servers_get_wrong_does_not_break_a_stream(wire, ending):
 )
 def test_a_piece_that_cannot_be_read_is_a_value_error(wire, broken):
     with pytest.raises(ValueError, match="LangChain cannot read this piece") as caught:
-        wire().chunk_reader(MODEL)(broken)
+        wire("https://router.invalid").chunk_reader(MODEL)(broken)
     assert caught.value.__context__ is None
 
 
@@ -262,7 +262,7 @@ def test_a_stream_is_asked_for_with_its_usage():
 def test_a_whole_answer_makes_a_stream_of_one_chunk(wire):
     call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     choice = {"index": 0, "message": {"content": "Hi", "tool_calls": [call]}, "finish_reason": "stop"}
-    message = wire().message({"choices": [choice], "usage": DETAILS, "model": "m"}, MODEL)
+    message = wire("https://router.invalid").message({"choices": [choice], "usage": DETAILS, "model": "m"}, MODEL)
     chunk = as_last_chunk(message)
     assert (chunk.content, chunk.usage_metadata, chunk.id) == ("Hi", message.usage_metadata, message.id)
     assert chunk.response_metadata == message.response_metadata
