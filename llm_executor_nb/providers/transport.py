@@ -1,4 +1,4 @@
-"""The only HTTP client: one POST, and what came of it as a `Reply`, a `Fault` or an open stream of `Events`.
+"""The only HTTP client: one POST or GET, and what came of it: a `Reply`, a `Fault` or an open stream of `Events`.
 
 Status, headers and body are kept whatever the status is; redirects are not followed, since they would carry the key
 elsewhere. Nothing the network does is raised, so no exception ever holds a request with its Authorization header.
@@ -76,15 +76,32 @@ class Transport:
             ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
         """
         watch = Watch()
-        request = self._request(url, body, headers, secret, watch)
-        try:
-            async with clock.current().timeout(timeout_s):
-                return await self._exchange(request, watch)
-        except TimeoutError as error:
-            late = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
-            return make_fault(FaultKind.TIMEOUT, late, watch)
-        except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
-            return fault_of(error, watch)
+        return await self._once(self._request(url, body, headers, secret, watch), watch, timeout_s)
+
+    async def get(
+        self,
+        url: str,
+        *,
+        secret: Secret | None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        timeout_s: float | None,
+    ) -> Reply | Fault:
+        """Ask for what lies at a URL, and return what came of it.
+
+        aiohttp sends a GET once more when the kept-alive connection it went out on turns out to be dead; so this is
+        for look-ups, which cost nothing and change nothing.
+
+        Args:
+            url: where to; http or https.
+            secret: the key for the Authorization header; None: none is sent.
+            headers: further headers.
+            timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
+
+        Raises:
+            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+        """
+        watch = Watch()
+        return await self._once(self._request(url, None, headers, secret, watch), watch, timeout_s)
 
     @asynccontextmanager
     async def stream(
@@ -126,21 +143,32 @@ class Transport:
             await session.close()
 
     def _request(
-        self, url: str, body: bytes, headers: Mapping[str, str], secret: Secret | None, watch: Watch
+        self, url: str, body: bytes | None, headers: Mapping[str, str], secret: Secret | None, watch: Watch
     ) -> _RequestContextManager:
-        """Return the request, not yet sent. What may fail comes first, while no frame holds the key."""
+        """Return the request, not yet sent; without a body it is a GET. What may fail comes first, while no frame holds the key."""
         proxy = self._network.proxy(url)
         tls = self._network.tls() if url.startswith("https:") else True
         session = self._open_session()
-        return session.post(
+        return session.request(
+            "GET" if body is None else "POST",
             url,
             data=body,
-            headers=_headers_with(headers, secret),
+            headers=_headers_with(headers, secret, has_body=body is not None),
             allow_redirects=False,
             proxy=proxy,
             ssl=tls,
             trace_request_ctx=watch,
         )
+
+    async def _once(self, request: _RequestContextManager, watch: Watch, timeout_s: float | None) -> Reply | Fault:
+        try:
+            async with clock.current().timeout(timeout_s):
+                return await self._exchange(request, watch)
+        except TimeoutError as error:
+            late = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
+            return make_fault(FaultKind.TIMEOUT, late, watch)
+        except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
+            return fault_of(error, watch)
 
     async def _exchange(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
         async with request as response:
@@ -223,8 +251,8 @@ async def _note_reuse(_session: aiohttp.ClientSession, request: SimpleNamespace,
     request.trace_request_ctx.is_reused = True
 
 
-def _headers_with(headers: Mapping[str, str], secret: Secret | None) -> dict[str, str]:
-    sent = {**headers, "Content-Type": _JSON}
+def _headers_with(headers: Mapping[str, str], secret: Secret | None, *, has_body: bool) -> dict[str, str]:
+    sent = {**headers, "Content-Type" if has_body else "Accept": _JSON}
     if secret is not None:
         sent["Authorization"] = f"Bearer {secret.reveal()}"
     return sent

@@ -1,0 +1,357 @@
+"""Free look-ups: is this key alive, which providers serve this model, what does it cost.
+
+Each function asks one GET of the transport, URL and Secret it is handed. What comes back may have any shape: what is
+missing or makes no sense is None, never 0, and a look-up that failed is a record with its outcome and the provider's
+words, never an exception.
+
+Must not: cache, or know the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_executor_nb.core import clock, hints
+from llm_executor_nb.core.classify import classify, shorten
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from llm_executor_nb.core.secret import Secret
+    from llm_executor_nb.providers.transport import Transport
+
+TIMEOUT_S: Final = 15.0
+"""Seconds after which a look-up is given up."""
+_PER_MILLION: Final = 1_000_000
+_INFERENCE: Final = "inference.serverless.write"
+"""The permission without which a fine-grained Hugging Face token gets a 403 at the router."""
+_NO_CREDIT: Final = "No credit is left on this key; free models may still answer."
+_NO_PERMISSION: Final = (
+    "This token may not call Inference Providers. Edit it at https://huggingface.co/settings/tokens: tick "
+    "'Make calls to Inference Providers'."
+)
+_MILLISECONDS_FROM: Final = 1e11
+"""Above it, a time since 1970 is told in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs.
+
+    Attributes:
+        input_usd, output_usd: per token.
+        request_usd: per request, on top.
+    """
+
+    input_usd: float
+    output_usd: float
+    request_usd: float = 0.0
+
+
+def cost_usd(price: Price | None, input_tokens: int | None, output_tokens: int | None) -> float | None:
+    """Return what an answer costs by a list price; None where the price or a count is unknown."""
+    if price is None or input_tokens is None or output_tokens is None:
+        return None
+    return price.request_usd + price.input_usd * input_tokens + price.output_usd * output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStatus:
+    """What a backend says of a key. Whatever it does not say is None.
+
+    Attributes:
+        outcome: `ok`; `quota`, `auth`, `forbidden`, when a request would be refused for that; else why the look-up
+            itself failed.
+        message: the provider's words, or what to know of the key.
+        is_alive: the backend knows the key; None: this could not be found out.
+        account: whose it is.
+        plan: `free` or `pro`.
+        credit_usd, limit_usd, used_usd: what is left, the key's own limit, what was ever used.
+        is_free_tier: nobody has paid for it.
+        expires: when it ends.
+        retry_after_s: seconds after which the backend wants to be asked again.
+    """
+
+    outcome: Outcome
+    message: str | None = None
+    is_alive: bool | None = None
+    account: str | None = None
+    plan: str | None = None
+    credit_usd: float | None = None
+    limit_usd: float | None = None
+    used_usd: float | None = None
+    is_free_tier: bool | None = None
+    expires: datetime | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One way in which a model is served. Whatever the list does not say is None.
+
+    Attributes:
+        provider: who serves it; None: the backend chooses.
+        status: `live`, or what the list calls it.
+        context_length: tokens of prompt and answer together.
+        price: by the list.
+        supports_tools, supports_structured_output: as the list says.
+    """
+
+    provider: str | None = None
+    status: str | None = None
+    context_length: int | None = None
+    price: Price | None = None
+    supports_tools: bool | None = None
+    supports_structured_output: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelList:
+    """A backend's list of models.
+
+    Attributes:
+        outcome: `ok`, or why there is no list.
+        message: the provider's words when there is none.
+        offers: model -> the ways it is served.
+    """
+
+    outcome: Outcome
+    message: str | None = None
+    offers: Mapping[str, tuple[Offer, ...]] = field(default_factory=dict, repr=False)
+
+    def of(self, model: str) -> tuple[Offer, ...] | None:
+        """Return the offers of a model, whatever the case of its letters; None: it is not listed."""
+        found = self.offers.get(model)
+        if found is None:
+            same = (name for name in self.offers if name.casefold() == model.casefold())
+            found = self.offers.get(next(same, model))
+        return found
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+async def openrouter_key(transport: Transport, base_url: str, secret: Secret) -> KeyStatus:
+    """Return what OpenRouter says of a key: credit left, limit, usage, free tier, expiry (`GET /key`)."""
+    return await _key_status(transport, f"{base_url}/key", secret, OPENROUTER, _read_openrouter_key)
+
+
+async def huggingface_token(transport: Transport, hub_url: str, secret: Secret) -> KeyStatus:
+    """Return what Hugging Face says of a token: whose it is, plan, permission, expiry (`GET /api/whoami-v2`).
+
+    The hub limits this look-up more than others, so its answer is worth keeping. It tells no credit.
+    """
+    return await _key_status(transport, f"{hub_url}/api/whoami-v2", secret, HUGGINGFACE, _read_whoami)
+
+
+async def server_key(transport: Transport, base_url: str, secret: Secret, backend: str) -> KeyStatus:
+    """Return whether an OpenAI-compatible server lets a key in (`GET /models`, which costs nothing anywhere)."""
+    return await _key_status(transport, f"{base_url}/models", secret, backend, _read_server_key)
+
+
+async def _key_status(
+    transport: Transport,
+    url: str,
+    secret: Secret,
+    backend: str,
+    read: Callable[[dict[str, Any]], KeyStatus | None],
+) -> KeyStatus:
+    found = await _look_up(transport, url, secret, backend)
+    if isinstance(found, dict):
+        status = read(found)
+        return status or KeyStatus(outcome=Outcome.MALFORMED, message="the reply says nothing of the key")
+    return KeyStatus(
+        outcome=found.outcome,
+        message=found.message,
+        is_alive={Outcome.AUTH: False, Outcome.QUOTA: True}.get(found.outcome),
+        retry_after_s=found.retry_after_s,
+    )
+
+
+def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
+    data = body.get("data")
+    if not isinstance(data, dict) or not data:
+        return None
+    credit = hints.number(data.get("limit_remaining"))
+    status = KeyStatus(
+        outcome=Outcome.OK,
+        message=_free_requests(data.get("free_model_daily_requests")),
+        is_alive=True,
+        credit_usd=credit,
+        limit_usd=_amount(data.get("limit")),
+        used_usd=_amount(data.get("usage")),
+        is_free_tier=_truth(data.get("is_free_tier")),
+        expires=_time(data.get("expires_at")),
+    )
+    is_out = credit is not None and credit <= 0
+    return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT) if is_out else status
+
+
+def _free_requests(daily: object) -> str | None:
+    used, limit = _count(hints.field(daily, "used")), _count(hints.field(daily, "limit"))
+    return None if used is None or limit is None else f"{used} of {limit} free requests used today (UTC)"
+
+
+def _read_whoami(body: dict[str, Any]) -> KeyStatus | None:
+    name, auth = _text(body.get("name")), body.get("auth")
+    if name is None and not isinstance(auth, dict):
+        return None
+    is_pro, can_pay = _truth(body.get("isPro")), _truth(body.get("canPay"))
+    plan = None if is_pro is None else "pro" if is_pro else "free"
+    told = ", ".join(part for part in (name and f"account {name}", plan and f"plan {plan}") if part)
+    status = KeyStatus(
+        outcome=Outcome.OK,
+        message=told or None,
+        is_alive=True,
+        account=name,
+        plan=plan,
+        is_free_tier=None if is_pro is None and can_pay is None else not (is_pro or can_pay),
+        expires=_time(hints.field(auth, "accessToken", "expiration")) or _time(hints.field(auth, "expiresAt")),
+    )
+    if _may_infer(hints.field(auth, "accessToken")) is False:
+        return replace(status, outcome=Outcome.FORBIDDEN, message=_NO_PERMISSION)
+    return status
+
+
+def _may_infer(token: object) -> bool | None:
+    """Say whether a token may be used for inference; None: its permissions are not told, or it is no fine one."""
+    fine = hints.field(token, "fineGrained")
+    if hints.field(token, "role") != "fineGrained" or not isinstance(fine, dict):
+        return None
+    scoped = [hints.field(one, "permissions") for one in _listed(fine.get("scoped"))]
+    return any(_INFERENCE in _listed(permissions) for permissions in (fine.get("global"), *scoped))
+
+
+def _read_server_key(body: dict[str, Any]) -> KeyStatus | None:
+    return KeyStatus(outcome=Outcome.OK, is_alive=True) if isinstance(body.get("data"), list) else None
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+async def openrouter_models(transport: Transport, base_url: str) -> ModelList:
+    """Return OpenRouter's models with price and context length (`GET /models`; asked without a key)."""
+    return await _model_list(transport, f"{base_url}/models", OPENROUTER, _openrouter_offers)
+
+
+async def huggingface_models(transport: Transport, base_url: str) -> ModelList:
+    """Return the router's models, each with the providers that serve it (`GET /models`; asked without a token)."""
+    return await _model_list(transport, f"{base_url}/models", HUGGINGFACE, _huggingface_offers)
+
+
+async def _model_list(
+    transport: Transport, url: str, backend: str, read: Callable[[dict[str, Any]], Iterable[Offer]]
+) -> ModelList:
+    found = await _look_up(transport, url, None, backend)
+    if isinstance(found, Verdict):
+        return ModelList(outcome=found.outcome, message=found.message)
+    rows = [row for row in _listed(found.get("data")) if isinstance(row, dict)]
+    offers = {name: tuple(read(row)) for row in rows if (name := _text(row.get("id")))}
+    if not offers:  # an empty list would make every provider look as if it had gone
+        return ModelList(outcome=Outcome.MALFORMED, message="the reply lists no models")
+    return ModelList(outcome=Outcome.OK, offers=offers)
+
+
+def _openrouter_offers(row: dict[str, Any]) -> list[Offer]:
+    told = row.get("supported_parameters")
+    parameters = told if isinstance(told, list) else None
+    pricing = row.get("pricing")
+    return [
+        Offer(
+            context_length=_count(row.get("context_length")),
+            price=_price(
+                hints.field(pricing, "prompt"), hints.field(pricing, "completion"), hints.field(pricing, "request")
+            ),
+            supports_tools=None if parameters is None else "tools" in parameters,
+            supports_structured_output=None if parameters is None else "structured_outputs" in parameters,
+        ),
+    ]
+
+
+def _huggingface_offers(row: dict[str, Any]) -> list[Offer]:
+    """The router's prices are dollars per million tokens."""
+    return [
+        Offer(
+            provider=provider,
+            status=_text(one.get("status")),
+            context_length=_count(one.get("context_length")),
+            price=_price(
+                hints.field(one.get("pricing"), "input"), hints.field(one.get("pricing"), "output"), per=_PER_MILLION
+            ),
+            supports_tools=_truth(one.get("supports_tools")),
+            supports_structured_output=_truth(one.get("supports_structured_output")),
+        )
+        for one in _listed(row.get("providers"))
+        if isinstance(one, dict) and (provider := _text(one.get("provider")))
+    ]
+
+
+def _price(input_usd: object, output_usd: object, request_usd: object = None, *, per: int = 1) -> Price | None:
+    """Return a price if both of its parts are known; a negative one, as of a router model, means that it varies."""
+    asked, answered = _amount(input_usd), _amount(output_usd)
+    if asked is None or answered is None:
+        return None
+    return Price(asked / per, answered / per, _amount(request_usd) or 0.0)
+
+
+# --- one look-up ------------------------------------------------------------------------------------------------
+
+
+async def _look_up(transport: Transport, url: str, secret: Secret | None, backend: str) -> dict[str, Any] | Verdict:
+    """Return the JSON object at a URL, or what came instead."""
+    came = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S)
+    if isinstance(came, Reply) and 200 <= came.status < 300:
+        body = _parse(came.body)
+        if isinstance(body, dict) and not body.get("error"):
+            return body
+        if not isinstance(body, dict):
+            shown = shorten(came.body[:200].decode("utf-8", "replace")) or "the body is blank"
+            return Verdict(outcome=Outcome.MALFORMED, http_status=came.status, message=shown)
+    return classify(came, backend=backend, now_utc=clock.current().utc())
+
+
+def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return shorten(value) or None if isinstance(value, str) else None
+
+
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _amount(value: object) -> float | None:
+    found = hints.number(value)
+    return found if found is not None and found >= 0 else None
+
+
+def _count(value: object) -> int | None:
+    found = _amount(value)
+    return int(found) if found is not None and found < 2**53 else None
+
+
+def _time(value: object) -> datetime | None:
+    """Return a time told as ISO 8601, or as seconds or milliseconds since 1970."""
+    try:
+        if isinstance(value, str):
+            told = datetime.fromisoformat(value)
+            return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+        if (seconds := _amount(value)) is not None and seconds > 0:
+            return datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS_FROM else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
