@@ -7,11 +7,10 @@ no pandas and no front end; whatever a provider does ends as a verdict.
 from __future__ import annotations
 
 import asyncio
-import logging
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, assert_never
 
-from llm_executor_nb.chain import guard
+from llm_executor_nb.chain import guard, tracing
 from llm_executor_nb.chain.exchange import not_after_all
 from llm_executor_nb.chain.run import Run
 from llm_executor_nb.chain.sink import Sink
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Scope, Verdict
     from llm_executor_nb.settings.config import Config
-
-_log = logging.getLogger("llm_executor_nb")
 
 
 class Engine:
@@ -136,11 +133,12 @@ class Engine:
         now = clock.current().now()
         run.sent(route, now)
         try:
-            if run.sink is None:
-                return await exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
-            return await exchange.streamed(
-                run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
-            )
+            with tracing.during(run.span):
+                if run.sink is None:
+                    return await exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
+                return await exchange.streamed(
+                    run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
+                )
         finally:
             self._health.traffic.returned(route)
 
@@ -184,8 +182,7 @@ class Engine:
             run.sink.drop()
 
     def _record(self, run: Run, route: Route, verdict: Verdict, now: float) -> None:
-        attempt = run.record(route, verdict, lambda: next_move(run.memory, self._health, now))
-        _log.debug("%s: %s, then %s", attempt.route, attempt.outcome.value, attempt.decision.value)
+        run.record(route, verdict, lambda: next_move(run.memory, self._health, now))
 
     # --- waiting ------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain import tracing
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from opentelemetry.trace import Span
+
     from llm_executor_nb.chain.ask import Ask
     from llm_executor_nb.chain.sink import Sink
     from llm_executor_nb.core.holds import Health, Hold
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.settings.config import Config
 
+_log = logging.getLogger("llm_executor_nb")
 _STREAK = 8
 _STREAK_ON_LAST_ROUTE = 16
 
@@ -39,6 +44,7 @@ class Run:
         self.is_refused = False
         self.broken: ConfigError | None = None
         self.waited_s = 0.0
+        self.span: Span | None = None
         self.memory = RunMemory(
             tiers=ask.chain.tiers,
             is_by_hand=ask.is_by_hand,
@@ -68,6 +74,7 @@ class Run:
         """Note when the request goes out."""
         self._sent_at, self._sent_utc = now, clock.current().utc()
         self._health.traffic.sent(route, now, self.memory)
+        self.span = tracing.begin(self.ask, route, self._config, is_stream=self.sink is not None)
 
     def queue_for(self, route: Route | None) -> None:
         """Wait in the queue for the pace of a route's key, and in no other; None: in none."""
@@ -251,9 +258,9 @@ class Run:
 
     # --- recording ----------------------------------------------------------------------------------------------
 
-    def record(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> Attempt:
+    def record(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> None:
         """Leave a line in the attempt log."""
-        return self._record(route, verdict, self._decision(route, verdict, next_move))
+        self._record(route, verdict, self._decision(route, verdict, next_move))
 
     def resent(self, route: Route, verdict: Verdict) -> None:
         """Record a request that died unseen on an old connection and goes out again at once."""
@@ -278,7 +285,7 @@ class Run:
             case Go(route=chosen) | Wait(route=chosen):
                 return Decision.RETRY if chosen is route else Decision.FALL_BACK
 
-    def _record(self, route: Route, verdict: Verdict, decision: Decision) -> Attempt:
+    def _record(self, route: Route, verdict: Verdict, decision: Decision) -> None:
         row = self.ask.row
         attempt = Attempt(
             run_id=self.ask.run_id,
@@ -310,8 +317,9 @@ class Run:
         self.attempts.append(attempt)
         if verdict.outcome is Outcome.CONTEXT_LENGTH:
             self.context_refusals.append(attempt)
+        tracing.end(self.span, attempt)
+        _log.debug("%s: %s, then %s", attempt.route, attempt.outcome.value, attempt.decision.value)
         self.ask.record(attempt)
-        return attempt
 
     def left_out(self, now: float) -> Iterator[tuple[Route, Hold]]:
         """Yield the routes this run never asked, each with the hold that kept it from doing so."""
