@@ -1,0 +1,147 @@
+"""The answers of a schema as columns: one for each field, of the dtype that its type has.
+
+Nullable dtypes throughout, so that a row without an answer has a missing value and its column keeps its dtype: an
+integer column is Int64 whether one row failed or none. What pandas has no dtype for (lists, nested objects) stays as
+Python's own lists and dicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from enum import Enum
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from llm_executor_nb.chain.structured import Schema
+
+    Values = list[Any]
+
+_DATES = "datetime64[us]"
+"""Of any year that a date can have; nanoseconds end in 2262."""
+_NUMBERS: dict[frozenset[type], str] = {
+    frozenset({bool}): "boolean",
+    frozenset({int}): "Int64",
+    frozenset({float}): "Float64",
+    frozenset({int, float}): "Float64",
+    frozenset({str}): "string",
+}
+
+
+def typed_columns(schema: Schema, objects: Sequence[object | None], index: pd.Index[Any]) -> dict[str, pd.Series[Any]]:
+    """Return a schema's fields as columns, one value a row.
+
+    Args:
+        schema: what the answers fit.
+        objects: the parsed answers in the order of the rows; None: the row has none.
+        index: of the columns.
+
+    Returns:
+        name -> Series, in the schema's order: Int64, Float64, boolean, string; enums and literals as a category with
+        all their values; dates as datetime64[us] (UTC where an offset was told); all else as objects.
+    """
+    return {
+        name: pd.Series(_column(kind, [_value(one, name) for one in objects]), index=index, name=name)
+        for name, kind in schema.fields.items()
+    }
+
+
+def _value(found: object | None, name: str) -> Any:  # noqa: ANN401 - whatever an answer holds
+    """Return a field of an answer; None: there is no answer, or it leaves the field out."""
+    if found is None:
+        return None
+    value = found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an answer holds
+    """Return a value as Python's own lists, dicts and scalars: no pydantic objects, no enum members."""
+    if isinstance(value, Enum):
+        return value.value
+    if hasattr(value, "model_dump"):
+        return _plain(value.model_dump())
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    return value
+
+
+# --- dtypes -----------------------------------------------------------------------------------------------------
+
+
+def _column(kind: Any, values: Values) -> Any:  # noqa: ANN401 - a type; an array of any dtype
+    options = _options(kind)
+    if (choices := _choices(options)) is not None:
+        return _category(choices, values)
+    classes = frozenset(option for option in options if isinstance(option, type))
+    if len(classes) < len(options):
+        return _objects(values)
+    if (dtype := _NUMBERS.get(classes)) is not None:
+        return _fitting(lambda: pd.array(values, dtype=dtype), values)  # type: ignore[call-overload] # one of a few names
+    if classes and all(issubclass(one, date) for one in classes):
+        return _fitting(lambda: _dates(values), values)
+    return _objects(values)
+
+
+def _options(kind: Any) -> list[Any]:  # noqa: ANN401 - a type
+    """Return what a type can be besides None, without what only annotates it."""
+    if hasattr(kind, "__value__"):  # type X = ...
+        return _options(kind.__value__)
+    if hasattr(kind, "__supertype__"):  # NewType
+        return _options(kind.__supertype__)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Required, NotRequired):
+        return _options(args[0])
+    if origin in (Union, UnionType):
+        return [option for one in args for option in _options(one)]
+    return [] if kind in (None, NoneType) else [kind]
+
+
+def _choices(options: list[Any]) -> list[Any] | None:
+    """Return all values that enums and literals allow; None: the type is something else."""
+    found: list[Any] = []
+    for option in options:
+        if get_origin(option) is Literal:
+            found += [_plain(value) for value in get_args(option)]
+        elif isinstance(option, type) and issubclass(option, Enum):
+            found += [member.value for member in option]
+        else:
+            return None
+    return list(dict.fromkeys(value for value in found if value is not None)) if found else None
+
+
+def _category(choices: list[Any], values: Values) -> Any:  # noqa: ANN401 - an array
+    return pd.Categorical(values, dtype=pd.CategoricalDtype(choices))
+
+
+def _dates(values: Values) -> Any:  # noqa: ANN401 - an array
+    """Return dates and times; where one tells its offset from UTC, all are told in UTC."""
+    is_aware = any(isinstance(value, datetime) and value.tzinfo is not None for value in values)
+    plain = [_in_utc(value) if is_aware else value for value in values]
+    column = pd.Series(np.array(plain, dtype=_DATES))
+    return (column.dt.tz_localize("UTC") if is_aware else column).array
+
+
+def _in_utc(value: Any) -> Any:  # noqa: ANN401 - a date, or None
+    is_aware = isinstance(value, datetime) and value.tzinfo is not None
+    return value.astimezone(UTC).replace(tzinfo=None) if is_aware else value
+
+
+def _fitting(make: Callable[[], Any], values: Values) -> Any:  # noqa: ANN401 - an array
+    """Return an array; values that its dtype cannot hold (an integer of 30 digits) stay Python's own."""
+    try:
+        return make()
+    except (OverflowError, TypeError, ValueError):
+        return _objects(values)
+
+
+def _objects(values: Values) -> Any:  # noqa: ANN401 - an array
+    """Return an object array; numpy would else make a table of lists of the same length."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
