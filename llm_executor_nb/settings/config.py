@@ -19,7 +19,8 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, check_chat_model, check_name, refuse_credentials
-from llm_executor_nb.settings.keys import KeyList, KeyRing
+from llm_executor_nb.settings.key_list import KeyList
+from llm_executor_nb.settings.keys import KeyRing
 from llm_executor_nb.settings.models import ModelTable
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Config:
             given = list(_listed(values))
             values = KeyList(given, is_given=not given)
         checked = values
-        return lambda: self.keys.code.__setitem__(backend, checked)
+        return lambda: self.keys.put_code(backend, checked)
 
     def providers_setter(self, table: dict[str, list[str]]) -> Callable[[], None]:
         """Check a provider table; return what puts it in place."""
@@ -140,6 +141,7 @@ class Config:
             self.backends[name] = OwnBackend(name=name, base_url=own_url(name))
             self.keys.code.setdefault(name, KeyList(is_given=True))[:] = []
         self.practice_url = url
+        self.keys.is_rehearsing = True
         for backend, values in keys.items():
             self.keys.code[backend][:] = list(values)
             self.keys.code[backend].is_given = True

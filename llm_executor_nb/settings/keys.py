@@ -1,103 +1,68 @@
-"""The key ring: which keys there are, where each came from, and in which order they are asked.
+"""The key ring: which keys there are, where each came from, in which order they are asked, and which are not.
 
-Looked for at each call, never at import. A list given in code ends the search; else the keys of this session, the
-environment and the working folder's `.env` are used, in that order. Nothing here writes a key anywhere.
+Looked for at first need, never at import. In this order: given in code, this session's (the panel's), the
+environment, the working folder's `.env`, Colab's secrets, the saved Hugging Face login, the system's keyring, the key
+file. A list given in code ends the search. Nothing is written anywhere but by `save` and `forget_saved`; labels, order
+and what is disabled hold for this session. In a rehearsal saved keys are neither read nor written.
 """
 
 from __future__ import annotations
 
-import os
-import warnings
-from dataclasses import replace
+import threading
+from dataclasses import dataclass, replace
 from numbers import Real
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
+from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import Secret, ending, forgetful
+from llm_executor_nb.core.secret import Secret, forgetful, scrub
+from llm_executor_nb.settings import key_sources
+from llm_executor_nb.settings.key_lines import KeyLine, as_html, as_text
+from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList, KeyText
+from llm_executor_nb.settings.key_sources import Found, KeySources
+from llm_executor_nb.settings.saved_keys import FILE, KEYRING, Place, Saved, SavedKeys, file_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-DOTENV = ".env"
-_NEVER_PICKLED = "A key is never pickled. Read it from the environment where it is needed."
-_SINGLE = {OPENROUTER: ("OPENROUTER_API_KEY",), HUGGINGFACE: ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN")}
-_NUMBERED = {OPENROUTER: "OPENROUTER_KEY_", HUGGINGFACE: "HF_TOKEN_"}
-
-
-class KeyText(str):
-    """A key as the text it is, that shows only its last characters where a notebook would echo it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"'{ending(self)}'"
-
-    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
-        raise TypeError(_NEVER_PICKLED)
+__all__ = ["KeyList", "KeyRing", "KeyText"]
+_LONGEST_LABEL = 40
+_OURS = ("code", "session", f"saved in the {KEYRING}", f"saved in the {FILE}")
+"""The sources that `remove` can take a key out of."""
 
 
-class KeyList(list[str]):
-    """A list of keys that shows only their last characters; None entries are dropped, blanks taken off.
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the user said of a key in this session."""
 
-    Attributes:
-        is_given: a user gave it by assignment or put a key in, so it ends the search for keys.
-    """
-
-    @forgetful
-    def __init__(self, values: Iterable[str | None] = (), *, is_given: bool = False) -> None:
-        super().__init__(_checked(values))
-        self.is_given = is_given or bool(self)
-
-    @forgetful
-    def append(self, value: str | None) -> None:
-        """Put a key at the end; None is dropped."""
-        self.extend([value])
-
-    @forgetful
-    def extend(self, values: Iterable[str | None]) -> None:
-        """Put keys at the end; None entries are dropped."""
-        super().extend(_checked(values))
-        self.is_given = self.is_given or bool(self)
-
-    @forgetful
-    def insert(self, index: SupportsIndex, value: str | None) -> None:
-        """Put a key before an index; None is dropped."""
-        if value is not None:
-            self[index:index] = [value]
-
-    @forgetful
-    def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - list's own signature is an overload
-        if isinstance(index, slice):
-            super().__setitem__(index, _checked(value))
-        else:
-            super().__setitem__(index, KeyText(Secret(value).reveal()))
-        self.is_given = True
-
-    @forgetful
-    def __iadd__(self, values: Iterable[str | None]) -> Self:  # type: ignore[override] # None is dropped
-        self.extend(values)
-        return self
-
-    def __copy__(self) -> KeyList:
-        return KeyList(self, is_given=self.is_given)
-
-    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
-        raise TypeError(_NEVER_PICKLED)
+    label: str | None = None
+    rpm: float | None = None
+    is_disabled: bool = False
 
 
 class KeyRing:
-    """All keys of the running process. Printing it shows labels, sources and last characters only."""
+    """All keys of the running process. Printing it shows labels, sources and last characters only.
+
+    A key is named by its label, its last four characters, or both as they are shown: `team`, `..a1b2`, `team ..a1b2`.
+
+    Attributes:
+        code: backend -> the list given in code.
+        is_rehearsing: saved keys are neither read nor written.
+    """
 
     def __init__(self) -> None:
         self.code: dict[str, KeyList] = {OPENROUTER: KeyList(), HUGGINGFACE: KeyList()}
-        self._session: list[Key] = []
-        self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
+        self.is_rehearsing = False
+        self._session: dict[str, tuple[Secret, ...]] = {}
+        self._told: dict[tuple[str, Secret], _Told] = {}
+        self._order: dict[str, tuple[Secret, ...]] = {}
+        self._sources = KeySources()
+        self._saved = SavedKeys()
+        self._lock = threading.RLock()
 
     @forgetful
     def add(self, backend: str, key: str, *, label: str | None = None, rpm: float | None = None) -> str:
-        """Add a key for this session; to a key that is there already, add its label and its pace.
+        """Add a key for this session; to a key that is there already, add its label and its pace, and enable it.
 
         Args:
             backend: `openrouter`, `huggingface` or a server that was added with `add_backend`.
@@ -109,64 +74,181 @@ class KeyRing:
             How it is shown from now on: its label and last four characters.
 
         Raises:
-            ConfigError: the backend is unknown, or the key cannot be one.
+            ConfigError: the backend is unknown, the key cannot be one, or another key has the label.
         """
         self._check_backend(backend)
         if rpm is not None and not (isinstance(rpm, Real) and rpm > 0):
             raise ConfigError(f"rpm={rpm!r}: give requests per minute above 0, or leave it out.")
         secret = Secret(key)
-        self.remove(backend, key)
-        found = Key(
-            backend=backend,
-            secret=secret,
-            label=label or f"key {len(self.of(backend)) + 1}",
-            source="session",
-            rpm=None if rpm is None else float(rpm),
-        )
-        self._session.append(found)
-        return found.shown
+        with self._lock:
+            there = self._all_of(backend)
+            called = next((one.label for one in there if one.secret == secret), None)
+            name = called or _free_label(len(there) + 1, {one.label for one in there})
+            if label:
+                name = self._checked_label(backend, label, secret)
+            self._told[backend, secret] = _Told(label=name, rpm=None if rpm is None else float(rpm))
+            mine = self._session.get(backend, ())
+            self._session[backend] = (*(one for one in mine if one != secret), secret)
+        return f"{name} {secret.ending}"
 
     @forgetful
     def remove(self, backend: str, key: str) -> bool:
-        """Take a key out of this session, by its value, its label or its last characters; say whether one was there."""
-        self._check_backend(backend)
-        wanted = str(key).strip()
-        kept = [k for k in self._session if k.backend != backend or not _is_meant(k, wanted)]
-        is_found = len(kept) < len(self._session)
-        self._session = kept
-        return is_found
+        """Take a key out of this session, of the list in code, and of where it is saved; say whether it was there.
+
+        Raises:
+            ConfigError: it also comes from a place that is not ours to change, such as the environment; the message
+                names it, and nothing was changed.
+        """
+        with self._lock:
+            if not (found := self._matching(backend, key)):
+                return False
+            secret = self._the_one(backend, found).secret
+            for place in self._search(backend):
+                if place.secret == secret and place.source not in _OURS:
+                    raise ConfigError(
+                        f"The key ending in {secret.ending} comes from {place.source}. Take it out there, or leave "
+                        f"it unused in this session: llm.keys.disable({backend!r}, {secret.ending!r}).",
+                    )
+            if self._saved_in(backend, secret):
+                self._saved.forget(backend, secret)
+            listed = self.code[backend]
+            for number in reversed([n for n, value in enumerate(listed) if Secret(value) == secret]):
+                del listed[number]
+            self._session[backend] = tuple(one for one in self._session.get(backend, ()) if one != secret)
+            self._told.pop((backend, secret), None)
+        return True
+
+    @forgetful
+    def rename(self, backend: str, key: str, label: str) -> str:
+        """Give a key another label for this session; return how it is shown from now on.
+
+        Raises:
+            ConfigError: there is no such key, or another key has the label.
+        """
+        with self._lock:
+            secret = self._one(backend, key).secret
+            name = self._checked_label(backend, label, secret)
+            self._told[backend, secret] = replace(self._said_of(backend, secret), label=name)
+        return f"{name} {secret.ending}"
+
+    @forgetful
+    def move(self, backend: str, key: str, to: int) -> None:
+        """Let a key be asked as the first (`to=1`), second, ... of its backend in this session; beyond the end: last.
+
+        Raises:
+            ConfigError: there is no such key, or no such position.
+        """
+        if not isinstance(to, int) or to < 1:
+            raise ConfigError(f"to={to!r}: the first position is 1.")
+        with self._lock:
+            secret = self._one(backend, key).secret
+            others = [one.secret for one in self._all_of(backend) if one.secret != secret]
+            self._order[backend] = (*others[: to - 1], secret, *others[to - 1 :])
+
+    @forgetful
+    def disable(self, backend: str, key: str) -> None:
+        """Leave a key unused in this session.
+
+        Raises:
+            ConfigError: there is no such key.
+        """
+        self._set_disabled(backend, key, is_disabled=True)
+
+    @forgetful
+    def enable(self, backend: str, key: str) -> None:
+        """Use a key again that was disabled.
+
+        Raises:
+            ConfigError: there is no such key.
+        """
+        self._set_disabled(backend, key, is_disabled=False)
+
+    @forgetful
+    def save(self, backend: str, key: str, *, to: Place = "keyring") -> str:
+        """Save a key with its label and its pace, so that later sessions find it; from the other place it is taken.
+
+        Args:
+            backend: `openrouter` or `huggingface`.
+            key: its label or last characters.
+            to: `keyring`, the system's own (an extra), or `file`, one with mode 0600 in your configuration folder.
+
+        Returns:
+            Where it is, in words.
+
+        Raises:
+            ConfigError: there is no such key, a rehearsal is running, or the place cannot be used.
+        """
+        if to not in (KEYRING, FILE):
+            raise ConfigError(f"to={to!r}: keys are saved to 'keyring' or to 'file'.")
+        if backend not in (OPENROUTER, HUGGINGFACE):
+            raise ConfigError("Keys of openrouter and huggingface can be saved; others go with llm.add_backend(...).")
+        self._refuse_in_rehearsal()
+        with self._lock:
+            one = self._one(backend, key)
+            self._saved.save(Saved(backend=backend, label=one.label, secret=one.secret, rpm=one.rpm), to)
+        return "the system's keyring" if to == KEYRING else str(file_path())
+
+    @forgetful
+    def forget_saved(self, backend: str, key: str) -> bool:
+        """Delete a key from where it was saved; this session keeps it. Say whether it was saved.
+
+        Raises:
+            ConfigError: there is no such key, a rehearsal is running, or the place cannot be changed.
+        """
+        self._refuse_in_rehearsal()
+        with self._lock:
+            one = self._one(backend, key)
+            is_saved = self._saved.forget(backend, one.secret)
+            if is_saved and one.source not in ("code", "session"):
+                said = self._said_of(backend, one.secret)
+                self._told[backend, one.secret] = replace(said, label=one.label, rpm=one.rpm)
+                self._session[backend] = (*self._session.get(backend, ()), one.secret)
+        return is_saved
+
+    def refresh(self) -> None:
+        """Look for keys anew in `.env`, Colab's secrets, the Hugging Face login, the keyring and the key file."""
+        with self._lock:
+            self._sources.refresh()
+            self._saved.refresh()
 
     def of(self, backend: str) -> tuple[Key, ...]:
-        """Return the keys of a backend in the order they are asked, each once; of a chat model object none."""
-        if backend not in self.code:
-            return ()
-        found: dict[Secret, Key] = {}
-        session = {key.secret: key for key in self._session if key.backend == backend}
-        for source, value in self._sources(backend):
-            if source == "session":
-                found |= {secret: key for secret, key in session.items() if secret not in found}
-            elif (secret := _secret_of(value, source)) is not None and secret not in found:
-                key = Key(backend=backend, secret=secret, label=f"key {len(found) + 1}", source=source)
-                told = session.get(secret, key)
-                found[secret] = replace(key, label=told.label, rpm=told.rpm)
-        return tuple(found.values())
+        """Return the keys of a backend that are asked, in order, each once; of a chat model object none."""
+        return tuple(key for key in self._all_of(backend) if not self._said_of(backend, key.secret).is_disabled)
+
+    def lines(self) -> tuple[KeyLine, ...]:
+        """Return what may be shown of each key, disabled ones too, in the order they are asked."""
+        return tuple(
+            KeyLine(
+                backend=key.backend,
+                label=key.label,
+                ending=key.secret.ending,
+                source=key.source,
+                saved_in=self._saved_in(key.backend, key.secret),
+                is_enabled=not self._said_of(backend, key.secret).is_disabled,
+                rpm=key.rpm,
+            )
+            for backend in tuple(self.code)
+            for key in self._all_of(backend)
+        )
+
+    def put_code(self, backend: str, keys: KeyList) -> None:
+        """Put another list in the place of the one given in code; its order counts again."""
+        self.code[backend] = keys
+        self._order.pop(backend, None)
 
     def save_session(self) -> Callable[[], None]:
-        """Return what puts the session's keys back as they are now, and take them out until then."""
-        kept, self._session = self._session, []
+        """Return what brings back the session's keys and what was said of keys; until then there are none."""
+        kept = self._session, self._told, self._order, self.is_rehearsing
+        self._session, self._told, self._order = {}, {}, {}
 
         def restore() -> None:
-            self._session = kept
+            self._session, self._told, self._order, self.is_rehearsing = kept
 
         return restore
 
     def looked_for(self) -> list[str]:
         """Return the places a key is looked for, for a message."""
-        return [
-            "OPENROUTER_API_KEY, OPENROUTER_KEY_1..n",
-            "HF_TOKEN, HF_TOKEN_1..n, HUGGINGFACEHUB_API_TOKEN",
-            f"the same names in {DOTENV} of the working folder",
-        ]
+        return [*key_sources.looked_for(), f"what llm.keys.save kept (keyring, {file_path()})"]
 
     def __iter__(self) -> Iterator[Key]:
         for backend in tuple(self.code):
@@ -176,74 +258,120 @@ class KeyRing:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        rows = [f"{key.backend:<12} {key.shown:<18} from {key.source}" for key in self]
-        return "\n".join(rows) or "no keys; looked for in " + ", ".join(self.looked_for())
+        return as_text(self.lines()) or "no keys; looked for in " + ", ".join(self.looked_for())
 
-    def _sources(self, backend: str) -> Iterator[tuple[str, str]]:
-        """Yield (source, key) in the order of the search; the session's keys stand as one entry."""
+    def _repr_html_(self) -> str | None:
+        """Return a table of the keys; None, and so the text, when there are none."""
+        return as_html(lines) if (lines := self.lines()) else None
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(NEVER_PICKLED)
+
+    def _all_of(self, backend: str) -> tuple[Key, ...]:
+        """Return all keys of a backend in order, the disabled ones too."""
+        if backend not in self.code:
+            return ()
+        found: dict[Secret, Found] = {}
+        for one in self._search(backend):
+            first = found.setdefault(one.secret, one)
+            if first.label is None and one.label is not None:
+                found[one.secret] = replace(first, label=one.label, rpm=first.rpm or one.rpm)
+        order = {secret: number for number, secret in enumerate(self._order.get(backend, ()))}
+        ordered = sorted(found.values(), key=lambda one: order.get(one.secret, len(order)))
+        return tuple(self._named(backend, ordered))
+
+    def _named(self, backend: str, ordered: list[Found]) -> Iterator[Key]:
+        """Yield keys with what the user said of them; who has no label gets its number."""
+        told = [self._said_of(backend, one.secret) for one in ordered]
+        labels = [said.label or one.label for said, one in zip(told, ordered, strict=True)]
+        taken = set(labels)
+        for number, (said, one, label) in enumerate(zip(told, ordered, labels, strict=True), start=1):
+            name = label or _free_label(number, taken)
+            taken.add(name)
+            yield Key(backend=backend, secret=one.secret, label=name, source=one.source, rpm=said.rpm or one.rpm)
+
+    def _search(self, backend: str) -> Iterator[Found]:
+        """Yield the keys of a backend in the order of the search, each as often as it is found."""
         listed = self.code[backend]
-        yield from (("code", value) for value in listed)
-        yield "session", ""
-        if not listed.is_given:
-            yield from _named(backend, os.environ, "")
-            yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
+        for value in tuple(listed):
+            yield Found(secret=Secret(value), source="code")
+        for secret in self._session.get(backend, ()):
+            yield Found(secret=secret, source="session")
+        if listed.is_given:
+            return
+        yield from self._sources.handed_down(backend)
+        if not self.is_rehearsing:
+            yield from self._sources.kept_elsewhere(backend)
+            for saved in self._saved.of(backend):
+                yield from saved.found()
 
-    def _read_dotenv(self) -> Mapping[str, str | None]:
-        """Return the working folder's .env, read again when it changed; the process environment stays untouched."""
-        path = Path(DOTENV)
-        try:
-            stat = path.stat()
-            stamp = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
-            if self._dotenv[0] != stamp:
-                self._dotenv = (stamp, _keys_in(path) if path.is_file() else {})
-        except OSError:  # what is not there holds no keys
-            return {}
-        return self._dotenv[1]
+    def _saved_in(self, backend: str, secret: Secret) -> str:
+        if self.is_rehearsing:
+            return ""
+        return next((one.place for one in self._saved.of(backend) if one.secret == secret), "")
+
+    def _said_of(self, backend: str, secret: Secret) -> _Told:
+        return self._told.get((backend, secret), _Told())
+
+    def _set_disabled(self, backend: str, key: str, *, is_disabled: bool) -> None:
+        with self._lock:
+            secret = self._one(backend, key).secret
+            self._told[backend, secret] = replace(self._said_of(backend, secret), is_disabled=is_disabled)
+
+    def _matching(self, backend: str, key: str) -> list[Key]:
+        """Return the keys that a text means: by value, else by label, else by last characters."""
+        self._check_backend(backend)
+        wanted, there = str(key).strip(), self._all_of(backend)
+        for names in (_values, _labels, _endings):
+            if found := [one for one in there if wanted in names(one)]:
+                return found
+        return []
+
+    def _one(self, backend: str, key: str) -> Key:
+        return self._the_one(backend, self._matching(backend, key))
+
+    def _the_one(self, backend: str, found: list[Key]) -> Key:
+        if len(found) == 1:
+            return found[0]
+        shown = ", ".join(one.shown for one in found or self._all_of(backend)) or "none"
+        if found:
+            raise ConfigError(
+                f"Several keys of {backend} are called so: {shown}. Name one by label and last characters."
+            )
+        raise ConfigError(f"There is no such key of {backend}. There are: {shown}.")
+
+    def _checked_label(self, backend: str, label: str, secret: Secret) -> str:
+        name = label.strip() if isinstance(label, str) else ""
+        if not name.isprintable() or not 0 < len(name) <= _LONGEST_LABEL:
+            raise ConfigError(f"A label is a text of 1 to {_LONGEST_LABEL} characters in one line.")
+        if scrub(name) != name:
+            raise ConfigError("This label looks like a key, and labels are shown. Call it 'team' or 'private'.")
+        if any(one.label == name and one.secret != secret for one in self._all_of(backend)):
+            raise ConfigError(f"Another key of {backend} is called {name!r}. Give another label.")
+        return name
+
+    def _refuse_in_rehearsal(self) -> None:
+        if self.is_rehearsing:
+            raise ConfigError("In a rehearsal no key is saved or deleted. End it first.")
 
     def _check_backend(self, backend: str) -> None:
         if backend not in self.code:
             raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(self.code)}.")
 
 
-def _keys_in(path: Path) -> Mapping[str, str | None]:
-    from dotenv import dotenv_values  # noqa: PLC0415 - only who has a .env pays for the import
-
-    try:
-        values = dotenv_values(path, interpolate=False)
-    except UnicodeError:
-        warnings.warn(f"{DOTENV} is no UTF-8 text, so no key is read from it. Save it as UTF-8.", LLMExecutorWarning, 2)
-        return {}
-    wanted = {name for backend in _SINGLE for name in _names(backend, values)}
-    return {name: KeyText(value) for name, value in values.items() if name in wanted and value is not None}
+def _free_label(number: int, taken: set[str] | set[str | None]) -> str:
+    while f"key {number}" in taken:
+        number += 1
+    return f"key {number}"
 
 
-def _secret_of(value: str, source: str) -> Secret | None:
-    """Return a key that was found; of one that cannot be one, say so and go on without it."""
-    try:
-        return Secret(value)
-    except ConfigError as error:
-        warnings.warn(f"{source} is left out: {error}", LLMExecutorWarning, stacklevel=2)
-        return None
+def _values(key: Key) -> tuple[str, ...]:
+    return (key.secret.reveal(),)
 
 
-def _is_meant(key: Key, wanted: str) -> bool:
-    return wanted in (key.secret.reveal(), key.label, key.secret.ending, key.secret.ending.lstrip("."), key.shown)
+def _labels(key: Key) -> tuple[str, ...]:
+    return key.label, key.shown
 
 
-def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterator[tuple[str, str]]:
-    for name in _names(backend, values):
-        if value := (values.get(name) or "").strip().strip("\"'"):
-            yield f"{where}{name}", value
-
-
-def _names(backend: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a backend that there are: the plain ones, then the numbered ones in order."""
-    prefix = _NUMBERED[backend]
-    numbered = [name for name in values if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
-    return [n for n in _SINGLE[backend] if n in values] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
-
-
-def _checked(values: Iterable[str | None]) -> list[str]:
-    if isinstance(values, str):
-        raise ConfigError("Give a list of keys, not one text: OPENROUTER_KEYS = [key].")
-    return [KeyText(Secret(value).reveal()) for value in values if value is not None]
+def _endings(key: Key) -> tuple[str, ...]:
+    return key.secret.ending, key.secret.ending.lstrip(".")

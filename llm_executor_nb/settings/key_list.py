@@ -1,0 +1,80 @@
+"""Lists of keys as the first users write them, `OPENROUTER_KEYS.append(...)`, that show only their last characters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.secret import Secret, ending, forgetful
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NEVER_PICKLED = "A key is never pickled. Read it from the environment where it is needed."
+
+
+class KeyText(str):
+    """A key as the text it is, that shows only its last characters where a notebook would echo it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{ending(self)}'"
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(NEVER_PICKLED)
+
+
+class KeyList(list[str]):
+    """A list of keys that shows only their last characters; None entries are dropped, blanks taken off.
+
+    Attributes:
+        is_given: a user gave it by assignment or put a key in, so it ends the search for keys.
+    """
+
+    @forgetful
+    def __init__(self, values: Iterable[str | None] = (), *, is_given: bool = False) -> None:
+        super().__init__(_checked(values))
+        self.is_given = is_given or bool(self)
+
+    @forgetful
+    def append(self, value: str | None) -> None:
+        """Put a key at the end; None is dropped."""
+        self.extend([value])
+
+    @forgetful
+    def extend(self, values: Iterable[str | None]) -> None:
+        """Put keys at the end; None entries are dropped."""
+        super().extend(_checked(values))
+        self.is_given = self.is_given or bool(self)
+
+    @forgetful
+    def insert(self, index: SupportsIndex, value: str | None) -> None:
+        """Put a key before an index; None is dropped."""
+        if value is not None:
+            self[index:index] = [value]
+
+    @forgetful
+    def __setitem__(self, index: Any, value: Any) -> None:  # noqa: ANN401 - list's own signature is an overload
+        if isinstance(index, slice):
+            super().__setitem__(index, _checked(value))
+        else:
+            super().__setitem__(index, KeyText(Secret(value).reveal()))
+        self.is_given = True
+
+    @forgetful
+    def __iadd__(self, values: Iterable[str | None]) -> Self:  # type: ignore[override] # None is dropped
+        self.extend(values)
+        return self
+
+    def __copy__(self) -> KeyList:
+        return KeyList(self, is_given=self.is_given)
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(NEVER_PICKLED)
+
+
+def _checked(values: Iterable[str | None]) -> list[str]:
+    if isinstance(values, str):
+        raise ConfigError("Give a list of keys, not one text: OPENROUTER_KEYS = [key].")
+    return [KeyText(Secret(value).reveal()) for value in values if value is not None]

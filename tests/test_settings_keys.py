@@ -1,0 +1,352 @@
+"""The key ring: what can be said of a key, in which order they are asked, and what the table of them shows."""
+
+import copy
+import os
+import pickle
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rehearsing import MODEL, fresh, seen_by
+
+import llm_executor_nb as llm
+from llm_executor_nb.core import clock
+from llm_executor_nb.rehearsal.server import RehearsalServer
+
+ONE, TWO, THREE = (f"sk-or-v1-keyring-000{n}" for n in (1, 2, 3))
+TOKEN, SECOND = "hf_keyringtoken0001", "hf_keyringtoken0002"
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh(), clock.use(clock.FrozenClock()):
+        yield
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """Providers that refuse every key, so that a call walks all of them."""
+    with RehearsalServer("*: 401") as running:
+        monkeypatch.setenv("OPENROUTER_BASE_URL", running.openrouter_url)
+        monkeypatch.setenv("HF_ROUTER_URL", running.huggingface_url)
+        yield running
+
+
+def _walk(server):
+    server.clear()
+    llm.reset_health()
+    with pytest.raises(llm.AllRoutesFailedError):
+        llm.run_llm(MODEL, "hi")
+    return [key for _, key, *_ in seen_by(server)]
+
+
+def _shown(backend="openrouter"):
+    return [f"{line.label} {line.ending}" for line in llm.keys.lines() if line.backend == backend]
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_renamed_and_found_by_label_last_characters_or_both():
+    llm.keys.add("openrouter", ONE)
+    assert llm.keys.rename("openrouter", "key 1", "team") == "team ..0001"
+    assert llm.keys.rename("openrouter", "..0001", "lab") == "lab ..0001"
+    assert llm.keys.rename("openrouter", "lab ..0001", "mine") == "mine ..0001"
+    assert [key.shown for key in llm.keys] == ["mine ..0001"]
+
+
+def test_a_label_said_of_a_key_of_the_environment_holds_wherever_it_is_shown(refusing, monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", ONE)
+    llm.keys.rename("openrouter", "..0001", "team")
+    _walk(refusing)
+    assert llm.attempts()["key"].tolist() == ["team ..0001"]
+
+
+@pytest.mark.parametrize("label", ["", " ", "two\nlines", "x" * 41, None, ONE, "hf_pastedinthewrongfield", "taken"])
+def test_a_label_that_is_none_or_taken_or_a_key_is_refused_and_not_shown(label):
+    llm.keys.add("openrouter", ONE, label="first")
+    llm.keys.add("openrouter", TWO, label="taken")
+    with pytest.raises(llm.ConfigError) as raised:
+        llm.keys.rename("openrouter", "first", label)
+    assert "hf_pasted" not in str(raised.value)
+    assert ONE not in str(raised.value)
+    assert _shown() == ["first ..0001", "taken ..0002"]
+
+
+def test_keys_without_a_label_get_numbers_that_no_other_key_has(monkeypatch):
+    monkeypatch.setenv("OPENROUTER_KEY_1", TWO)
+    llm.keys.add("openrouter", ONE)
+    llm.keys.add("openrouter", THREE)
+    labels = [key.label for key in llm.keys]
+    assert len(set(labels)) == 3
+
+
+def test_two_keys_with_the_same_ending_are_told_apart_by_label():
+    llm.keys.add("openrouter", "sk-or-v1-another-0001", label="other")
+    llm.keys.add("openrouter", ONE, label="mine")
+    with pytest.raises(llm.ConfigError, match=r"other \.\.0001, mine \.\.0001"):
+        llm.keys.disable("openrouter", "0001")
+    llm.keys.disable("openrouter", "mine")
+    assert [key.label for key in llm.keys] == ["other"]
+
+
+def test_an_unknown_key_is_answered_with_the_ones_there_are_and_never_with_its_own_text():
+    llm.keys.add("openrouter", ONE, label="mine")
+    with pytest.raises(llm.ConfigError, match=r"There are: mine \.\.0001") as raised:
+        llm.keys.disable("openrouter", "canary-value-of-a-key")
+    assert "canary" not in str(raised.value)
+
+
+# --- order, on and off --------------------------------------------------------------------------------------------
+
+
+def test_keys_are_asked_in_the_order_they_were_moved_to_wherever_they_come_from(refusing, monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", THREE)
+    llm.keys.add("openrouter", ONE)
+    llm.keys.add("openrouter", TWO)
+    assert _walk(refusing) == ["..0001", "..0002", "..0003"]
+    llm.keys.move("openrouter", "..0003", to=1)
+    assert _walk(refusing) == ["..0003", "..0001", "..0002"]
+    llm.keys.move("openrouter", "..0003", to=99)
+    assert _walk(refusing) == ["..0001", "..0002", "..0003"]
+    llm.keys.move("openrouter", "..0002", to=1)
+    llm.keys.add("openrouter", "sk-or-v1-keyring-0004")
+    assert _walk(refusing) == ["..0002", "..0001", "..0003", "..0004"]
+
+
+def test_a_list_assigned_in_code_counts_in_its_own_order():
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    llm.keys.move("openrouter", "..0002", to=1)
+    llm.OPENROUTER_KEYS = [ONE, TWO, THREE]
+    assert _shown() == ["key 1 ..0001", "key 2 ..0002", "key 3 ..0003"]
+
+
+@pytest.mark.parametrize("to", [0, -1, 1.5, "1", None])
+def test_a_position_that_is_none_is_refused(to):
+    llm.keys.add("openrouter", ONE)
+    with pytest.raises(llm.ConfigError, match="first position is 1"):
+        llm.keys.move("openrouter", "..0001", to=to)
+
+
+def test_a_disabled_key_is_in_no_chain_until_it_is_enabled(refusing, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    llm.keys.disable("openrouter", "..0001")
+    llm.keys.disable("huggingface", "..0001")
+    assert _walk(refusing) == ["..0002"]
+    assert [line.is_enabled for line in llm.keys.lines()] == [False, True, False]
+    assert "disabled" in repr(llm.keys)
+    llm.keys.enable("openrouter", "..0001")
+    assert _walk(refusing) == ["..0001", "..0002"]
+
+
+def test_adding_a_disabled_key_again_enables_it():
+    llm.keys.add("openrouter", ONE, label="mine")
+    llm.keys.disable("openrouter", "mine")
+    assert llm.keys.add("openrouter", ONE) == "mine ..0001"
+    assert len(llm.keys) == 1
+
+
+def test_without_an_enabled_key_the_call_says_that_there_is_none():
+    llm.OPENROUTER_KEYS = [ONE]
+    llm.keys.disable("openrouter", "..0001")
+    with pytest.raises(llm.MissingKeyError):
+        llm.run_llm(MODEL, "x")
+
+
+# --- removing -----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_of_the_list_in_code_is_removed_from_it():
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    assert llm.keys.remove("openrouter", "..0001")
+    assert llm.OPENROUTER_KEYS == [TWO]
+
+
+def test_a_key_of_the_environment_is_not_ours_to_remove(monkeypatch):
+    monkeypatch.setenv("OPENROUTER_KEY_2", TWO)
+    llm.keys.add("openrouter", TWO, label="both")
+    with pytest.raises(llm.ConfigError, match=r"OPENROUTER_KEY_2.*llm\.keys\.disable\('openrouter', '\.\.0002'\)"):
+        llm.keys.remove("openrouter", "both")
+    assert _shown() == ["both ..0002"]
+
+
+# --- a rehearsal --------------------------------------------------------------------------------------------------
+
+
+def test_a_rehearsal_gives_back_labels_order_and_what_is_disabled():
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    llm.keys.add("huggingface", TOKEN, label="mine")
+    llm.keys.move("openrouter", "..0002", to=1)
+    llm.keys.disable("openrouter", "..0001")
+    before = llm.keys.lines()
+    with llm.rehearse(openrouter_keys=2):
+        assert _shown() == ["key 1 ..0001", "key 2 ..0002"]
+        assert all(line.is_enabled for line in llm.keys.lines())
+        llm.keys.move("openrouter", "..0002", to=1)
+        llm.keys.disable("huggingface", "..0001")
+        llm.keys.rename("openrouter", "..0002", "practice")
+        llm.keys.remove("openrouter", "practice")
+    assert llm.keys.lines() == before
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def test_the_table_shows_label_ending_source_state_and_pace_and_nothing_of_the_key(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    llm.keys.add("openrouter", ONE, label="<team>", rpm=20)
+    llm.keys.disable("openrouter", "<team>")
+    html = llm.keys._repr_html_()
+    for told in ("&lt;team&gt; ..0001", "session", "disabled, 20 a minute", "HF_TOKEN", "key 1 ..0001"):
+        assert told in html
+    for text in (html, repr(llm.keys), repr(llm.keys.lines()), repr(vars(llm.keys))):
+        assert "keyring" not in text.replace("what llm.keys.save kept (keyring", "")
+
+
+def test_without_keys_the_text_says_where_they_are_looked_for():
+    assert llm.keys._repr_html_() is None
+    for place in ("OPENROUTER_API_KEY", ".env", "Hugging Face login", "keys.json"):
+        assert place in repr(llm.keys)
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_the_ring_is_neither_pickled_nor_copied(take):
+    with pytest.raises(TypeError, match="never pickled"):
+        take(llm.keys)
+
+
+# --- keys from elsewhere ------------------------------------------------------------------------------------------
+
+
+def _login(path, token):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{token}\n")
+
+
+def test_the_saved_hugging_face_login_is_found_and_read_again_when_it_changes(refusing):
+    path = Path(os.environ["HF_HOME"]) / "token"
+    _login(path, TOKEN)
+    llm.OPENROUTER_KEYS = []
+    assert _walk(refusing) == ["..0001"]
+    assert "the Hugging Face login" in repr(llm.keys)
+    _login(path, SECOND + "\n")
+    assert _walk(refusing) == ["..0002"]
+    path.unlink()
+    assert list(llm.keys) == []
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME", "HOME"])
+def test_the_login_is_where_the_variables_of_hugging_face_lead(variable, monkeypatch, tmp_path):
+    for name in ("HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    value, path = {
+        "HF_TOKEN_PATH": ("$HOME/my.token", Path(os.environ["HOME"]) / "my.token"),
+        "HF_HOME": (str(tmp_path), tmp_path / "token"),
+        "XDG_CACHE_HOME": (str(tmp_path), tmp_path / "huggingface" / "token"),
+        "HOME": (os.environ["HOME"], Path(os.environ["HOME"]) / ".cache" / "huggingface" / "token"),
+    }[variable]
+    monkeypatch.setenv(variable, value)
+    _login(path, TOKEN)
+    assert [key.secret.ending for key in llm.keys] == ["..0001"]
+
+
+def test_the_login_is_left_alone_where_hugging_face_is_told_to(monkeypatch):
+    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert len(llm.keys) == 0
+
+
+def test_looking_for_the_login_does_not_load_hugging_faces_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
+    assert len(llm.keys) == 1
+
+
+class _Colab(ModuleType):
+    """Colab's `userdata` as its source has it: `get`, and errors without a common base."""
+
+    class SecretNotFoundError(Exception):
+        pass
+
+    class NotebookAccessError(Exception):
+        pass
+
+    def __init__(self, secrets, refused=()):
+        super().__init__("google.colab.userdata")
+        self.secrets, self.refused, self.asked = secrets, refused, []
+
+    def get(self, name):
+        self.asked.append(name)
+        if name in self.refused:
+            raise self.NotebookAccessError(name)
+        if name not in self.secrets:
+            raise self.SecretNotFoundError(name)
+        return self.secrets[name]
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """Make this process a Colab kernel with some secrets."""
+
+    def make(secrets, refused=()):
+        userdata = _Colab(secrets, refused)
+        package = ModuleType("google.colab")
+        package.userdata = userdata
+        monkeypatch.setitem(sys.modules, "google", sys.modules.get("google") or ModuleType("google"))
+        monkeypatch.setitem(sys.modules, "google.colab", package)
+        monkeypatch.setitem(sys.modules, "google.colab.userdata", userdata)
+        llm.keys.refresh()
+        return userdata
+
+    yield make
+    llm.keys.refresh()
+
+
+def test_colabs_secrets_are_asked_once_and_stand_behind_the_environment(colab, monkeypatch):
+    userdata = colab({"OPENROUTER_API_KEY": ONE, "OPENROUTER_KEY_1": TWO, "HF_TOKEN": TOKEN})
+    monkeypatch.setenv("OPENROUTER_API_KEY", THREE)
+    assert _shown() == ["key 1 ..0003", "key 2 ..0001", "key 3 ..0002"]
+    assert _shown("huggingface") == ["key 1 ..0001"]
+    asked = len(userdata.asked)
+    assert len(llm.keys) == 4
+    assert len(userdata.asked) == asked
+    assert "Colab's secrets OPENROUTER_API_KEY" in repr(llm.keys)
+    userdata.secrets["OPENROUTER_KEY_2"] = "sk-or-v1-keyring-0009"
+    llm.keys.refresh()
+    assert len(llm.keys) == 5
+
+
+def test_a_secret_that_colab_refuses_is_told_and_the_others_are_taken(colab):
+    colab({"HUGGINGFACEHUB_API_TOKEN": TOKEN}, refused=["HF_TOKEN"])
+    with pytest.warns(llm.LLMExecutorWarning, match=r"HF_TOKEN \(NotebookAccessError\)"):
+        assert _shown("huggingface") == ["key 1 ..0001"]
+
+
+def test_colab_is_not_asked_from_another_thread_but_later_from_the_main_one(colab):
+    userdata = colab({"OPENROUTER_API_KEY": ONE})
+    thread = threading.Thread(target=lambda: llm.keys.of("openrouter"))
+    thread.start()
+    thread.join()
+    assert userdata.asked == []
+    assert _shown() == ["key 1 ..0001"]
+
+
+def test_a_list_given_in_code_ends_the_search_in_every_place(colab):
+    userdata = colab({"OPENROUTER_API_KEY": ONE, "HF_TOKEN": TOKEN})
+    _login(Path(os.environ["HF_HOME"]) / "token", SECOND)
+    llm.OPENROUTER_KEYS = [TWO]
+    llm.HUGGINGFACE_TOKENS = []
+    assert [key.secret.ending for key in llm.keys] == ["..0002"]
+    assert userdata.asked == []
+
+
+def test_in_a_rehearsal_no_place_outside_is_asked(colab):
+    userdata = colab({"OPENROUTER_API_KEY": ONE})
+    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
+    with llm.rehearse():
+        llm.OPENROUTER_KEYS, llm.HUGGINGFACE_TOKENS = [None], [None]
+        assert list(llm.keys) == []
+    assert userdata.asked == []
