@@ -12,7 +12,7 @@ import contextlib
 import os
 import selectors
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
@@ -30,6 +30,8 @@ _TICK_S = 0.1
 _DRAIN_S = 1.0
 _DRAIN_STEP_S = 0.002
 """Seconds that cancelled work may take to end."""
+_MOST_CALLBACKS = 1_000
+"""Threads for users' functions: so many that those which ask a model themselves find one for what they wait for."""
 
 
 class LoopThread:
@@ -40,9 +42,14 @@ class LoopThread:
         self.is_ending = False
         self._selector = selectors.DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
+        self.loop.set_default_executor(ThreadPoolExecutor(_MOST_CALLBACKS, "llm_executor_nb callback"))
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._thread = threading.Thread(target=self._serve, name="llm_executor_nb", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -52,6 +59,11 @@ class LoopThread:
     def is_alive(self) -> bool:
         """Say whether it can take work."""
         return self._thread.is_alive() and not self.loop.is_closed()
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether it belongs to this process, not to the one that this was forked from."""
+        return self.pid == os.getpid()
 
     @property
     def is_current(self) -> bool:
@@ -68,7 +80,7 @@ class LoopThread:
 
     def end(self) -> None:
         """Cancel what runs, close what is open, stop the loop; takes a second at most."""
-        if not self.is_alive or self.pid != os.getpid():
+        if not self.is_alive or not self.is_ours:
             return
         self.is_ending = True
         with contextlib.suppress(Exception):  # at the end of the process there is nobody to tell
@@ -94,16 +106,34 @@ class LoopThread:
 
 _lock = threading.Lock()
 _main: LoopThread | None = None
+_is_over = False
 _left_behind: list[LoopThread] = []
 
 
 def main_loop() -> LoopThread:
-    """Return the process's loop thread, started at first need."""
+    """Return the process's loop thread, started at first need.
+
+    Raises:
+        ConfigError: it is too late for one, since Python is shutting down.
+    """
     global _main  # noqa: PLW0603 - one loop a process is the point
     with _lock:
         if _main is None or not _main.is_alive:
-            _main = LoopThread()
+            _main = _started()
         return _main
+
+
+def _started() -> LoopThread:
+    if not _is_over:
+        try:
+            return LoopThread()
+        except RuntimeError:  # no thread can be started: there are too many, or Python ends (from 3.12 on)
+            if threading.main_thread().is_alive():
+                raise
+    raise ConfigError(
+        "Python is shutting down, and llm_executor_nb's event loop with it; nothing was sent. Make the call before "
+        "the program ends; an atexit handler may make one if a call was made before, and it was registered after that.",
+    )
 
 
 def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -117,14 +147,12 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
-        return _wait(future)
-    except BaseException as error:
-        if isinstance(error, CancelledError) and thread.is_ending:
-            raise SystemExit from None  # a daemon thread ends with the process, and in silence too
+        with ending_in_silence(thread):
+            return _wait(future)
+    finally:
         if not future.done():
             future.cancel()
             drained(ended)
-        raise
 
 
 async def _tracked(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.Event) -> T:
@@ -142,12 +170,21 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
-        with ticking():
+        with ending_in_silence(thread), ticking():
             return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
-        if thread.is_ending:
-            raise SystemExit from None  # as in run_sync
         await drained_async(ended)
+        raise
+
+
+@contextlib.contextmanager
+def ending_in_silence(thread: LoopThread) -> Iterator[None]:
+    """Turn the cancellation at the process's end into the end of a daemon thread that waits, without a traceback."""
+    try:
+        yield
+    except (CancelledError, asyncio.CancelledError):
+        if thread.is_ending:
+            raise SystemExit from None
         raise
 
 
@@ -160,7 +197,8 @@ def refuse_own_loop() -> None:
     if main_loop().is_current:
         raise ConfigError(
             "This was called from a callback that runs on llm_executor_nb's own event loop, where waiting would "
-            "block everything. Use `await llm.arun_llm(...)` there.",
+            "block everything. Use `await llm.arun_llm(...)` there; in a function that cannot await, such as "
+            "before_sleep, `asyncio.ensure_future(llm.arun_llm(...))`, or ask before the call.",
         )
 
 
@@ -212,6 +250,8 @@ def _after_fork() -> None:
 
 @atexit.register
 def _at_exit() -> None:
+    global _is_over  # noqa: PLW0603 - a process ends once
+    _is_over = True
     if _main is not None:
         _main.end()
 

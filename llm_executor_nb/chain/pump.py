@@ -12,10 +12,21 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llm_executor_nb.chain.loop import WAIT_SLICE_S, drained, drained_async, main_loop, refuse_own_loop, ticking
+from llm_executor_nb.chain.loop import (
+    WAIT_SLICE_S,
+    drained,
+    drained_async,
+    ending_in_silence,
+    main_loop,
+    refuse_own_loop,
+    ticking,
+)
+from llm_executor_nb.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+
+    from llm_executor_nb.chain.loop import LoopThread
 
 T = TypeVar("T")
 
@@ -27,15 +38,16 @@ class _Pipe(Generic[T]):
     """The pieces on their way, and who is told of them.
 
     Args:
-        wake: called from the private loop when there is something to see.
+        thread: whose loop the pieces come from.
+        wake: called from that loop when there is something to see.
     """
 
-    def __init__(self, wake: Callable[[], object]) -> None:
+    def __init__(self, thread: LoopThread, wake: Callable[[], object]) -> None:
         self.ended = threading.Event()
         self._wake = wake
         self._pieces: deque[T] = deque()
         self._has_room = asyncio.Event()
-        self._loop = main_loop().loop
+        self._thread = thread
 
     async def fill(self, produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]]) -> None:
         """Run the producer to its end."""
@@ -45,12 +57,31 @@ class _Pipe(Generic[T]):
             self.ended.set()
             self._wake()
 
+    @property
+    def is_flowing(self) -> bool:
+        """Say whether more may come.
+
+        Raises:
+            ConfigError: not in this process, which was forked from the one that reads the connection.
+        """
+        if not self._thread.is_ours:
+            raise ConfigError(
+                "This stream belongs to the process that began it, not to this one, which was forked from it. "
+                "Begin another here: llm.stream_llm(...).",
+            )
+        return not self.ended.is_set()
+
+    @property
+    def is_to_be_cancelled(self) -> bool:
+        """Say whether the producer is still at work, for a reader that leaves; a forked copy of one has no say."""
+        return self._thread.is_ours and not self.ended.is_set()
+
     def drain(self) -> Iterator[T]:
         """Yield the pieces there are."""
         while self._pieces:
             piece = self._pieces.popleft()
             if len(self._pieces) == HIGH_WATER // 2:
-                self._loop.call_soon_threadsafe(self._has_room.set)
+                self._thread.loop.call_soon_threadsafe(self._has_room.set)
             yield piece
 
     async def _put(self, piece: T) -> None:
@@ -72,17 +103,18 @@ def pump_sync(produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any,
         ConfigError: the caller is the private loop itself.
     """
     refuse_own_loop()
-    told = threading.Semaphore(0)
-    pipe: _Pipe[T] = _Pipe(told.release)
-    future = main_loop().submit(pipe.fill(produce))
+    thread, told = main_loop(), threading.Semaphore(0)
+    pipe: _Pipe[T] = _Pipe(thread, told.release)
+    future = thread.submit(pipe.fill(produce))
     try:
-        while not pipe.ended.is_set():
+        while pipe.is_flowing:
             yield from pipe.drain()
             told.acquire(timeout=WAIT_SLICE_S)
         yield from pipe.drain()
-        future.result()
+        with ending_in_silence(thread):
+            future.result()
     finally:
-        if not pipe.ended.is_set():
+        if pipe.is_to_be_cancelled:
             future.cancel()
             drained(pipe.ended)
 
@@ -101,19 +133,21 @@ async def pump_async(
         with contextlib.suppress(RuntimeError):  # the reader's loop may have been closed meanwhile
             loop.call_soon_threadsafe(told.set)
 
-    pipe: _Pipe[T] = _Pipe(wake)
-    future = main_loop().submit(pipe.fill(produce))
+    thread = main_loop()
+    pipe: _Pipe[T] = _Pipe(thread, wake)
+    future = thread.submit(pipe.fill(produce))
     try:
         with ticking():
-            while not pipe.ended.is_set():
+            while pipe.is_flowing:
                 for piece in pipe.drain():
                     yield piece
                 await told.wait()
                 told.clear()
         for piece in pipe.drain():
             yield piece
-        await asyncio.wrap_future(future)
+        with ending_in_silence(thread):
+            await asyncio.wrap_future(future)
     finally:
-        if not pipe.ended.is_set():
+        if pipe.is_to_be_cancelled:
             future.cancel()
             await drained_async(pipe.ended)

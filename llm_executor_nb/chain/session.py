@@ -47,7 +47,7 @@ class Session:
         self.health = _make_health()
         self.log = AttemptLog()
         self._ended: deque[AttemptLog] = deque(maxlen=_LOGS_KEPT)
-        self._transport: tuple[LoopThread, Transport] | None = None
+        self._transports: dict[LoopThread, Transport] = {}
 
     def engine(self) -> Engine:
         """Return an engine for the settings in force, on the private loop's one HTTP session."""
@@ -74,11 +74,12 @@ class Session:
         return [a for log in (*self._ended, self.log) for a in log.of_runs(wanted)]
 
     def _transport_of(self, thread: LoopThread) -> Transport:
-        if self._transport is None or self._transport[0] is not thread:
-            transport = Transport()
-            thread.at_end(transport.close)
-            self._transport = (thread, transport)
-        return self._transport[1]
+        if (kept := self._transports.get(thread)) is None:
+            made = Transport()
+            kept = self._transports.setdefault(thread, made)  # of threads that come at once, the first one's
+            if kept is made:
+                thread.at_end(made.close)
+        return kept
 
     def _exchanges(self) -> dict[str, Exchanging]:
         backends = self._backends()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from itertools import chain
@@ -13,19 +14,20 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Attempt
 
 KEPT_BY_HAND = 10_000
+_lock = threading.Lock()
+"""One for all logs, so that a forked child, which may get it locked for ever, can be given another."""
 
 
 class AttemptLog:
     """Keeps attempts in the order they ended. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._by_hand: deque[Attempt] = deque(maxlen=KEPT_BY_HAND)
         self._jobs: dict[str, list[Attempt]] = {}
 
     def record(self, attempt: Attempt) -> None:
         """Keep one attempt."""
-        with self._lock:
+        with _lock:
             if attempt.job_id is None:
                 self._by_hand.append(attempt)
             else:
@@ -33,13 +35,13 @@ class AttemptLog:
 
     def all(self) -> list[Attempt]:
         """Return every attempt, by the time it was sent."""
-        with self._lock:
+        with _lock:
             found = list(chain(self._by_hand, *self._jobs.values()))
         return sorted(found, key=lambda attempt: attempt.started_utc)
 
     def of_job(self, job_id: str) -> list[Attempt]:
         """Return the attempts of one job, by the time they were sent."""
-        with self._lock:
+        with _lock:
             found = list(self._jobs.get(job_id, ()))
         return sorted(found, key=lambda attempt: attempt.started_utc)
 
@@ -47,3 +49,12 @@ class AttemptLog:
         """Return the attempts of some runs, by the time they were sent."""
         wanted: Collection[str] = frozenset(run_ids)
         return [attempt for attempt in self.all() if attempt.run_id in wanted]
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the thread that held it is not in the child
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
