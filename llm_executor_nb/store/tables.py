@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS, Attempt
+from llm_executor_nb.store.columns import AttemptColumns
+from llm_executor_nb.store.rows import Numbers, attempt_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llm_executor_nb.core.holds import Hold
-
-_INTEGERS = ("position", "attempt", "http_status", "input_tokens", "output_tokens")
-_FLOATS = ("wait_s", "duration_s", "retry_after_s", "cost_usd")
-_CATEGORIES = ("outcome", "decision")
+    from llm_executor_nb.core.records import Attempt
 
 
 def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
@@ -25,22 +23,18 @@ def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
 
     Returns:
         Columns as `ATTEMPT_COLUMNS`: texts as `string`, counts as `Int64`, seconds and dollars as `Float64`,
-        `started_utc` as datetime in UTC, `outcome` and `decision` as category.
+        `started_utc` as datetime in UTC (microseconds), `outcome` and `decision` as category.
     """
-    rows = list(attempts)
-    frame = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in ATTEMPT_COLUMNS}, dtype=object)
-    for name in ATTEMPT_COLUMNS:
-        if name == "started_utc":
-            frame[name] = pd.to_datetime(frame[name], utc=True)
-        elif name in _INTEGERS:
-            frame[name] = frame[name].astype("Int64")
-        elif name in _FLOATS:
-            frame[name] = frame[name].astype("Float64")
-        elif name in _CATEGORIES:
-            frame[name] = frame[name].map(str).astype("category")
-        else:
-            frame[name] = frame[name].astype("string")
-    return frame
+    columns = AttemptColumns()
+    add_records(columns, attempts)
+    return columns.frame(by_time=False)
+
+
+def add_records(columns: AttemptColumns, attempts: Iterable[Attempt]) -> None:
+    """Add records to a frame in the making, as rows of the ledger would be."""
+    numbers = Numbers()
+    rows = [attempt_row(attempt, numbers) for attempt in attempts]
+    columns.add(rows, numbers.words())
 
 
 def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:

@@ -1,0 +1,195 @@
+"""Records to rows of the ledger and back: numbers for repeated texts, microseconds for times, clean texts.
+
+Everything here runs on the ledger's own thread. What no SQLite column can hold (half a surrogate pair, a number of
+more than 63 bits) is replaced on the way in, so that no record can keep the others from being stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.records import ATTEMPT_COLUMNS, Attempt
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from llm_executor_nb.store.records import Answer
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+WORD_COLUMNS = (
+    "job_id",
+    "column",
+    "route",
+    "backend",
+    "key",
+    "provider",
+    "request_model",
+    "response_model",
+    "outcome",
+    "error_code",
+    "decision",
+    "finish_reason",
+)
+"""Columns of an attempt that hold the number of a word."""
+INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output_tokens")
+TEXT_COLUMNS = ("run_id", "row", "message")
+
+_ANSWER_COLUMNS = (
+    "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text"
+)
+_ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
+_ROWS_AT_ONCE = 32
+_MAX_INTEGER = 2**63 - 1
+_HALVES = re.compile("[\ud800-\udfff]")
+_values_of = attrgetter(*ATTEMPT_COLUMNS)
+
+
+class Words(dict[str | None, int | None]):
+    """The numbers of texts that many rows share, learnt as they are needed. To be cleared after a rollback."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__({None: None})
+        self._connection = connection
+
+    def __missing__(self, text: str) -> int:
+        clean = clean_text(text)
+        self._connection.execute("INSERT OR IGNORE INTO word(text) VALUES (?)", (clean,))
+        (number,) = self._connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()
+        self[text] = number
+        return int(number)
+
+    def clear(self) -> None:
+        """Forget the numbers: the transaction that gave them may not have happened."""
+        super().clear()
+        self[None] = None
+
+
+class Numbers(dict[str | None, int | None]):
+    """Numbers for repeated texts where there is no ledger to give them."""
+
+    def __init__(self) -> None:
+        super().__init__({None: None})
+
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self)
+        return number
+
+    def words(self) -> dict[int, str]:
+        """Return the texts by their numbers."""
+        return {number: clean_text(text) for text, number in self.items() if text is not None and number is not None}
+
+
+def clean_text(text: str) -> str:
+    """Return a text with half surrogate pairs replaced by U+FFFD; they have no UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _HALVES.sub("\ufffd", text)
+    return text
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970, UTC."""
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def moment_of(stored: int) -> datetime:
+    """Return the moment that `microseconds` stored."""
+    return EPOCH + timedelta(microseconds=stored)
+
+
+def attempt_row(attempt: Attempt, words: Words | Numbers) -> list[Any]:
+    """Return an attempt as a row of the table, in the order of its columns."""
+    values = list(_values_of(attempt))
+    for at in _WORDS_AT:
+        values[at] = words[values[at]]
+    for at in _TEXTS_AT:
+        if values[at] is not None:
+            values[at] = clean_text(values[at])
+    for at in _INTEGERS_AT:
+        values[at] = _integer(values[at])
+    values[_STARTED_AT] = microseconds(values[_STARTED_AT])
+    return values
+
+
+def insert_attempts(connection: sqlite3.Connection, attempts: Iterable[Attempt], words: Words) -> None:
+    """Add attempts to the log."""
+    rows = [attempt_row(attempt, words) for attempt in attempts]
+    _insert(connection, f"attempt({_ATTEMPT_NAMES})", rows)
+
+
+def insert_answers(connection: sqlite3.Connection, answers: Sequence[Answer], words: Words) -> None:
+    """Add answers, each numbered after those of its key; the transaction is ours alone, so numbers cannot meet."""
+    following = _next_copies(connection, {answer.key for answer in answers})
+    rows = []
+    for answer in answers:
+        copy = following.get(answer.key, 0)
+        following[answer.key] = copy + 1
+        rows.append(_answer_row(answer, copy, words))
+    _insert(connection, f"answer({_ANSWER_COLUMNS})", rows)
+
+
+def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+    """Run a query that has `IN (?*)` over any number of values; the last chunk is filled up, for one statement in all.
+
+    Yields:
+        The rows of each chunk in turn.
+    """
+    size = 500
+    full = query.replace("?*", ", ".join("?" * size))
+    for start in range(0, len(values), size):
+        chunk = list(values[start : start + size])
+        chunk += chunk[-1:] * (size - len(chunk))
+        yield from connection.execute(full, chunk)
+
+
+def _answer_row(answer: Answer, copy: int, words: Words) -> list[Any]:
+    return [
+        answer.key,
+        copy,
+        microseconds(answer.answered_utc),
+        words[answer.job_id],
+        words[answer.route],
+        words[answer.finish_reason],
+        _integer(answer.input_tokens),
+        _integer(answer.output_tokens),
+        answer.cost_usd,
+        clean_text(answer.run_id),
+        clean_text(answer.text),
+    ]
+
+
+def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes, int]:
+    query = "SELECT request_key, max(copy) + 1 FROM answer WHERE request_key IN (?*) GROUP BY request_key"
+    return dict(in_chunks(connection, query, list(keys)))
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]]) -> None:
+    """Insert many rows by few statements: each one that runs gives the interpreter's lock away and waits for it."""
+    if not rows:
+        return
+    one = f"({', '.join('?' * len(rows[0]))})"
+    whole = len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    insert = f"INSERT INTO {table} VALUES "  # noqa: S608 - no text of anybody's
+    many = insert + ", ".join([one] * _ROWS_AT_ONCE)
+    for start in range(0, whole, _ROWS_AT_ONCE):
+        connection.execute(many, list(itertools.chain.from_iterable(rows[start : start + _ROWS_AT_ONCE])))
+    connection.executemany(insert + one, rows[whole:])
+
+
+def _integer(value: int | None) -> int | None:
+    return value if value is None or -_MAX_INTEGER <= value <= _MAX_INTEGER else None
+
+
+_WORDS_AT = tuple(ATTEMPT_COLUMNS.index(name) for name in WORD_COLUMNS)
+_TEXTS_AT = tuple(ATTEMPT_COLUMNS.index(name) for name in TEXT_COLUMNS)
+_INTEGERS_AT = tuple(ATTEMPT_COLUMNS.index(name) for name in INTEGER_COLUMNS)
+_STARTED_AT = ATTEMPT_COLUMNS.index("started_utc")
