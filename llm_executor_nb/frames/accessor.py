@@ -13,6 +13,7 @@ import pandas as pd
 from llm_executor_nb.chain.api import check_accept, warmed_up
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.inspection import attempts, run_ids_of
+from llm_executor_nb.chain.loop import refuse_own_loop
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import check_names
@@ -106,6 +107,7 @@ class FrameAccessor:
             extra_body=extra_body,
             **params,
         )
+        refuse_own_loop()
         return job.begin().result()
 
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:  # noqa: ANN401 - the options of run

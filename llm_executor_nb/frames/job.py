@@ -8,7 +8,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.loop import main_loop, run_async
+from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, run_async
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorWarning
 from llm_executor_nb.frames.columns import with_results
 from llm_executor_nb.store.tables import attempts_frame
@@ -87,7 +87,9 @@ class Job:
         Raises:
             JobInterrupted: Ctrl-C or ■; `.result` is the frame with what was done.
             LLMExecutorError: a row failed and `on_error="raise"` was given; its `.result` is the frame.
+            ConfigError: it is called from a callback on the private loop, which would wait for itself.
         """
+        refuse_own_loop()
         try:
             while not self._ended.wait(_SLICE_S):
                 self._progress.show(self._work.snapshot())
