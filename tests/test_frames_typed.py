@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 from llm_executor_nb.chain.structured import make_schema
 from llm_executor_nb.frames.typed import typed_columns
 
-
 NOON = datetime.fromisoformat("2024-01-02T12:00:05")
 
 

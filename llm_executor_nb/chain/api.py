@@ -17,6 +17,7 @@ from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.pump import pump_async, pump_sync
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.structured import make_schema
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
@@ -34,6 +35,7 @@ def make_ask(
     request: object,
     *,
     system: str | None = None,
+    schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
@@ -45,12 +47,16 @@ def make_ask(
     config = now_in_force.config
     chain = compiled(model_name, config, now_in_force.health)
     request, params = split_request(request, params)
+    checked = make_schema(schema)
+    if checked is not None:
+        check_alone(params, extra_body)
     return Ask(
         chain=chain,
         payload=make_payload(request, params, system=system),
         extra_body=check_extra_body(extra_body, config.backend_names),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
+        schema=checked,
         accept=check_accept(accept),
         record=now_in_force.log.record,
     )
@@ -61,6 +67,7 @@ def run_llm(
     request: object,
     *,
     system: str | None = None,
+    schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
@@ -77,6 +84,10 @@ def run_llm(
         model_name: a model of the provider table, or an alias such as `gemma`.
         request: a text, a dict with `messages` (call parameters beside it), a list of messages, or a prompt value.
         system: a system message to put in front.
+        schema: what the answer must fit: a pydantic class, a dict of types (`{"name": str, "tags": list[str]}`), a
+            list of names (all text), or a JSON Schema. The object is `message.additional_kwargs["parsed"]`: of the
+            class, else a dict. An answer that does not fit is `invalid_output`, and asked for again with what is
+            wrong with it. Providers that take a `response_format` are sent one, others are told in words.
         accept: called with each answer; a false result counts it as `rejected` and asks again.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).
@@ -98,6 +109,7 @@ def run_llm(
         model_name,
         request,
         system=system,
+        schema=schema,
         accept=accept,
         timeout=timeout,
         deadline=deadline,
@@ -113,6 +125,7 @@ async def arun_llm(
     request: object,
     *,
     system: str | None = None,
+    schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     timeout: float | None = None,  # noqa: ASYNC109 - bounds each attempt, not this call
     deadline: float | None = None,
@@ -125,6 +138,7 @@ async def arun_llm(
         model_name,
         request,
         system=system,
+        schema=schema,
         accept=accept,
         timeout=timeout,
         deadline=deadline,
@@ -140,6 +154,7 @@ def stream_llm(
     request: object,
     *,
     system: str | None = None,
+    schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
@@ -149,8 +164,9 @@ def stream_llm(
     """Send one request down the model's fallback chain and yield LangChain's chunks as they come.
 
     Takes what `run_llm` takes. Other routes take over until the first text was handed on; `timeout` bounds the time to
-    the first text and any silence after it; with `accept` nothing is handed on before the whole answer is accepted.
-    Closing the iterator, an exception in the loop's body or Ctrl-C closes the connection at once.
+    the first text and any silence after it. With `schema` or `accept` nothing is handed on before the whole answer is
+    accepted; the parsed object is in the last chunk, and so in their sum. Closing the iterator, an exception in the
+    loop's body or Ctrl-C closes the connection at once.
 
     Yields:
         AIMessageChunk; the last one carries `usage_metadata` and the finish_reason, and their sum is the message.
@@ -163,6 +179,7 @@ def stream_llm(
         model_name,
         request,
         system=system,
+        schema=schema,
         accept=accept,
         timeout=timeout,
         deadline=deadline,
@@ -178,6 +195,7 @@ async def astream_llm(
     request: object,
     *,
     system: str | None = None,
+    schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     timeout: float | None = None,  # noqa: ASYNC109 - bounds each attempt, not this call
     deadline: float | None = None,
@@ -190,6 +208,7 @@ async def astream_llm(
         model_name,
         request,
         system=system,
+        schema=schema,
         accept=accept,
         timeout=timeout,
         deadline=deadline,
@@ -233,6 +252,17 @@ def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMe
     if accept is None or (callable(accept) and not iscoroutinefunction(accept)):
         return accept
     raise ConfigError(f"accept={accept!r} must be a plain function from the message to True or False.")
+
+
+def check_alone(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> None:
+    """Refuse a response format beside a schema, which sets it.
+
+    Raises:
+        ConfigError: one of them has a `response_format`; nothing was sent.
+    """
+    sorted_fields = [fields for fields in (extra_body or {}).values() if isinstance(fields, Mapping)]
+    if any(fields.get("response_format") is not None for fields in (params, *sorted_fields)):
+        raise ConfigError("schema= sets the response format: leave out response_format, or leave out schema=.")
 
 
 def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, dict[str, Any]]:

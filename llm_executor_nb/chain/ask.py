@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.chain.compile import Chain
+    from llm_executor_nb.chain.structured import Schema
     from llm_executor_nb.core.records import Attempt
 
 
@@ -61,6 +62,7 @@ class Ask:
         timeout_s: the bound on one attempt; None: none.
         deadline_s: the bound on the run; None: none.
         retries: how many retries a route gets; None: as configured.
+        schema: what an answer must fit; it is not in `payload`. None: every answer does.
         accept: a predicate on the message; None: every answer is accepted.
         record: called with each attempt, in order.
         row: the row it is for; None: a call by hand.
@@ -75,6 +77,7 @@ class Ask:
     timeout_s: float | None
     deadline_s: float | None
     retries: int | None = None
+    schema: Schema | None = None
     accept: Callable[[AIMessage], object] | None = None
     record: Callable[[Attempt], None]
     row: Row | None = None

@@ -43,6 +43,8 @@ class Direct:
         chat_model: asks the object.
     """
 
+    takes_response_format = False
+
     def __init__(self, chat_model: ChatModelObject) -> None:
         self._model = chat_model
 

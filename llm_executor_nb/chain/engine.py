@@ -7,18 +7,17 @@ no pandas and no front end; whatever a provider does ends as a verdict.
 from __future__ import annotations
 
 import asyncio
-from inspect import isawaitable, iscoroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from llm_executor_nb.chain import guard, tracing
-from llm_executor_nb.chain.exchange import not_after_all
+from llm_executor_nb.chain.acceptance import accepted
 from llm_executor_nb.chain.run import Run
 from llm_executor_nb.chain.sink import Sink
 from llm_executor_nb.chain.waiting import until_changed
 from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
-    ConfigError,
     DeadlineError,
     RequestError,
     StreamInterruptedError,
@@ -66,7 +65,7 @@ class Engine:
             AllRoutesFailedError: every route was tried and failed, or is held.
             DeadlineError: the deadline passed first.
         """
-        sink = None if hand_on is None else Sink(hand_on, is_kept=ask.accept is not None)
+        sink = None if hand_on is None else Sink(hand_on, is_kept=ask.accept is not None or ask.schema is not None)
         run = Run(ask, self._health, self._config, clock.current().now(), sink)
         try:
             return await self._walk(run)
@@ -105,7 +104,7 @@ class Engine:
             run.ask.slots.release()
 
     async def _attempt(self, run: Run, move: Go) -> AIMessage | None:
-        """Make one attempt (and, on a connection that had died unused, the same once more at once)."""
+        """Make one attempt; and once more at once, if the connection had died unused or the form was refused."""
         route = move.route
         run.begin(route)
         probe = self._health.begin_probe(route, clock.current().now()) if move.is_probe else ()
@@ -115,7 +114,10 @@ class Engine:
             if came.may_resend:
                 run.resent(route, came.verdict)
                 came = await self._send(run, route)
-            verdict, message = await self._accepted(run, came)
+            if run.phrasing is not None and run.phrasing.is_declined(route, came.verdict):
+                run.resent(route, replace(came.verdict, outcome=Outcome.UNSUPPORTED))
+                came = await self._send(run, route)
+            verdict, message = await accepted(run, route, came)
             self._settle(run, move, probe, verdict, message)
         except asyncio.CancelledError:
             run.cancelled(route)
@@ -130,14 +132,15 @@ class Engine:
         exchange = self._exchanges[route.backend]
         if guard.is_on() and (place := exchange.paid_at(route, self._config.practice_url)) is not None:
             guard.refuse(place)
+        order = run.order(route, is_native=exchange.takes_response_format)
         now = clock.current().now()
         run.sent(route, now)
         try:
             with tracing.during(run.span):
                 if run.sink is None:
-                    return await exchange.whole(run.ask, route, timeout_s=run.bound_s(now))
+                    return await exchange.whole(order, route, timeout_s=run.bound_s(now))
                 return await exchange.streamed(
-                    run.ask, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
+                    order, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
                 )
         finally:
             self._health.traffic.returned(route)
@@ -157,15 +160,6 @@ class Engine:
         self._record(run, move.route, verdict, now)
         if message is None:
             self._raise_if_over(run, verdict)
-
-    async def _accepted(self, run: Run, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
-        """Ask the user's predicate about an answer."""
-        if came.message is None:
-            return came.verdict, None
-        if not await _is_accepted(run, came.message):
-            return not_after_all(came.verdict, Outcome.REJECTED, "accept= said no to this answer"), None
-        came.message.response_metadata["llm_run_id"] = run.ask.run_id
-        return came.verdict, came.message
 
     def _raise_if_over(self, run: Run, verdict: Verdict) -> None:
         """Raise what ends the run at once; forget the kept pieces of an attempt that came to nothing."""
@@ -241,22 +235,3 @@ class Engine:
             words=words,
             attempts=attempts,
         )
-
-
-async def _is_accepted(run: Run, message: AIMessage) -> bool:
-    """Ask the user's predicate, in a thread, so that it may take its time or ask a model itself."""
-    accept = run.ask.accept
-    if accept is None:
-        return True
-    try:
-        async with clock.current().timeout(None):
-            said = await asyncio.to_thread(accept, message)
-    except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
-        run.broken = ConfigError(f"Your accept= raised {type(error).__name__}: {error}\nMend it and call again.")
-        return False
-    if isawaitable(said):
-        if iscoroutine(said):
-            said.close()
-        run.broken = ConfigError("Your accept= returned an awaitable. Make it a plain function; it may take its time.")
-        return False
-    return bool(said)

@@ -58,7 +58,13 @@ class Exchanged:
 
 
 class Exchanging(Protocol):
-    """What the engine sends with; each backend has one."""
+    """What the engine sends with; each backend has one.
+
+    Attributes:
+        takes_response_format: a schema may be asked for by `response_format`; else only in words.
+    """
+
+    takes_response_format: bool
 
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
         """Return where a request to `route` would go, if it may cost something; None: it costs nothing."""
@@ -85,6 +91,8 @@ class Exchange:
         transport: sends; bound to the loop it is used on.
         backends: name -> wire.
     """
+
+    takes_response_format = True
 
     def __init__(self, transport: Transport, backends: Mapping[str, Backend]) -> None:
         self._transport = transport

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain import tracing
+from llm_executor_nb.chain.phrasing import Phrasing
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
@@ -45,6 +47,7 @@ class Run:
         self.broken: ConfigError | None = None
         self.waited_s = 0.0
         self.span: Span | None = None
+        self.phrasing = None if ask.schema is None else Phrasing(ask.schema, ask.payload, health.declined)
         self.memory = RunMemory(
             tiers=ask.chain.tiers,
             is_by_hand=ask.is_by_hand,
@@ -69,6 +72,12 @@ class Run:
         self._asked.add(route)
         if self.ask.is_by_hand:
             self.memory.current = route
+
+    def order(self, route: Route, *, is_native: bool) -> Ask:
+        """Return what a route is asked now: a schema natively, if it may be, or in words."""
+        if self.phrasing is None:
+            return self.ask
+        return replace(self.ask, payload=self.phrasing.payload(route, is_native=is_native))
 
     def sent(self, route: Route, now: float) -> None:
         """Note when the request goes out."""
@@ -103,6 +112,8 @@ class Run:
 
     def learn(self, move: Go, verdict: Verdict, now: float) -> None:
         """Let the holds and the run's own memory take in a verdict."""
+        if self.phrasing is not None:
+            self.phrasing.learn(move.route, verdict)
         try:
             self._learn(move, verdict, now)
         except ConfigError as error:  # a wait strategy, stop object or hook of the user's
@@ -263,8 +274,10 @@ class Run:
         self._record(route, verdict, self._decision(route, verdict, next_move))
 
     def resent(self, route: Route, verdict: Verdict) -> None:
-        """Record a request that died unseen on an old connection and goes out again at once."""
+        """Record a request that goes out again at once: it died unseen, or is now made in another form."""
         self._record(route, verdict, Decision.RETRY)
+        if self.sink is not None:
+            self.sink.drop()
         self._wait_before = 0.0
 
     def cancelled(self, route: Route) -> None:

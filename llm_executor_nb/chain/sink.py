@@ -36,6 +36,11 @@ class Sink:
         else:
             await self._give(chunk)
 
+    def complete(self, parsed: object) -> None:
+        """Put the object that an answer was read as into its last chunk, so that the sum of the chunks has it."""
+        last = self._kept[-1]
+        last.additional_kwargs = {**last.additional_kwargs, "parsed": parsed}
+
     async def release(self) -> None:
         """Hand on what was kept: the answer was accepted."""
         for chunk in self._kept:

@@ -34,7 +34,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",
     Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it; asking again will not help",
     Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
-    Outcome.TRUNCATED: "max_tokens was used up before any text came: raise max_tokens=",
+    Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
 
 

@@ -104,6 +104,7 @@ class Health:
     Attributes:
         traffic: what is in flight, and the pace of each key.
         changes: how often the holds have changed; tells a waiter that it missed one.
+        declined: who does not take which schema by `response_format`; no hold, for it is asked in words.
         on_hold: called with each hold that is set.
     """
 
@@ -113,6 +114,7 @@ class Health:
         self.traffic = Traffic()
         self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
+        self.declined: set[tuple[Scope, str]] = set()
         self.on_hold: Callable[[Hold], None] = _ignore
 
     def forget_flights(self) -> None:
@@ -279,9 +281,10 @@ class Health:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop every hold and streak."""
+        """Drop every hold and streak, and who declined a schema."""
         self._holds.clear()
         self._streaks.clear()
+        self.declined.clear()
         self._notify()
 
     def release(self, is_stale: Callable[[Scope], bool]) -> None:
@@ -289,6 +292,7 @@ class Health:
         for scope in [s for s in tuple(self._holds) if is_stale(s)]:
             self._holds.pop(scope, None)
             self._streaks.pop(scope, None)
+        self.declined -= {entry for entry in tuple(self.declined) if is_stale(entry[0])}
         self._notify()
 
     def watch(self, wake: Callable[[], object]) -> Callable[[], None]:

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_executor_nb.chain.phrasing import as_asked
 from llm_executor_nb.core.hints import field
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import ending
@@ -48,6 +49,8 @@ class Asked:
         is_stream: the answer shall come as server-sent events.
         wants_usage: the usage shall come with them.
         tools, tool_choice, response_format: as they stand in the request.
+        told_schema: the JSON Schema that its words ask for; they are not in `question`, nor what it was told of an
+            earlier answer.
         has_tool_result: a tool's answer stands behind the last user message.
     """
 
@@ -63,12 +66,18 @@ class Asked:
     tools: tuple[Any, ...] = ()
     tool_choice: Any = None
     response_format: Any = None
+    told_schema: Any = None
     has_tool_result: bool = False
 
     @property
     def plain_model(self) -> str:
         """The model without what stands behind its colon."""
         return self.model.partition(":")[0]
+
+    @property
+    def schema(self) -> Any:  # noqa: ANN401 - JSON of any shape
+        """The JSON Schema that the answer must fit, however it is asked for; None: there is none."""
+        return self.told_schema or field(self.response_format, "json_schema", "schema")
 
     def unstreamed(self) -> Asked:
         """Return the same request as one that wants its answer in one piece."""
@@ -78,19 +87,23 @@ class Asked:
 def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> Asked:
     """Return what a request's JSON body asks. `key` is the whole key; only its ending is kept."""
     model = str(body.get("model", ""))
+    messages, told_schema = body.get("messages"), None
+    if isinstance(messages, list):
+        messages, told_schema = as_asked(messages)
     return Asked(
         backend=backend,
         key=ending(key) if key else None,
         key_number=key_number,
         provider=_provider_of(model) if backend == HUGGINGFACE else None,
         model=model,
-        question=_last_question(body.get("messages")),
+        question=_last_question(messages),
         prompt=_digest(model, body),
         is_stream=body.get("stream") is True,
         wants_usage=field(body, "stream_options", "include_usage") is True,
         tools=tuple(tools) if isinstance(tools := body.get("tools"), list) else (),
         tool_choice=body.get("tool_choice"),
         response_format=body.get("response_format"),
+        told_schema=told_schema,
         has_tool_result=_ends_in_tool_result(body.get("messages")),
     )
 

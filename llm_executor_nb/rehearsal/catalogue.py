@@ -1,7 +1,8 @@
 """The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
 
-`CATALOGUE` holds the faults, `CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other
-HTTP error status is a fault as well; `entry_of` knows it.
+`CATALOGUE` holds the faults that any request can meet, `SCHEMA_FAULTS` those that only a request for a schema can,
+`CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other HTTP error status is a fault
+as well; `entry_of` knows it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from llm_executor_nb.rehearsal.entry import Entry, Shelf, is_rate, is_seconds, i
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
+from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
 from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.faults_waits import WAITS
@@ -62,7 +64,9 @@ SHELVES: dict[str, Shelf] = {
     "streams": STREAMS,
     "odd streams that are fine": FINE_STREAMS,
 }
+SCHEMAS = "requests for a schema"
 CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
+_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **CONDITIONS}
 _NEAR = 4
 """How many near names an error offers at most."""
 _SHORT = 3
@@ -71,21 +75,24 @@ _SHORT = 3
 
 def entry_of(name: str) -> Entry | None:
     """Return the row of a fault or a condition; None: there is none of that name."""
-    found = CATALOGUE.get(name) or CONDITIONS.get(name)
+    found = _KNOWN.get(name)
     return status_entry(int(name)) if found is None and is_status(name) else found
 
 
 def near_names(name: str) -> list[str]:
     """Return the names that may have been meant: those that it is a part of, then those that resemble it."""
-    known = {**CATALOGUE, **CONDITIONS}
     plain = name.lower().replace("_", "-")
-    wider = [one for one, entry in known.items() if plain in f"{one} {entry.does}".lower().replace("_", "-")]
-    near = get_close_matches(name.lower(), known, n=_NEAR)
+    wider = [one for one, entry in _KNOWN.items() if plain in f"{one} {entry.does}".lower().replace("_", "-")]
+    near = get_close_matches(name.lower(), _KNOWN, n=_NEAR)
     return list(dict.fromkeys([*(wider if len(plain) > _SHORT else ()), *near]))[:_NEAR]
 
 
 def listing() -> str:
     """Return all names by theme, a line each; statuses go without saying."""
     examples = ", ".join(entry.example for entry in CONDITIONS.values())
-    themes = (f"  {theme}: {', '.join(shelf)}" for theme, shelf in SHELVES.items() if shelf is not STATUSES)
+    themes = (
+        f"  {theme}: {', '.join(shelf)}"
+        for theme, shelf in {**SHELVES, SCHEMAS: SCHEMA_FAULTS}.items()
+        if shelf is not STATUSES
+    )
     return "\n".join([f"  conditions: {examples}", *themes])

@@ -26,6 +26,10 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
+def _always(_: Asked) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One fault.
@@ -38,6 +42,7 @@ class Entry:
         on_huggingface: the same where it is another on Hugging Face; None: it is not.
         backends: on which backends it makes sense.
         is_stream_only: it meets requests that stream; others pass it by.
+        can_fit: tells whether it makes sense for what a request asks; where not, the request passes it by.
         names_wait: it says, believably, when to ask again.
         is_value: tells whether a text may stand behind the `=`; None: nothing may.
         needs_value: something must.
@@ -51,6 +56,7 @@ class Entry:
     on_huggingface: Finding | None = None
     backends: tuple[str, ...] = BOTH
     is_stream_only: bool = False
+    can_fit: Callable[[Asked], bool] = _always
     names_wait: bool = False
     is_value: Callable[[str], bool] | None = None
     needs_value: bool = False
@@ -68,7 +74,7 @@ class Entry:
 
     def can_meet(self, asked: Asked) -> bool:
         """Tell whether it makes sense for this request."""
-        return asked.backend in self.backends and (asked.is_stream or not self.is_stream_only)
+        return asked.backend in self.backends and (asked.is_stream or not self.is_stream_only) and self.can_fit(asked)
 
 
 Shelf = dict[str, Entry]

@@ -23,6 +23,16 @@ _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _KEY = re.compile(r"[A-Za-z_]\w*")
 _SHOWN = 60
 """How many characters of a question stand for a text that it does not quote."""
+_FORMATS = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T12:00:00Z",
+    "time": "12:00:00",
+    "duration": "P1D",
+    "email": "practice@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+"""What a practice answer says where a text has a form."""
 _DEEP = 8
 """How far a schema that contains itself is followed."""
 
@@ -46,18 +56,23 @@ def tool_calls(asked: Asked) -> list[dict[str, Any]] | None:
 
 
 def formatted_text(asked: Asked) -> str | None:
-    """Return the JSON that a response format asks for; None: it asks for none.
+    """Return the JSON that a response format or an instruction asks for; None: none is asked for.
 
     Without a schema (`json_object`) the keys are the words that the question quotes.
     """
     kind = field(asked.response_format, "type")
-    if kind == "json_schema":
-        schema = field(asked.response_format, "json_schema", "schema") or {}
-        return json.dumps(_value(schema, asked.question, {}, 0), ensure_ascii=False)
+    if kind == "json_schema" or asked.told_schema is not None:
+        return json.dumps(_value(asked.schema or {}, asked.question, {}, 0), ensure_ascii=False)
     if kind != "json_object":
         return None
     keys = [word for word in _quoted(asked.question) if _KEY.fullmatch(word)] or ["answer"]
     return json.dumps({key: _text(f"{key}: {asked.question}") for key in keys}, ensure_ascii=False)
+
+
+def unfitting_text(asked: Asked) -> str:
+    """Return a JSON object that has the names a schema wants, and beneath each what no one would want."""
+    names = field(asked.schema, "properties") or {"answer": None}
+    return json.dumps({name: {"practice": ["not what was asked for"]} for name in names}, ensure_ascii=False)
 
 
 def call_deltas(message: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -110,7 +125,13 @@ def _typed(schema: dict[str, Any], question: str, known: Mapping[str, Any], dept
         case "null":
             return None
         case _:
-            return _text(next(iter(_quoted(question)), question))
+            return _FORMATS.get(str(schema.get("format"))) or _sized(schema, question)
+
+
+def _sized(schema: dict[str, Any], question: str) -> str:
+    """Return a text as long as a schema wants it."""
+    text = _text(next(iter(_quoted(question)), question))
+    return text.ljust(schema.get("minLength") or 0, ".")[: schema.get("maxLength")]
 
 
 def _number(schema: dict[str, Any], question: str, *, is_whole: bool) -> float:

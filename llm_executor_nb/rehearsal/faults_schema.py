@@ -1,0 +1,100 @@
+"""What only a request for a schema can meet: answers that do not fit it, and providers that take no response format.
+
+Any other request passes these faults by. The words of the refusals are the providers' own (openrouter.ai/docs,
+structured outputs; public threads about Hugging Face's providers).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.rehearsal.bodies import answer_text, completion
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_completion, stage_refusal
+from llm_executor_nb.rehearsal.tools import formatted_text, unfitting_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.entry import Stage
+    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.staged import Staged
+
+_NO_ENDPOINT = (
+    "No endpoints found that can handle the requested parameters. To learn more about provider routing, visit: "
+    "https://openrouter.ai/docs/guides/routing/provider-selection"
+)
+
+
+def _wants_schema(asked: Asked) -> bool:
+    return asked.schema is not None
+
+
+def _is_native(asked: Asked) -> bool:
+    return asked.response_format is not None
+
+
+def _fitting(asked: Asked) -> str:
+    return formatted_text(asked) or ""
+
+
+def _half(asked: Asked) -> str:
+    text = _fitting(asked)
+    return text[: len(text) // 2]
+
+
+def _says(
+    does: str,
+    outcome: Outcome,
+    text: Callable[[Asked], str],
+    *,
+    finish_reason: str = "stop",
+    can_fit: Callable[[Asked], bool] = _wants_schema,
+) -> Entry:
+    def stage(asked: Asked, effect: Effect) -> Staged:
+        return stage_completion(asked, completion(asked, text(asked), finish_reason=finish_reason), effect.fault)
+
+    return Entry(does=does, stage=stage, finding=Finding(outcome), can_fit=can_fit)
+
+
+def _refuses(does: str, finding: Finding, stage: Stage, *, backends: tuple[str, ...] = BOTH) -> Entry:
+    return Entry(does=does, stage=stage, finding=finding, backends=backends, can_fit=_is_native, options=HINTS)
+
+
+def _told(status: int, words: str) -> Stage:
+    return lambda asked, effect: stage_refusal(
+        asked, effect, Refusal(status=status, error=error_of(asked, status, words))
+    )
+
+
+SCHEMA_FAULTS: Shelf = {
+    "invalid_json": _says("JSON that breaks off in the middle", Outcome.INVALID_OUTPUT, _half),
+    "wrong_schema": _says("a JSON object that does not fit the schema", Outcome.INVALID_OUTPUT, unfitting_text),
+    "cut-json": _says(
+        "JSON that max_tokens, or the provider's own limit, cut off",
+        Outcome.INVALID_OUTPUT,
+        _half,
+        finish_reason="length",
+    ),
+    "ignored-response_format": _says(
+        "prose, because the provider ignores a response format", Outcome.INVALID_OUTPUT, answer_text, can_fit=_is_native
+    ),
+    "fenced-json": _says(
+        "the JSON that is wanted, in a fence and with words around it; it is an answer",
+        Outcome.OK,
+        lambda asked: f"Here it is:\n```json\n{_fitting(asked)}\n```\nI hope this {{all of it}} helps.",
+    ),
+    "refused-response_format": _refuses(
+        "the provider does not take a response format; one that is asked in words gets its answer",
+        Finding(Outcome.BAD_REQUEST),
+        _told(400, "`response_format` of type json_schema is not supported by this model"),
+    ),
+    "refused-parameters": _refuses(
+        "no endpoint of OpenRouter's takes the response format; one that is asked in words gets its answer",
+        Finding(Outcome.NOT_FOUND, Reach.BACKEND),
+        _told(404, _NO_ENDPOINT),
+        backends=ONLY_OPENROUTER,
+    ),
+}
