@@ -19,6 +19,7 @@ from llm_executor_nb.chain.api import arun_llm, astream_llm, chat_model, run_llm
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
 from llm_executor_nb.chain.configuration import add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
+from llm_executor_nb.chain.lookups import check_keys, sync_models
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
     BudgetError,
@@ -75,6 +76,7 @@ __all__ = [
     "astream_llm",
     "attempts",
     "chat_model",
+    "check_keys",
     "configure",
     "health",
     "keys",
@@ -84,6 +86,7 @@ __all__ = [
     "retry_wait_strategy",
     "run_llm",
     "stream_llm",
+    "sync_models",
 ]
 _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 

@@ -12,6 +12,7 @@ from llm_executor_nb.chain.direct import Direct
 from llm_executor_nb.chain.engine import Engine
 from llm_executor_nb.chain.exchange import Exchange
 from llm_executor_nb.chain.loop import LoopThread, main_loop
+from llm_executor_nb.chain.remembered import Remembered
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
@@ -40,12 +41,14 @@ class Session:
         config: the live configuration.
         health: its holds.
         log: the attempts made under it.
+        found: what free look-ups found, for a while.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.health = _make_health()
         self.log = AttemptLog()
+        self.found = Remembered()
         self._ended: deque[AttemptLog] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
@@ -58,13 +61,13 @@ class Session:
         )
 
     def begin_anew(self) -> Callable[[], None]:
-        """Put empty holds and an empty log in place; return what brings the former ones back."""
-        health, log = self.health, self.log
-        self.health, self.log = _make_health(), AttemptLog()
+        """Put empty holds, an empty log and no findings in place; return what brings the former ones back."""
+        health, log, found = self.health, self.log, self.found
+        self.health, self.log, self.found = _make_health(), AttemptLog(), Remembered()
 
         def restore() -> None:
             self._ended.append(self.log)
-            self.health, self.log = health, log
+            self.health, self.log, self.found = health, log, found
 
         return restore
 
@@ -72,6 +75,10 @@ class Session:
         """Return the attempts of some runs, also of runs made in a rehearsal that has ended."""
         wanted = frozenset(run_ids)
         return [a for log in (*self._ended, self.log) for a in log.of_runs(wanted)]
+
+    def transport(self) -> Transport:
+        """Return the private loop's one HTTP session."""
+        return self._transport_of(main_loop())
 
     def _transport_of(self, thread: LoopThread) -> Transport:
         if (kept := self._transports.get(thread)) is None:
@@ -83,7 +90,7 @@ class Session:
 
     def _exchanges(self) -> dict[str, Exchanging]:
         backends = self._backends()
-        over_http = Exchange(self._transport_of(main_loop()), backends)
+        over_http = Exchange(self.transport(), backends)
         own = [backend for backend in self.config.backends.values() if backend.base_url is None]
         return {
             **dict.fromkeys(backends, over_http),

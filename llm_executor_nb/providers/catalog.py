@@ -177,19 +177,22 @@ def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
     data = body.get("data")
     if not isinstance(data, dict) or not data:
         return None
-    credit = hints.number(data.get("limit_remaining"))
+    credit, is_free = hints.number(data.get("limit_remaining")), _truth(data.get("is_free_tier"))
     status = KeyStatus(
         outcome=Outcome.OK,
-        message=_free_requests(data.get("free_model_daily_requests")),
+        message=_free_requests(data.get("free_model_daily_requests")) if is_free else None,
         is_alive=True,
         credit_usd=credit,
         limit_usd=_amount(data.get("limit")),
         used_usd=_amount(data.get("usage")),
-        is_free_tier=_truth(data.get("is_free_tier")),
+        is_free_tier=is_free,
         expires=_time(data.get("expires_at")),
     )
-    is_out = credit is not None and credit <= 0
-    return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT) if is_out else status
+    if credit is not None and credit <= 0:
+        return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT)
+    left = hints.number(hints.field(data, "free_model_daily_requests", "remaining"))
+    is_out = is_free and left is not None and left <= 0
+    return replace(status, outcome=Outcome.QUOTA) if is_out else status
 
 
 def _free_requests(daily: object) -> str | None:
@@ -312,7 +315,8 @@ async def _look_up(transport: Transport, url: str, secret: Secret | None, backen
         if not isinstance(body, dict):
             shown = shorten(came.body[:200].decode("utf-8", "replace")) or "the body is blank"
             return Verdict(outcome=Outcome.MALFORMED, http_status=came.status, message=shown)
-    return classify(came, backend=backend, now_utc=clock.current().utc())
+    verdict = classify(came, backend=backend, now_utc=clock.current().utc())
+    return verdict if verdict.message else replace(verdict, message=f"HTTP {verdict.http_status} without a word")
 
 
 def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape

@@ -145,7 +145,7 @@ class Transport:
     def _request(
         self, url: str, body: bytes | None, headers: Mapping[str, str], secret: Secret | None, watch: Watch
     ) -> _RequestContextManager:
-        """Return the request, not yet sent; without a body it is a GET. What may fail comes first, while no frame holds the key."""
+        """Return the request, not yet sent, a GET without a body; what may fail comes while no frame holds the key."""
         proxy = self._network.proxy(url)
         tls = self._network.tls() if url.startswith("https:") else True
         session = self._open_session()

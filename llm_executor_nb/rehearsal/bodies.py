@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN_QUESTION = 160
 """How many characters of a question its practice answer repeats."""
-_PRICE_USD = 1e-7
+PRICE_USD = 1e-7
 """What a practice token costs, so that sums and budgets have something to add."""
 PRACTICE = "Practice"
 """The name of the provider that OpenRouter says it asked."""
@@ -82,7 +82,7 @@ def answer_headers(asked: Asked, body: dict[str, Any]) -> dict[str, str]:
 def _as_openrouter(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
     choice = body["choices"][0]
     usage = body["usage"]
-    cost = round(_PRICE_USD * usage["total_tokens"], 10)
+    cost = round(PRICE_USD * usage["total_tokens"], 10)
     return {
         **body,
         "id": f"gen-{body['created']}-{uuid.uuid4().hex[:20]}",

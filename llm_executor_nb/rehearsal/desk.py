@@ -47,7 +47,7 @@ class Desk:
         self.is_closing = False
         for backend, given in keys.items():
             for key in given:
-                self._number(backend, key)
+                self.number(backend, key)
 
     def handler(self, backend: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return the aiohttp handler of a backend's chat completions."""
@@ -63,8 +63,8 @@ class Desk:
 
     async def _handle(self, backend: str, request: web.Request) -> web.StreamResponse:
         body = _object_in(await request.read())
-        key = _key_of(request)
-        asked = read_asked(body or {}, backend=backend, key=key, key_number=self._number(backend, key))
+        key = key_of(request)
+        asked = read_asked(body or {}, backend=backend, key=key, key_number=self.number(backend, key))
         latency_s, staged = self._stage(asked, body)
         number = self._lines.begin(asked, client=request.transport and request.transport.get_extra_info("peername"))
         sending = Sending(request, staged)
@@ -86,14 +86,16 @@ class Desk:
             return 0.0, bad_request(asked, "The request is not a JSON object.")
         return self._play.stage(asked)
 
-    def _number(self, backend: str, key: str | None) -> int:
+    def number(self, backend: str, key: str | None) -> int:
+        """Return a key's place among its backend's keys, from 1; 0: there is none."""
         if key is None or backend not in self._numbers:
             return 0
         known = self._numbers[backend]
         return known.setdefault(hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest(), len(known) + 1)
 
 
-def _key_of(request: web.Request) -> str | None:
+def key_of(request: web.Request) -> str | None:
+    """Return the key that a request brought; None: it brought none."""
     told = request.headers.get("Authorization", "")
     key = told[len(_BEARER) :].strip() if told.lower().startswith(_BEARER) else ""
     return key or None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.catalogue import LATENCY, PACE, entry_of
+from llm_executor_nb.rehearsal.catalogue import CONDITIONS, LATENCY, PACE, entry_of
 from llm_executor_nb.rehearsal.entry import read_rate
 from llm_executor_nb.rehearsal.replies import answer, too_many
 
@@ -75,6 +75,20 @@ class Play:
         applied = (self._apply(turn, asked) for turn in turns)
         staged = next((staged for staged in applied if staged is not None), None) or answer(asked)
         return latency_s, replace(staged, pace_s=pace_s) if pace_s else staged
+
+    def upcoming(self, asked: Asked) -> Effect | None:
+        """Return what would decide about this key's, or this provider's, next request; counts nothing.
+
+        Rules that speak of a provider count only when one was asked, and then only they do.
+        """
+        for rule_number, rule in enumerate(self._script.rules):
+            if rule.target.provider != asked.provider or not rule.target.is_met_by(asked):
+                continue
+            for effect_number, effect in enumerate(rule.effects):
+                turn = _Turn((rule_number, effect_number), self._met[rule_number] + 1, effect)
+                if effect.fault not in CONDITIONS and self._may_apply(turn):
+                    return effect
+        return None
 
     def _turns(self, asked: Asked) -> Iterator[_Turn]:
         """Count the request in every rule that speaks of it, and yield the effects in their order."""

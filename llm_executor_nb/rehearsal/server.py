@@ -1,7 +1,8 @@
 """OpenRouter and the Hugging Face router on loopback: real HTTP, the real bodies, and the faults of a script.
 
 The server has a thread and an event loop of its own, and a port that the system chose. It answers
-`POST .../chat/completions` of both backends; everything else is a 404. Whatever text it is sent, it keeps none.
+`POST .../chat/completions` of both backends and the free look-ups of their keys and models; everything else is a 404.
+Whatever text it is sent, it keeps none.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.rehearsal.desk import Desk
 from llm_executor_nb.rehearsal.lines import Lines, ServerLine
+from llm_executor_nb.rehearsal.lookups import LookupDesk, LookupLine, shipped_models
 from llm_executor_nb.rehearsal.play import Play
 from llm_executor_nb.rehearsal.script import parse_script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiohttp import web
 
 HOST = "127.0.0.1"
 _PATHS = {OPENROUTER: "/openrouter/api/v1", HUGGINGFACE: "/huggingface/v1"}
+_WHOAMI = "/huggingface/api/whoami-v2"
 _CHAT = "/chat/completions"
 _OWN = "/own/{name}/v1"
 _LARGEST_BODY = 64 * 2**20
@@ -44,6 +47,7 @@ class RehearsalServer:
         openrouter_keys: the OpenRouter keys in their order, so that a script can say `openrouter[1]`. Other keys are
             served too, and numbered after these as they appear.
         huggingface_tokens: the same for Hugging Face.
+        models: backend -> the models it lists, each with its providers.
 
     Raises:
         ConfigError: the script cannot be read.
@@ -57,15 +61,18 @@ class RehearsalServer:
         seed: int = 0,
         openrouter_keys: Sequence[Secret | str] = (),
         huggingface_tokens: Sequence[Secret | str] = (),
+        models: Callable[[str], Mapping[str, Sequence[str]]] = shipped_models,
     ) -> None:
         self.script = parse_script(script)
         self._lines = Lines()
+        play = Play(self.script, seed=seed)
         self._desk = Desk(
-            Play(self.script, seed=seed),
+            play,
             self._lines,
             latency_s=latency_s,
             keys={OPENROUTER: _plain(openrouter_keys), HUGGINGFACE: _plain(huggingface_tokens)},
         )
+        self._lookups = LookupDesk(play, latency_s=latency_s, number=self._desk.number, models=models)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -136,6 +143,11 @@ class RehearsalServer:
         return self._lines.seen
 
     @property
+    def lookups(self) -> tuple[LookupLine, ...]:
+        """One line per free look-up that has ended: of a key, or of a list of models."""
+        return self._lookups.seen
+
+    @property
     def in_flight_peak(self) -> int:
         """The highest number of requests that were in the server at once, their latency included."""
         return self._lines.in_flight_peak
@@ -148,6 +160,7 @@ class RehearsalServer:
     def clear(self) -> None:
         """Forget the lines and the counts; the script goes on where it is."""
         self._lines.clear()
+        self._lookups.clear()
 
     def _url(self, backend: str) -> str:
         return self.root + _PATHS[backend]
@@ -167,6 +180,10 @@ class RehearsalServer:
         for backend, path in _PATHS.items():
             app.router.add_post(path + _CHAT, self._desk.handler(backend))
         app.router.add_post(_OWN + _CHAT, self._desk.handle_own)
+        app.router.add_get(_PATHS[OPENROUTER] + "/key", self._lookups.key_handler(OPENROUTER))
+        app.router.add_get(_PATHS[OPENROUTER] + "/models", self._lookups.list_handler(OPENROUTER))
+        app.router.add_get(_WHOAMI, self._lookups.key_handler(HUGGINGFACE))
+        app.router.add_get(_PATHS[HUGGINGFACE] + "/models", self._lookups.list_handler(HUGGINGFACE))
         return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
 
     async def _serve(self, runner: web.AppRunner) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Self
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.rehearsal.lookups import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from llm_executor_nb.rehearsal.lines import ServerLine
+    from llm_executor_nb.rehearsal.lookups import LookupLine
 
 _running: list[Rehearsal] = []
 
@@ -40,6 +42,7 @@ class Rehearsal:
             seed=seed,
             openrouter_keys=self.openrouter_keys,
             huggingface_tokens=self.huggingface_tokens,
+            models=lambda backend: practice_models(session().config, backend),
         )
         self._undo = ExitStack()
 
@@ -49,12 +52,17 @@ class Rehearsal:
         return self._server.lines
 
     @property
+    def lookups(self) -> tuple[LookupLine, ...]:
+        """The free look-ups that reached the practice providers: of keys, and of lists of models."""
+        return self._server.lookups
+
+    @property
     def in_flight_peak(self) -> int:
         """The most requests that were with the practice providers at once."""
         return self._server.in_flight_peak
 
     def clear(self) -> None:
-        """Forget the lines so far; the script goes on where it is."""
+        """Forget the lines and look-ups so far; the script goes on where it is."""
         self._server.clear()
 
     def start(self) -> Self:

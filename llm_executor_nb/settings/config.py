@@ -33,6 +33,8 @@ BASE_URLS: dict[str, tuple[str, str]] = {
     HUGGINGFACE: ("HF_ROUTER_URL", "https://router.huggingface.co/v1"),
 }
 """Backend -> the environment variable that moves it, and where it is."""
+HUB: tuple[str, str] = ("HF_ENDPOINT", "https://huggingface.co")
+"""The same for Hugging Face's hub, where tokens are looked up."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,15 @@ class Config:
         if (given := self.base_urls.get(backend)) is not None:
             return given
         return check_url(os.environ.get(variable) or default, backend, where=f"{variable}: ")
+
+    @property
+    def hub_url(self) -> str:
+        """Where a Hugging Face token is looked up: on the router's host if that was moved, so it goes nowhere else."""
+        router = self.base_url(HUGGINGFACE)
+        if router != BASE_URLS[HUGGINGFACE][1]:
+            return router.removesuffix("/v1")
+        variable, default = HUB
+        return check_url(os.environ.get(variable) or default, HUGGINGFACE, where=f"{variable}: ")
 
     @property
     def backend_names(self) -> tuple[str, ...]:
@@ -155,6 +166,7 @@ class Config:
         aliases = dict(self.models.aliases)
         plain = {name: getattr(self, name) for name in _PLAIN}
         names, off_openrouter = copy.deepcopy(self.models.names), set(self.models.off_openrouter)
+        marks = dict(self.models.marks)
         urls, backends = dict(self.base_urls), dict(self.backends)
 
         def restore() -> None:
@@ -169,6 +181,7 @@ class Config:
             table.update(rows)
             self.models.providers, self.models.aliases = table, aliases
             self.models.names, self.models.off_openrouter = names, off_openrouter
+            self.models.marks = marks
             self.base_urls, self.backends = urls, backends
             for name, value in plain.items():
                 setattr(self, name, value)

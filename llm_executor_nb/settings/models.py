@@ -1,21 +1,30 @@
-"""The model -> provider table: which models there are, what else they are called, and who serves them."""
+"""The model -> provider table: which models there are, what else they are called, and who serves them.
+
+It is the shipped one, or the one that `save` put into the user's configuration folder; which, is looked up when it is
+first needed, never at import. What code assigns stands above both.
+"""
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.settings import saved_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 SHIPPED: dict[str, list[str]] = {"google/gemma-3-27b-it": ["nebius", "featherless-ai", "scaleway"]}
 """As the first users had it. nebius left Hugging Face on 2026-07-01: it costs one refused request and is then held."""
 SHIPPED_ALIASES: dict[str, str] = {"gemma": "google/gemma-3-27b-it"}
 LEFT: dict[str, str] = {"nebius": "left Hugging Face on 2026-07-01"}
 """Providers that are known to have gone, and since when; shown beside their name."""
+_PARTS = ("providers", "aliases", "names", "off_openrouter")
+"""What the table is made of; looked up when it is first needed."""
 
 
 class ModelTable:
@@ -26,13 +35,24 @@ class ModelTable:
         aliases: short name -> model.
         names: model -> backend -> what the model is called there, where that is another name.
         off_openrouter: models that OpenRouter is not asked for.
+        marks: (model, provider) -> what `sync_models` found wrong with it; None: nothing.
     """
 
+    providers: dict[str, list[str]]
+    aliases: dict[str, str]
+    names: dict[str, dict[str, str]]
+    off_openrouter: set[str]
+
     def __init__(self) -> None:
-        self.providers: dict[str, list[str]] = {model: list(row) for model, row in SHIPPED.items()}
-        self.aliases: dict[str, str] = dict(SHIPPED_ALIASES)
-        self.names: dict[str, dict[str, str]] = {}
-        self.off_openrouter: set[str] = set()
+        self.marks: dict[tuple[str, str], str | None] = {}
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - one of the four above, which have their types there
+        """Look up the table when it is first needed; what was assigned before stays."""
+        if name not in _PARTS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        for part, value in (_saved() or _shipped()).items():
+            self.__dict__.setdefault(part, value)
+        return self.__dict__[name]
 
     def add(
         self,
@@ -60,11 +80,12 @@ class ModelTable:
             raise ConfigError(f"{model!r} is no model id; give one such as 'google/gemma-3-27b-it'.")
         row = _row(model, providers)
         called = _names(model, names, row)
+        if alias is not None:
+            _check_alias(alias, {*self.providers, model})
+            self.aliases[alias] = model
         self.providers[model] = row
         self.names[model] = called
         (self.off_openrouter.discard if openrouter else self.off_openrouter.add)(model)
-        if alias is not None:
-            self.aliases[alias] = model
 
     def remove(self, model: str) -> None:
         """Take a model and its aliases out of the table.
@@ -77,6 +98,73 @@ class ModelTable:
         self.names.pop(name, None)
         self.off_openrouter.discard(name)
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
+
+    def set_providers(self, model: str, providers: Iterable[str]) -> None:
+        """Put other providers, or the same in another order, into a model's row; all else about it stays.
+
+        Args:
+            model: a model of the table, or an alias.
+            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last.
+
+        Raises:
+            ModelNotSupportedError: it is not there.
+            ConfigError: the providers are no list of names.
+        """
+        name = self.resolve(model)
+        row = _row(name, providers)
+        known = (OPENROUTER, HUGGINGFACE, *row)
+        self.providers[name] = row
+        self.names[name] = {b: called for b, called in self.names.get(name, {}).items() if b in known}
+
+    def add_alias(self, alias: str, model: str) -> None:
+        """Give a model of the table a short name; one that meant another model means this one from now on.
+
+        Raises:
+            ModelNotSupportedError: the model is not there.
+            ConfigError: the alias is no text, or a model's own name.
+        """
+        name = self.resolve(model)
+        _check_alias(alias, self.providers)
+        self.aliases[alias] = name
+
+    def remove_alias(self, alias: str) -> None:
+        """Take a short name away; its model stays.
+
+        Raises:
+            ConfigError: there is no such alias.
+        """
+        if alias not in self.aliases:
+            raise ConfigError(f"There is no alias {alias!r}; there are {', '.join(self.aliases) or 'none'}.")
+        del self.aliases[alias]
+
+    def mark(self, model: str, found: Mapping[str, str | None]) -> None:
+        """Remember what is wrong with providers of a model's row, to be shown beside them; None: nothing is."""
+        self.marks |= {(model, provider): why for provider, why in found.items()}
+
+    def marked(self, model: str) -> dict[str, str]:
+        """Return the providers of a model's row with which something is wrong, and what."""
+        found = {provider: self._mark(model, provider) for provider in self.row(model)}
+        return {provider: why for provider, why in found.items() if why}
+
+    def save(self) -> Path:
+        """Keep the table for later sessions, in a file of your configuration folder that holds names only.
+
+        Returns:
+            Where it is. Delete it to have the shipped table back.
+
+        Raises:
+            ConfigError: a row is no list of names, or the folder cannot be written; nothing was saved.
+        """
+        rows = {
+            model: {
+                "providers": list(self.row(model)),
+                "aliases": [alias for alias, target in self.aliases.items() if target == model],
+                "names": dict(self.names.get(model, {})),
+                "openrouter": model not in self.off_openrouter,
+            }
+            for model in self
+        }
+        return saved_models.write(rows)
 
     def resolve(self, name: str) -> str:
         """Return the model that a name or an alias means.
@@ -112,12 +200,36 @@ class ModelTable:
             for model in self
         )
 
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{word}</th>" for word in ("model", "aliases", "OpenRouter", "then"))
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f'<td style="text-align:left">{escape(cell)}</td>'
+                for cell in (
+                    model,
+                    self._called(model).strip(" ()"),
+                    "no" if model in self.off_openrouter else "yes",
+                    self._served(model),
+                )
+            )
+            + "</tr>"
+            for model in self
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
     def _served(self, model: str) -> str:
         try:
-            names = self.names.get(model, {})
-            return ", ".join(_marked(one) + (f" as {names[one]}" if one in names else "") for one in self.row(model))
+            return ", ".join(self._shown(model, provider) for provider in self.row(model))
         except ConfigError as error:
             return str(error)
+
+    def _shown(self, model: str, provider: str) -> str:
+        called, why = self.names.get(model, {}).get(provider), self._mark(model, provider)
+        return provider + (f" ({why})" if why else "") + (f" as {called}" if called else "")
+
+    def _mark(self, model: str, provider: str) -> str | None:
+        return self.marks.get((model, provider), LEFT.get(provider))
 
     def _called(self, model: str) -> str:
         names = [alias for alias, target in self.aliases.items() if target == model]
@@ -133,8 +245,34 @@ class ModelTable:
         )
 
 
-def _marked(provider: str) -> str:
-    return f"{provider} ({LEFT[provider]})" if provider in LEFT else provider
+def _shipped() -> dict[str, Any]:
+    rows = {model: list(row) for model, row in SHIPPED.items()}
+    return {"providers": rows, "aliases": dict(SHIPPED_ALIASES), "names": {}, "off_openrouter": set()}
+
+
+def _saved() -> dict[str, Any] | None:
+    """Return the parts of the saved table, checked as if its rows were added by hand; None: none can be used."""
+    if (rows := saved_models.read()) is None:
+        return None
+    table = ModelTable()
+    table.providers, table.aliases, table.names, table.off_openrouter = {}, {}, {}, set()
+    try:
+        for model, row in rows.items():
+            told = {name: row[name] for name in ("providers", "names", "openrouter")}
+            table.add(model, **told)
+            for alias in row["aliases"]:
+                table.add_alias(alias, model)
+    except (ConfigError, TypeError, KeyError, AttributeError) as error:
+        saved_models.leave_out(f"{type(error).__name__}: {error}")
+        return None
+    return {part: table.__dict__[part] for part in _PARTS}
+
+
+def _check_alias(alias: str, models: Iterable[str]) -> None:
+    if not isinstance(alias, str) or not alias.strip():
+        raise ConfigError(f"{alias!r} is no alias; give a short name such as 'gemma'.")
+    if alias in models:
+        raise ConfigError(f"{alias!r} is a model's own name, so it cannot be an alias.")
 
 
 def _row(model: str, providers: Iterable[str]) -> list[str]:

@@ -1,0 +1,432 @@
+"""check_keys, sync_models and prices_of: free look-ups over the live configuration, kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+
+import pandas as pd
+import pytest
+from looking import Catalogue
+from rehearsing import MODEL, fresh
+from tenacity import wait_none
+
+import llm_executor_nb as llm
+from llm_executor_nb.chain.lookups import aprices_of, prices_of
+from llm_executor_nb.chain.session import session
+from llm_executor_nb.providers.catalog import Price
+from llm_executor_nb.settings.config import live
+from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
+
+GEMMA = "google/gemma-3-27b-it"
+OR_CANARY = "sk-or-v1-canary-lookups-0123456789"
+HF_CANARY = "hf_canarylookups0123456789"
+COLUMNS = [
+    "backend",
+    "label",
+    "key",
+    "source",
+    "is_alive",
+    "credit_usd",
+    "is_free_tier",
+    "expires",
+    "outcome",
+    "message",
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh():
+        yield
+
+
+@pytest.fixture
+def here():
+    """Give OpenRouter, the router and the hub on loopback, with one key each."""
+    with Catalogue() as server:
+        llm.configure(
+            openrouter_keys=[OR_CANARY],
+            huggingface_tokens=[HF_CANARY],
+            openrouter_base_url=f"{server.url}/or",
+            huggingface_base_url=f"{server.url}/hf/v1",
+        )
+        server.replies["/or/key"] = {"data": {"limit_remaining": 7.5, "is_free_tier": False}}
+        server.replies["/hf/api/whoami-v2"] = {"name": "lou", "isPro": True, "auth": {}}
+        yield server
+
+
+def listing(*providers, model=MODEL):
+    told = [one if isinstance(one, dict) else {"provider": one, "status": "live"} for one in providers]
+    return {"object": "list", "data": [{"id": model, "providers": told}]}
+
+
+def found_by(frame):
+    return dict(zip(frame["provider"], frame["found"], strict=True))
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def test_each_key_is_told_alive_or_dead_without_a_paid_request():
+    script = "openrouter[1]: 401; openrouter[2]: 402"
+    with llm.rehearse(script, openrouter_keys=3) as practice, forbid_paid_calls():
+        keys = llm.check_keys()
+        assert keys.columns.tolist() == COLUMNS
+        assert keys["is_alive"].tolist() == [False, True, True, True]
+        assert keys["outcome"].tolist() == ["auth", "quota", "ok", "ok"]
+        assert keys["credit_usd"].tolist() == [pd.NA, 0.0, 7.5, pd.NA]
+        assert keys["label"].tolist() == ["key 1", "key 2", "key 3", "key 1"]
+        assert practice.lines == ()
+        assert llm.attempts().empty
+
+
+def test_a_frame_without_a_key_has_the_same_columns_and_types():
+    with llm.rehearse():
+        whole = llm.check_keys()
+    llm.configure(openrouter_keys=[], huggingface_tokens=[])
+    none = llm.check_keys()
+    assert none.empty
+    assert none.dtypes.equals(whole.dtypes)
+
+
+def test_an_end_beyond_the_range_of_nanoseconds_is_shown(here):
+    here.replies["/or/key"] = {"data": {"limit": None, "expires_at": "9999-12-31T23:59:59Z"}}
+    assert llm.check_keys("openrouter")["expires"][0].year == 9999
+
+
+def test_one_backend_alone_can_be_asked(here):
+    assert llm.check_keys("huggingface")["backend"].tolist() == ["huggingface"]
+    assert here.paths == ["/hf/api/whoami-v2"]
+
+
+def test_an_unknown_backend_is_refused_before_anything_is_sent(here):
+    with pytest.raises(llm.ConfigError, match="openrouter, huggingface"):
+        llm.check_keys("open router")
+    assert here.asked == []
+
+
+def test_a_finding_is_kept_for_minutes_and_asked_again_when_told_to(here):
+    with frozen_clock() as clock:
+        for _ in range(3):
+            llm.check_keys()
+        assert len(here.asked) == 2
+        llm.check_keys(fresh=True)
+        assert len(here.asked) == 4
+        clock.advance(301)
+        llm.check_keys()
+        assert len(here.asked) == 6
+
+
+def test_a_key_that_changed_is_asked_at_once(here):
+    llm.check_keys("openrouter")
+    llm.OPENROUTER_KEYS.append(OR_CANARY + "b")
+    llm.check_keys("openrouter")
+    assert [key for _, key in here.asked] == [f"Bearer {OR_CANARY}", f"Bearer {OR_CANARY}b"]
+
+
+def test_a_look_up_that_failed_is_asked_again_but_not_one_that_was_limited(here):
+    here.replies["/or/key"] = (503, {}, {"error": "down"})
+    here.replies["/hf/api/whoami-v2"] = (429, {"RateLimit": '"api";r=0;t=90'}, {"error": "slow down"})
+    with frozen_clock() as clock:
+        for _ in range(2):
+            assert llm.check_keys()["outcome"].tolist() == ["overloaded", "rate_limited"]
+        assert here.paths == ["/or/key", "/hf/api/whoami-v2", "/or/key"]
+        clock.advance(91)
+        llm.check_keys("huggingface")
+        assert here.paths[3:] == ["/hf/api/whoami-v2"]
+
+
+def test_threads_that_ask_at_once_share_one_look_up():
+    with llm.rehearse(latency_s=0.3, openrouter_keys=1, huggingface_tokens=0) as practice:
+        threads = [threading.Thread(target=llm.check_keys) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(practice.lookups) == 1
+
+
+def test_a_server_of_ones_own_is_asked_for_its_models(here):
+    llm.add_backend("vllm", base_url=f"{here.url}/own/v1", keys=[HF_CANARY + "own"])
+    here.replies["/own/v1/models"] = {"object": "list", "data": []}
+    assert llm.check_keys("vllm")["is_alive"].tolist() == [True]
+    assert here.asked == [("/own/v1/models", f"Bearer {HF_CANARY}own")]
+
+
+def test_nothing_of_a_key_but_its_end_is_in_the_frame_a_log_or_a_memory(here, caplog):
+    caplog.set_level(0)
+    here.replies["/or/key"] = (401, {}, {"error": {"code": 401, "message": f"no such key {OR_CANARY}"}})
+    here.replies["/hf/api/whoami-v2"] = {"name": HF_CANARY, "auth": {"accessToken": {"displayName": HF_CANARY}}}
+    keys = llm.check_keys()
+    shown = keys.to_csv() + keys.to_html() + repr(pickle.dumps(keys)) + caplog.text + repr(session().found._kept)
+    assert OR_CANARY not in shown
+    assert HF_CANARY not in shown
+    assert keys["key"].tolist() == ["..6789", "..6789"]
+
+
+# --- where a token goes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("router", "hub_variable", "expected"),
+    [
+        (None, None, "https://huggingface.co"),
+        (None, "https://hub.example/", "https://hub.example"),
+        ("https://router.huggingface.co/v1", None, "https://huggingface.co"),
+        ("https://proxy.example/hf/v1", None, "https://proxy.example/hf"),
+        ("https://proxy.example/hf/v1", "https://hub.example", "https://proxy.example/hf"),
+        ("http://127.0.0.1:4000", None, "http://127.0.0.1:4000"),
+    ],
+)
+@pytest.mark.parametrize("given", ["code", "environment"])
+def test_a_token_is_looked_up_where_the_router_was_moved_to_and_nowhere_else(
+    monkeypatch, router, hub_variable, expected, given
+):
+    if hub_variable:
+        monkeypatch.setenv("HF_ENDPOINT", hub_variable)
+    if router and given == "environment":
+        monkeypatch.setenv("HF_ROUTER_URL", router)
+    elif router:
+        llm.configure(huggingface_base_url=router)
+    assert live().hub_url == expected
+
+
+def test_in_a_rehearsal_no_look_up_leaves_it(here):
+    with llm.rehearse() as practice:
+        llm.check_keys()
+        llm.sync_models()
+        prices_of("gemma")
+        assert len(practice.lookups) == 5
+    assert here.asked == []
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_rehearsal_found_ends_with_it():
+    for _ in range(2):
+        with llm.rehearse("openrouter: 401", openrouter_keys=1):
+            assert llm.check_keys("openrouter")["outcome"].tolist() == ["auth"]
+        with llm.rehearse(openrouter_keys=1):
+            assert llm.check_keys("openrouter")["outcome"].tolist() == ["ok"]
+    assert llm.check_keys("openrouter")["credit_usd"].tolist() == [7.5]
+
+
+# --- holds ------------------------------------------------------------------------------------------------------
+
+
+def held():
+    return llm.health()["why"].tolist()
+
+
+@pytest.fixture
+def refused():
+    """Start a rehearsal in which the only key was refused once, and is fine again."""
+
+    def begin(fault):
+        practice = llm.rehearse(f"openrouter: {fault}*1", openrouter_keys=1, huggingface_tokens=1)
+        started.append(practice.start())
+        llm.retry_wait_strategy = wait_none()
+        llm.run_llm(MODEL, "x")
+
+    started = []
+    yield begin
+    for practice in started:
+        practice.stop()
+
+
+@pytest.mark.parametrize("fault", ["401", "402"])
+def test_a_key_that_is_found_fine_is_no_longer_on_hold(refused, fault):
+    refused(fault)
+    assert len(held()) == 1
+    llm.check_keys()
+    assert held() == []
+    assert llm.run_llm(MODEL, "y")
+    assert llm.attempts()["route"].iloc[-1] == "openrouter ..0001"
+
+
+def test_a_hold_whose_end_the_provider_named_stays(refused):
+    refused("openrouter_free_tier_daily")
+    llm.check_keys()
+    assert held() == ["quota"]
+
+
+def test_a_finding_from_before_the_hold_lifts_nothing():
+    with llm.rehearse("openrouter: 401@1", openrouter_keys=1):
+        assert llm.check_keys("openrouter")["outcome"].tolist() == ["auth"]
+    with llm.rehearse("openrouter: 401@2", openrouter_keys=1):
+        assert llm.check_keys("openrouter")["outcome"].tolist() == ["ok"]
+        llm.run_llm(MODEL, "x")
+        llm.run_llm(MODEL, "y")
+        assert llm.check_keys("openrouter")["outcome"].tolist() == ["ok"]
+        assert held() == ["auth"]
+        llm.check_keys("openrouter", fresh=True)
+        assert held() == []
+
+
+def test_a_dead_key_is_not_put_on_hold_by_looking():
+    with llm.rehearse("openrouter: 401; huggingface: 401"):
+        assert not llm.check_keys()["is_alive"].any()
+        assert held() == []
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_compared_with_what_the_router_offers(here):
+    priced = {
+        "provider": "a",
+        "status": "live",
+        "context_length": 8192,
+        "pricing": {"input": 0.5, "output": 1},
+        "supports_tools": True,
+    }
+    here.replies["/hf/v1/models"] = listing(priced, {"provider": "b", "status": "error"}, "d")
+    frame = llm.sync_models(MODEL)
+    assert found_by(frame) == {"a": "listed", "b": "listed", "c": "stale", "d": "missing"}
+    first = frame.iloc[0]
+    assert (first["status"], first["context_length"], first["supports_tools"]) == ("live", 8192, True)
+    assert (first["input_usd"], first["output_usd"]) == (5e-7, 1e-6)
+    assert first["supports_structured_output"] is pd.NA
+    assert frame["message"].tolist()[1] == "error at the router"
+
+
+def test_the_table_is_marked_and_its_rows_are_left_alone(here):
+    here.replies["/hf/v1/models"] = listing("a", "b")
+    llm.sync_models()
+    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
+    assert "c (not offered by the router on" in repr(llm.models)
+    assert list(llm.models.marked(MODEL)) == ["c"]
+    here.replies["/hf/v1/models"] = listing("a", "b", "c")
+    llm.sync_models(fresh=True)
+    assert llm.models.marked(MODEL) == {}
+
+
+def test_a_sync_that_applies_drops_what_is_stale_and_appends_what_is_live(here):
+    here.replies["/hf/v1/models"] = listing("c", "a", {"provider": "staged", "status": "staging"}, "d")
+    llm.sync_models(MODEL, apply=True)
+    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "c", "d"]
+
+
+def test_backends_of_ones_own_stay_in_the_row_and_out_of_the_frame(here):
+    llm.add_backend("ollama", base_url="http://127.0.0.1:9/v1")
+    llm.models.add(MODEL, providers=["ollama", "a", "b"], names={"ollama": "small"})
+    here.replies["/hf/v1/models"] = listing("a")
+    frame = llm.sync_models(MODEL, apply=True)
+    assert found_by(frame) == {"a": "listed", "b": "stale"}
+    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["ollama", "a"]
+    assert llm.models.names[MODEL] == {"ollama": "small"}
+
+
+def test_a_model_that_is_not_listed_keeps_its_row(here):
+    here.replies["/hf/v1/models"] = listing("a", model="someone/else")
+    frame = llm.sync_models(MODEL, apply=True)
+    assert set(frame["found"]) == {"stale"}
+    assert set(frame["message"]) == {"the router does not list this model"}
+    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("reply", [(503, {}, b"down"), (200, {}, {"data": []}), (200, {}, b"<html>")])
+def test_without_a_list_nothing_is_known_and_nothing_changed(here, reply):
+    here.replies["/hf/v1/models"] = reply
+    frame = llm.sync_models(MODEL, apply=True)
+    assert set(frame["found"]) == {"unknown"}
+    assert frame["message"].str.startswith("no list came from the router").all()
+    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
+    assert llm.models.marked(MODEL) == {}
+
+
+def test_a_model_is_looked_for_under_its_name_at_the_router(here):
+    llm.models.add(MODEL, providers=["a"], names={"huggingface": "org/My-Model"})
+    here.replies["/hf/v1/models"] = listing("a", model="org/My-Model")
+    assert found_by(llm.sync_models(MODEL)) == {"a": "listed"}
+
+
+def test_models_are_named_by_name_or_alias_each_once(here):
+    here.replies["/hf/v1/models"] = listing("a")
+    assert set(llm.sync_models(["gemma", GEMMA])["model"]) == {GEMMA}
+    assert set(llm.sync_models()["model"]) == {GEMMA, MODEL}
+    assert here.paths == ["/hf/v1/models"]
+    with pytest.raises(llm.ModelNotSupportedError):
+        llm.sync_models("gemini")
+
+
+def test_the_provider_that_left_is_stale_in_a_rehearsal_too():
+    with llm.rehearse():
+        assert found_by(llm.sync_models("gemma")) == {
+            "nebius": "stale",
+            "featherless-ai": "listed",
+            "scaleway": "listed",
+            "practice": "missing",
+        }
+
+
+# --- prices -----------------------------------------------------------------------------------------------------
+
+
+def test_each_route_has_its_price_or_none(here):
+    here.replies["/or/models"] = {"data": [{"id": MODEL, "pricing": {"prompt": "1e-7", "completion": "2e-7"}}]}
+    here.replies["/hf/v1/models"] = listing({"provider": "a", "pricing": {"input": 0.5, "output": 1}}, "b")
+    assert prices_of(MODEL) == {
+        ("openrouter", None): Price(1e-7, 2e-7),
+        ("huggingface", "a"): Price(5e-7, 1e-6),
+        ("huggingface", "b"): None,
+        ("huggingface", "c"): None,
+    }
+
+
+def test_many_rows_need_one_look_up_an_hour(here):
+    with frozen_clock() as clock:
+        here.replies["/or/models"] = {"data": [{"id": MODEL}]}
+        here.replies["/hf/v1/models"] = listing("a")
+
+        async def many():
+            return await asyncio.gather(*(aprices_of(MODEL) for _ in range(50)))
+
+        asyncio.run(many())
+        clock.advance(3500)
+        prices_of("gemma")
+        assert sorted(here.paths) == ["/hf/v1/models", "/or/models"]
+        clock.advance(101)
+        prices_of(MODEL)
+        assert len(here.paths) == 4
+
+
+def test_a_dead_catalogue_is_asked_once_a_minute_and_its_prices_are_unknown(here):
+    with frozen_clock() as clock:
+        for _ in range(5):
+            assert set(prices_of(MODEL).values()) == {None}
+        assert len(here.asked) == 2
+        clock.advance(61)
+        prices_of(MODEL)
+        assert len(here.asked) == 4
+
+
+def test_a_backend_that_is_not_asked_for_the_model_is_not_asked_for_its_price(here):
+    llm.models.add(MODEL, providers=["a"], openrouter=False)
+    prices_of(MODEL)
+    assert here.paths == ["/hf/v1/models"]
+    llm.configure(huggingface_tokens=[])
+    assert prices_of(MODEL) == {}
+
+
+def test_a_rehearsals_prices_are_what_its_answers_cost():
+    with llm.rehearse():
+        reply = llm.run_llm(MODEL, "x")
+        price, attempt = prices_of(MODEL)["openrouter", None], llm.attempts(reply).iloc[0]
+        tokens = attempt["input_tokens"] + attempt["output_tokens"]
+        assert price.input_usd * tokens == pytest.approx(attempt["cost_usd"])
+
+
+def test_whoever_gives_up_leaves_the_look_up_to_the_others():
+    with llm.rehearse(latency_s=0.3, huggingface_tokens=0) as practice:
+
+        async def some():
+            hasty = asyncio.ensure_future(asyncio.wait_for(aprices_of(MODEL), 0.05))
+            patient = asyncio.ensure_future(aprices_of(MODEL))
+            with pytest.raises(TimeoutError):
+                await hasty
+            return await patient
+
+        assert asyncio.run(some())["openrouter", None] is not None
+        assert len(practice.lookups) == 1
