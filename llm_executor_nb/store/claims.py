@@ -75,7 +75,16 @@ def beat(store: Store, job_ids: Iterable[str]) -> None:
 
 
 def claim(store: Store, job_id: str, wants: Sequence[Want], since: int | None) -> list[Answer | Turn]:
-    """Return stored answers, and for the rest whose turn it is; a job's claims of before are replaced."""
+    """Return stored answers, and for the rest whose turn it is; a job's claims of before are replaced.
+
+    Raises:
+        ValueError: there is no open job of this name.
+    """
+    before = store.connection.execute(
+        "SELECT claims FROM job WHERE job_id = ? AND ended IS NULL", (clean_text(job_id),)
+    ).fetchone()
+    if before is None:
+        raise ValueError(f"The job {job_id!r} has not begun, or has ended; only an open one can claim.")
     answers = find_answers(store, wants, since)
     theirs = _claimed_by_others(store, job_id)
     turns: list[Answer | Turn] = [
@@ -83,9 +92,8 @@ def claim(store: Store, job_id: str, wants: Sequence[Want], since: int | None) -
         for answer, want in zip(answers, wants, strict=True)
     ]
     mine = b"".join(want.digest for want, turn in zip(wants, turns, strict=True) if turn is Turn.YOURS)
-    store.connection.execute(
-        "UPDATE job SET claims = ?1 WHERE job_id = ?2 AND claims <> ?1", (mine, clean_text(job_id))
-    )
+    if mine != before[0]:  # nothing written, nothing to wait for
+        store.connection.execute("UPDATE job SET claims = ? WHERE job_id = ?", (mine, clean_text(job_id)))
     return turns
 
 

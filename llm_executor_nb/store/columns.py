@@ -39,7 +39,7 @@ class AttemptColumns:
         """Add a page.
 
         Args:
-            rows: values in the order of `ATTEMPT_COLUMNS`.
+            rows: values in the order of `ATTEMPT_COLUMNS`; what stands after them is left out.
             words: the texts that the numbers of this page stand for.
         """
         numbers = self._common(words)

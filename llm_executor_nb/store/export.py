@@ -74,13 +74,13 @@ def _pages_of(writer: Writer, schema: str, bought: str) -> Iterator[pd.DataFrame
     while True:
         rows, words = writer.ask(partial(_read, schema=schema, bought=bought, after=after))
         columns = AttemptColumns()
-        columns.add([row[1:-1] for row in rows], words)
+        columns.add(rows, words)
         page = columns.frame(by_time=False).astype(dict.fromkeys(CATEGORIES, "string"))
-        page["answer"] = [row[-1] for row in rows]
+        page["answer"] = [row[-2] for row in rows]
         yield page.astype({"answer": "string"})
         if len(rows) < PAGE:
             return
-        after = rows[-1][0]
+        after = rows[-1][-1]
 
 
 def _read(store: Store, *, schema: str, bought: str, after: int) -> tuple[list[tuple[Any, ...]], dict[int, str]]:
@@ -88,7 +88,7 @@ def _read(store: Store, *, schema: str, bought: str, after: int) -> tuple[list[t
         words = words_of(store, schema)
         accept = next((number for number, word in words.items() if word == Decision.ACCEPT), -1)
         rows = store.connection.execute(
-            f"SELECT attempt.id, {_COLUMNS}, answer.text FROM {schema}.attempt AS attempt"  # noqa: S608 - no text of anybody's
+            f"SELECT {_COLUMNS}, answer.text, attempt.id FROM {schema}.attempt AS attempt"  # noqa: S608 - no text of anybody's
             f" LEFT JOIN {bought} AS bought ON bought.run_id = attempt.run_id AND attempt.decision = ?"
             f" LEFT JOIN {schema}.answer AS answer ON answer.id = bought.answer"
             " WHERE attempt.id > ? ORDER BY attempt.id LIMIT ?",

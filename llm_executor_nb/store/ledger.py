@@ -167,13 +167,11 @@ class Ledger:
         """
         columns = AttemptColumns()
         wanted = None if run_ids is None else frozenset(run_ids)
-        cursor: Cursor | None = Cursor()
-        if not self._is_there():
-            cursor = None
-        writer = self._at_work() if cursor else None
-        while cursor and writer:
+        cursor = Cursor() if self._is_there() else None
+        while cursor:
+            writer = self._at_work()
             page, unsaved = writer.ask(partial(_log_page, writer=writer, cursor=cursor, job_ids=job_ids))
-            columns.add([row for row in page.rows if wanted is None or row[0] in wanted], page.words)
+            columns.add(page.rows if wanted is None else [row for row in page.rows if row[0] in wanted], page.words)
             if page.following is None:
                 add_records(columns, _of(unsaved, job_ids, wanted))
             cursor = page.following

@@ -30,7 +30,7 @@ class Page:
     """Some attempts.
 
     Attributes:
-        rows: values in the order of `ATTEMPT_COLUMNS`.
+        rows: values in the order of `ATTEMPT_COLUMNS`, and the row's number.
         words: the texts that numbers stand for.
         following: where the next page begins; None: this is the last.
     """
@@ -46,10 +46,10 @@ def read_page(store: Store, cursor: Cursor, job_ids: Collection[str] | None) -> 
     with store.snapshot():
         words = words_of(store, schema)
         found = store.connection.execute(
-            f"SELECT id, {_COLUMNS} FROM {schema}.attempt WHERE id > ? {_of_jobs(words, job_ids)} ORDER BY id LIMIT ?",  # noqa: S608 - the same
+            f"SELECT {_COLUMNS}, id FROM {schema}.attempt {_of_jobs(words, job_ids)} id > ? ORDER BY id LIMIT ?",  # noqa: S608 - the same
             (cursor.after, PAGE),
         ).fetchall()
-    return Page([row[1:] for row in found], words, _following(store, cursor, found))
+    return Page(found, words, _following(store, cursor, found))
 
 
 def words_of(store: Store, schema: str) -> dict[int, str]:
@@ -59,12 +59,13 @@ def words_of(store: Store, schema: str) -> dict[int, str]:
 
 def _of_jobs(words: dict[int, str], job_ids: Collection[str] | None) -> str:
     if job_ids is None:
-        return ""
+        return "WHERE"
     wanted = {clean_text(job_id) for job_id in job_ids}
-    return f"AND job_id IN ({', '.join(str(number) for number, text in words.items() if text in wanted)})"
+    numbers = ", ".join(str(number) for number, text in words.items() if text in wanted)
+    return f"INDEXED BY attempt_job WHERE job_id IN ({numbers or -1}) AND"
 
 
 def _following(store: Store, cursor: Cursor, found: list[tuple[Any, ...]]) -> Cursor | None:
     if len(found) == PAGE:
-        return Cursor(cursor.schema, found[-1][0])
+        return Cursor(cursor.schema, found[-1][-1])
     return Cursor(cursor.schema + 1) if cursor.schema + 1 < len(store.schemas) else None

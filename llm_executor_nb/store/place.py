@@ -35,7 +35,7 @@ def make_private(path: Path) -> None:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = path.parent / ".gitignore"
-    if not ignore.exists():
+    if not (ignore.exists() and ignore.stat().st_size):  # an empty one is what a full disk left
         ignore.write_text("*\n", encoding="utf-8")
     # A file that is there is never opened but by SQLite: closing it would end this process's locks on it.
     try:

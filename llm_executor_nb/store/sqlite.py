@@ -7,6 +7,7 @@ nothing can be written, answers are kept in memory, and what the file holds is s
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import sqlite3
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 0.5
 """How long one statement waits for another program's lock; who needs longer tries again, and says so meanwhile."""
 
+_NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _BAD_RECORD = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
@@ -138,6 +140,8 @@ def open_store(path: Path | None, notices: deque[str]) -> Store:
     try:
         make_private(path)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _full() from error
         if not path.is_file():
             notices.append(f"The ledger cannot be kept in {path} ({error.strerror or error}). {_IN_MEMORY}")
             return _in_memory()
@@ -145,8 +149,7 @@ def open_store(path: Path | None, notices: deque[str]) -> Store:
         return _open_file(path, notices)
     except sqlite3.Error as error:
         if is_damage(error):
-            set_aside(path, notices)
-            return open_store(path, notices)
+            return _begun_anew(path, notices)
         if _code(error) in _UNWRITABLE:
             return _beside(path, f"{path} cannot be written ({error})", notices)
         raise
@@ -184,6 +187,12 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
+def _full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
 def _connect(address: str) -> sqlite3.Connection:
     connection = sqlite3.connect(address, timeout=LOCK_WAIT_S, isolation_level=None, uri=True)
     connection.execute("PRAGMA secure_delete = ON")
@@ -214,6 +223,17 @@ def _open_file(path: Path, notices: deque[str]) -> Store:
         store.close()
         raise
     return store
+
+
+def _begun_anew(path: Path, notices: deque[str]) -> Store:
+    try:
+        set_aside(path, notices)
+    except OSError as error:
+        notices.append(
+            f"The ledger {path} is damaged and cannot be moved aside ({error.strerror or error}). {_IN_MEMORY}"
+        )
+        return _in_memory()
+    return open_store(path, notices)
 
 
 def _replaced(store: Store, notice: str, notices: deque[str]) -> Store:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.store.columns import AttemptColumns
+from llm_executor_nb.store.columns import CATEGORIES, AttemptColumns
 from llm_executor_nb.store.rows import Numbers, attempt_row
 
 if TYPE_CHECKING:
@@ -35,6 +35,16 @@ def add_records(columns: AttemptColumns, attempts: Iterable[Attempt]) -> None:
     numbers = Numbers()
     rows = [attempt_row(attempt, numbers) for attempt in attempts]
     columns.add(rows, numbers.words())
+
+
+def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return several attempt logs as one, by the time the requests were sent, with the dtypes of each."""
+    parts = [frame for frame in frames if len(frame)]
+    if len(parts) < 2:
+        return parts[0].reset_index(drop=True) if parts else attempts_frame(())
+    whole = pd.concat(parts, ignore_index=True)
+    whole = whole.astype(dict.fromkeys(CATEGORIES, "string")).astype(dict.fromkeys(CATEGORIES, "category"))
+    return whole.sort_values("started_utc", kind="stable", ignore_index=True)
 
 
 def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:

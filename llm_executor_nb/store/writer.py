@@ -10,11 +10,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import warnings
 from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llm_executor_nb.core.errors import LLMExecutorWarning
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.records import Answer, JobStart, LedgerBusyError
 from llm_executor_nb.store.rows import insert_answers, insert_attempts
@@ -101,7 +103,7 @@ class Writer:
         self._store: Store | None = None
         self._next_beat = 0.0
         self._bell, self._urgent = threading.Event(), threading.Event()
-        self._is_closing = self._may_pass = False
+        self._is_closing = self._may_pass = self._is_entered = False
         self._thread = threading.Thread(target=self._run, name="llm_executor_nb ledger", daemon=True)
         self._thread.start()
 
@@ -149,7 +151,15 @@ class Writer:
         """Commit what is queued and end the thread; wait for that no longer than `timeout_s`."""
         self._is_closing = True
         self.hurry()
-        self._thread.join(timeout_s)
+        if threading.current_thread() is not self._thread:  # which may collect the last one that held the ledger
+            self._thread.join(timeout_s)
+        lost = sum(isinstance(item, Kept) for item in (*self._taken, *self._queue.copy()))
+        if lost:
+            warnings.warn(
+                f"{lost} rows of the ledger could not be saved in time ({self.trouble or 'the disk is slow'}).",
+                LLMExecutorWarning,
+                stacklevel=2,
+            )
 
     def _run(self) -> None:
         while not self._is_closing:
@@ -174,20 +184,20 @@ class Writer:
         asks = [self._asks.popleft() for _ in range(len(self._asks))]
         try:
             store = self._opened()
-            if self._taken or self.trouble or self._is_beat_due():
+            if self._taken or self.trouble or self._is_beat_due() or not self._is_entered:
                 self._commit(store)
         except sqlite3.Error as error:
             self._failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was kept stays queued and the thread goes on
+            self.trouble, self._may_pass = f"{type(error).__name__}: {error}", False
         for asked in asks:
             self._answer(asked)
 
     def _opened(self) -> Store:
         if self._store is None:
-            store = open_store(self.path, self.notices)
-            with store.transaction():
-                for job in self._jobs.values():
-                    claims.begin_job(store, job)
-            self._store, self.path = store, store.path
+            self._store = open_store(self.path, self.notices)
+            self.path = self._store.path
+            self._is_entered = False  # a file begun anew knows nothing of the open jobs
             self.opened.set()
         return self._store
 
@@ -213,6 +223,8 @@ class Writer:
         kept = [item for item in items if isinstance(item, Kept)]
         jobs = dict(self._jobs)
         with store.transaction():
+            for job in () if self._is_entered else jobs.values():
+                claims.begin_job(store, job)
             for item in items:
                 if isinstance(item, JobStart):
                     claims.begin_job(store, item)
@@ -222,9 +234,11 @@ class Writer:
                     jobs.pop(item.job_id, None)
             insert_attempts(store.connection, [a for item in kept for a in item.attempts], store.words)
             insert_answers(store.connection, [item.answer for item in kept if item.answer], store.words)
-            claims.beat(store, jobs)
-        self._jobs = jobs
-        self._next_beat = time.monotonic() + BEAT_S
+            if is_beat_due := self._is_beat_due() or bool(self.trouble):  # in trouble, to see whether it has passed
+                claims.beat(store, jobs)
+        self._jobs, self._is_entered = jobs, True
+        if is_beat_due or not jobs:
+            self._next_beat = time.monotonic() + BEAT_S
 
     def _write_singly(self, store: Store) -> None:
         """Commit one by one, because one of them holds what no column takes; only that one is lost, and it is said."""
@@ -247,10 +261,9 @@ class Writer:
         store = self._store
         if store and store.path and is_damage(error):
             store.close()
+            self._store = None
             if identity_of(store.path) == store.identity:  # else another program has moved it already
                 set_aside(store.path, self.notices)
-            self._store = None
-            self._bell.set()
         elif store and store.behind and is_damage(error):
             store.connection.execute("DETACH behind")
             self.notices.append(f"{store.behind} is damaged; its answers are no longer found.")
