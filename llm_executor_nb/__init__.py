@@ -20,6 +20,7 @@ from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain
 from llm_executor_nb.chain.configuration import add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
 from llm_executor_nb.chain.lookups import check_keys, sync_models
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
     BudgetError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.settings.keys import KeyRing
     from llm_executor_nb.settings.models import ModelTable
+    from llm_executor_nb.store.ledger import Ledger
 
     OPENROUTER_KEYS: list[str]
     HUGGINGFACE_TOKENS: list[str]
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     retry_wait_strategy: Callable[[RetryCallState], float]
     keys: KeyRing
     models: ModelTable
+    ledger: Ledger
 
 __version__ = "0.1.0"
 __all__ = [
@@ -80,6 +83,7 @@ __all__ = [
     "configure",
     "health",
     "keys",
+    "ledger",
     "models",
     "rehearse",
     "reset_health",
@@ -89,6 +93,12 @@ __all__ = [
     "sync_models",
 ]
 _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
+    if name == "ledger":
+        return session().ledger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -30,7 +30,7 @@ def run(frame, *args, **options):
 def test_400_rows_with_failures_keep_order_index_and_answers_at_full_concurrency():
     frame = reviews(400, index=[number // 2 for number in range(400)])
     with llm.rehearse("*: 5%503", latency_s=0.1) as rehearsal, clock.use(clock.ScaledClock(100)):
-        run(frame.head(1), "review")
+        run(pd.DataFrame({"review": ["warm up"]}), "review")
         sent_before = len(rehearsal.lines)
         out = run(frame, "review", concurrency=32)
         assert_log_is_what_the_server_saw(rehearsal, in_order=False)

@@ -14,7 +14,7 @@ from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.policy import KeyRoutes
@@ -91,6 +91,36 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
         raise _missing(recipe, config)
     _fallback_chain_cache[model] = chain
     return chain
+
+
+def without(chain: Chain, skipped: Iterable[str]) -> Chain:
+    """Return a chain without some of its routes.
+
+    Args:
+        chain: the routes.
+        skipped: names as the attempt log has them: a route (`openrouter ..a1b2`), a place (`huggingface/scaleway`), a
+            backend, or a provider.
+
+    Raises:
+        ConfigError: a name means no route of the chain, or no route would be left.
+    """
+    names = {skipped} if isinstance(skipped, str) else set(skipped)
+    for name in names:
+        if not any(name in _names_of(route) for route in chain.routes()):
+            known = ", ".join(dict.fromkeys(route.name for route in chain.routes()))
+            raise ConfigError(f"skip_routes names {name!r}, which is no route of {chain.recipe.model}: {known}.")
+    tiers = [
+        [tuple(route for route in of_key if not _names_of(route) & names) for of_key in tier] for tier in chain.tiers
+    ]
+    kept = tuple(tuple(of_key for of_key in tier if of_key) for tier in tiers)
+    if not any(kept):
+        raise ConfigError(f"skip_routes leaves no route of {chain.recipe.model}. Nothing was sent.")
+    return Chain(chain.recipe, tuple(tier for tier in kept if tier)) if names else chain
+
+
+def _names_of(route: Route) -> set[str]:
+    place = f"{route.backend}/{route.provider}" if route.provider else route.backend
+    return {route.name, place, route.backend, *([route.provider] if route.provider else [])}
 
 
 def _build_fallback_chain(recipe: Recipe) -> Chain:

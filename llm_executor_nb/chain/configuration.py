@@ -13,11 +13,13 @@ from llm_executor_nb.settings.config import (
     check_bound,
     check_ceiling,
     check_concurrency,
+    check_ledger,
     check_retries,
     check_wait,
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
 
     from tenacity import RetryCallState
@@ -38,6 +40,7 @@ def configure(
     deadline: float | Unset | None = UNSET,
     retry_after_ceiling_s: float | Unset | None = UNSET,
     concurrency: int | Unset | None = UNSET,
+    ledger: str | os.PathLike[str] | Unset | None = UNSET,
 ) -> None:
     """Change settings; what is left out stays, and an explicit None means no bound (of a URL: its default).
 
@@ -54,11 +57,13 @@ def configure(
         deadline: seconds of one run by hand.
         retry_after_ceiling_s: the longest time named by a provider that is waited for, in seconds.
         concurrency: requests in flight of one job.
+        ledger: the file that keeps the answers and attempts of jobs, or a folder for it; None: memory.
 
     Raises:
         ConfigError: a value cannot be right; nothing was changed.
     """
-    config = session().config
+    now = session()
+    config = now.config
     given: list[tuple[object, Callable[[Any], Callable[[], None]]]] = [
         (openrouter_keys, lambda value: config.keys_setter(OPENROUTER, value)),
         (huggingface_tokens, lambda value: config.keys_setter(HUGGINGFACE, value)),
@@ -72,10 +77,13 @@ def configure(
         (deadline, lambda value: config.setter("deadline_s", check_bound("deadline", value))),
         (retry_after_ceiling_s, lambda value: config.setter("retry_after_ceiling_s", check_ceiling(value))),
         (concurrency, lambda value: config.setter("concurrency", check_concurrency(value))),
+        (ledger, lambda value: config.setter("ledger", check_ledger(value))),
     ]
     changes = [check(value) for value, check in given if not isinstance(value, Unset)]
     for change in changes:
         change()
+    if not isinstance(ledger, Unset):
+        now.move_ledger()
 
 
 @forgetful

@@ -10,11 +10,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
-
-    from llm_executor_nb.core.records import Attempt
 
 
 def attempts(of: object = None) -> pd.DataFrame:
@@ -30,7 +26,18 @@ def attempts(of: object = None) -> pd.DataFrame:
     Raises:
         ConfigError: it is nothing that has attempts.
     """
-    return attempts_frame(_attempts_of(of))
+    if of is None:
+        return session().attempts()
+    if isinstance(of, BaseException) and isinstance(found := getattr(of, "attempts", None), tuple):
+        return attempts_frame(found)
+    if isinstance(job_id := getattr(of, "job_id", None), str):
+        return session().attempts_of(job_ids=[job_id])
+    if (run_ids := run_ids_of(of)) is not None:
+        return session().attempts_of(run_ids=run_ids)
+    raise ConfigError(
+        f"A {type(of).__name__} has no attempts. Give a reply, an exception of this package, a job, a frame that "
+        "df.llm.run returned, or a run id; without an argument all attempts are shown.",
+    )
 
 
 def health() -> pd.DataFrame:
@@ -42,19 +49,6 @@ def health() -> pd.DataFrame:
 def reset_health() -> None:
     """Drop every hold, so that every route is asked again."""
     session().health.reset()
-
-
-def _attempts_of(of: object) -> Iterable[Attempt]:
-    if of is None:
-        return session().log.all()
-    if isinstance(of, BaseException) and isinstance(found := getattr(of, "attempts", None), tuple):
-        return found
-    if (run_ids := run_ids_of(of)) is not None:
-        return session().attempts_of(run_ids)
-    raise ConfigError(
-        f"A {type(of).__name__} has no attempts. Give a reply, an exception of this package, a frame that "
-        "df.llm.run returned, or a run id; without an argument all attempts are shown.",
-    )
 
 
 def run_ids_of(of: object) -> list[str] | None:

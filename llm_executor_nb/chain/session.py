@@ -14,20 +14,26 @@ from llm_executor_nb.chain.exchange import Exchange
 from llm_executor_nb.chain.loop import LoopThread, main_loop
 from llm_executor_nb.chain.remembered import Remembered
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import Health, Hold, describe
+from llm_executor_nb.core.holds import Health, Hold, Kind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.providers.compatible import ChatModelObject, Compatible
 from llm_executor_nb.providers.huggingface import HuggingFace
 from llm_executor_nb.providers.openrouter import OpenRouter
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.settings.config import Config, live
+from llm_executor_nb.store.ledger import Ledger
 from llm_executor_nb.store.memory import AttemptLog
+from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import pandas as pd
 
     from llm_executor_nb.chain.exchange import Exchanging
-    from llm_executor_nb.core.records import Attempt
     from llm_executor_nb.providers.backend import Backend
 
 _log = logging.getLogger("llm_executor_nb")
@@ -40,7 +46,9 @@ class Session:
     Attributes:
         config: the live configuration.
         health: its holds.
-        log: the attempts made under it.
+        log: the attempts of calls by hand.
+        ledger: the attempts and the answers of jobs.
+        job_ids: the jobs this process began.
         found: what free look-ups found, for a while.
     """
 
@@ -48,8 +56,10 @@ class Session:
         self.config = config
         self.health = _make_health()
         self.log = AttemptLog()
+        self.ledger = Ledger(self._place)
+        self.job_ids: list[str] = []
         self.found = Remembered()
-        self._ended: deque[AttemptLog] = deque(maxlen=_LOGS_KEPT)
+        self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
     def engine(self) -> Engine:
@@ -61,20 +71,41 @@ class Session:
         )
 
     def begin_anew(self) -> Callable[[], None]:
-        """Put empty holds, an empty log and no findings in place; return what brings the former ones back."""
-        health, log, found = self.health, self.log, self.found
+        """Begin with no holds, an empty log, a ledger in memory and no findings; return what brings the former back."""
+        kept = self.health, self.log, self.ledger, self.job_ids, self.found
         self.health, self.log, self.found = _make_health(), AttemptLog(), Remembered()
+        self.ledger, self.job_ids = Ledger(lambda: None), []
 
         def restore() -> None:
-            self._ended.append(self.log)
-            self.health, self.log, self.found = health, log, found
+            self._ended.append((self.log, self.ledger))
+            self.health, self.log, self.ledger, self.job_ids, self.found = kept
 
         return restore
 
-    def attempts_of(self, run_ids: Iterable[str]) -> list[Attempt]:
-        """Return the attempts of some runs, also of runs made in a rehearsal that has ended."""
-        wanted = frozenset(run_ids)
-        return [a for log in (*self._ended, self.log) for a in log.of_runs(wanted)]
+    def move_ledger(self) -> None:
+        """Use the ledger that the configuration names now; a rehearsal keeps its own to its end."""
+        if self.config.practice_url is None:
+            self.ledger.close()
+            self._ended.append((self.log, self.ledger))
+            self.ledger = Ledger(self._place)
+
+    def attempts(self) -> pd.DataFrame:
+        """Return the attempts that this process made, jobs included."""
+        by_hand, of_jobs = attempts_frame(self.log.all()), self.ledger.attempts_frame(job_ids=self.job_ids)
+        return joined([by_hand, of_jobs])
+
+    def attempts_of(self, *, run_ids: Iterable[str] = (), job_ids: Iterable[str] = ()) -> pd.DataFrame:
+        """Return the attempts of some runs or jobs, also of those in a rehearsal that has ended.
+
+        A job's run is named after its job, so the ledger is asked for whole jobs.
+        """
+        runs, jobs = frozenset(run_ids), frozenset(job_ids)
+        wanted = jobs | {job for job, is_of_job, _ in (run.partition("-") for run in runs) if is_of_job}
+        parts = []
+        for log, ledger in (*self._ended, (self.log, self.ledger)):
+            found = ledger.attempts_frame(job_ids=wanted) if wanted else attempts_frame(())
+            parts += [attempts_frame(log.of_runs(runs)), found if jobs else found[found["run_id"].isin(runs)]]
+        return joined(parts)
 
     def transport(self) -> Transport:
         """Return the private loop's one HTTP session."""
@@ -87,6 +118,10 @@ class Session:
             if kept is made:
                 thread.at_end(made.close)
         return kept
+
+    def _place(self) -> Path | None:
+        """Return where the ledger is kept; None: memory."""
+        return usual_place() if isinstance(self.config.ledger, Unset) else self.config.ledger
 
     def _exchanges(self) -> dict[str, Exchanging]:
         backends = self._backends()
@@ -116,7 +151,8 @@ def _make_health() -> Health:
 def _tell_of_hold(hold: Hold) -> None:
     left = hold.until - clock.current().now()
     until = "until a change" if math.isinf(left) else f"for {left:.0f} s"
-    _log.warning("on hold %s: %s (%s) %s", until, describe(hold.scope), hold.why.value, hold.message)
+    words = "" if hold.kind is Kind.STREAK else f" {hold.message}"  # a streak's may quote an answer that was broken
+    _log.warning("on hold %s: %s (%s)%s", until, describe(hold.scope), hold.why.value, words)
 
 
 _session = Session(live())

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.frames.work import RowResult, Status
+from llm_executor_nb.frames.results import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llm_executor_nb.frames.results import Results
+
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
-_NOT_SENT = RowResult(status=Status.CANCELLED)
-_SKIPPED = RowResult(status=Status.SKIPPED)
+RUN = "_run"
+"""What the name of a run's column ends in; it marks the columns of a job."""
 
 
-def check_names(frame: pd.DataFrame, out: str) -> None:
+def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = ()) -> None:
     """Refuse names that would write over a user's own column; those of an earlier run are known by `{out}_run`.
+
+    Args:
+        frame: the input.
+        out: the name of the answer's column.
+        fields: the names of a schema's columns.
 
     Raises:
         ConfigError: a name is taken.
@@ -29,8 +36,10 @@ def check_names(frame: pd.DataFrame, out: str) -> None:
         raise ConfigError(
             "The columns have several levels; flatten them first: df.columns = map('_'.join, df.columns)."
         )
-    taken = [name for name in names(out) if name in frame.columns]
-    if taken and f"{out}_run" not in taken:
+    if clash := set(names(out)) & set(fields):
+        raise ConfigError(f"The schema's field {min(clash)!r} has the name of a column of the job. Give out='...'.")
+    taken = [name for name in (*names(out), *fields) if name in frame.columns]
+    if taken and f"{out}{RUN}" not in taken:
         raise ConfigError(f"There is a column {taken[0]!r} already. Give another name: out='...'.")
 
 
@@ -39,32 +48,36 @@ def names(out: str) -> list[str]:
     return [out + suffix for suffix in _SUFFIXES]
 
 
+def outs_of(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the answers' columns of the jobs whose columns a frame has."""
+    found = [name.removesuffix(RUN) for name in frame.columns if isinstance(name, str) and name.endswith(RUN)]
+    return [out for out in found if all(name in frame.columns for name in names(out))]
+
+
 def with_results(
-    frame: pd.DataFrame,
-    out: str,
-    results: Mapping[int, RowResult],
-    is_asked: Sequence[bool],
+    frame: pd.DataFrame, out: str, results: Results, typed: Mapping[str, pd.Series[Any]] | None = None
 ) -> pd.DataFrame:
-    """Return a new frame: the input's columns, index and order, and the six columns of the job.
+    """Return a new frame: the input's columns, index and order, and the columns of the job.
 
     Args:
         frame: the input; it is not changed.
         out: the name of the answer's column.
-        results: position -> what the row came to; a row without one was never sent.
-        is_asked: per row, whether it had input.
+        results: what its rows came to.
+        typed: a schema's columns, by name.
     """
-    rows = [results.get(i, _NOT_SENT) if asked else _SKIPPED for i, asked in enumerate(is_asked)]
-    statuses = pd.Categorical([row.status.value for row in rows], categories=[status.value for status in Status])
+    known = pd.CategoricalDtype([status.value for status in STATUSES])
+    statuses = pd.Categorical.from_codes(results.statuses(), dtype=known)
     columns = {
-        out: _texts([row.answer for row in rows]),
+        out: _texts(results.answers()),
+        **{name: values.array for name, values in (typed or {}).items()},
         f"{out}_status": statuses,
-        f"{out}_attempts": _texts([", ".join(row.outcomes) for row in rows]),
-        f"{out}_route": _texts([row.route for row in rows]),
-        f"{out}_error": _texts([row.error for row in rows]),
-        f"{out}_run": _texts([row.run_id for row in rows]),
+        f"{out}_attempts": _texts(results.outcomes()),
+        f"{out}_route": _texts(results.routes()),
+        f"{out}_error": _texts(results.errors()),
+        f"{out}{RUN}": _texts(results.runs()),
     }
     return frame.assign(**{name: pd.Series(values, index=frame.index) for name, values in columns.items()})
 
 
-def _texts(values: Sequence[str | None]) -> pd.api.extensions.ExtensionArray:
-    return pd.array([pd.NA if value is None else value for value in values], dtype="string")
+def _texts(values: Any) -> Any:  # noqa: ANN401 - numpy's array of objects, and pandas' of texts
+    return pd.array(values, dtype="string")

@@ -1,8 +1,10 @@
-"""From cells to requests: a column's cells, or a template filled from several columns; missing input is None."""
+"""From cells to requests: a column's cells, or a template filled from several columns; missing input is None.
+
+Requests are made a window at a time, when they are asked for: a million prompts are never held twice.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -17,34 +19,55 @@ if TYPE_CHECKING:
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _MEANT_AS_COLUMN = re.compile(r"(?<![\w\\{}^$])\{([A-Za-z_]\w+)\}(?![{}])")
 _HINT = "Write {{name}} where the braces are meant as text."
+_WINDOW = 4096
 
 
-def column_requests(frame: pd.DataFrame, column: Hashable) -> list[object | None]:
-    """Return one request per row: texts, message lists and dicts as they are, other scalars as text, missing None.
+class Prompts:
+    """One request per row of a frame: texts, message lists and dicts as they are, other scalars as text.
 
-    Raises:
-        ConfigError: there is no such column, or several.
-    """
-    return [_request_of(cell) for cell in take_column(frame, column)]
-
-
-def template_requests(frame: pd.DataFrame, template: str) -> list[object | None]:
-    """Return one text per row: `{name}` filled from the column of that name, all other braces as they stand.
-
-    A row is missing where a column that the template uses is.
+    Args:
+        frame: the input; what is asked for of it is kept as it is now.
+        column: whose cells are the requests; with a template only checked.
+        template: a text with columns in braces; all other braces stand as they are.
 
     Raises:
-        ConfigError: the template names no column, or something that is meant as one and is not.
+        ConfigError: there is no such column, or several of that name; the template names no column, or something
+            that is meant as one and is not.
     """
-    if not isinstance(template, str) or not template.strip():
-        raise ConfigError("template= must be a text such as 'Summarise {review}'.")
-    names = {str(name): name for name in frame.columns}
-    if len(names) < len(set(frame.columns)):
-        raise ConfigError("Two columns have the same name as text, such as 1 and '1'; rename one of them.")
-    used = list(dict.fromkeys(name for name in _named(template) if name in names))
-    _check_names(template, used, names)
-    cells = zip(*(take_column(frame, names[name]) for name in used), strict=True)
-    return [_filled(template, dict(zip(used, row, strict=True))) for row in cells]
+
+    def __init__(self, frame: pd.DataFrame, column: Hashable | None, template: str | None) -> None:
+        self._template = template
+        if template is None and column is None:
+            raise ConfigError(
+                "Say which column holds the prompts: df.llm.run(model, 'review'), or give template='...'."
+            )
+        if column is not None:
+            take_column(frame, column)
+        used = {str(column): column} if template is None else _used(frame, template)
+        self._columns = {name: take_column(frame, label).copy() for name, label in used.items()}
+        self._rows = len(frame)
+        self.is_asked = self._find_asked()
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def window(self, start: int, stop: int) -> list[object | None]:
+        """Return the requests of some rows, missing ones as None."""
+        cells = [list(column.iloc[start:stop]) for column in self._columns.values()]
+        if self._template is None:
+            return [_request_of(cell) for cell in cells[0]]
+        names = list(self._columns)
+        return [_filled(self._template, dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)]
+
+    def _find_asked(self) -> bytearray:
+        """Return 1 for each row that has input, 0 where it is missing."""
+        asked = bytearray(b"\x01") * self._rows
+        for column in self._columns.values():
+            for start in range(0, self._rows, _WINDOW):
+                for offset, cell in enumerate(column.iloc[start : start + _WINDOW]):
+                    if is_missing(cell):
+                        asked[start + offset] = 0
+        return asked
 
 
 def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
@@ -63,15 +86,12 @@ def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
 
 def is_missing(cell: object) -> bool:
     """Say whether a cell is missing input: None, NA, NaN, NaT or a blank text."""
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
+    if isinstance(cell, str):
+        return not cell or cell.isspace()
+    if cell is None:
         return True
     scalar: Any = cell
     return bool(pd.api.types.is_scalar(cell) and pd.isna(scalar))
-
-
-def request_key(request: object) -> str:
-    """Return what makes two requests equal."""
-    return json.dumps(request, sort_keys=True, default=repr, ensure_ascii=False)
 
 
 def _request_of(cell: object) -> object | None:
@@ -80,6 +100,18 @@ def _request_of(cell: object) -> object | None:
     if isinstance(cell, str | list | dict) or hasattr(cell, "to_messages") or hasattr(cell, "content"):
         return cell
     return [*cell] if isinstance(cell, tuple) else str(cell)
+
+
+def _used(frame: pd.DataFrame, template: str) -> dict[str, Hashable]:
+    """Return the columns that a template uses, by their names as text."""
+    if not isinstance(template, str) or not template.strip():
+        raise ConfigError("template= must be a text such as 'Summarise {review}'.")
+    names = {str(name): name for name in frame.columns}
+    if len(names) < len(set(frame.columns)):
+        raise ConfigError("Two columns have the same name as text, such as 1 and '1'; rename one of them.")
+    used = list(dict.fromkeys(name for name in _named(template) if name in names))
+    _check_names(template, used, names)
+    return {name: names[name] for name in used}
 
 
 def _named(template: str) -> Iterator[str]:

@@ -1,99 +1,46 @@
 """The work of a job: many requests down one chain, concurrently, each with its own line in the result.
 
-One feeder draws requests from a list and starts a row only when a slot is free for it, so there are never more rows
-under way than may be in flight or parked. What a row comes to is kept by its position; a failure is a result too.
+One feeder draws requests a window at a time, asks the ledger which of them are answered already or asked by another
+job now, and starts a row only when a slot is free for it; so there are never more rows under way than may be in flight
+or parked. What a row comes to is kept by its position; a failure is a result too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections import Counter
-from dataclasses import dataclass
-from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Any
+from collections import Counter, deque
+from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.api import split_request
-from llm_executor_nb.chain.ask import Ask, Row
-from llm_executor_nb.chain.waiting import until_changed
-from llm_executor_nb.core import advice, clock
-from llm_executor_nb.core.classify import shorten
-from llm_executor_nb.core.errors import AllRoutesFailedError, ConfigError, LLMExecutorError, PaidCallForbiddenError
-from llm_executor_nb.core.holds import Kind, Standing, describe
-from llm_executor_nb.core.outcomes import RULES, Outcome
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.outcomes import Decision
+from llm_executor_nb.frames.ending import Ending
+from llm_executor_nb.frames.feed import Feed
+from llm_executor_nb.frames.requests import RequestMaker
+from llm_executor_nb.frames.results import Results, Status
+from llm_executor_nb.frames.reuse import Reuse
+from llm_executor_nb.frames.rows import RowRun, make_ask
 from llm_executor_nb.frames.slots import Slots
-from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.view.progress import Snapshot
+from llm_executor_nb.frames.standing import snapshot_of
+from llm_executor_nb.store.records import Answer, JobStart, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import pandas as pd
 
-    from langchain_core.messages import AIMessage
-
-    from llm_executor_nb.chain.compile import Chain
+    from llm_executor_nb.chain.ask import Ask
     from llm_executor_nb.chain.engine import Engine
+    from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.frames.order import Order
+    from llm_executor_nb.frames.prompts import Prompts
+    from llm_executor_nb.frames.requests import Request
+    from llm_executor_nb.frames.results import RowResult
+    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.view.progress import Snapshot
 
-SAME_CAUSE_ROWS = 20
-NO_ANSWER_S = 600.0
-
-
-class Status(StrEnum):
-    """What became of a row."""
-
-    OK = auto()
-    CACHED = auto()
-    FAILED = auto()
-    SKIPPED = auto()
-    CANCELLED = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, and the rows that share it: their positions and the first one's index label."""
-
-    request: object
-    positions: tuple[int, ...]
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowResult:
-    """What one request came to.
-
-    Attributes:
-        status: ok, failed or cancelled.
-        answer: the text; None: there is none.
-        outcomes: of its attempts, in order.
-        route: who answered; None: nobody.
-        error: the outcome and the provider's words; None: none.
-        run_id: joins it to its attempts.
-    """
-
-    status: Status
-    answer: str | None = None
-    outcomes: tuple[str, ...] = ()
-    route: str | None = None
-    error: str | None = None
-    run_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What all rows of a job share: the arguments of `run`, checked."""
-
-    chain: Chain
-    column: str
-    params: Mapping[str, Any]
-    system: str | None
-    accept: Callable[[AIMessage], object] | None
-    extra_body: Mapping[str, Mapping[str, Any]] | None
-    timeout_s: float | None
-    deadline_s: float | None
-    concurrency: int | None
-    is_raising: bool
+_LOOK_AGAIN_S = 0.25
+"""Seconds between looks at what another job asks, or at a ledger that cannot be written."""
 
 
 class Work:
@@ -103,255 +50,233 @@ class Work:
 
     Args:
         order: what all rows share.
-        requests: what is asked, each once.
-        total, skipped: rows of the frame, and those without input.
+        prompts: the rows.
+        index: the frame's.
         engine: runs each request.
-        health: for the progress line.
-        record: keeps each attempt.
+        health: the holds, which all jobs share.
+        ledger: keeps each attempt and each answer.
     """
 
     def __init__(
         self,
         order: Order,
-        requests: Sequence[Request],
+        prompts: Prompts,
         *,
-        total: int,
-        skipped: int,
+        index: pd.Index[str],
         engine: Engine,
         health: Health,
-        record: Callable[[Attempt], None],
+        ledger: Ledger,
     ) -> None:
-        self.job_id = secrets.token_hex(8)
-        self.results: dict[int, RowResult] = {}
-        self.error: LLMExecutorError | None = None
-        self.note = ""
-        self._order = order
-        self._requests = requests
-        self._total, self._skipped = total, skipped
-        self._engine, self._health, self._record = engine, health, record
+        self.job_id = secrets.token_hex(6)
+        self.order = order
+        self.results = Results(prompts.is_asked)
+        self.counts: Counter[str] = Counter(skipped=prompts.is_asked.count(0))
+        self.is_over = False
+        self.ended: float | None = None
+        self.began = clock.current().now()
+        self._index, self._engine, self._health, self._ledger = index, engine, health, ledger
         self._slots = Slots(order.concurrency)
-        self._rows: set[asyncio.Task[None]] = set()
-        self._left = len(requests)
-        self._began = self._answered_at = clock.current().now()
-        self._counts: Counter[str] = Counter()
-        self._last_cause: Outcome | None = None
-        self._same_cause: tuple[Outcome | None, int] = (None, 0)
+        self.ending = Ending(order, health, self._slots.stir)
+        self._maker = RequestMaker(order)
+        self._feed = Feed(prompts, self._maker, self._share)
+        self.reuse = Reuse(order, ledger, self.job_id)
+        self._later: deque[Request] = deque()
+        self._rows: dict[asyncio.Task[None], RowRun] = {}
+        self._left = sum(prompts.is_asked)
+        self._runs = 0
         self._crash: BaseException | None = None
-        self._is_ending = False
-        self._is_over = False
+
+    def enter(self) -> None:
+        """Enter the job in the ledger, in the caller's thread: what is wrong with it is told there."""
+        self._ledger.begin_job(
+            JobStart(
+                job_id=self.job_id,
+                model=self.order.chain.recipe.model,
+                column=self.order.column,
+                rows=len(self.results),
+                requests=self._left,
+                started_utc=clock.current().utc(),
+            )
+        )
 
     async def work(self) -> None:
         """Do the work; on the private loop. Cancelling it cancels what is in flight and keeps what is done."""
-        watch = asyncio.ensure_future(self._watch())
+        watch = asyncio.ensure_future(self.ending.watch())
+        status = "stopped"
         try:
-            for request in self._requests:
-                await self._wait_for_room()
-                if self._is_ending:
-                    break
-                self._begin(request)
-                await asyncio.sleep(0)
-            while self._rows and not self._is_ending:
+            await self._feed_all()
+            while self._rows and not self.ending.is_set:
                 await self._slots.stirred()
             await self._let_finish()
+            status = "failed" if self.ending.error is not None else "stopped" if self.ending.is_set else "done"
         finally:
             watch.cancel()
             await self._cancel_rows()
-            self._is_over = True
+            self._ledger.end_job(self.job_id, status)
+            self.ended, self.is_over = clock.current().now(), True
         if self._crash is not None:
             raise self._crash
 
     def snapshot(self) -> Snapshot:
         """Return how the job stands; from any thread."""
-        now = clock.current().now()
-        return Snapshot(
-            total=self._total,
-            done=self._skipped + self._counts["done"],
-            failed=self._counts["failed"],
-            skipped=self._skipped,
-            fallbacks=self._counts["fallback"],
-            held=tuple(describe(hold.scope) for hold in self._health.holds(now) if hold.is_active(now)),
-            elapsed_s=now - self._began,
-            is_over=self._is_over,
-            note=self.note,
-        )
+        return snapshot_of(self, self._health, self._ledger, waiting=len(self._later))
 
     # --- feeding ------------------------------------------------------------------------------------------------
 
-    async def _wait_for_room(self) -> None:
-        while not self._is_ending and (not self._slots.has_room or self._slots.is_full_of(len(self._rows))):
-            await self._slots.stirred()
+    async def _feed_all(self) -> None:
+        """Begin every row in turn; what another job asks comes back to the queue until it has an answer."""
+        while not self.ending.is_set and not (self._feed.is_dry and not self._later):
+            window = [self._later.popleft() for _ in range(min(len(self._later), self.reuse.window))]
+            drawn = self._feed.take(self.reuse.window)
+            if not drawn and window and not await self._pause():
+                return
+            await self._feed_window([*window, *drawn])
+
+    async def _feed_window(self, window: list[Request]) -> None:
+        waiting = [request for request in window if request.error is None]
+        turns = await self._turns(waiting)
+        for request in (request for request in window if request.error is not None):
+            self._begin(request)
+        for request, turn in zip(waiting, turns, strict=False):
+            if isinstance(turn, Answer):
+                found = await self.reuse.result(turn)
+                if found is not None:
+                    self._reused(request, found)
+                    continue
+            if turn is Turn.THEIRS:
+                self._later.append(request)
+            elif await self._has_room():
+                self._begin(request)
+                await asyncio.sleep(0)
+
+    async def _turns(self, window: list[Request]) -> list[Answer | Turn]:
+        """Ask the ledger whose turn each request is; wait while it cannot keep what would be bought."""
+        under_way = [run.request for run in self._rows.values()]
+        while not self.ending.is_set:
+            turns = await self.reuse.claimed(under_way, window)
+            if turns is not None:
+                return turns
+            if not await self._pause():
+                break
+        return []
+
+    async def _has_room(self) -> bool:
+        """Wait until one more row may begin; say no when the job is to end."""
+        while not self.ending.is_set:
+            is_full = not self._slots.has_room or self._slots.is_full_of(len(self._rows))
+            if not is_full and self._ledger.trouble:
+                await self._pause()
+            elif not is_full and self.ending.has_money_for(len(self._rows)):
+                return True
+            elif not self.ending.is_set:
+                await self._slots.stirred()
+        return False
+
+    async def _pause(self) -> bool:
+        """Wait for something outside this process, in real time; say whether the job goes on."""
+        async with clock.current().timeout(None):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        if not self._rows:
+            self.ending.pardon()
+        return not self.ending.is_set
 
     def _begin(self, request: Request) -> None:
-        row = asyncio.ensure_future(self._row(request))
-        self._rows.add(row)
+        self._runs += 1
+        run = RowRun(request, f"{self.job_id}-{self._runs:x}")
+        row = asyncio.ensure_future(self._row(run))
+        self._rows[row] = run
         row.add_done_callback(self._ended)
 
     def _ended(self, row: asyncio.Task[None]) -> None:
-        self._rows.discard(row)
+        self._rows.pop(row, None)
         if not row.cancelled() and (crash := row.exception()) is not None:
             self._crash = crash
-            self._end("ended early by an error in llm_executor_nb itself")
+            self.ending.end("ended early by an error in llm_executor_nb itself")
         self._slots.stir()
 
     async def _let_finish(self) -> None:
         """Let what is in flight come to its end, for it may be paid already; what waits is cancelled."""
         self._slots.close()
         while self._rows:
+            is_late = self.ending.cut_at is not None and clock.current().now() >= self.ending.cut_at
             for row in self._rows:
-                if not self._slots.holds(row):
+                if is_late or not self._slots.holds(row):
                     row.cancel()
+            await self._stirred_until(None if is_late else self.ending.cut_at)
+
+    async def _stirred_until(self, end: float | None) -> None:
+        """Wait until a row has ended, or until a time on the clock."""
+        if end is None:
             await self._slots.stirred()
+            return
+        left = max(0.0, end - clock.current().now())
+        waiting = [asyncio.ensure_future(wait) for wait in (self._slots.stirred(), clock.current().sleep(left))]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def _cancel_rows(self) -> None:
-        for row in self._rows:
+        rows = list(self._rows)
+        for row in rows:
             row.cancel()
-        await asyncio.gather(*self._rows, return_exceptions=True)
+        await asyncio.gather(*rows, return_exceptions=True)
 
     # --- one row ------------------------------------------------------------------------------------------------
 
-    async def _row(self, request: Request) -> None:
-        attempts: list[Attempt] = []
-        try:
-            ask = self._make_ask(request, attempts)
-        except ConfigError as error:  # this cell is no request; the other rows are not to blame
-            self._keep(request, attempts, RowResult(status=Status.FAILED, error=shorten(str(error))))
-            self._failed(error, attempts)
+    async def _row(self, run: RowRun) -> None:
+        if run.request.error is not None:
+            self._failed(run, run.refused(run.request.error), run.request.error)
             return
         try:
-            message = await self._engine.run(ask)
+            result = await run.run(self._ask(run), self._engine)
         except asyncio.CancelledError:
-            if attempts:
-                last = next((a for a in reversed(attempts) if a.outcome is not Outcome.CANCELLED), None)
-                error_words = None if last is None else _words_of(last)
-                result = RowResult(status=Status.CANCELLED, error=error_words, **_log_of(ask, attempts))
-                self._keep(request, attempts, result)
+            if (left := run.cancelled()) is not None:
+                self.results.put(run.request.position, left)
             raise
-        except LLMExecutorError as error:
-            result = RowResult(status=Status.FAILED, error=_words(error, attempts), **_log_of(ask, attempts))
-            self._keep(request, attempts, result)
-            self._failed(error, attempts)
+        if run.failure is not None:
+            self._failed(run, result, run.failure)
         else:
-            result = RowResult(
-                status=Status.OK, answer=_text_of(message), route=attempts[-1].route, **_log_of(ask, attempts)
-            )
-            self._keep(request, attempts, result)
-            self._answered()
+            self._answered(run, result)
 
-    def _make_ask(self, request: Request, attempts: list[Attempt]) -> Ask:
-        order = self._order
-        content, params = split_request(request.request, order.params)
-
-        def record(attempt: Attempt) -> None:
-            attempts.append(attempt)
-            self._last_cause = attempt.outcome if attempt.outcome is not Outcome.CANCELLED else self._last_cause
-            self._record(attempt)
-
-        return Ask(
-            chain=order.chain,
-            payload=make_payload(content, params, system=order.system),
-            extra_body=order.extra_body,
-            timeout_s=order.timeout_s,
-            deadline_s=order.deadline_s,
-            accept=order.accept,
-            record=record,
-            row=Row(job_id=self.job_id, row=request.label, position=request.positions[0], column=order.column),
+    def _ask(self, run: RowRun) -> Ask:
+        return make_ask(
+            self.order,
+            run,
+            job_id=self.job_id,
+            index=self._index,
             slots=self._slots,
             rows_left=lambda: self._left,
+            record=self._attempted,
         )
 
-    def _keep(self, request: Request, attempts: Sequence[Attempt], result: RowResult) -> None:
-        for position in request.positions:
-            self.results[position] = result
-        self._left -= 1
-        if result.status is Status.CANCELLED:
-            return
-        self._counts["done"] += len(request.positions)
-        if result.status is Status.FAILED:
-            self._counts["failed"] += len(request.positions)
-        elif len({attempt.route for attempt in attempts}) > 1:
-            self._counts["fallback"] += len(request.positions)
+    def _attempted(self, attempt: Attempt) -> None:
+        """Keep an attempt at once; an accepted one together with its answer."""
+        self.ending.attempted(attempt)
+        if attempt.decision is not Decision.ACCEPT:
+            self._ledger.keep([attempt], None)
 
-    # --- ending early -------------------------------------------------------------------------------------------
-
-    def _answered(self) -> None:
-        self._answered_at = clock.current().now()
-        self._same_cause = (None, 0)
+    def _answered(self, run: RowRun, result: RowResult) -> None:
+        self._ledger.keep(run.attempts[-1:], self.reuse.answer(run, result, self._maker))
+        self._count(self.results.put(run.request.position, result), "ok")
+        self.counts["fallback"] += run.is_via_fallback
+        self.ending.answered()
         self._slots.grow()
 
-    def _failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
-        is_settings = isinstance(error, ConfigError) and bool(attempts)  # a strategy or predicate: every row would fail
-        if self._order.is_raising or is_settings or isinstance(error, PaidCallForbiddenError):
-            self.error = error
-            self._end("")
-            return
-        cause = _cause_of(error, attempts)
-        if cause is None or RULES[cause].condemns is None:
-            self._same_cause = (None, 0)
-            return
-        count = self._same_cause[1] + 1 if self._same_cause[0] is cause else 1
-        self._same_cause = (cause, count)
-        if count >= SAME_CAUSE_ROWS:
-            self._end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
+    def _failed(self, run: RowRun, result: RowResult, error: LLMExecutorError) -> None:
+        self._count(self.results.put(run.request.position, result), "failed")
+        self.ending.failed(error, run.attempts)
 
-    async def _watch(self) -> None:
-        """End the job when no answer has come for too long, or when none can come for too long."""
-        longest = max(NO_ANSWER_S, 2 * (self._order.timeout_s or 0.0))
-        while True:
-            seen, now = self._health.changes, clock.current().now()
-            if now >= self._answered_at + longest:
-                self._end(f"ended early: no answer for {longest / 60:.0f} minutes", self._last_cause)
-                return
-            if (soonest := self._soonest(now)) - now > NO_ANSWER_S:
-                words = f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes"
-                self._end(words, self._last_cause)
-                return
-            await until_changed(self._health, self._answered_at + longest, seen)
+    def _reused(self, request: Request, result: RowResult) -> None:
+        self._count(self.results.put(request.position, result), "cached")
 
-    def _soonest(self, now: float) -> float:
-        """Return when the next route can be asked: now, at the end of a hold, or (all condemned) now, to fail."""
-        ends = []
-        for route in self._order.chain.routes():
-            standing, hold = self._health.standing(route, now)
-            if hold is None or standing is not Standing.HELD:
-                return now
-            ends += [hold.until] if hold.kind is not Kind.CONDEMNED else []
-        return min(ends, default=now)
+    def _share(self, position: int, first: int) -> None:
+        """Let a row share what the first one with its request comes to, or has come to."""
+        status = self.results.share(position, first)
+        if status is not None and status is not Status.CANCELLED:
+            self._count(1, status.value)
 
-    def _end(self, note: str, cause: Outcome | None = None) -> None:
-        if not self._is_ending:
-            self._is_ending = True
-            self.note = note if cause is None else f"{note} ({cause.value}: {advice.next_step(cause)})"
-            self._slots.stir()
-
-
-def _log_of(ask: Ask, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    return {"run_id": ask.run_id, "outcomes": tuple(attempt.outcome.value for attempt in attempts)}
-
-
-def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome | None:
-    cause = attempts[-1].outcome.value if attempts else getattr(error, "outcome", "")
-    return Outcome(cause) if cause else None
-
-
-def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:
-    """Return the outcome and the provider's words; of a row that was never sent, why it was not."""
-    if attempts:
-        return _words_of(attempts[-1])
-    if isinstance(error, AllRoutesFailedError) and error.outcome:
-        return shorten(f"{error.outcome}: {error.words} (every route is on hold)")
-    return shorten(str(error))
-
-
-def _words_of(attempt: Attempt) -> str:
-    status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or "no reply"
-    return shorten(f"{attempt.outcome.value}: {attempt.message or status}")
-
-
-def _text_of(message: AIMessage) -> str:
-    """Return an answer's text; of one that only calls tools, the calls as JSON."""
-    content = message.content
-    parts = [content] if isinstance(content, str) else content
-    text = "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
-    if text.strip() or not message.tool_calls:
-        return text
-    return json.dumps([{"name": call["name"], "args": call["args"]} for call in message.tool_calls])
+    def _count(self, rows: int, what: str) -> None:
+        self._left -= rows
+        self.counts[what] += rows

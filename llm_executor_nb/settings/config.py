@@ -10,6 +10,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from tenacity import wait_chain, wait_fixed
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
+from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, check_chat_model, check_name, refuse_credentials
 from llm_executor_nb.settings.key_list import KeyList
 from llm_executor_nb.settings.keys import KeyRing
@@ -52,6 +54,7 @@ class Config:
         deadline_s: the bound on one run by hand; None: no bound.
         retry_after_ceiling_s: the longest time a provider may name that is waited for.
         concurrency: requests in flight of one job; None: begin at 8 and grow.
+        ledger: the file of answers and attempts; None: memory; UNSET: in the working folder.
         practice_url: where a rehearsal answers; None: there is none.
     """
 
@@ -68,6 +71,7 @@ class Config:
     deadline_s: float | None = 300.0
     retry_after_ceiling_s: float = 30.0
     concurrency: int | None = None
+    ledger: Path | Unset | None = UNSET
     practice_url: str | None = None
 
     def base_url(self, backend: str) -> str:
@@ -197,6 +201,7 @@ _PLAIN = (
     "deadline_s",
     "retry_after_ceiling_s",
     "concurrency",
+    "ledger",
     "practice_url",
 )
 
@@ -278,6 +283,16 @@ def check_concurrency(concurrency: int | None) -> int | None:
     if _is_whole(concurrency, 1):
         return int(concurrency)
     raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
+
+
+def check_ledger(place: str | os.PathLike[str] | None) -> Path | None:
+    """Return the ledger's file if it can be one; None: memory."""
+    if place is None:
+        return None
+    if isinstance(place, str | os.PathLike) and str(place):
+        found = Path(place).expanduser().absolute()
+        return found / "ledger.sqlite" if found.is_dir() else found
+    raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
 
 
 def _is_whole(value: object, least: int) -> bool:

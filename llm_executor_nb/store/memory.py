@@ -1,11 +1,10 @@
-"""The attempt log of this process, in memory: calls by hand (the last 10,000 attempts) and jobs (all)."""
+"""The attempt log of calls by hand, in memory: the last 10,000 attempts. Those of jobs are in the ledger."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,27 +21,17 @@ class AttemptLog:
     """Keeps attempts in the order they ended. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._by_hand: deque[Attempt] = deque(maxlen=KEPT_BY_HAND)
-        self._jobs: dict[str, list[Attempt]] = {}
+        self._kept: deque[Attempt] = deque(maxlen=KEPT_BY_HAND)
 
     def record(self, attempt: Attempt) -> None:
         """Keep one attempt."""
         with _lock:
-            if attempt.job_id is None:
-                self._by_hand.append(attempt)
-            else:
-                self._jobs.setdefault(attempt.job_id, []).append(attempt)
+            self._kept.append(attempt)
 
     def all(self) -> list[Attempt]:
         """Return every attempt, by the time it was sent."""
         with _lock:
-            found = list(chain(self._by_hand, *self._jobs.values()))
-        return sorted(found, key=lambda attempt: attempt.started_utc)
-
-    def of_job(self, job_id: str) -> list[Attempt]:
-        """Return the attempts of one job, by the time they were sent."""
-        with _lock:
-            found = list(self._jobs.get(job_id, ()))
+            found = list(self._kept)
         return sorted(found, key=lambda attempt: attempt.started_utc)
 
     def of_runs(self, run_ids: Iterable[str]) -> list[Attempt]:

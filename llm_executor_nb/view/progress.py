@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _REDRAW_S = 0.25
 _FIRST_S = 0.3
 _LOG_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is on hold, in words, and the seconds until it may be asked again (infinite: until a change)."""
+
+    what: str
+    left_s: float
+
+    def __str__(self) -> str:
+        return self.what if math.isinf(self.left_s) else f"{self.what} ({math.ceil(self.left_s)} s)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +32,15 @@ class Snapshot:
     """How a job stands.
 
     Attributes:
-        total, done, failed, skipped: rows; `done` counts all that are over.
+        total, done, failed, skipped, cached: rows; `done` counts all that are over.
         fallbacks: rows that another than the first route answered.
-        held: routes and keys on hold now, in words.
+        held: routes and keys on hold now.
+        waiting: rows that another job asks for at the moment.
+        trouble: why answers cannot be stored at the moment, so nothing is asked; empty: they can.
+        spent_usd, saved_usd: dollars of its attempts, and of the answers it reused; None: none, or unknown.
+        oldest_utc: when the oldest reused answer was bought; None: none was reused.
         elapsed_s: seconds since it began.
+        left_s: seconds it will take yet, at the pace so far; None: not known.
         is_over: nothing more will come.
         note: why it ended early; empty: it did not.
     """
@@ -29,28 +49,64 @@ class Snapshot:
     done: int
     failed: int
     skipped: int
+    cached: int = 0
     fallbacks: int
-    held: tuple[str, ...]
+    held: tuple[Held, ...]
+    waiting: int = 0
+    trouble: str = ""
+    spent_usd: float | None = None
+    saved_usd: float | None = None
+    oldest_utc: datetime | None = None
     elapsed_s: float
+    left_s: float | None = None
     is_over: bool
     note: str = ""
 
+    def line(self) -> str:
+        """Return it in one line."""
+        return " · ".join(part for part in (*self._counts(), *self._bounds(), *self._news()) if part)
 
-def line(snapshot: Snapshot) -> str:
-    """Return a snapshot in one line."""
-    parts = [f"{snapshot.done}/{snapshot.total} rows"]
-    if snapshot.failed:
-        parts.append(f"{snapshot.failed} failed")
-    if snapshot.skipped:
-        parts.append(f"{snapshot.skipped} skipped")
-    if snapshot.fallbacks:
-        parts.append(f"{snapshot.fallbacks} via fallback")
-    parts.append(f"{snapshot.elapsed_s:.1f} s")
-    if snapshot.held and not snapshot.is_over:
-        parts.append("on hold: " + ", ".join(snapshot.held))
-    if snapshot.note:
-        parts.append(snapshot.note)
-    return " · ".join(parts)
+    def _counts(self) -> list[str]:
+        """What the rows came to."""
+        saved = f" (saved {dollars(self.saved_usd)})" if self.saved_usd else ""
+        return [
+            f"{self.done}/{self.total} rows",
+            f"{self.cached} cached{saved}" if self.cached else "",
+            f"{self.failed} failed" if self.failed else "",
+            f"{self.skipped} skipped" if self.skipped else "",
+            f"{self.fallbacks} via fallback" if self.fallbacks else "",
+        ]
+
+    def _bounds(self) -> list[str]:
+        """Time and money."""
+        left = f", {duration(self.left_s)} left" if self.left_s is not None and not self.is_over else ""
+        return [duration(self.elapsed_s) + left, dollars(self.spent_usd) if self.spent_usd else ""]
+
+    def _news(self) -> list[str]:
+        """What stands in the way now, and why it ended."""
+        if self.is_over:
+            return [self.note]
+        return [
+            "on hold: " + ", ".join(map(str, self.held)) if self.held else "",
+            f"{self.waiting} waiting for another job's answers" if self.waiting else "",
+            f"nothing is asked: {self.trouble}" if self.trouble else "",
+            self.note,
+        ]
+
+
+def dollars(amount: float | None) -> str:
+    """Return dollars in words; two digits that say something, however small it is."""
+    if amount is None:
+        return "?"
+    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Progress(Protocol):
@@ -78,7 +134,7 @@ class TerminalLine:
     def show(self, snapshot: Snapshot) -> None:
         """Write over the line before."""
         if self._pace.is_due(snapshot):
-            text = line(snapshot)
+            text = snapshot.line()
             self._stream.write("\r" + text.ljust(self._width) + ("\n" if snapshot.is_over else ""))
             self._stream.flush()
             self._width = len(text)
@@ -96,7 +152,7 @@ class LogLines:
         step = _LOG_STEPS * snapshot.done // max(1, snapshot.total)
         if step > self._step or snapshot.is_over:
             self._step = step if not snapshot.is_over else _LOG_STEPS
-            self._stream.write(line(snapshot) + "\n")
+            self._stream.write(snapshot.line() + "\n")
             self._stream.flush()
 
 
@@ -113,7 +169,7 @@ class CellLine:
             return
         from IPython.display import display  # noqa: PLC0415 - only within IPython
 
-        bundle = {"text/plain": line(snapshot)}
+        bundle = {"text/plain": snapshot.line()}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)
         else:

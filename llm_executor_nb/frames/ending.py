@@ -1,0 +1,151 @@
+"""When a job ends before all its rows were asked: a hopeless cause, silence, holds without end, or a budget.
+
+It only says that the job is to end and why; the job lets what is in flight come to its end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.chain.waiting import until_changed
+from llm_executor_nb.core import advice, clock
+from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
+from llm_executor_nb.core.holds import Kind, Standing
+from llm_executor_nb.core.outcomes import RULES, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llm_executor_nb.core.errors import LLMExecutorError
+    from llm_executor_nb.core.holds import Health
+    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.frames.order import Order
+
+SAME_CAUSE_ROWS = 20
+NO_ANSWER_S = 600.0
+_GRACE_S, _GRACE_SHARE = 0.5, 0.1
+"""How long after `budget_s` what is in flight may still come in."""
+
+
+class Ending:
+    """Watches over one job.
+
+    Args:
+        order: what all its rows share.
+        health: the holds.
+        stir: called when the job is to end.
+
+    Attributes:
+        is_set: the job is to end.
+        note: why; empty: the error says it.
+        error: what the job ends with; None: its frame.
+        cut_at: the time on the clock after which nothing in flight is waited for; None: there is none.
+        spent_usd: what its attempts have cost, as far as it is known.
+    """
+
+    def __init__(self, order: Order, health: Health, stir: Callable[[], None]) -> None:
+        self.is_set = False
+        self.note = ""
+        self.error: LLMExecutorError | None = None
+        self.spent_usd = 0.0
+        self._order, self._health, self._stir = order, health, stir
+        self._began = self._answered_at = clock.current().now()
+        self._answers = 0
+        self._last_cause: Outcome | None = None
+        self._same_cause: tuple[Outcome | None, int] = (None, 0)
+        budget = order.budget_s
+        self._ends_at = None if budget is None else self._began + budget
+        self.cut_at = None if budget is None else self._began + budget + max(_GRACE_S, _GRACE_SHARE * budget)
+
+    # --- what the job tells -------------------------------------------------------------------------------------
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Take in an attempt."""
+        if attempt.outcome is not Outcome.CANCELLED:
+            self._last_cause = attempt.outcome
+        self.spent_usd += self._order.prices.at_most_usd(attempt)
+
+    def answered(self) -> None:
+        """Take in an answer."""
+        self._answered_at = clock.current().now()
+        self._same_cause = (None, 0)
+        self._answers += 1
+
+    def failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
+        """Take in that a row failed."""
+        is_settings = isinstance(error, ConfigError) and bool(attempts)  # a strategy or predicate: every row would fail
+        if self._order.is_raising or is_settings or isinstance(error, PaidCallForbiddenError):
+            self.error = error
+            self.end("")
+            return
+        cause = _cause_of(error, attempts)
+        if cause is None or RULES[cause].condemns is None:
+            self._same_cause = (None, 0)
+            return
+        count = self._same_cause[1] + 1 if self._same_cause[0] is cause else 1
+        self._same_cause = (cause, count)
+        if count >= SAME_CAUSE_ROWS:
+            self.end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
+
+    def pardon(self) -> None:
+        """Forget the silence so far: it was not the providers'."""
+        self._answered_at = clock.current().now()
+
+    def has_money_for(self, in_flight: int) -> bool:
+        """Say whether one more request fits the budget, beside those in flight; end the job when none ever will."""
+        budget = self._order.budget_usd
+        if budget is None:
+            return True
+        each = self.spent_usd / self._answers if self._answers else 0.0
+        if self.spent_usd < budget and self.spent_usd + each * (in_flight + 1) <= budget:
+            return True
+        if not in_flight:
+            self._over_budget(f"ended early: its budget of ${budget:g} is used up (${self.spent_usd:.4g} spent)")
+        return False
+
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """End the job when its time is over, no answer has come for too long, or none can come for too long."""
+        longest = max(NO_ANSWER_S, 2 * (self._order.timeout_s or 0.0))
+        while not self.is_set:
+            seen, now = self._health.changes, clock.current().now()
+            if self._ends_at is not None and now >= self._ends_at:
+                self._over_budget(f"ended early: its {self._order.budget_s:g} s are over")
+                return
+            if now >= self._answered_at + longest:
+                self.end(f"ended early: no answer for {longest / 60:.0f} minutes", self._last_cause)
+                return
+            if (soonest := self._soonest(now)) - now > NO_ANSWER_S:
+                words = f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes"
+                self.end(words, self._last_cause)
+                return
+            ends = [self._answered_at + longest, *([] if self._ends_at is None else [self._ends_at])]
+            await until_changed(self._health, min(ends), seen)
+
+    def end(self, note: str, cause: Outcome | None = None) -> None:
+        """Let the job end; the first reason counts."""
+        if not self.is_set:
+            self.is_set = True
+            self.note = note if cause is None else f"{note} ({cause.value}: {advice.next_step(cause)})"
+            self._stir()
+
+    def _over_budget(self, words: str) -> None:
+        if self._order.is_raising and not self.is_set:
+            self.error = BudgetError(f"The job {words}. What was bought is kept; .result is the frame with it.")
+        self.end(words)
+
+    def _soonest(self, now: float) -> float:
+        """Return when the next route can be asked: now, at the end of a hold, or (all condemned) now, to fail."""
+        ends = []
+        for route in self._order.chain.routes():
+            standing, hold = self._health.standing(route, now)
+            if hold is None or standing is not Standing.HELD:
+                return now
+            ends += [hold.until] if hold.kind is not Kind.CONDEMNED else []
+        return min(ends, default=now)
+
+
+def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome | None:
+    cause = attempts[-1].outcome.value if attempts else getattr(error, "outcome", "")
+    return Outcome(cause) if cause else None

@@ -1,0 +1,98 @@
+"""What came of a job: rows by status, attempts by route and outcome, waits, fallbacks, truncations, tokens, dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from llm_executor_nb.frames.results import STATUSES, Status
+from llm_executor_nb.view.progress import dollars, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What came of a job, or of several.
+
+    Attributes:
+        rows: status -> rows, of all five.
+        attempts: the attempts, one row each, as `attempts()` has them.
+        saved_usd: what reused answers had cost; None: unknown, or there were none.
+    """
+
+    rows: pd.Series[int]
+    attempts: pd.DataFrame
+    saved_usd: float | None = None
+
+    @property
+    def by_route(self) -> pd.DataFrame:
+        """Attempts by route and outcome, with their number, median seconds, and dollars (missing: unknown)."""
+        grouped = self.attempts.groupby(["route", "outcome"], observed=True)
+        counted = grouped.agg(
+            attempts=("attempt", "size"),
+            seconds=("duration_s", "median"),
+            cost_usd=("cost_usd", lambda costs: costs.sum(min_count=1)),
+        )
+        return counted.reset_index()
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds its runs waited before retries and for holds, added up over rows that waited side by side."""
+        return float(self.attempts["wait_s"].fillna(0).sum())
+
+    @property
+    def fallbacks(self) -> int:
+        """Runs that another than their first route answered."""
+        routes = self.attempts.groupby("run_id")["route"].nunique()
+        answered = self.attempts.loc[self.attempts["outcome"] == "ok", "run_id"]
+        return int((routes.reindex(answered.unique()) > 1).sum())
+
+    @property
+    def truncations(self) -> int:
+        """Answers that were cut at their greatest length, or had no text before it."""
+        is_cut = (self.attempts["finish_reason"] == "length") | (self.attempts["outcome"] == "truncated")
+        return int(is_cut.fillna(value=False).sum())
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens sent, as far as replies told them."""
+        return int(self.attempts["input_tokens"].fillna(0).sum())
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens answered, as far as replies told them."""
+        return int(self.attempts["output_tokens"].fillna(0).sum())
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars of all attempts whose cost is known; None: none is."""
+        known = self.attempts["cost_usd"].dropna()
+        return float(known.sum()) if len(known) else None
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return it as pairs of a name and what there is to say."""
+        unknown = int(self.attempts.loc[self.attempts["outcome"] == "ok", "cost_usd"].isna().sum())
+        spent = dollars(self.cost_usd) + (f", and {unknown} answers of unknown cost" if unknown else "")
+        told = [
+            ("rows", ", ".join(f"{count} {status}" for status, count in self.rows.items() if count) or "none"),
+            ("attempts", f"{len(self.attempts)}, {self.fallbacks} runs via fallback"),
+            ("waits", duration(self.waited_s)),
+            ("truncated", str(self.truncations)),
+            ("tokens", f"{self.input_tokens} in, {self.output_tokens} out"),
+            ("cost", spent if len(self.attempts) else "nothing was asked"),
+        ]
+        return told + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
+
+    def __repr__(self) -> str:
+        head = "\n".join(f"{name:<10} {said}" for name, said in self.lines())
+        return f"{head}\n\n{self.by_route.to_string(index=False)}" if len(self.attempts) else head
+
+
+def make_report(rows: Mapping[Status, int], attempts: pd.DataFrame, *, saved_usd: float | None = None) -> Report:
+    """Return the report of what rows came to and of the attempts behind them."""
+    counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
+    return Report(counts, attempts, saved_usd or None)

@@ -1,0 +1,152 @@
+"""One row of a job: its request goes down the chain, and what comes of it is a result, whatever comes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.chain.ask import Ask, Row
+from llm_executor_nb.core.classify import shorten
+from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.frames.results import RowResult, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.chain.ask import Slots
+    from llm_executor_nb.chain.engine import Engine
+    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.frames.order import Order
+    from llm_executor_nb.frames.requests import Request
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class RowRun:
+    """One request of a job on its way.
+
+    Args:
+        request: what is asked.
+        run_id: joins it to its attempts.
+
+    Attributes:
+        attempts: the requests made for it, in order.
+        failure: our error, when it failed.
+    """
+
+    def __init__(self, request: Request, run_id: str) -> None:
+        self.request, self.run_id = request, run_id
+        self.attempts: list[Attempt] = []
+        self.failure: LLMExecutorError | None = None
+
+    async def run(self, ask: Ask, engine: Engine) -> RowResult:
+        """Send it; return what came of it. A cancellation is passed on; `cancelled` then says what came."""
+        try:
+            message = await engine.run(ask)
+        except LLMExecutorError as error:
+            self.failure = error
+            return RowResult(status=Status.FAILED, error=_words(error, self.attempts), **self._log())
+        return RowResult(
+            status=Status.OK,
+            answer=text_of(message),
+            parsed=message.additional_kwargs.get("parsed"),
+            route=self.attempts[-1].route,
+            **self._log(),
+        )
+
+    def refused(self, error: LLMExecutorError) -> RowResult:
+        """Return the result of a cell that is no request; the other rows are not to blame."""
+        self.failure = error
+        return RowResult(status=Status.FAILED, error=shorten(str(error)))
+
+    def cancelled(self) -> RowResult | None:
+        """Return the result of a row that was cancelled; None: it had not been sent."""
+        if not self.attempts:
+            return None
+        last = next((one for one in reversed(self.attempts) if one.outcome is not Outcome.CANCELLED), None)
+        return RowResult(status=Status.CANCELLED, error=None if last is None else _words_of(last), **self._log())
+
+    @property
+    def is_via_fallback(self) -> bool:
+        """Say whether more than one route was asked."""
+        return len({attempt.route for attempt in self.attempts}) > 1
+
+    def _log(self) -> dict[str, Any]:
+        return {"run_id": self.run_id, "outcomes": tuple(attempt.outcome.value for attempt in self.attempts)}
+
+
+def make_ask(
+    order: Order,
+    run: RowRun,
+    *,
+    job_id: str,
+    index: pd.Index[Any],
+    slots: Slots,
+    rows_left: Callable[[], int],
+    record: Callable[[Attempt], None],
+) -> Ask:
+    """Return what the engine is asked for one row.
+
+    Args:
+        order: what all rows share.
+        run: the row's run; its attempts are kept there.
+        job_id: the job.
+        index: the frame's, for the row's label.
+        slots: what bounds the requests in flight.
+        rows_left: how many rows have no result yet.
+        record: takes each attempt, with its cost where the price is known.
+    """
+    position = run.request.position
+
+    def keep(attempt: Attempt) -> None:
+        priced = replace(attempt, cost_usd=order.prices.cost_usd(attempt))
+        run.attempts.append(priced)
+        record(priced)
+
+    return Ask(
+        chain=order.chain,
+        payload=run.request.payload or {},
+        schema=order.schema,
+        extra_body=order.extra_body,
+        timeout_s=order.timeout_s,
+        deadline_s=order.deadline_s,
+        accept=order.accept,
+        record=keep,
+        row=Row(job_id=job_id, row=str(index[position]), position=position, column=order.column),
+        slots=slots,
+        rows_left=rows_left,
+        run_id=run.run_id,
+    )
+
+
+def text_of(message: AIMessage) -> str:
+    """Return an answer's text; of one that only calls tools, the calls as JSON.
+
+    What no table can hold (half a surrogate pair) becomes U+FFFD.
+    """
+    content = message.content
+    parts = [content] if isinstance(content, str) else content
+    text = "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
+    if not text.strip() and message.tool_calls:
+        text = json.dumps([{"name": call["name"], "args": call["args"]} for call in message.tool_calls])
+    return _LONE_SURROGATES.sub("\ufffd", text)
+
+
+def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:
+    """Return the outcome and the provider's words; of a row that was never sent, why it was not."""
+    if attempts:
+        return _words_of(attempts[-1])
+    if isinstance(error, AllRoutesFailedError) and error.outcome:
+        return shorten(f"{error.outcome}: {error.words} (every route is on hold)")
+    return shorten(str(error))
+
+
+def _words_of(attempt: Attempt) -> str:
+    status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or "no reply"
+    return shorten(f"{attempt.outcome.value}: {attempt.message or status}")

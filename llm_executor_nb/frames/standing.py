@@ -1,0 +1,52 @@
+"""How a job stands, as the views draw it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import describe
+from llm_executor_nb.view.progress import Held, Snapshot
+
+if TYPE_CHECKING:
+    from llm_executor_nb.core.holds import Health
+    from llm_executor_nb.frames.work import Work
+    from llm_executor_nb.store.ledger import Ledger
+
+_FEW = 5
+"""Answers from which the time left can be told."""
+
+
+def snapshot_of(work: Work, health: Health, ledger: Ledger, *, waiting: int) -> Snapshot:
+    """Return how a job stands; from any thread.
+
+    Args:
+        work: the job's work.
+        health: the holds.
+        ledger: where its answers go.
+        waiting: rows whose answer another job is asking for.
+    """
+    now = clock.current().now()
+    counts, total = work.counts, len(work.results)
+    bought = counts["ok"] + counts["failed"]
+    done = bought + counts["cached"] + counts["skipped"]
+    elapsed_s = (work.ended or now) - work.began
+    is_telling = bought >= _FEW and not work.is_over
+    return Snapshot(
+        total=total,
+        done=done,
+        failed=counts["failed"],
+        skipped=counts["skipped"],
+        cached=counts["cached"],
+        fallbacks=counts["fallback"],
+        held=tuple(Held(describe(hold.scope), hold.until - now) for hold in health.holds(now) if hold.is_active(now)),
+        waiting=waiting,
+        trouble=ledger.trouble,
+        spent_usd=work.ending.spent_usd or None,
+        saved_usd=work.reuse.saved_usd or None,
+        oldest_utc=work.reuse.oldest_utc,
+        elapsed_s=elapsed_s,
+        left_s=elapsed_s / bought * (total - done) if is_telling else None,
+        is_over=work.is_over,
+        note=work.ending.note,
+    )
