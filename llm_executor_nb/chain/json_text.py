@@ -60,7 +60,7 @@ def _decoded(text: str, at: int) -> tuple[dict[str, Any], int]:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
         place = "where the answer ends" if not text[error.pos :].strip() else f"at character {error.pos - at}"
-        words = f"it is not valid JSON ({error.msg} {place})"
+        words = f"it is not valid JSON ({error.msg.removesuffix(' at')} {place})"
     except (RecursionError, MemoryError):
         words = "its JSON is nested too deep"
     raise ValueError(words)
