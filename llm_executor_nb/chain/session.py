@@ -13,6 +13,7 @@ from llm_executor_nb.chain.engine import Engine
 from llm_executor_nb.chain.exchange import Exchange
 from llm_executor_nb.chain.loop import LoopThread, main_loop
 from llm_executor_nb.chain.remembered import Remembered
+from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, Kind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
@@ -20,6 +21,7 @@ from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.providers.compatible import ChatModelObject, Compatible
 from llm_executor_nb.providers.huggingface import HuggingFace
 from llm_executor_nb.providers.openrouter import OpenRouter
+from llm_executor_nb.providers.own_client import is_needed
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.settings.config import Config, live
 from llm_executor_nb.store.ledger import Ledger
@@ -128,7 +130,7 @@ class Session:
         over_http = Exchange(self.transport(), backends)
         own = [backend for backend in self.config.backends.values() if backend.base_url is None]
         return {
-            **dict.fromkeys(backends, over_http),
+            **{name: StandIn(over_http, backends) if is_needed(name) else over_http for name in backends},
             **{backend.name: Direct(ChatModelObject(backend.chat_model)) for backend in own},
         }
 

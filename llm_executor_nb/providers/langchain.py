@@ -18,7 +18,7 @@ from llm_executor_nb.core.secret import scrub
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_core.messages import AIMessage, BaseMessageChunk
+    from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 _PACKAGES = ("langchain-core", "langchain-openai", "langchain-huggingface", "openai", "huggingface_hub")
@@ -51,6 +51,13 @@ def payload_builder() -> Callable[..., dict[str, Any]]:
     require(BaseChatOpenAI, "_get_request_payload")
     builder: Callable[..., dict[str, Any]] = _keyless(BaseChatOpenAI)._get_request_payload  # noqa: SLF001 - see module
     return builder
+
+
+def public_payload(messages: list[BaseMessage], **params: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
+    """Build a payload by LangChain's public function, for a version that lacks the private method."""
+    from langchain_core.messages import convert_to_openai_messages  # noqa: PLC0415 - loads on first use
+
+    return {"messages": convert_to_openai_messages(messages), **params}
 
 
 @cache

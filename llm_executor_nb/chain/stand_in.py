@@ -1,0 +1,96 @@
+"""The exchange that stands in for `Exchange` where LangChain lacks a private name: ChatOpenAI sends by its own client.
+
+What it sends is the body that our own transport would have sent. A whole reply is judged as there, by its raw JSON;
+what a stream brings, or an exception tells, as that of any chat model object. Makes one request; retries nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.chain.direct import Direct
+from llm_executor_nb.chain.exchange import Exchanged, not_after_all
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.classify import classify
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.providers.compatible import ChatModelObject
+from llm_executor_nb.providers.own_client import own_client
+from llm_executor_nb.providers.payload import make_body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from langchain_core.messages import AIMessageChunk
+
+    from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.chain.exchange import Exchange
+    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.providers.backend import Backend
+    from llm_executor_nb.providers.own_client import Seen
+
+
+class StandIn:
+    """Sends a run's request by LangChain's own client.
+
+    Args:
+        exchange: what it stands in for; knows what a request may cost.
+        backends: name -> wire.
+    """
+
+    takes_response_format = True
+
+    def __init__(self, exchange: Exchange, backends: Mapping[str, Backend]) -> None:
+        self._exchange = exchange
+        self._backends = backends
+
+    def paid_at(self, route: Route, practice_url: str | None) -> str | None:
+        """Return where a request goes, if it may cost something; `Exchange.paid_at` says when."""
+        return self._exchange.paid_at(route, practice_url)
+
+    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+        """Ask for a whole answer; `Exchange.whole` says what the arguments are."""
+        asked = _with_whole_body(ask, route)
+        async with own_client(self._backends[route.backend], route) as (model, seen):
+            found = await Direct(ChatModelObject(model)).whole(asked, route, timeout_s=timeout_s)
+        return _judged(found, seen, route)
+
+    async def streamed(
+        self,
+        ask: Ask,
+        route: Route,
+        *,
+        timeout_s: float | None,
+        until: float | None,
+        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+    ) -> Exchanged:
+        """Ask for a stream; `Exchange.streamed` says what the arguments are."""
+        asked = _with_whole_body(ask, route)
+        async with own_client(self._backends[route.backend], route) as (model, seen):
+            found = await Direct(ChatModelObject(model)).streamed(
+                asked, route, timeout_s=timeout_s, until=until, hand_on=hand_on
+            )
+        if found.message is not None and found.verdict.finish_reason is None:
+            words = "the stream ended without a finish_reason"
+            found = Exchanged(not_after_all(found.verdict, Outcome.MALFORMED, words))
+        return _judged(found, seen, route)
+
+
+def _with_whole_body(ask: Ask, route: Route) -> Ask:
+    """Return the order with the whole body as `extra_body`, which wins over what ChatOpenAI would write."""
+    body = json.loads(
+        make_body(ask.payload, model=route.request_model, backend=route.backend, extra_body=ask.extra_body)
+    )
+    return replace(ask, payload={"messages": body["messages"], "extra_body": body}, extra_body=None)
+
+
+def _judged(found: Exchanged, seen: Seen, route: Route) -> Exchanged:
+    """Return what the raw reply says, which is more than LangChain passes on, and at least its status."""
+    if seen.reply is not None:
+        verdict = classify(seen.reply, backend=route.backend, now_utc=clock.current().utc())
+        if verdict.outcome is not Outcome.OK:
+            return Exchanged(verdict)
+        if found.message is not None:
+            return Exchanged(verdict, found.message)
+    return replace(found, verdict=replace(found.verdict, http_status=seen.status))
