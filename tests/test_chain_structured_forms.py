@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_what_is_wrong_is_said_in_the_validators_words(text):
     assert str(raised.value) == WRONG[text]
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("depth", [50, *range(150, 1100, 25)])
+def test_however_deep_an_answer_is_it_is_read_or_refused(depth):
+    schema = make_schema({"a": Any})
+    try:
+        assert schema.parse('{"a":' * depth + "1" + "}" * depth)
+    except ValueError as error:
+        assert depth > 50
+        assert re.search("nested too deep|recursion limit", str(error))  # noqa: PT017 - either way is right
 
 
 def test_the_words_are_short_and_without_keys():

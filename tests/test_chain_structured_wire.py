@@ -10,13 +10,14 @@ import traceback
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pandas as pd
 import pytest
 from doors import DOORS
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, field_validator
 from rehearsing import MODEL, fresh, words
-from tenacity import wait_none
+from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.phrasing import as_asked
@@ -146,6 +147,15 @@ def test_another_key_of_the_same_provider_is_told_and_another_provider_starts_af
         *["openrouter ..0001"] * 4, *["openrouter ..0002"] * 2, *["huggingface/a ..0001"] * 2
     ]  # fmt: skip
     assert told == [False, True, True, True, True, True, False, True]
+
+
+def test_a_row_of_a_job_takes_its_mistake_along_to_the_key_that_is_free():
+    llm.retry_wait_strategy = wait_fixed(60)
+    with _says(BAD, GOOD) as bodies:
+        out = pd.DataFrame({"q": ["What is red?"]}).llm.run(MODEL, "q", schema=SCHEMA, progress=False)
+    assert words("route") == ["openrouter ..0001", "openrouter ..0002"]
+    assert [len(body["messages"]) for body in bodies] == [1, 3]
+    assert out[["colour", "number", "q_llm_attempts"]].to_numpy().tolist() == [["red", 7, "invalid_output, ok"]]
 
 
 def test_prose_shows_that_the_format_is_ignored_and_the_retry_is_in_words():

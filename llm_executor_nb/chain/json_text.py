@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+TOO_DEEP = "its JSON is nested too deep"
 _THOUGHTS_END = "</think>"
 _WORDS_IN_BRACES = re.compile(r"""\{[^{}"':]*\}""")
 """Braces of prose, `{like these}`; all others are taken for an object."""
@@ -62,7 +63,7 @@ def _decoded(text: str, at: int) -> tuple[dict[str, Any], int]:
         place = "where the answer ends" if not text[error.pos :].strip() else f"at character {error.pos - at}"
         words = f"it is not valid JSON ({error.msg.removesuffix(' at')} {place})"
     except (RecursionError, MemoryError):
-        words = "its JSON is nested too deep"
+        words = TOO_DEEP
     raise ValueError(words)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_origin
 
-from llm_executor_nb.chain.json_text import object_in
+from llm_executor_nb.chain.json_text import TOO_DEEP, object_in
 from llm_executor_nb.chain.schema_types import is_strict, make_typed_dict, resolve, tightened, type_of
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import ConfigError
@@ -83,6 +83,8 @@ class Schema:
                 return self.adapter.validate_json(json.dumps(found))
             except ValidationError as error:
                 words = _words(error)
+            except RecursionError:
+                words = TOO_DEEP
         raise ValueError(shorten(words))
 
 
