@@ -9,12 +9,15 @@ import threading
 import pandas as pd
 import pytest
 from looking import Catalogue
-from rehearsing import MODEL, fresh
+from rehearsing import MODEL, fresh, wait_until
 from tenacity import wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.lookups import aprices_of, prices_of
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.records import Scope
 from llm_executor_nb.providers.catalog import Price
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
@@ -108,13 +111,13 @@ def test_an_unknown_backend_is_refused_before_anything_is_sent(here):
 
 
 def test_a_finding_is_kept_for_minutes_and_asked_again_when_told_to(here):
-    with frozen_clock() as clock:
+    with frozen_clock() as frozen:
         for _ in range(3):
             llm.check_keys()
         assert len(here.asked) == 2
         llm.check_keys(fresh=True)
         assert len(here.asked) == 4
-        clock.advance(301)
+        frozen.advance(301)
         llm.check_keys()
         assert len(here.asked) == 6
 
@@ -129,11 +132,11 @@ def test_a_key_that_changed_is_asked_at_once(here):
 def test_a_look_up_that_failed_is_asked_again_but_not_one_that_was_limited(here):
     here.replies["/or/key"] = (503, {}, {"error": "down"})
     here.replies["/hf/api/whoami-v2"] = (429, {"RateLimit": '"api";r=0;t=90'}, {"error": "slow down"})
-    with frozen_clock() as clock:
+    with frozen_clock() as frozen:
         for _ in range(2):
             assert llm.check_keys()["outcome"].tolist() == ["overloaded", "rate_limited"]
         assert here.paths == ["/or/key", "/hf/api/whoami-v2", "/or/key"]
-        clock.advance(91)
+        frozen.advance(91)
         llm.check_keys("huggingface")
         assert here.paths[3:] == ["/hf/api/whoami-v2"]
 
@@ -204,11 +207,14 @@ def test_in_a_rehearsal_no_look_up_leaves_it(here):
 
 @pytest.mark.usefixtures("here")
 def test_what_a_rehearsal_found_ends_with_it():
+    before = session().found
     for _ in range(2):
         with llm.rehearse("openrouter: 401", openrouter_keys=1):
             assert llm.check_keys("openrouter")["outcome"].tolist() == ["auth"]
         with llm.rehearse(openrouter_keys=1):
             assert llm.check_keys("openrouter")["outcome"].tolist() == ["ok"]
+            assert session().found is not before
+    assert session().found is before
     assert llm.check_keys("openrouter")["credit_usd"].tolist() == [7.5]
 
 
@@ -262,6 +268,26 @@ def test_a_finding_from_before_the_hold_lifts_nothing():
         assert held() == ["auth"]
         llm.check_keys("openrouter", fresh=True)
         assert held() == []
+
+
+def test_a_hold_set_while_the_look_up_was_under_way_stays():
+    with llm.rehearse(latency_s=0.3, openrouter_keys=1, huggingface_tokens=0) as practice:
+        key = live().keys.of("openrouter")[0]
+        asking = threading.Thread(target=llm.check_keys)
+        asking.start()
+        wait_until(lambda: session().found._asking)
+        scope = Scope(Reach.KEY, "openrouter", key.secret)
+        session().health.condemn(scope, clock.current().now(), why=Outcome.AUTH, message="", reset_s=None)
+        asking.join()
+        assert len(practice.lookups) == 1
+        assert held() == ["auth"]
+
+
+def test_a_key_that_is_still_dead_stays_on_hold():
+    with llm.rehearse("openrouter: 401", openrouter_keys=1):
+        llm.run_llm(MODEL, "x")
+        llm.check_keys()
+        assert held() == ["auth"]
 
 
 def test_a_dead_key_is_not_put_on_hold_by_looking():
@@ -376,7 +402,7 @@ def test_each_route_has_its_price_or_none(here):
 
 
 def test_many_rows_need_one_look_up_an_hour(here):
-    with frozen_clock() as clock:
+    with frozen_clock() as frozen:
         here.replies["/or/models"] = {"data": [{"id": MODEL}]}
         here.replies["/hf/v1/models"] = listing("a")
 
@@ -384,20 +410,20 @@ def test_many_rows_need_one_look_up_an_hour(here):
             return await asyncio.gather(*(aprices_of(MODEL) for _ in range(50)))
 
         asyncio.run(many())
-        clock.advance(3500)
+        frozen.advance(3500)
         prices_of("gemma")
         assert sorted(here.paths) == ["/hf/v1/models", "/or/models"]
-        clock.advance(101)
+        frozen.advance(101)
         prices_of(MODEL)
         assert len(here.paths) == 4
 
 
 def test_a_dead_catalogue_is_asked_once_a_minute_and_its_prices_are_unknown(here):
-    with frozen_clock() as clock:
+    with frozen_clock() as frozen:
         for _ in range(5):
             assert set(prices_of(MODEL).values()) == {None}
         assert len(here.asked) == 2
-        clock.advance(61)
+        frozen.advance(61)
         prices_of(MODEL)
         assert len(here.asked) == 4
 
@@ -408,6 +434,14 @@ def test_a_backend_that_is_not_asked_for_the_model_is_not_asked_for_its_price(he
     assert here.paths == ["/hf/v1/models"]
     llm.configure(huggingface_tokens=[])
     assert prices_of(MODEL) == {}
+
+
+def test_where_paid_calls_are_forbidden_no_price_is_asked_for_outside(here):
+    with forbid_paid_calls():
+        assert set(prices_of(MODEL).values()) == {None}
+        assert here.asked == []
+        with llm.rehearse():
+            assert prices_of(MODEL)["openrouter", None] is not None
 
 
 def test_a_rehearsals_prices_are_what_its_answers_cost():

@@ -118,8 +118,8 @@ def test_what_code_assigns_stands_above_what_was_saved(table):
     table.save()
     later = ModelTable()
     later.providers = {"mine": ["b"]}
-    assert list(later) == ["mine"]
     assert later.aliases == {"gemma": GEMMA}
+    assert list(later) == ["mine"]
 
 
 def test_a_table_is_read_when_it_is_needed_and_once(table):

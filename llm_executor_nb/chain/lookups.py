@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from llm_executor_nb.chain import guard
 from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
@@ -260,7 +261,8 @@ Prices = dict[tuple[str, str | None], "Price | None"]
 def prices_of(model: str) -> Prices:
     """Return what a model costs on each of its routes, by the providers' lists. Costs nothing.
 
-    The lists are kept for an hour, so many rows need one look-up. A backend without a key is not asked.
+    The lists are kept for an hour, so many rows need one look-up. A backend without a key is not asked, and none but a
+    rehearsal where `testing.forbid_paid_calls()` is on, since nobody asked for the look-up itself.
 
     Args:
         model: a model or an alias.
@@ -287,15 +289,20 @@ async def _prices_of(model: str, now: Session, transport: Transport) -> Prices:
     called, row = config.models.names.get(name, {}), config.models.row(name)
     prices: Prices = {(own, None): None for own in row if own in config.backends}
     if name not in config.models.off_openrouter and config.keys.of(OPENROUTER):
-        listed = await _list_of(OPENROUTER, now, transport)
-        offers = listed.of(called.get(OPENROUTER, name)) or ()
+        offers = await _offers_of(OPENROUTER, called.get(OPENROUTER, name), now, transport)
         prices[OPENROUTER, None] = offers[0].price if offers else None
     providers = [provider for provider in row if provider not in config.backends]
     if providers and config.keys.of(HUGGINGFACE):
-        listed = await _list_of(HUGGINGFACE, now, transport)
-        by_name = {offer.provider: offer.price for offer in listed.of(called.get(HUGGINGFACE, name)) or ()}
+        offers = await _offers_of(HUGGINGFACE, called.get(HUGGINGFACE, name), now, transport)
+        by_name = {offer.provider: offer.price for offer in offers}
         prices |= {(HUGGINGFACE, provider): by_name.get(provider) for provider in providers}
     return prices
+
+
+async def _offers_of(backend: str, called: str, now: Session, transport: Transport) -> tuple[Offer, ...]:
+    if guard.is_on() and now.config.practice_url is None:
+        return ()
+    return (await _list_of(backend, now, transport)).of(called) or ()
 
 
 async def _list_of(backend: str, now: Session, transport: Transport, *, fresh: bool = False) -> ModelList:
