@@ -1,17 +1,22 @@
-"""A raw server on loopback, a thread a connection: reads one request, then does to its socket whatever a test says."""
+"""Raw servers on loopback, which do to a connection whatever a test says, and programs that ask a server there."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self
 
 import llm_executor_nb as llm
+from llm_executor_nb.providers.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 MODEL = "my/model"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -20,7 +25,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Loopback:
-    """Serves until its with-block ends.
+    """Serves until its with-block ends, a thread a connection: reads one request, then plays.
 
     Args:
         play: is given each connection once its request was read; what it raises of the network's is forgotten.
@@ -87,6 +92,46 @@ def served_by(play: Callable[[socket.socket], object]) -> Iterator[Loopback]:
         llm.configure(openrouter_keys=["sk-or-v1-loopback-0001"], huggingface_tokens=[], openrouter_base_url=server.url)
         llm.MODEL_INFERENCE_PROVIDERS[MODEL] = []
         yield server
+
+
+@asynccontextmanager
+async def serving(server: Any, **options: Any) -> AsyncIterator[tuple[Any, Transport]]:
+    """Let `server.serve(reader, writer)` serve in the caller's loop, tell it its `port`, and give it a transport."""
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    transport = Transport(**options)
+    try:
+        yield server, transport
+    finally:
+        await transport.close()
+        listener.close()
+        await asyncio.sleep(0.02)
+
+
+PROGRAM = """
+import llm_executor_nb as llm
+llm.OPENROUTER_KEYS = ["sk-or-v1-subprocess-0001"]
+llm.MODEL_INFERENCE_PROVIDERS["my/model"] = []
+"""
+
+
+def started(body: str, url: str, *options: str, before: str = "") -> subprocess.Popen[str]:
+    """Start a Python with some options on a program that has MODEL from a server and then does `body`.
+
+    Args:
+        body: the program.
+        url: OpenRouter's base URL.
+        options: of Python.
+        before: what is done before the import.
+    """
+    environment = {**os.environ, "OPENROUTER_BASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, *options, "-c", before + PROGRAM + body],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def says(text: str, **choice: object) -> bytes:

@@ -1,16 +1,16 @@
-"""Calls from everywhere: a running loop, threads, forks, callbacks; what is in flight can be cancelled."""
+"""Calls from any event loop, one or several at once; what is in flight can be cancelled, and all calls end."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
+import pandas as pd
 import pytest
+from loopback import started
 from rehearsing import (
     MODEL,
     assert_log_is_what_the_server_saw,
@@ -74,20 +74,81 @@ def test_an_async_call_leaves_the_callers_loop_free():
         assert asyncio.run(both()) >= 5
 
 
+async def _every_async_door(name):
+    """Ask through each door for the same thing, at the same time, in the loop that runs."""
+
+    async def stream():
+        return "".join([chunk.content async for chunk in llm.astream_llm(MODEL, name)])
+
+    async def column():
+        return (await pd.DataFrame({"q": [name]}).llm.arun(MODEL, "q", progress=False))["q_llm"][0]
+
+    model = llm.chat_model(MODEL)
+    run, invoked, *texts = await asyncio.gather(llm.arun_llm(MODEL, name), model.ainvoke(name), stream(), column())
+    return [run.content, invoked.content, *texts]
+
+
+def test_event_loops_in_several_threads_do_not_get_in_each_others_way():
+    with llm.rehearse(latency_s=0.01) as server, ThreadPoolExecutor(8) as pool:
+        names = [f"loop {n}" for n in range(16)]
+        for name, answers in zip(
+            names, pool.map(lambda name: asyncio.run(_every_async_door(name)), names), strict=True
+        ):
+            assert all(f"'{name}'" in answer for answer in answers)
+            assert len(answers) == 4
+        assert_log_is_what_the_server_saw(server, in_order=False)
+
+
+def test_a_uvloop_of_the_users_works_through_every_door():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def story():
+        assert "here" in llm.run_llm(MODEL, "here").content
+        return await _every_async_door("there")
+
+    with llm.rehearse() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert all("'there'" in answer for answer in runner.run(story()))
+        assert_log_is_what_the_server_saw(server, in_order=False)
+
+
+def test_what_is_in_flight_from_a_uvloop_can_be_cancelled_and_a_stream_left():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def story():
+        call = asyncio.ensure_future(llm.arun_llm(MODEL, "x"))
+        await _asked(server)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with aclosing(llm.astream_llm(MODEL, "x")) as chunks:
+            await anext(chunks)
+
+    script = "openrouter: hang*1, stream-stall"
+    with llm.rehearse(script) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
+        settle(server)
+        assert [line.fault for line in server.lines] == ["client left", "client left"]
+        assert_nothing_is_in_flight()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+def test_a_uvloop_that_is_every_loop_of_the_program_is_not_ours():
+    body = """
+import asyncio, warnings, uvloop
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of policies, from 3.14 on
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+assert "one" in llm.run_llm("my/model", "one").content
+assert "two" in asyncio.run(llm.arun_llm("my/model", "two")).content
+"""
+    with RehearsalServer() as server, started(body, server.openrouter_url, "-W", "error") as process:
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
 def test_an_async_call_sees_the_callers_errors_as_a_sync_one_does():
     with pytest.raises(llm.ModelNotSupportedError):
         asyncio.run(llm.arun_llm("nope", "x"))
-
-
-# --- threads ------------------------------------------------------------------------------------------------------
-
-
-def test_calls_from_many_threads_each_get_their_own_answer():
-    with llm.rehearse(latency_s=0.02) as server, ThreadPoolExecutor(16) as pool:
-        messages = list(pool.map(lambda n: llm.run_llm(MODEL, f"question {n}"), range(64)))
-        assert all(f"'question {n}'" in message.content for n, message in enumerate(messages))
-        assert len({message.response_metadata["llm_run_id"] for message in messages}) == 64
-        assert_log_is_what_the_server_saw(server, in_order=False)
 
 
 async def _asked(server):
@@ -165,26 +226,6 @@ def test_a_cancelled_probe_passes_to_the_run_that_waits_for_it():
         assert llm.health().empty
 
 
-SCRIPT = """
-import sys, time
-import llm_executor_nb as llm
-llm.OPENROUTER_KEYS = ["sk-or-v1-subprocess-0001"]
-llm.MODEL_INFERENCE_PROVIDERS["my/model"] = []
-"""
-
-
-def _start(body, url, *options):
-    environment = {**os.environ, "OPENROUTER_BASE_URL": url}
-    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    return subprocess.Popen(
-        [sys.executable, *options, "-c", SCRIPT + body],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
 @pytest.mark.parametrize(
     "call",
@@ -197,7 +238,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-    with RehearsalServer("*: hang") as server, _start(body, server.openrouter_url) as process:
+    with RehearsalServer("*: hang") as server, started(body, server.openrouter_url) as process:
         wait_until(lambda: server.lines, 20)
         sent = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -207,115 +248,6 @@ except KeyboardInterrupt:
         assert [line.fault for line in server.lines] == ["client left"]
         _, errors = process.communicate(timeout=10)
         assert (process.returncode, errors) == (0, "")
-
-
-@pytest.mark.parametrize("daemon", [True, False])
-def test_the_process_ends_in_silence_while_a_request_is_in_flight_in_a_thread(daemon):
-    body = f"""
-import threading, urllib.request
-def ask():
-    try:
-        llm.run_llm('my/model', 'x', timeout=1)
-    except llm.AllRoutesFailedError:
-        pass
-llm.configure(retries=0)
-threading.Thread(target=ask, daemon={daemon}).start()
-while not llm.chain.session.session().health.traffic._in_flight:
-    time.sleep(0.01)
-time.sleep(0.1)
-"""
-    with RehearsalServer("*: hang") as server:
-        process = _start(body, server.openrouter_url, "-X", "dev", "-W", "error")
-        output, errors = process.communicate(timeout=30)
-        assert (process.returncode, output, errors) == (0, "", "")
-        settle(server)
-        assert [line.fault for line in server.lines] == ["client left"]
-
-
-# --- callbacks ----------------------------------------------------------------------------------------------------
-
-
-def test_a_sync_call_from_a_callback_is_refused_in_words_instead_of_blocking():
-    with llm.rehearse("openrouter: 503*1") as server:
-        llm.configure(before_sleep=lambda _: llm.run_llm(MODEL, "y"))
-        with pytest.raises(llm.ConfigError, match=r"await llm\.arun_llm"):
-            llm.run_llm(MODEL, "x")
-        assert_log_is_what_the_server_saw(server)
-
-
-def test_accept_may_ask_a_model_itself():
-    with llm.rehearse() as server:
-        llm.run_llm(MODEL, "x", accept=lambda message: llm.run_llm(MODEL, f"Is this good? {message.content}"))
-        assert len(server.lines) == 2
-
-
-def test_a_callback_that_ends_a_call_by_other_means_leaves_no_probe_behind():
-    class OddError(BaseException):
-        pass
-
-    def accept(_):
-        raise OddError
-
-    with clock.use(clock.FrozenClock()), llm.rehearse("*: 503*4", openrouter_keys=1, huggingface_tokens=0):
-        with pytest.raises(llm.AllRoutesFailedError):
-            llm.run_llm(MODEL, "x")
-        with pytest.raises(OddError):
-            llm.run_llm(MODEL, "x", accept=accept)
-        assert_nothing_is_in_flight()
-        assert llm.run_llm(MODEL, "y", deadline=1).content
-
-
-def test_a_request_that_is_no_json_leaves_no_probe_behind():
-    with clock.use(clock.FrozenClock()), llm.rehearse("*: 503*4", openrouter_keys=1, huggingface_tokens=0) as server:
-        with pytest.raises(llm.AllRoutesFailedError):
-            llm.run_llm(MODEL, "x")
-        with pytest.raises(llm.ConfigError, match="cannot be written as JSON"):
-            llm.run_llm(MODEL, "x", extra_body={"openrouter": {"bad": object()}})
-        assert_nothing_is_in_flight()
-        assert llm.run_llm(MODEL, "y", deadline=1).content
-        assert_log_is_what_the_server_saw(server)
-
-
-# --- forks --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_forked_child_works_and_its_parent_goes_on():
-    with llm.rehearse() as server:
-        llm.run_llm(MODEL, "parent")
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = 0 if "child" in llm.run_llm(MODEL, "child", deadline=5).content else 2
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
-        assert "again" in llm.run_llm(MODEL, "again").content
-        assert len(server.lines) == 3
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_child_forked_while_a_probe_is_in_flight_does_not_wait_for_it():
-    with llm.rehearse("*: 503*1, latency=1@2", openrouter_keys=1, huggingface_tokens=0) as server:
-        llm.configure(retries=0)
-        with pytest.raises(llm.AllRoutesFailedError):
-            llm.run_llm(MODEL, "x")
-        probe = threading.Thread(target=llm.run_llm, args=(MODEL, "probe"))
-        probe.start()
-        wait_until(lambda: len(server.lines) == 2)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                llm.run_llm(MODEL, "child", deadline=0.5)
-                code = 0 if not any(session().health.traffic._in_flight.values()) else 2
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
-        probe.join()
 
 
 # --- outages under concurrency ------------------------------------------------------------------------------------

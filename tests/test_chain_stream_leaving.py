@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import aclosing, suppress
 
 import pytest
+from loopback import started
 from rehearsing import MODEL, fresh, wait_until, words
 
 import llm_executor_nb as llm
@@ -127,11 +126,6 @@ def test_the_server_sees_a_reader_leave_at_once_and_the_log_says_so(leave):
         assert llm.health().empty
 
 
-SCRIPT = """
-import llm_executor_nb as llm
-llm.OPENROUTER_KEYS = ["sk-or-v1-subprocess-0001"]
-llm.MODEL_INFERENCE_PROVIDERS["my/model"] = []
-"""
 READERS = {
     "stream": "for chunk in llm.stream_llm('my/model', 'x'): print(end=chunk.content, flush=True)",
     "astream": """
@@ -143,22 +137,11 @@ READERS = {
 }
 
 
-def _start(body, url, *options):
-    environment = {**os.environ, "OPENROUTER_BASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        [sys.executable, *options, "-c", SCRIPT + body],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
 @pytest.mark.parametrize("door", READERS)
 def test_ctrl_c_closes_the_connection_at_once(door):
     body = f"try:\n    {READERS[door]}\nexcept KeyboardInterrupt:\n    print(' interrupted', flush=True)\n"
-    with RehearsalServer("*: stream-stall") as server, _start(body, server.openrouter_url) as process:
+    with RehearsalServer("*: stream-stall") as server, started(body, server.openrouter_url) as process:
         assert process.stdout.read(9) == "[practice"
         process.send_signal(signal.SIGINT)
         wait_until(lambda: server.lines[0].replied_s is not None, AT_ONCE_S)
@@ -198,7 +181,7 @@ async def tasks():
     return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 print(main_loop().submit(tasks()).result(), [t.name for t in threading.enumerate() if t.name != 'asyncio_0'])
 """
-    with RehearsalServer() as server, _start(body, server.openrouter_url, "-X", "dev", "-W", "error") as process:
+    with RehearsalServer() as server, started(body, server.openrouter_url, "-X", "dev", "-W", "error") as process:
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
     assert output == "[] ['MainThread', 'llm_executor_nb']\n"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
+from loopback import serving
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.providers.events import Events
 from llm_executor_nb.providers.sse import Event
-from llm_executor_nb.providers.transport import Transport
 
 KEY = "sk-or-v1-fake-0001"
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -71,20 +71,6 @@ class Server:
         return f"http://127.0.0.1:{self.port}/v1/chat/completions"
 
 
-@asynccontextmanager
-async def serving(answer, **options):
-    server = Server(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    transport = Transport(**options)
-    try:
-        yield server, transport
-    finally:
-        await transport.close()
-        listener.close()
-        await asyncio.sleep(0.02)
-
-
 def ask(transport, server, *, timeout_s=5.0, until=None):
     return transport.stream(server.url, body=b"{}", secret=Secret(KEY), timeout_s=timeout_s, until=until)
 
@@ -119,7 +105,7 @@ def come_of(answer, *, is_text=bool, timeout_s=5.0, deadline_s=None, **options):
     """Ask once; return what came, its events, and the seconds it took."""
 
     async def story():
-        async with serving(answer, **options) as (server, transport):
+        async with serving(Server(answer), **options) as (server, transport):
             began = time.monotonic()
             until = None if deadline_s is None else clock.current().now() + deadline_s
             events = []
@@ -152,7 +138,7 @@ def test_a_stream_is_its_events_with_status_and_headers():
 
 def test_exactly_one_request_asks_for_an_event_stream_with_the_key():
     async def story():
-        async with serving(streams(b"data: [DONE]\n\n")) as (server, transport):
+        async with serving(Server(streams(b"data: [DONE]\n\n"))) as (server, transport):
             async with ask(transport, server) as came:
                 assert [event async for event in came] == []
             return server.requests
@@ -280,7 +266,7 @@ def test_a_kept_alive_connection_that_died_unanswered_may_be_resent():
             writer.write(OPEN + chunk(b"data: [DONE]\n\n") + END)
 
     async def story():
-        async with serving(keeps_open) as (server, transport):
+        async with serving(Server(keeps_open)) as (server, transport):
             async with ask(transport, server) as came:
                 assert [event async for event in came] == []
             async with ask(transport, server) as came:
@@ -298,7 +284,7 @@ def test_what_its_reader_raises_is_not_chained_to_what_the_network_did():
             raise ZeroDivisionError
 
     async def story():
-        async with serving(sends(OPEN, chunk(b"data: a\n\n"))) as (server, transport):
+        async with serving(Server(sends(OPEN, chunk(b"data: a\n\n")))) as (server, transport):
             with pytest.raises(ZeroDivisionError) as caught:
                 await read_and_raise(transport, server)
             return caught.value

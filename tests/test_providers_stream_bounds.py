@@ -7,7 +7,8 @@ import time
 from contextlib import aclosing, suppress
 
 import pytest
-from test_providers_stream import END, OPEN, ask, chunk, come_of, datas, repeats, sends, serving, streams
+from loopback import serving
+from test_providers_stream import END, OPEN, Server, ask, chunk, come_of, datas, repeats, sends, streams
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import FaultKind
@@ -73,7 +74,7 @@ def test_text_that_trickles_may_go_on_beyond_the_timeout_but_not_beyond_the_dead
 
 def test_the_time_its_reader_takes_is_not_the_providers_silence():
     async def story():
-        async with serving(streams(b"data: a\n\n", b"data: b\n\n", b"data: [DONE]\n\n", every_s=0.05)) as (
+        async with serving(Server(streams(b"data: a\n\n", b"data: b\n\n", b"data: [DONE]\n\n", every_s=0.05))) as (
             server,
             transport,
         ):
@@ -143,7 +144,7 @@ async def _leave_unread(transport, server):
 @pytest.mark.parametrize("leave", [_break, _raise, _close_a_generator, _cancel_while_it_waits, _leave_unread])
 def test_leaving_early_closes_the_connection_at_once(leave):
     async def story():
-        async with serving(streams(b"data: a\n\n", then="open")) as (server, transport):
+        async with serving(Server(streams(b"data: a\n\n", then="open"))) as (server, transport):
             await leave(transport, server)
             began = time.monotonic()
             await asyncio.wait_for(server.left.wait(), 0.5)
@@ -154,7 +155,7 @@ def test_leaving_early_closes_the_connection_at_once(leave):
 
 def test_cancelling_before_the_head_closes_the_connection_at_once():
     async def story():
-        async with serving(sends(then="open")) as (server, transport):
+        async with serving(Server(sends(then="open"))) as (server, transport):
             await _cancel_while_it_waits(transport, server)
             await asyncio.wait_for(server.left.wait(), 0.5)
 
@@ -169,7 +170,7 @@ def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_the_next():
             await asyncio.sleep(0.005)
 
     async def story():
-        async with serving(keeps_open) as (server, transport):
+        async with serving(Server(keeps_open)) as (server, transport):
             for _ in range(3):
                 async with ask(transport, server) as came:
                     assert datas([event async for event in came]) == ["a"]

@@ -8,10 +8,10 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from loopback import serving
 
 import llm_executor_nb
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
@@ -52,20 +52,6 @@ def _length_of(head):
     return int(lines[0].split(":")[1]) if lines else 0
 
 
-@asynccontextmanager
-async def serving(answer, **options):
-    server = Server(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    transport = Transport(**options)
-    try:
-        yield server, transport
-    finally:
-        await transport.close()
-        listener.close()
-        await asyncio.sleep(0.01)
-
-
 def sends(*pieces, then="close"):
     async def answer(writer, _number):
         for piece in pieces:
@@ -84,7 +70,7 @@ def outcome_of(answer, *, timeout_s=5.0, **options):
     """Ask once, and return what came and how many requests the server saw."""
 
     async def story():
-        async with serving(answer, **options) as (server, transport):
+        async with serving(Server(answer), **options) as (server, transport):
             found = await ask(transport, server.url, timeout_s)
         assert KEY not in repr(found)
         return found, len(server.requests)
@@ -106,7 +92,7 @@ def test_status_headers_and_body_are_kept_whatever_the_status_is(status):
 
 def test_one_request_is_sent_with_the_key_the_headers_and_the_body():
     async def story():
-        async with serving(sends(OK, then=None)) as (server, transport):
+        async with serving(Server(sends(OK, then=None))) as (server, transport):
             await transport.post(
                 server.url,
                 body=b'{"a":1}',
@@ -158,7 +144,7 @@ def test_a_caller_that_is_cancelled_is_cancelled():
         return "close"
 
     async def story():
-        async with serving(silence) as (server, transport):
+        async with serving(Server(silence)) as (server, transport):
             task = asyncio.create_task(ask(transport, server.url))
             await asyncio.sleep(0.05)
             task.cancel()
@@ -299,7 +285,7 @@ def test_only_a_kept_alive_connection_that_died_unanswered_may_be_resent(dies):
         return await (sends(OK, then=None) if number == 1 else dies)(writer, number)
 
     async def story():
-        async with serving(answer) as (server, transport):
+        async with serving(Server(answer)) as (server, transport):
             first = await ask(transport, server.url)
             second = await ask(transport, server.url)
             third = await ask(transport, server.url)
@@ -317,7 +303,7 @@ def test_a_reused_connection_that_died_in_its_reply_may_not_be_resent():
         return await (sends(OK, then=None) if number == 1 else sends(b"HTTP/1.1 2"))(writer, number)
 
     async def story():
-        async with serving(answer) as (server, transport):
+        async with serving(Server(answer)) as (server, transport):
             await ask(transport, server.url)
             return await ask(transport, server.url)
 
@@ -328,7 +314,7 @@ def test_a_reused_connection_that_died_in_its_reply_may_not_be_resent():
 def test_cookies_are_not_sent_back():
     async def story():
         cookie = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\n{}"
-        async with serving(sends(cookie, then=None)) as (server, transport):
+        async with serving(Server(sends(cookie, then=None))) as (server, transport):
             await ask(transport, server.url.replace("127.0.0.1", "localhost"))
             await ask(transport, server.url.replace("127.0.0.1", "localhost"))
         return server.requests
@@ -338,7 +324,7 @@ def test_cookies_are_not_sent_back():
 
 def _through_proxy(monkeypatch, url, answer=None, **environment):
     async def story():
-        async with serving(answer or sends(OK)) as (proxy, transport):
+        async with serving(Server(answer or sends(OK))) as (proxy, transport):
             for name, value in environment.items():
                 monkeypatch.setenv(name, value.replace("PORT", str(proxy.port)))
             found = await ask(transport, url.replace("PORT", str(proxy.port)))
@@ -387,7 +373,7 @@ def test_netrc_does_not_replace_the_key(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(netrc))
 
     async def story():
-        async with serving(sends(OK)) as (server, transport):
+        async with serving(Server(sends(OK))) as (server, transport):
             await ask(transport, server.url)
         return server.requests
 

@@ -196,9 +196,9 @@ def refuse_own_loop() -> None:
     """
     if main_loop().is_current:
         raise ConfigError(
-            "This was called from a callback that runs on llm_executor_nb's own event loop, where waiting would "
-            "block everything. Use `await llm.arun_llm(...)` there; in a function that cannot await, such as "
-            "before_sleep, `asyncio.ensure_future(llm.arun_llm(...))`, or ask before the call.",
+            "llm_executor_nb's own event loop runs this callback and cannot wait for itself. Use `await "
+            "llm.arun_llm(...)` here; in a function that cannot await, such as before_sleep, "
+            "`asyncio.ensure_future(llm.arun_llm(...))`, or ask before the call.",
         )
 
 

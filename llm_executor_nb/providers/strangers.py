@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from llm_executor_nb.core.errors import ConfigError, RequestError
 from llm_executor_nb.core.hints import field
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.faults import Watch, make_fault
@@ -94,6 +95,8 @@ def _last_resort(error: BaseException) -> FaultKind | int:
     if isinstance(error, NotImplementedError):
         return 405
     if isinstance(error, TypeError) and "unexpected keyword argument" in words_of(error):
+        return 400
+    if isinstance(error, ConfigError | RequestError):  # of a chain that the object is, or asks: the user's to mend
         return 400
     if isinstance(error, OSError):
         return FaultKind.CONNECT
