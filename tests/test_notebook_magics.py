@@ -1,88 +1,365 @@
-"""`%%llm` and `%llm` on a real InteractiveShell."""
+"""`%%llm` and `%llm` on a real InteractiveShell: the whole grammar."""
 
 from __future__ import annotations
 
+import getpass
+import json
+
 import pytest
-from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.error import StdinNotImplementedError, UsageError
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel
+from shells import extended_shell
 
 import llm_executor_nb as llm
-from llm_executor_nb.notebook.fill import fill
+from llm_executor_nb.settings.config import live
+
+KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
+
+
+class Review(BaseModel):
+    """A review."""
+
+    stars: int
+    words: str
 
 
 @pytest.fixture
 def shell():
-    InteractiveShell.clear_instance()
-    made = InteractiveShell.instance(user_ns={"city": "Lyon"})
-    made.run_line_magic("load_ext", "llm_executor_nb")
-    yield made
-    made.run_line_magic("unload_ext", "llm_executor_nb")
-    made.history_manager.end_session()
-    InteractiveShell.clear_instance()
+    with extended_shell(city="Lyon", tone="Be short", Review=Review) as made:
+        yield made
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    bundles = []
-    monkeypatch.setattr("llm_executor_nb.notebook.magics.display", lambda what, **_: bundles.append(what))
-    return bundles
+def asked(monkeypatch):
+    """What the payloads were made of."""
+    found = []
+    from llm_executor_nb.chain import api  # noqa: PLC0415 - beside what it patches
+
+    whole = api.make_payload
+    monkeypatch.setattr(api, "make_payload", lambda *args, **kw: found.append(whole(*args, **kw)) or found[-1])
+    return found
 
 
-def test_a_cell_is_a_prompt_and_its_answer_is_markdown_with_a_text_twin(shell, shown):
+def cell(shell, line, body="What is {city}?\n"):
+    shell.run_cell_magic("llm", line, body)
+
+
+# --- the cell ---------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_a_prompt_and_its_answer_is_shown_with_a_quiet_line_below(shell, capsys):
     with llm.rehearse():
-        shell.run_cell_magic("llm", "gemma", "What is {city}?\n")
-    assert shown[0]["text/markdown"] == shown[0]["text/plain"]
-    assert "'What is Lyon?'" in shown[0]["text/plain"]
+        cell(shell, "gemma")
+    answer, footer = capsys.readouterr().out.splitlines()
+    assert "'What is Lyon?'" in answer
+    assert footer.startswith("openrouter ..0001 · ")
+    assert "tokens · $0.00000" in footer
+    assert footer.endswith("filled in: city · rehearsal: practice answers")
 
 
-def test_o_keeps_the_message_and_the_options_are_sent(shell, shown):
+def test_without_a_model_the_default_is_asked_and_named(shell, capsys):
     with llm.rehearse():
-        shell.run_cell_magic("llm", "gemma -o kept -s 'Be short' -t 0 --max-tokens 20 -v", "Hello\n")
-        assert shell.user_ns["kept"].content
-        assert len(shown) == 2
-        assert shown[1]["outcome"].tolist() == ["ok"]
+        cell(shell, "")
+    assert "gemma, the default model" in capsys.readouterr().out
 
 
-def test_an_error_is_raised_short_and_never_shown_as_an_answer(shell, shown):
+def test_use_makes_a_model_the_default(shell, capsys):
+    llm.models.add("my/other", providers=["a"], alias="other")
+    try:
+        shell.run_line_magic("llm", "use other")
+        with llm.rehearse():
+            cell(shell, "-t 0")
+        assert "other, the default model" in capsys.readouterr().out
+        with pytest.raises(llm.ModelNotSupportedError, match="nobody"):
+            shell.run_line_magic("llm", "use nobody")
+        shell.run_line_magic("llm", "use")
+        assert capsys.readouterr().out.startswith("other is asked")
+    finally:
+        llm.models.remove("my/other")
+
+
+def test_all_call_options_are_sent_and_o_keeps_the_message(shell, asked):
+    with llm.rehearse():
+        cell(shell, "gemma -o kept -s 'Be very short' -t 0.5 --max-tokens 20 --timeout 9 --deadline 30")
+    assert type(shell.user_ns["kept"]) is AIMessage
+    assert shell.user_ns["kept"].usage_metadata["output_tokens"] > 0
+    assert asked[-1]["messages"][0] == {"role": "system", "content": "Be very short"}
+    assert asked[-1]["temperature"] == 0.5
+    assert 20 in asked[-1].values()
+
+
+def test_a_streamed_message_is_the_one_that_run_llm_returns(shell):
+    with llm.rehearse():
+        cell(shell, "gemma -o streamed")
+        cell(shell, "gemma -o whole --no-stream")
+        streamed, whole = shell.user_ns["streamed"], shell.user_ns["whole"]
+        assert streamed.content == whole.content
+        assert streamed.usage_metadata == whole.usage_metadata
+        assert llm.attempts(streamed)["outcome"].tolist() == ["ok"]
+
+
+def test_a_streaming_cell_asks_for_a_stream_and_no_stream_for_the_whole(shell):
+    with llm.rehearse() as practice:
+        cell(shell, "gemma")
+        cell(shell, "gemma --no-stream")
+        assert [line.is_stream for line in practice.lines] == [True, False]
+
+
+@pytest.mark.parametrize("system", ["@tone", '"Be short"', "'{tone}'"])
+def test_a_system_message_is_text_or_a_variable(shell, asked, system):
+    with llm.rehearse():
+        cell(shell, f"gemma -s {system}")
+    assert asked[-1]["messages"][0]["content"] == "Be short"
+
+
+@pytest.mark.parametrize(("line", "words"), [("-s @nobody", "no text variable nobody"), ("-s @Review", "no text")])
+def test_a_system_variable_has_to_be_a_text(shell, line, words):
+    with llm.rehearse() as practice, pytest.raises(llm.ConfigError, match=words):
+        cell(shell, f"gemma {line}")
+    assert not practice.lines
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gemma -o 1x", "name of a variable"),
+        ("gemma -o class", "name of a variable"),
+        ("gemma -t warm", "invalid float"),
+        ("gemma -f html", "invalid choice"),
+        ("gemma --bad 1", "unrecognized arguments: --bad"),
+        ("gemma -s be short", "needs quotes"),
+        ("gemma --schema Review", "write @"),
+        (f"gemma -s {KEY}", "revoke it"),
+    ],
+)
+def test_a_line_that_cannot_be_right_is_refused_before_anything_is_sent(shell, line, words):
+    with llm.rehearse() as practice, pytest.raises(UsageError, match=words) as raised:
+        cell(shell, line)
+    assert not practice.lines
+    assert KEY not in str(raised.value)
+
+
+def test_raw_sends_the_cell_as_typed(shell, asked):
+    with llm.rehearse():
+        cell(shell, "gemma --raw", "What is {city}? {{city}}\n")
+    assert asked[-1]["messages"][-1]["content"] == "What is {city}? {{city}}"
+
+
+def test_the_line_is_not_expanded_by_ipython(shell, asked):
+    with llm.rehearse():
+        shell.run_cell("%%llm gemma -s '{1+1} $city {city}'\nHi")
+    assert asked[-1]["messages"][0]["content"] == "{1+1} $city Lyon"
+
+
+def test_a_schema_gives_the_parsed_object_and_shows_json(shell, capsys):
+    with llm.rehearse():
+        cell(shell, "gemma --schema @Review -o kept")
+    assert isinstance(shell.user_ns["kept"].additional_kwargs["parsed"], Review)
+    shown = capsys.readouterr().out
+    assert json.loads(shown[: shown.rindex("}") + 1])["words"]
+
+
+def test_a_schema_that_is_not_there_is_refused(shell):
+    with llm.rehearse(), pytest.raises(llm.ConfigError, match="no variable Nobody"):
+        cell(shell, "gemma --schema @Nobody")
+
+
+def test_an_answer_that_is_no_json_is_shown_as_text_and_said(shell, capsys):
+    with llm.rehearse():
+        cell(shell, "gemma -f json")
+    assert "the answer is no JSON" in capsys.readouterr().out
+
+
+def test_v_shows_the_attempts(shell, capsys):
+    with llm.rehearse("openrouter[1]: 401"):
+        cell(shell, "gemma -v")
+    shown = capsys.readouterr().out
+    assert "2 attempts: auth, ok" in shown
+    assert "1  openrouter ..0001  auth     401" in shown
+
+
+def test_v_shows_the_attempts_of_a_cell_that_failed(shell, capsys):
+    with llm.rehearse("*: 400"), pytest.raises(llm.RequestError):
+        cell(shell, "gemma -v")
+    assert "bad_request" in capsys.readouterr().out
+
+
+def test_n_shows_the_filled_prompt_and_the_routes_and_sends_nothing(shell, capsys):
+    with llm.rehearse("openrouter[1]: 401") as practice:
+        llm.run_llm("gemma", "Hello")
+        practice.clear()
+        cell(shell, "gemma -n -t 0 -s @tone --timeout 5")
+        assert not practice.lines
+    shown = capsys.readouterr().out
+    for words in ("nothing was sent", "google/gemma-3-27b-it", "temperature=0", "timeout=5 s", "What is Lyon?"):
+        assert words in shown
+    for words in ("Be short", "filled in: city, tone", "on hold for auth", "huggingface/scaleway ..0001"):
+        assert words in shown
+
+
+def test_n_works_without_a_key_and_says_that_there_is_none(shell, capsys):
+    cell(shell, "gemma -n")
+    shown = capsys.readouterr().out
+    assert "What is Lyon?" in shown
+    assert "No key for google/gemma-3-27b-it" in shown
+
+
+def test_n_never_shows_a_key(shell, capsys):
+    cell(shell, "gemma -n --raw", f"my key is {KEY}\n")
+    assert KEY not in capsys.readouterr().out
+
+
+def test_an_error_is_raised_in_short(shell, capsys):
     with llm.rehearse("*: 400"), pytest.raises(llm.RequestError) as raised:
-        shell.run_cell_magic("llm", "gemma", "Hello\n")
-    assert not shown
+        cell(shell, "gemma", "Hello\n")
+    assert not capsys.readouterr().out
     assert raised.value._render_traceback_() == [f"RequestError: {raised.value}"]
 
 
-@pytest.mark.parametrize("line", ["nonsense", ""])
-def test_an_unknown_command_says_what_there_is(shell, line):
-    with pytest.raises(UsageError, match="models, keys, health, log"):
+def test_a_variable_that_was_nearly_named_is_hinted_at(shell, capsys):
+    with llm.rehearse():
+        cell(shell, "gemma", "What is {citty}?\n")
+    assert "{citty} stays as typed; did you mean {city}?" in capsys.readouterr().out
+
+
+def test_the_help_is_good_reading(shell):
+    text = shell.find_line_magic("llm").__doc__
+    for words in ("-o answer", "%llm doctor", "--dry-run", "never a key", "%llm rehearse off"):
+        assert words in text
+
+
+# --- the commands -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
+        ("helth", "Did you mean %llm health"),
+        ("gemma", "begins with %%llm gemma"),
+        ("models all", "nothing behind it"),
+        ("log never", "last 50"),
+        ("keys take", "keys add"),
+        ("keys add", "whose key"),
+        ("keys add nobody", "no such backend"),
+    ],
+)
+def test_a_command_that_is_none_says_what_there_is(shell, line, words):
+    with pytest.raises(UsageError, match=words):
         shell.run_line_magic("llm", line)
 
 
-def test_models_keys_health_and_log_are_shown(shell, shown, capsys):
+def test_alone_it_says_what_there_is(shell, capsys):
+    shell.run_line_magic("llm", "")
+    assert "panel|keys|models|use|health|log|rehearse|doctor" in capsys.readouterr().out
+
+
+def test_models_keys_health_and_log_are_shown(shell, capsys):
     with llm.rehearse("openrouter[1]: 401"):
-        llm.run_llm("gemma", "Hello")
-        for command in ("models", "keys", "health", "log"):
+        for command in ("health", "log"):
             shell.run_line_magic("llm", command)
-    printed = capsys.readouterr().out
-    assert "google/gemma-3-27b-it (gemma)" in printed
-    assert "key 1 ..0001" in printed
-    assert [len(frame) for frame in shown] == [1, 2]
+        assert capsys.readouterr().out == "Nothing is on hold.\nNothing has been asked yet.\n"
+        llm.run_llm("gemma", "Hello")
+        for command in ("models", "keys", "health", "log", "log 1"):
+            shell.run_line_magic("llm", command)
+    shown = capsys.readouterr().out
+    assert "google/gemma-3-27b-it (gemma)" in shown
+    assert "gemma is asked when" in shown
+    assert "openrouter   key 1 ..0001" in shown
+    assert "key ..0001 of openrouter  auth  600 s" in shown
+    assert shown.count("fall_back") == 1
+    assert shown.count("accept") == 2
 
 
-def test_unloading_takes_the_magic_away(shell):
+def test_a_rehearsal_is_begun_changed_and_ended_by_a_line(shell, capsys):
+    shell.run_line_magic("llm", "rehearse openrouter[1]: 401; huggingface: down")
+    try:
+        assert live().practice_url is not None
+        llm.run_llm("gemma", "Hello")
+        assert llm.attempts()["outcome"].tolist() == ["auth", "ok"]
+        with pytest.raises(llm.ConfigError, match="not a backend"):
+            shell.run_line_magic("llm", "rehearse nobody: 401")
+        assert live().practice_url is not None
+        shell.run_line_magic("llm", "rehearse '*: 400'")
+        with pytest.raises(llm.RequestError):
+            llm.run_llm("gemma", "Hello")
+    finally:
+        shell.run_line_magic("llm", "rehearse off")
+    assert live().practice_url is None
+    shell.run_line_magic("llm", "rehearse off")
+    assert capsys.readouterr().out.endswith("No rehearsal is running.\n")
+
+
+def test_a_rehearsal_of_the_users_code_is_not_ended_by_a_line(shell):
+    with llm.rehearse(), pytest.raises(UsageError, match="begun in code"):
+        shell.run_line_magic("llm", "rehearse off")
+
+
+def test_a_key_is_asked_for_unseen(shell, monkeypatch, capsys):
+    monkeypatch.setattr(getpass, "getpass", lambda _: KEY)
+    shell.run_line_magic("llm", "keys add openrouter my work key")
+    try:
+        shell.run_line_magic("llm", "keys")
+        shown = capsys.readouterr().out
+        assert "Added for this session: openrouter my work key ..cdef." in shown
+        assert "my work key ..cdef" in shown.splitlines()[-1]
+        assert KEY not in shown
+    finally:
+        shell.run_line_magic("llm", "keys remove openrouter ..cdef")
+    assert "Removed" in capsys.readouterr().out
+    assert not list(llm.keys)
+
+
+def test_where_nobody_can_be_asked_it_says_so(shell, monkeypatch):
+    def refuse(_):
+        raise StdinNotImplementedError
+
+    monkeypatch.setattr(getpass, "getpass", refuse)
+    with pytest.raises(UsageError, match="in the environment"):
+        shell.run_line_magic("llm", "keys add openrouter")
+
+
+@pytest.mark.parametrize(
+    "line", [f"keys add openrouter {KEY}", f"keys add {KEY}", f"use {KEY}", "keys add 0123456789abcdef01"]
+)
+def test_a_key_typed_in_a_line_is_refused_and_not_shown(shell, line):
+    with pytest.raises(UsageError, match="revoke it") as raised:
+        shell.run_line_magic("llm", line)
+    assert line.split()[-1] not in str(raised.value)
+    assert not list(llm.keys)
+
+
+# --- loading ----------------------------------------------------------------------------------------------------
+
+
+def test_unloading_takes_everything_away(shell):
+    before = len(shell.Completer.custom_matchers)
     shell.run_line_magic("unload_ext", "llm_executor_nb")
     assert "llm" not in shell.magics_manager.magics["cell"]
+    assert len(shell.Completer.custom_matchers) == before - 1
     shell.run_line_magic("load_ext", "llm_executor_nb")
+    shell.run_line_magic("reload_ext", "llm_executor_nb")
+    assert len(shell.Completer.custom_matchers) == before
 
 
-def test_braces_that_name_no_data_stay_byte_for_byte():
-    names = {"city": "Lyon", "f": len, "mod": pytest, "key": llm.OPENROUTER_KEYS, "_i": "hidden"}
-    text = '{"a": {1}} \\frac{a}{b} {f} {mod} {key} {_i} {city!r} {{city}} {unknown} f"{x + 1}"'
-    assert fill(text, names)[0] == text.replace("{{city}}", "{city}")
+def test_keys_and_models_are_tables_where_a_notebook_echoes_them(shell):
+    with llm.rehearse():
+        for shown in (llm.keys, llm.models):
+            data, _ = shell.display_formatter.format(shown)
+            assert "<table>" in data["text/html"]
+            assert data["text/plain"] == repr(shown)
 
 
-def test_what_was_filled_in_is_not_looked_at_again():
-    assert fill("{a}", {"a": "{b}", "b": "no"}) == ("{b}", ["a"])
-
-
-def test_a_variable_too_long_to_be_meant_is_refused():
-    with pytest.raises(llm.ConfigError, match="characters"):
-        fill("{a}", {"a": "x" * 20_001})
+def test_frames_of_the_package_escape_what_providers_say(shell):
+    hostile = "<img src=x onerror=alert(1)>"
+    llm.models.add(hostile, providers=["a"])
+    try:
+        with llm.rehearse("openrouter[1]: 401"):
+            llm.run_llm(hostile, "x")
+            shown = [shell.display_formatter.format(one)[0]["text/html"] for one in (llm.models, llm.attempts())]
+        for html in shown:
+            assert "<img" not in html
+            assert "&lt;img" in html
+    finally:
+        llm.models.remove(hostile)

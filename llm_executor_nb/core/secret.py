@@ -22,6 +22,13 @@ _LONG = 8
 _LOOKS_LIKE_A_KEY = re.compile(
     r"\bsk-[A-Za-z0-9_\-]{8,}|\bhf_[A-Za-z0-9]{8,}|(?i:\bbearer\s+)[^\s\"',;]+",
 )
+_KINDS: dict[str, re.Pattern[str]] = {
+    "OpenRouter key": re.compile(r"\bsk-or-[A-Za-z0-9_\-]{16,}"),
+    "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
+    "key of another provider (sk-...)": re.compile(r"\bsk-(?!or-)(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{20,}"),
+    "bearer token": re.compile(r"(?i:\bbearer\s+)(?!sk-|hf_)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"),
+}
+"""What a left-behind key looks like; stricter than the scrubber, which may take a word too many."""
 _known: dict[Secret, None] = {}
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,6 +102,11 @@ def scrub(text: str) -> str:
     for value in sorted(found, key=len, reverse=True):  # a key may begin as another one does
         text = text.replace(value, _HIDDEN) if len(value) >= _LONG else _without_word(text, value)
     return _LOOKS_LIKE_A_KEY.sub(_HIDDEN, text)
+
+
+def kinds_of_keys(text: str) -> list[str]:
+    """Return the kinds of keys that stand in a text, in words; never a key."""
+    return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]
 
 
 def _clean(value: str) -> str:

@@ -1,8 +1,98 @@
-"""Display bundles: what a front end draws, always with a text twin that reads well alone."""
+"""What every display is made of: escaped HTML in one quiet style, and a text that reads well alone.
+
+Values are foreign text (a model's, a provider's, a column's name): they are escaped here, and nowhere else.
+"""
 
 from __future__ import annotations
 
+import re
+from html import escape
+from typing import TYPE_CHECKING
 
-def answer_bundle(text: str, *, is_markdown: bool) -> dict[str, str]:
-    """Return an answer's display bundle: Markdown with its text twin, or the text alone."""
-    return {"text/markdown": text, "text/plain": text} if is_markdown else {"text/plain": text}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Bundle = dict[str, str]
+"""MIME type -> content, as a front end takes it."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_STYLE = """<style>
+.llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
+  --dim: var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText));
+  --line: var(--jp-border-color2, var(--vscode-panel-border, #8884));
+  --good: var(--jp-success-color1, var(--vscode-charts-green, #2e9e44));
+  --bad: var(--jp-error-color1, var(--vscode-errorForeground, #d13438));
+  --wait: var(--jp-warn-color1, var(--vscode-charts-yellow, #c77d00));
+  color: var(--ink); background: none; font-size: var(--jp-content-font-size1, inherit);
+  font-family: var(--jp-content-font-family, var(--vscode-font-family, inherit)); }
+.llm-nb .dim { color: var(--dim); } .llm-nb .good { color: var(--good); }
+.llm-nb .bad { color: var(--bad); } .llm-nb .wait { color: var(--wait); }
+.llm-nb .small { font-size: 0.85em; } .llm-nb .head { font-weight: 600; margin: 0.6em 0 0.2em; }
+.llm-nb.llm-nb table { margin: 0.3em 0; border-collapse: collapse; border: none; font-size: 0.9em; }
+.llm-nb.llm-nb th, .llm-nb.llm-nb td { text-align: left; vertical-align: top; padding: 0.15em 1.2em 0.15em 0;
+  border: none; border-bottom: 1px solid var(--line); background: none; color: var(--ink); max-width: 40em;
+  overflow-wrap: anywhere; white-space: normal; }
+.llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
+.llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.llm-nb.llm-nb pre { white-space: pre-wrap; overflow-wrap: anywhere; background: none; color: var(--ink);
+  border-left: 2px solid var(--line); padding: 0 0 0 0.8em; margin: 0.3em 0; }
+</style>"""
+
+
+def block(inside: str) -> str:
+    """Return HTML as one display in our style; what goes in is escaped already."""
+    return f'{_STYLE}<div class="llm-nb">{inside}</div>'
+
+
+def span(text: str, kind: str) -> str:
+    """Return a text with one of the kinds dim, good, bad, wait, small, head."""
+    return f'<span class="{kind}">{escape(text)}</span>'
+
+
+def line(text: str, kind: str = "") -> str:
+    """Return a text as a line of its own."""
+    return f'<div class="{kind}">{escape(text)}</div>'
+
+
+def pre(text: str) -> str:
+    """Return a text as it stands, line breaks and all."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as an HTML table; numbers stand at the right, None is empty."""
+    listed = [list(row) for row in rows]
+    kinds = [_kind(row[place] for row in listed) for place in range(len(names))]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(names, kinds, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{escape(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True))
+        + "</tr>"
+        for row in listed
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as text in columns."""
+    lines = [list(names), *([plain(shown(value)).replace("\n", " ") for value in row] for row in rows)]
+    widths = [max(len(row[place]) for row in lines) for place in range(len(names))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return ""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def plain(text: str) -> str:
+    """Return a text without the control characters that would steer a terminal."""
+    return _CONTROL.sub("", text)
+
+
+def _kind(values: Iterable[object]) -> str:
+    given = [value for value in values if value is not None]
+    return ' class="number"' if given and all(isinstance(value, int | float) for value in given) else ""

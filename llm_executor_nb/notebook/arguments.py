@@ -1,0 +1,160 @@
+"""The line of a `%%llm` cell: what was typed, checked and made into an order for the cell.
+
+IPython splits the line and leaves the quotes round a text; they are taken off here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.notebook.fill import Filled, fill, is_data
+from llm_executor_nb.settings.config import live
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
+KEY_IN_LINE = (
+    "There is a key in this line. It is now in the notebook's file and in IPython's history: revoke it at the "
+    "provider, delete it here, and save. Add the new one with %llm keys add openrouter, which asks for it unseen."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one `%%llm` cell asks for.
+
+    Attributes:
+        model: the model or its alias.
+        is_default: no model was named, so it is the default.
+        prompt, system: the texts to send, filled in.
+        params: call parameters by name.
+        out: the variable that takes the message; None: none.
+        form: how the answer is shown: md, text or json.
+        schema: what the answer has to fit; None: nothing.
+        timeout_s, deadline_s: bounds; None: as configured.
+        is_streamed, is_verbose, is_dry: show pieces as they come; show the attempts; send nothing.
+    """
+
+    model: str
+    is_default: bool
+    prompt: Filled
+    system: Filled | None
+    params: Mapping[str, Any]
+    out: str | None
+    form: str
+    schema: Any
+    timeout_s: float | None
+    deadline_s: float | None
+    is_streamed: bool
+    is_verbose: bool
+    is_dry: bool
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The variables that were filled in, each once."""
+        return tuple(dict.fromkeys([*self.prompt.names, *(self.system.names if self.system else ())]))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left as typed and looks as if it was meant."""
+        return tuple(dict.fromkeys([*self.prompt.notes, *(self.system.notes if self.system else ())]))
+
+
+def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str) -> Order:
+    """Return what a cell asks for.
+
+    Args:
+        typed: the options of the line.
+        cell: the body.
+        names: the user's variables.
+        default: the model that is asked when none is named.
+
+    Raises:
+        UsageError: the line cannot be right.
+        ConfigError: a variable it names cannot be used.
+    """
+    given = {"temperature": typed.temperature, "max_tokens": typed.max_tokens}
+    return Order(
+        model=default if typed.model is None else unquoted(typed.model),
+        is_default=typed.model is None,
+        prompt=_filled(cell.strip("\n"), names, is_raw=typed.raw),
+        system=_system(typed.system, names, is_raw=typed.raw),
+        params={name: value for name, value in given.items() if value is not None},
+        out=_variable(typed.out),
+        form=typed.format or ("json" if typed.schema else "md"),
+        schema=_schema(typed.schema, names),
+        timeout_s=typed.timeout,
+        deadline_s=typed.deadline,
+        is_streamed=not typed.no_stream and not typed.schema,
+        is_verbose=typed.verbose,
+        is_dry=typed.dry_run,
+    )
+
+
+def default_model(chosen: str | None) -> str:
+    """Return the model that is asked when none is named: the chosen one, else the first alias of the table.
+
+    Raises:
+        UsageError: the table has no model.
+    """
+    models = live().models
+    names: list[str | None] = [chosen, *models.aliases, *models]
+    for name in names:
+        if name is not None and (name in models.providers or models.aliases.get(name) in models.providers):
+            return name
+    raise UsageError("There is no model. Add one: llm.models.add('google/gemma-3-27b-it', providers=['scaleway']).")
+
+
+def refuse_key(line: str) -> None:
+    """Refuse a line that holds a key, without showing it.
+
+    Raises:
+        UsageError: it does.
+    """
+    if scrub(line) != line:
+        raise UsageError(KEY_IN_LINE)
+
+
+def unquoted(text: str) -> str:
+    """Take off the quotes that IPython leaves round an argument."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
+def _filled(text: str, names: Mapping[str, Any], *, is_raw: bool) -> Filled:
+    return Filled(text) if is_raw else fill(text, names)
+
+
+def _variable(name: str | None) -> str | None:
+    if name is None or (name.isidentifier() and not iskeyword(name)):
+        return name
+    raise UsageError(f"-o {name}: give the name of a variable, such as -o answer.")
+
+
+def _system(text: str | None, names: Mapping[str, Any], *, is_raw: bool) -> Filled | None:
+    if text is None:
+        return None
+    text = unquoted(text)
+    if not text.startswith("@"):
+        return _filled(text, names, is_raw=is_raw)
+    name = text[1:]
+    if not is_data(names, name) or not isinstance(found := names[name], str):
+        raise ConfigError(f"--system @{name}: there is no text variable {name}.")
+    return Filled(found, (name,))
+
+
+def _schema(text: str | None, names: Mapping[str, Any]) -> object:
+    if text is None:
+        return None
+    name = unquoted(text)
+    if not name.startswith("@"):
+        raise UsageError(f"--schema {name}: write @ and the variable that holds the schema, such as --schema @Review.")
+    if (name := name[1:]) not in names:
+        raise ConfigError(f"--schema @{name}: there is no variable {name}; it should hold a pydantic class or a dict.")
+    return names[name]

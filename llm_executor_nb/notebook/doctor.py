@@ -1,0 +1,185 @@
+"""`%llm doctor`: looks for what is wrong, says it in a line each, and what to do. Sends nothing that costs.
+
+Bounded: a network that is down takes a few seconds, a large folder too. Never shows a key.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from llm_executor_nb import __version__
+from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.lookups import check_keys
+from llm_executor_nb.chain.session import session
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.advice import hold_words
+from llm_executor_nb.core.errors import ConfigError, MissingKeyError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
+from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, LOOK, Finding
+from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
+from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.models import LEFT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+_WITHIN_S = 5.0
+"""Seconds for the network, and again for the search of notebooks."""
+_SHOWN_LEAKS = 20
+_PACKAGES = (
+    "langchain-core",
+    "langchain-openai",
+    "langchain-huggingface",
+    "aiohttp",
+    "tenacity",
+    "pandas",
+    "ipython",
+    "ipykernel",
+    "ipywidgets",
+    "anywidget",
+)
+_WHERE_TO_REVOKE = "openrouter.ai/settings/keys, huggingface.co/settings/tokens"
+
+
+def examine(shell: InteractiveShell | None) -> list[Finding]:
+    """Return the whole report, part by part."""
+    return [
+        *_versions(),
+        *_keys(),
+        *_models(),
+        *_ledger(),
+        *look_at_network(_urls(), within_s=_WITHIN_S),
+        *_leaks(shell),
+    ]
+
+
+def _versions() -> Iterator[Finding]:
+    part = "versions"
+    found = {"llm_executor_nb": __version__, **{name: _version(name) for name in _PACKAGES}}
+    listed = [f"{name} {version}" for name, version in found.items() if version]
+    yield Finding(part, FACT, f"Python {platform.python_version()} on {sys.platform}; " + ", ".join(listed))
+    if missing := [name for name, version in found.items() if version is None]:
+        yield Finding(part, LOOK, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _keys() -> list[Finding]:
+    part, keys = "keys", live().keys
+    if not len(keys):
+        places = "; ".join(keys.looked_for())
+        return [Finding(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
+    (checked,) = all_within([check_keys], _WITHIN_S)
+    if checked is None:
+        unknown = "could not be looked up in time"
+        return [Finding(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
+    is_practice = live().practice_url is not None
+    practice = [Finding(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")]
+    return [*(practice if is_practice else []), *(_key(row) for row in checked.itertuples())]
+
+
+def _key(row: Any) -> Finding:  # noqa: ANN401 - a row of a frame has no type
+    name = f"{row.backend} {row.label} {row.key}, from {row.source}"
+    words = "" if pd.isna(row.message) else f" ({row.message})"
+    if pd.isna(row.is_alive):
+        return Finding("keys", LOOK, f"{name}: could not be looked up: {row.outcome}{words}")
+    if not row.is_alive:
+        return Finding("keys", BAD, f"{name}: not accepted: {row.outcome}{words}", f"replace it: {_WHERE_TO_REVOKE}")
+    left = "" if pd.isna(row.credit_usd) else f", ${row.credit_usd:.2f} left"
+    if row.outcome == "ok":
+        return Finding("keys", GOOD, f"{name}: alive{left}")
+    return Finding("keys", LOOK, f"{name}: alive{left}, but {row.outcome}{words}", "top it up, or add another key")
+
+
+def _models() -> Iterator[Finding]:
+    now = clock.current().now()
+    for model in live().models:
+        try:
+            routes = list(compiled(model, live(), session().health).routes())
+        except MissingKeyError:
+            yield Finding("models", BAD, f"{model}: no route, because there is no key for any")
+            continue
+        except ConfigError as error:
+            yield Finding("models", BAD, f"{model}: {error}")
+            continue
+        held = [(route, holds[0]) for route in routes if (holds := session().health.of(route, now))]
+        listed = ", ".join(route.name for route in routes)
+        yield Finding("models", GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {listed}")
+        for route, hold in held:
+            yield Finding("models", LOOK, f"{route.name}: {hold_words(hold, now)}")
+        for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
+            yield Finding("models", LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
+
+
+def _ledger() -> list[Finding]:
+    ledger = getattr(session(), "ledger", None)
+    if ledger is None:
+        return []
+    place = "in memory, until the kernel ends" if ledger.path is None else f"in {ledger.path}, {_size(ledger.size)}"
+    findings = [Finding("ledger", GOOD, f"answers and attempts are kept {place}")]
+    if ledger.trouble:
+        findings.append(Finding("ledger", BAD, ledger.trouble, "answers stay in memory until it clears"))
+    return findings
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{count / 2**10:.0f} kB"
+
+
+def _urls() -> list[tuple[str, str]]:
+    config = live()
+    own = [(name, backend.base_url) for name, backend in config.backends.items()]
+    found = [*((name, config.base_url(name)) for name in (OPENROUTER, HUGGINGFACE)), *own]
+    return [(name, url) for name, url in found if url is not None]
+
+
+def _leaks(shell: InteractiveShell | None) -> Iterator[Finding]:
+    part = "keys left in notebooks"
+    search = search_notebooks(Path.cwd(), within_s=_WITHIN_S)
+    for leak in search.leaks[:_SHOWN_LEAKS]:
+        yield Finding(part, BAD, f"{leak.where}, {leak.place}: {leak.kind}", _how_to_remove(leak))
+    if more := len(search.leaks) - _SHOWN_LEAKS:
+        yield from [Finding(part, BAD, f"and {more} more")] if more > 0 else []
+    if search.leaks:
+        yield Finding(part, BAD, "who has one of these files has the key", f"revoke it: {_WHERE_TO_REVOKE}")
+    else:
+        yield Finding(part, GOOD, f"none in {search.searched} notebooks below this folder")
+    if not search.is_whole:
+        yield Finding(part, LOOK, "not all were read, the folder is large", "start the kernel in a smaller folder")
+    if search.unread:
+        yield Finding(part, LOOK, f"not readable, or too large: {', '.join(search.unread[:_SHOWN_LEAKS])}")
+    yield from _history(part, shell)
+
+
+def _history(part: str, shell: InteractiveShell | None) -> Iterable[Finding]:
+    manager = getattr(shell, "history_manager", None)
+    path = str(getattr(manager, "hist_file", "") or "")
+    lines = search_history(path) if path else []
+    if lines:
+        named = ", ".join(lines[:_SHOWN_LEAKS])
+        words = f"IPython's history holds a key in {len(lines)} lines (session/line {named})"
+        yield Finding(part, BAD, words, f"revoke the key; with all kernels stopped, delete {path}")
+
+
+def _how_to_remove(leak: Leak) -> str:
+    if CHECKPOINTS in leak.where:
+        return "delete this file; it is a copy that JupyterLab made"
+    if leak.place.endswith("output"):
+        return "clear this output and save; where the file is in git, its history keeps the key"
+    if "widgets" in leak.place:
+        return "clear all outputs, switch off saving of widget state, and save"
+    return "delete it there and save; where the file is in git, its history keeps the key"

@@ -1,0 +1,149 @@
+"""Looks for keys left in notebooks below a folder, their checkpoints included, and in IPython's history.
+
+Says where and of which kind, never which. Bounded: by time, by the size of a file, and by folders that hold other
+people's files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.secret import kinds_of_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKPOINTS = ".ipynb_checkpoints"
+LARGEST_BYTES = 50 * 2**20
+MOST_NOTEBOOKS = 5_000
+_SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv", "env", "build", "dist"})
+_OLD_LINES = "SELECT session, line, source_raw FROM history WHERE source_raw LIKE '%sk-%' OR source_raw LIKE '%hf_%'"
+_MAYBE = re.compile(rb"sk-|hf_|bearer", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A key that stands where it should not.
+
+    Attributes:
+        where: the file, relative to the folder.
+        place: the cell, and whether it is its source or its output.
+        kind: whose key it looks like.
+    """
+
+    where: str
+    place: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Search:
+    """What a search found, and how far it came.
+
+    Attributes:
+        leaks: the keys.
+        searched: how many notebooks were read.
+        unread: what could not be read or was too large.
+        is_whole: it was not stopped by time or number.
+    """
+
+    leaks: list[Leak] = field(default_factory=list)
+    searched: int = 0
+    unread: list[str] = field(default_factory=list)
+    is_whole: bool = True
+
+
+def search_notebooks(folder: Path, *, within_s: float) -> Search:
+    """Read the notebooks below a folder, for a bounded time."""
+    end = time.monotonic() + within_s
+    search = Search()
+    for path in _notebooks(folder, end, search):
+        name = str(path.relative_to(folder))
+        try:
+            if path.stat().st_size > LARGEST_BYTES:
+                search.unread.append(name)
+                continue
+            content = path.read_bytes()
+        except OSError:
+            search.unread.append(name)
+            continue
+        search.searched += 1
+        if _MAYBE.search(content):
+            search.leaks += [Leak(name, place, kind) for place, kind in _found_in(content.decode(errors="replace"))]
+    return search
+
+
+def search_history(path: str) -> list[str]:
+    """Return the lines of an IPython history that hold a key, as `session/line`; what cannot be read holds none."""
+    if not Path(path).is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as history:
+            rows = history.execute(_OLD_LINES).fetchall()
+    except sqlite3.Error:
+        return []
+    return [f"{session}/{number}" for session, number, source in rows if kinds_of_keys(source or "")]
+
+
+def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
+    """Yield the notebooks below a folder, until the time or the number is up; links are not followed."""
+    count = 0
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if _is_searched(name))
+        for name in sorted(files):
+            if not name.endswith(".ipynb"):
+                continue
+            count += 1
+            if count > MOST_NOTEBOOKS or time.monotonic() > end:
+                search.is_whole = False
+                return
+            yield Path(place, name)
+        if time.monotonic() > end:
+            search.is_whole = False
+            return
+
+
+def _is_searched(name: str) -> bool:
+    return name == CHECKPOINTS or not (name.startswith(".") or name in _SKIPPED)
+
+
+def _found_in(content: str) -> Iterator[tuple[str, str]]:
+    """Yield (place, kind) for each cell's source, each cell's outputs, and the rest of the notebook."""
+    try:
+        notebook = json.loads(content)
+        cells = list(notebook["cells"])
+        rest = {name: value for name, value in notebook.items() if name != "cells"}
+        parts = [part for number, cell in enumerate(cells, start=1) for part in _parts(number, cell)]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        parts, rest = [("somewhere in the file", content)], {}
+    for place, text in [*parts, ("the notebook's metadata (saved widgets)", _text(rest))]:
+        yield from ((place, kind) for kind in kinds_of_keys(text))
+
+
+def _parts(number: int, cell: dict[str, Any]) -> list[tuple[str, str]]:
+    outputs = cell.get("outputs", [])
+    rest = {name: value for name, value in cell.items() if name not in ("source", "outputs")}
+    return [
+        (f"cell {number}, source", _text(cell.get("source", ""))),
+        (f"cell {number}, output", _text(outputs)),
+        (f"cell {number}, metadata", _text(rest)),
+    ]
+
+
+def _text(value: object) -> str:
+    """Return all texts of a piece of a notebook; the lines of one text are joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "".join(value)
+    if isinstance(value, dict):
+        return "\n".join(_text(one) for pair in value.items() for one in pair)
+    return "\n".join(map(_text, value)) if isinstance(value, list) else ""

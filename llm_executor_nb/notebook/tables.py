@@ -1,0 +1,85 @@
+"""The holds, the attempts and the doctor's report as displays: HTML with everything escaped, and a text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from llm_executor_nb.chain.inspection import attempts
+from llm_executor_nb.chain.session import session
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import describe
+from llm_executor_nb.view.answer import usd
+from llm_executor_nb.view.html import Bundle, block, line, plain, span, table, text_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from llm_executor_nb.core.holds import Hold
+    from llm_executor_nb.notebook.finding import Finding
+
+_MARKS = {"good": "ok", "wait": "look", "bad": "BAD", "dim": ""}
+
+
+def health_bundle() -> Bundle:
+    """Return what is on hold, why, and for how long."""
+    now = clock.current().now()
+    rows = [
+        (describe(hold.scope), hold.why.value, _left(hold, now), hold.message) for hold in session().health.holds(now)
+    ]
+    return _table(("on hold", "why", "for", "in the provider's words"), rows) if rows else _lines("Nothing is on hold.")
+
+
+def _left(hold: Hold, now: float) -> str:
+    return "until a change" if math.isinf(hold.until) else f"{max(0.0, hold.until - now):.0f} s"
+
+
+def log_bundle(count: int) -> Bundle:
+    """Return the last attempts, oldest first."""
+    frame = attempts().tail(count)
+    names = ("sent (UTC)", "row", "", "route", "outcome", "HTTP", "took s", "then", "cost", "message")
+    rows = [[None if pd.isna(value) else value for value in _logged(one)] for one in frame.itertuples()]
+    return _table(names, rows) if rows else _lines("Nothing has been asked yet.")
+
+
+def report_bundle(findings: Iterable[Finding]) -> Bundle:
+    """Return the doctor's report: a heading for each part, and what was found there."""
+    html, text, part = "", [], ""
+    for finding in findings:
+        if finding.part != part:
+            part = finding.part
+            html += line(part, "head")
+            text.append(part)
+        mark = _MARKS[finding.kind]
+        html += f"<div>{span(mark, finding.kind + ' small')} {span(finding.words, '')}</div>"
+        html += line(f"→ {finding.next_step}", "dim small") if finding.next_step else ""
+        text += [f"  {mark:<4} {finding.words}", *([f"       -> {finding.next_step}"] if finding.next_step else [])]
+    return {"text/plain": plain("\n".join(text)), "text/html": block(html)}
+
+
+def _logged(one: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a row of a frame has no type
+    cost = None if pd.isna(one.cost_usd) else usd(one.cost_usd)
+    sent = f"{one.started_utc:%H:%M:%S}"
+    return (
+        sent,
+        one.row,
+        one.attempt,
+        one.route,
+        one.outcome,
+        one.http_status,
+        one.duration_s,
+        one.decision,
+        cost,
+        one.message,
+    )
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Bundle:
+    listed = list(rows)
+    return {"text/plain": text_table(names, listed), "text/html": block(table(names, listed))}
+
+
+def _lines(*words: str) -> Bundle:
+    return {"text/plain": plain("\n".join(words)), "text/html": block("".join(line(one, "dim") for one in words))}

@@ -1,0 +1,133 @@
+"""What the notebook's tests share: a real InteractiveShell, and a real kernel whose messages are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.manager import AsyncKernelManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jupyter_client.asynchronous import AsyncKernelClient
+
+PACKAGE = Path(__file__).parent.parent
+SETUP = "import llm_executor_nb as llm\n%load_ext llm_executor_nb"
+
+
+@contextmanager
+def extended_shell(**names: Any) -> Iterator[InteractiveShell]:
+    """Make a shell with some variables and the extension loaded."""
+    InteractiveShell.clear_instance()
+    made = InteractiveShell.instance(user_ns=dict(names))
+    made.run_line_magic("load_ext", "llm_executor_nb")
+    try:
+        yield made
+    finally:
+        made.run_line_magic("unload_ext", "llm_executor_nb")
+        made.history_manager.end_session()
+        InteractiveShell.clear_instance()
+
+
+@dataclass
+class Ran:
+    """What one cell of a kernel did.
+
+    Attributes:
+        messages: what it published, in order, each with the time it came at.
+        reply: what the kernel said at the end.
+        took_s: seconds from the request, or from ■, to the reply.
+    """
+
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+    took_s: float = 0.0
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return the contents of the messages of some kinds."""
+        return [message["content"] for message in self.messages if message["msg_type"] in kinds]
+
+    def times(self, kind: str) -> list[float]:
+        """Return when the messages of a kind were published, in seconds."""
+        return [message["header"]["date"].timestamp() for message in self.messages if message["msg_type"] == kind]
+
+    @property
+    def shown(self) -> list[dict[str, str]]:
+        """The bundles that stand below the cell at the end."""
+        by_id: dict[object, dict[str, str]] = {}
+        for number, message in enumerate(self.of("display_data", "update_display_data")):
+            by_id[message.get("transient", {}).get("display_id", number)] = message["data"]
+        return list(by_id.values())
+
+    @property
+    def text(self) -> str:
+        """The text twins below the cell, and what was printed."""
+        printed = [content["text"] for content in self.of("stream")]
+        return "\n".join([*printed, *(bundle.get("text/plain", "") for bundle in self.shown)])
+
+
+class Kernel:
+    """A real ipykernel, with the extension loaded in it, spoken to on an event loop that is closed at the end."""
+
+    def __init__(self, runner: asyncio.Runner, manager: AsyncKernelManager, client: AsyncKernelClient) -> None:
+        self._runner = runner
+        self._manager = manager
+        self._client = client
+
+    def run(self, code: str, *, stop_after_s: float | None = None) -> Ran:
+        """Execute a cell to its end; press ■ after some seconds."""
+        return self._runner.run(self._run(code, stop_after_s))
+
+    def complete(self, code: str, at: int | None = None) -> dict[str, Any]:
+        """Return what Tab offers."""
+        return self._runner.run(self._client.complete(code, at, reply=True, timeout=30))["content"]
+
+    async def _run(self, code: str, stop_after_s: float | None) -> Ran:
+        ran, pressed = Ran(), [time.monotonic()]
+
+        async def press() -> None:
+            await asyncio.sleep(stop_after_s or 0)
+            pressed.append(time.monotonic())
+            await self._manager.interrupt_kernel()
+
+        pressing = None if stop_after_s is None else asyncio.ensure_future(press())
+        reply = await self._client.execute_interactive(code, timeout=60, output_hook=ran.messages.append)
+        ran.reply, ran.took_s = reply["content"], time.monotonic() - pressed[-1]
+        if pressing is not None:
+            await pressing
+        return ran
+
+
+@contextmanager
+def kernel(home: Path) -> Iterator[Kernel]:
+    """Start a kernel with a home of its own, load the extension, and end it."""
+    mine = {"HOME": str(home), "IPYTHONDIR": str(home / "ipython"), "HF_HOME": str(home / "huggingface")}
+    path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
+    manager = AsyncKernelManager(kernel_name="python3")
+    with asyncio.Runner() as runner:
+        runner.run(manager.start_kernel(env={**os.environ, **mine, "PYTHONPATH": path}, cwd=str(home)))
+        client = manager.client()
+        client.start_channels()
+        try:
+            runner.run(client.wait_for_ready(timeout=60))
+            running = Kernel(runner, manager, client)
+            assert running.run(SETUP).reply["status"] == "ok"
+            yield running
+        finally:
+            client.stop_channels()
+            runner.run(manager.shutdown_kernel(now=True))
+
+
+@pytest.fixture(scope="module")
+def a_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel for a module's tests."""
+    with kernel(tmp_path_factory.mktemp("kernel")) as running:
+        yield running

@@ -1,0 +1,116 @@
+"""`{name}` in a cell: filled where it is data, byte for byte everything else."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+from pydantic import SecretStr
+
+import llm_executor_nb as llm
+from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.notebook.fill import fill
+
+KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
+
+
+class Thing:
+    """An object that says nothing of itself."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {1}, "b": ["{", "}"]}',
+        r"\frac{a}{b} \begin{x} {x^2} \text{city_}",
+        'f"{x + 1} {city!r} {city:>10} {city.upper()} {city[0]}"',
+        "{} {{}} {{{}}} { city } {city {city\n}",
+        "%s %(city)s $city ${city_x} {0} {1}",
+        "a\tb\r\n  c  \n\n",
+    ],
+)
+def test_json_latex_and_code_stay_byte_for_byte(text):
+    assert fill(text, {"city": "Lyon", "b_": 1}).text == text
+
+
+def test_names_that_are_no_data_stay_as_typed():
+    names = {
+        "fn": len,
+        "mod": pytest,
+        "cls": Thing,
+        "lam": lambda: 1,
+        "obj": Thing(),
+        "gen": (x for x in "ab"),
+        "env": os.environ,
+        "_i": "hidden",
+        "keys": llm.OPENROUTER_KEYS,
+        "secret": Secret(KEY),
+        "pydantic_secret": SecretStr(KEY),
+        "plain": KEY,
+        "config": {"key": KEY},
+    }
+    text = " ".join(f"{{{name}}} {{{{{name}}}}}" for name in names)
+    assert fill(text, names).text == text
+
+
+@given(st.text(), st.text(alphabet="{}[]\"'\\:,abcity \n"))
+def test_text_without_a_variable_is_never_changed(free, braces):
+    for text in (free, braces):
+        assert fill(text, {}).text == text
+
+
+@given(st.text(max_size=50), st.text(max_size=50))
+def test_what_was_filled_in_is_not_looked_at_again(value, other):
+    assert fill("<{a}>{b}", {"a": value, "b": other}).text == f"<{value}>{other}" or "sk-" in value + other
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("Lyon", "Lyon"),
+        (7, "7"),
+        (0.5, "0.5"),
+        (True, "True"),
+        ([1, "a"], "[1, 'a']"),
+        ({"a": 1}, "{'a': 1}"),
+        (np.arange(2000), str(list(range(2000)))),
+        (pd.Index(["a", "b"]), "['a', 'b']"),
+        (AIMessage("It is a city.", response_metadata={"llm_run_id": "x"}), "It is a city."),
+    ],
+)
+def test_data_is_written_out(value, text):
+    assert fill("{x}", {"x": value}).text == text
+
+
+def test_a_frame_is_written_out_whole_with_its_long_texts():
+    frame = pd.DataFrame({"review": ["word " * 40, "short"] * 20})
+    assert fill("{frame}", {"frame": frame}).text.count("word") == 800
+
+
+@pytest.mark.parametrize("value", ["x" * 20_001, pd.DataFrame({"a": range(30_000)}), np.zeros(30_000)])
+def test_what_is_too_long_to_be_meant_is_refused(value):
+    with pytest.raises(llm.ConfigError, match="more than 20,000 characters"):
+        fill("{a}", {"a": value})
+
+
+def test_doubled_braces_are_single_ones_where_the_name_exists():
+    assert fill("{{city}} {{town}} {city}", {"city": "Lyon"}).text == "{city} {{town}} Lyon"
+
+
+def test_it_says_what_was_filled_in_and_what_looks_meant():
+    filled = fill("{city} {city} {review_txt} {key} {a}", {"city": "Lyon", "review_text": "x", "key": Secret(KEY)})
+    assert filled.names == ("city",)
+    assert filled.notes == (
+        "{review_txt} stays as typed; did you mean {review_text}?",
+        "{key} is a key and stays as typed",
+    )
+
+
+def test_prose_that_speaks_of_a_key_is_data():
+    text = "My first key was sk-or-v1-oldoldoldold, it is revoked."
+    assert fill("{note}", {"note": text}).text == text
