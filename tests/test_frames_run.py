@@ -6,25 +6,20 @@ import asyncio
 
 import pandas as pd
 import pytest
+from columns import MODEL, PROVIDERS, run
 from rehearsing import assert_log_is_what_the_server_saw
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 
-MODEL = "my/model"
-
 
 @pytest.fixture(autouse=True)
 def _model(monkeypatch):
-    monkeypatch.setitem(llm.MODEL_INFERENCE_PROVIDERS, MODEL, ["one", "two", "three"])
+    monkeypatch.setitem(llm.MODEL_INFERENCE_PROVIDERS, MODEL, list(PROVIDERS))
 
 
 def reviews(count, **options):
     return pd.DataFrame({"review": [f"review number {number}." for number in range(count)]}, **options)
-
-
-def run(frame, *args, **options):
-    return frame.llm.run(MODEL, *args, **{"progress": False, **options})
 
 
 def test_400_rows_with_failures_keep_order_index_and_answers_at_full_concurrency():

@@ -103,10 +103,10 @@ class Session:
         """
         runs, jobs = frozenset(run_ids), frozenset(job_ids)
         wanted = jobs | {job for job, is_of_job, _ in (run.partition("-") for run in runs) if is_of_job}
-        parts = []
-        for log, ledger in (*self._ended, (self.log, self.ledger)):
-            found = ledger.attempts_frame(job_ids=wanted) if wanted else attempts_frame(())
-            parts += [attempts_frame(log.of_runs(runs)), found if jobs else found[found["run_id"].isin(runs)]]
+        parts = [attempts_frame(log.of_runs(runs)) for log in (*(log for log, _ in self._ended), self.log)]
+        for ledger in self._ledgers() if wanted else ():
+            found = ledger.attempts_frame(job_ids=wanted)
+            parts.append(found[found["job_id"].isin(jobs) | found["run_id"].isin(runs)])
         return joined(parts)
 
     def transport(self) -> Transport:
@@ -120,6 +120,11 @@ class Session:
             if kept is made:
                 thread.at_end(made.close)
         return kept
+
+    def _ledgers(self) -> Iterable[Ledger]:
+        """Return the ledgers of this process, each file once."""
+        by_file = {ledger.path or id(ledger): ledger for _, ledger in self._ended}
+        return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
 
     def _place(self) -> Path | None:
         """Return where the ledger is kept; None: memory."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.start import Asked
 
 _AGAIN = (Status.FAILED.value, Status.CANCELLED.value)
+_USED_UP = ("budget_usd", "budget_s")
+"""Bounds of the job before; a retry has its own, if any."""
 _BY_RUNNING = "Run df.llm.run again instead: what is answered is not asked again."
 
 
@@ -44,12 +46,13 @@ def _with_retries_of(frame: pd.DataFrame, out: str, model: str | None, options: 
     if not len(positions):
         return frame
     asked = _asked_for(frame, out)
+    kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
     job = make_job(
         frame.iloc[positions],
         asked.model if model is None else model,
         asked.column,
         template=asked.template,
-        **{**asked.options, **options},
+        **{**kept, **options},
     )
     try:
         return _put_back(frame, positions, job.begin().result(), job.columns)

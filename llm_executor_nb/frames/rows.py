@@ -118,11 +118,18 @@ def make_ask(
         deadline_s=order.deadline_s,
         accept=order.accept,
         record=keep,
-        row=Row(job_id=job_id, row=str(index[position]), position=position, column=order.column),
+        row=Row(job_id=job_id, row=_label(index[position]), position=position, column=order.column),
         slots=slots,
         rows_left=rows_left,
         run_id=run.run_id,
     )
+
+
+def _label(label: object) -> str:
+    """Return an index label as text; of several levels, each as Python shows it."""
+    if isinstance(label, tuple):
+        return str(tuple(part.item() if hasattr(part, "item") else part for part in label))
+    return str(label)
 
 
 def text_of(message: AIMessage) -> str:
