@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from backing import KEY, TOKEN, failing, only, practice_providers
 from doors import DOORS
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from loopback import DONE, JSON, STREAM, Loopback, says, whole
@@ -15,8 +16,6 @@ from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import fake_model
 
-KEY, TOKEN = "sk-or-v1-backends-0001", "hf_backendstoken0001"
-
 
 @pytest.fixture(autouse=True)
 def frozen():
@@ -27,35 +26,12 @@ def frozen():
 
 @pytest.fixture
 def serve():
-    """Start practice providers; whatever is asked of OpenRouter and Hugging Face goes there."""
-    running = []
-
-    def start(script=""):
-        server = RehearsalServer(script, openrouter_keys=[KEY], huggingface_tokens=[TOKEN]).start()
-        running.append(server)
-        llm.configure(openrouter_base_url=server.openrouter_url, huggingface_base_url=server.huggingface_url)
-        return server
-
-    yield start
-    for server in running:
-        server.stop()
-
-
-def only(name, model="m", **kwargs):
-    """Make a backend the only route of a model."""
-    llm.add_backend(name, **kwargs)
-    llm.models.add(model, providers=[name], openrouter=False)
+    with practice_providers() as start:
+        yield start
 
 
 def routes(model="m"):
     return [route.name for route in compiled(model, live(), session().health).routes()]
-
-
-def failing(error):
-    def answer(_):
-        raise error
-
-    return fake_model(answer)
 
 
 class NotFoundError(Exception):
@@ -139,7 +115,7 @@ def test_a_column_runs_over_an_own_server():
 
 def test_own_backends_come_once_after_all_tokens(serve):
     server = serve("*: 401")
-    llm.configure(openrouter_keys=[KEY], huggingface_tokens=[TOKEN, "hf_backendstoken0002"])
+    llm.configure(openrouter_keys=[KEY], huggingface_tokens=[TOKEN, "hf_backingtoken0002"])
     llm.add_backend("two", base_url=server.openrouter_url, keys=["practice-key-0001", "practice-key-0002"])
     llm.add_backend("one", chat_model=fake_model(str.upper))
     llm.MODEL_INFERENCE_PROVIDERS["m"] = ["two", "scaleway", "one", "novita", "two"]

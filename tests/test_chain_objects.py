@@ -6,6 +6,7 @@ import traceback
 
 import pandas as pd
 import pytest
+from backing import DEAD_KEY, OllamaLike, ResponseError, behind_a_key, failing, only, practice_providers
 from doors import DOORS, STREAMS
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -13,10 +14,8 @@ from rehearsing import fresh, wait_until, words
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.testing import fake_model
 
-KEY, TOKEN = "sk-or-v1-objects-0001", "hf_objectstoken0001"
 CANARY = "plain-canary-key-9999"
 
 
@@ -29,39 +28,8 @@ def frozen():
 
 @pytest.fixture
 def serve():
-    """Start practice providers; whatever is asked of OpenRouter and Hugging Face goes there."""
-    running = []
-
-    def start(script=""):
-        server = RehearsalServer(script, openrouter_keys=[KEY], huggingface_tokens=[TOKEN]).start()
-        running.append(server)
-        llm.configure(openrouter_base_url=server.openrouter_url, huggingface_base_url=server.huggingface_url)
-        return server
-
-    yield start
-    for server in running:
-        server.stop()
-
-
-def only(name, model="m", **kwargs):
-    """Make a backend the only route of a model."""
-    llm.add_backend(name, **kwargs)
-    llm.models.add(model, providers=[name], openrouter=False)
-
-
-def fallback_to(chat_model, script="openrouter: 401"):
-    """Put an object behind a failing OpenRouter key."""
-    llm.configure(openrouter_keys=[KEY])
-    llm.add_backend("mine", chat_model=chat_model)
-    llm.MODEL_INFERENCE_PROVIDERS["m"] = ["mine"]
-    return script
-
-
-def failing(error):
-    def answer(_):
-        raise error
-
-    return fake_model(answer)
+    with practice_providers() as start:
+        yield start
 
 
 class Message(FakeListChatModel):
@@ -96,7 +64,8 @@ class Broken(Exception):  # noqa: N818 - a foreign name
 
 @pytest.mark.parametrize("door", DOORS)
 def test_the_fallback_reaches_an_object(serve, door):
-    serve(fallback_to(FakeListChatModel(responses=["from the object"])))
+    serve(DEAD_KEY)
+    behind_a_key(chat_model=FakeListChatModel(responses=["from the object"]))
     reply = DOORS[door]("m", "x")
     assert reply.content == "from the object"
     assert words("outcome") == ["auth", "ok"]
@@ -105,19 +74,53 @@ def test_the_fallback_reaches_an_object(serve, door):
     assert llm.attempts()["http_status"].isna().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_the_fallback_reaches_an_object_like_chat_ollama(serve, door):
+    serve(DEAD_KEY)
+    behind_a_key(chat_model=OllamaLike())
+    reply = DOORS[door]("m", "x")
+    assert reply.content == "from Ollama"
+    assert reply.usage_metadata["output_tokens"] == 4
+    *_, last = llm.attempts(reply).itertuples()
+    assert (last.route, last.outcome, last.finish_reason) == ("mine", "ok", "stop")
+    assert (last.response_model, last.input_tokens, last.output_tokens) == ("gemma3:27b", 3, 4)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("raised", "outcome"),
+    [
+        (ResponseError("model 'm' not found", 404), "not_found"),
+        (ResponseError("unexpected EOF", 500), "server_error"),
+        (ConnectionError("Failed to connect to Ollama. Please check that it is running."), "connection"),
+        (None, "empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_goes_wrong_with_one_like_chat_ollama_is_an_outcome(serve, door, raised, outcome):
+    serve(DEAD_KEY)
+    behind_a_key(chat_model=OllamaLike(error=raised, text=""))
+    llm.configure(retries=1)
+    with pytest.raises(llm.AllRoutesFailedError, match="mine"):
+        DOORS[door]("m", "x")
+    assert words("outcome") == ["auth", *[outcome] * (1 if outcome == "not_found" else 2)]
+
+
 @pytest.mark.parametrize("door", STREAMS)
 def test_an_object_streams_piece_by_piece(door):
     only("mine", chat_model=FakeListChatModel(responses=["abc"]))
     chunks = STREAMS[door]("m", "x")
     assert [chunk.content for chunk in chunks if chunk.content] == ["a", "b", "c"]
     assert chunks[-1].response_metadata["llm_run_id"]
+    assert [chunk.chunk_position for chunk in chunks if chunk.chunk_position] == ["last"]
     assert len({chunk.id for chunk in chunks}) == 1
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("blank", ["", "   "])
 def test_an_empty_answer_of_an_object_is_none(serve, door, blank):
-    serve(fallback_to(says_once(content=blank)))
+    serve(DEAD_KEY)
+    behind_a_key(chat_model=says_once(content=blank))
     llm.configure(retries=1)
     with pytest.raises(llm.AllRoutesFailedError, match="mine"):
         DOORS[door]("m", "x")
@@ -174,7 +177,8 @@ ERRORS = [
 def test_an_objects_errors_are_outcomes_and_never_passed_on(serve, door, raised, outcomes):
     chat_model = failing(raised)
     object.__setattr__(chat_model, "api_key", CANARY)
-    serve(fallback_to(chat_model))
+    serve(DEAD_KEY)
+    behind_a_key(chat_model=chat_model)
     with pytest.raises(llm.AllRoutesFailedError) as caught:
         DOORS[door]("m", "x")
     assert words("outcome") == ["auth", *outcomes]

@@ -75,6 +75,7 @@ class Direct:
         pieces = self._model.stream(ask.payload, _extra(ask, route), Silence(timeout_s, until))
         try:
             async for chunk in pieces:
+                chunk.chunk_position = None  # the last one is ours; LangChain does at each last one what it does once
                 if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
                     pieces.progress()
                 await relay.take(chunk, is_speaking=says_something(chunk))
