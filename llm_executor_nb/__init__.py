@@ -36,6 +36,7 @@ from llm_executor_nb.core.errors import (
     StreamInterruptedError,
 )
 from llm_executor_nb.frames.accessor import register_accessors
+from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.swap import rehearse
 from llm_executor_nb.settings.module import SettingsModule
 
@@ -85,6 +86,7 @@ __all__ = [
     "keys",
     "ledger",
     "models",
+    "panel",
     "rehearse",
     "reset_health",
     "retry_wait_strategy",

@@ -116,6 +116,13 @@ def test_keys_are_asked_in_the_order_they_were_moved_to_wherever_they_come_from(
     assert _walk(refusing) == ["..0002", "..0001", "..0003", "..0004"]
 
 
+def test_moving_a_key_renames_none():
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    llm.keys.add("openrouter", THREE, label="team")
+    llm.keys.move("openrouter", "team", to=1)
+    assert _shown() == ["team ..0003", "key 1 ..0001", "key 2 ..0002"]
+
+
 def test_a_list_assigned_in_code_counts_in_its_own_order():
     llm.OPENROUTER_KEYS = [ONE, TWO]
     llm.keys.move("openrouter", "..0002", to=1)

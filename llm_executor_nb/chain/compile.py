@@ -191,6 +191,7 @@ def _missing(recipe: Recipe, config: Config) -> ConfigError:
     places = "; ".join(config.keys.looked_for())
     return MissingKeyError(
         f"No key for {recipe.model}. Looked for: {places}. "
-        "Set one of these, or llm.OPENROUTER_KEYS = [key], or llm.keys.add('openrouter', key); "
+        "Set one of these, or paste one into llm.panel(), or llm.OPENROUTER_KEYS = [key], or "
+        "llm.keys.add('openrouter', key); "
         "to practise without a key: `with llm.rehearse():`.",
     )

@@ -23,7 +23,7 @@ from llm_executor_nb.settings.key_sources import Found, KeySources
 from llm_executor_nb.settings.saved_keys import FILE, KEYRING, Place, Saved, SavedKeys, file_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 __all__ = ["KeyList", "KeyRing", "KeyText"]
 _LONGEST_LABEL = 40
@@ -277,15 +277,14 @@ class KeyRing:
             if first.label is None and one.label is not None:
                 found[one.secret] = replace(first, label=one.label, rpm=first.rpm or one.rpm)
         order = {secret: number for number, secret in enumerate(self._order.get(backend, ()))}
-        ordered = sorted(found.values(), key=lambda one: order.get(one.secret, len(order)))
-        return tuple(self._named(backend, ordered))
+        return tuple(sorted(self._named(backend, found.values()), key=lambda key: order.get(key.secret, len(order))))
 
-    def _named(self, backend: str, ordered: list[Found]) -> Iterator[Key]:
-        """Yield keys with what the user said of them; who has no label gets its number."""
-        told = [self._said_of(backend, one.secret) for one in ordered]
-        labels = [said.label or one.label for said, one in zip(told, ordered, strict=True)]
+    def _named(self, backend: str, found: Collection[Found]) -> Iterator[Key]:
+        """Yield keys with what the user said of them; who has no label gets its number, which no move changes."""
+        told = [self._said_of(backend, one.secret) for one in found]
+        labels = [said.label or one.label for said, one in zip(told, found, strict=True)]
         taken = set(labels)
-        for number, (said, one, label) in enumerate(zip(told, ordered, labels, strict=True), start=1):
+        for number, (said, one, label) in enumerate(zip(told, found, labels, strict=True), start=1):
             name = label or _free_label(number, taken)
             taken.add(name)
             yield Key(backend=backend, secret=one.secret, label=name, source=one.source, rpm=said.rpm or one.rpm)

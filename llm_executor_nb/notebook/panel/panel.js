@@ -1,0 +1,292 @@
+// The panel in the browser: native elements, no library, no network. It draws what the kernel shares (labels, last
+// characters, names, counts) and sends one-way messages. A key leaves its field in a message and is kept nowhere.
+
+const TABS = { keys: "Keys", models: "Models", health: "Health" };
+
+function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === false || value === null) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked" || name === "disabled") node[name] = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== "" && child != null));
+  return node;
+}
+
+function button(text, name, run, props = {}) {
+  return h("button", { type: "button", "aria-label": name === text ? undefined : name, title: name, onclick: run, ...props }, text);
+}
+
+function field(text, props) {
+  const input = h("input", { type: "text", autocomplete: "off", spellcheck: "false", ...props });
+  return [h("label", { class: "field" }, h("span", {}, text), input), input];
+}
+
+function onEnter(run) {
+  return (event) => { if (event.key === "Enter") { event.preventDefault(); run(); } };
+}
+
+let views = 0;
+
+function render({ model, el }) {
+  const view = `${Date.now().toString(36)}-${++views}`;
+  const waiting = new Map();
+  let sent = 0;
+  let open = "keys";
+
+  // --- telling the kernel, and hearing from it
+  const status = h("p", { class: "status", role: "status", "aria-live": "polite" });
+  function say(text, kind = "") { status.textContent = text; status.className = `status ${kind}`; }
+
+  function send(tab, what, told = {}) {
+    const id = `${view}-${++sent}`;
+    say("…", "wait");
+    waiting.set(id, setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200));
+    model.send({ id, tab, do: what, ...told });
+  }
+
+  function heard(reply) {
+    if (!reply || !waiting.has(reply.id)) return;
+    clearTimeout(waiting.get(reply.id));
+    waiting.delete(reply.id);
+    say(reply.text, reply.ok ? "good" : "bad");
+  }
+
+  // --- tabs
+  const panes = {};
+  const heads = {};
+  function choose(name, focus) {
+    if (name !== open && !waiting.size) say("");
+    open = name;
+    for (const one of Object.keys(TABS)) {
+      heads[one].setAttribute("aria-selected", String(one === name));
+      heads[one].tabIndex = one === name ? 0 : -1;
+      panes[one].hidden = one !== name;
+    }
+    if (focus) heads[name].focus();
+  }
+  function step(event) {
+    const names = Object.keys(TABS);
+    const at = names.indexOf(open);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(names[(to + names.length) % names.length], true);
+  }
+  const list = h("div", { role: "tablist", "aria-label": "Panel", class: "tabs", onkeydown: step });
+  for (const [name, text] of Object.entries(TABS)) {
+    heads[name] = h("button", { type: "button", role: "tab", id: `${view}-tab-${name}`, "aria-controls": `${view}-${name}`, onclick: () => choose(name) }, text);
+    panes[name] = h("div", { role: "tabpanel", id: `${view}-${name}`, "aria-labelledby": `${view}-tab-${name}`, class: "pane" });
+    list.append(heads[name]);
+  }
+
+  // Draw a part anew; the element that had the focus gets it back, by what it is called.
+  function redraw(place, ...content) {
+    const active = place.contains(el.ownerDocument.activeElement) ? el.ownerDocument.activeElement : null;
+    const mark = active && active.dataset.at;
+    const typed = active && active.tagName === "INPUT" ? active.value : null;
+    place.replaceChildren(...content.flat());
+    const again = mark && [...place.querySelectorAll("[data-at]")].find((node) => node.dataset.at === mark);
+    if (!again) return;
+    if (typed !== null && again.tagName === "INPUT" && again.type !== "checkbox") again.value = typed;
+    again.focus();
+  }
+
+  function table(caption, columns, rows, empty) {
+    if (!rows.length) return h("p", { class: "dim" }, empty);
+    return h("table", {},
+      h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows));
+  }
+
+  // --- keys
+  const keyList = h("div", {});
+  const backend = h("select", { class: "grow" });
+  const [keyField, key] = field("API key", { type: "password", onkeydown: onEnter(add), class: "wide" });
+  const [labelField, label] = field("Label", { placeholder: "optional", onkeydown: onEnter(add) });
+  const saveTo = h("select", {}, h("option", { value: "keyring" }, "the system's keyring"), h("option", { value: "file" }, "a file only you can read"));
+  function add() {
+    if (!key.value.trim()) { say("Paste a key first.", "bad"); key.focus(); return; }
+    send("keys", "add", { backend: backend.value, key: key.value, label: label.value.trim() });
+    key.value = "";
+    label.value = "";
+  }
+  panes.keys.append(
+    h("div", { class: "bar", role: "group", "aria-label": "Add a key" },
+      h("label", { class: "field" }, h("span", {}, "Backend"), backend), keyField, labelField,
+      button("Add key", "Add key", add, { class: "main" })),
+    keyList,
+    h("div", { class: "bar foot" },
+      h("label", { class: "field line" }, h("span", {}, "Save to"), saveTo),
+      button("Look again", "Look again for keys in all places", () => send("keys", "refresh"))));
+
+  function keyRow(row, number, last) {
+    const told = { backend: row.backend, shown: row.shown };
+    const at = (what) => ({ "data-at": `${what} ${row.backend} ${row.ending}` });
+    const act = (what, more) => () => send("keys", what, { ...told, ...more });
+    const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
+    const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...told, label: name.value }); };
+    name.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") name.value = row.label;
+      if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); name.blur(); }
+    });
+    name.addEventListener("blur", () => { if (name.isConnected) rename(); });
+    const move = (to) => act("move", { to });
+    const shift = (event) => {
+      if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
+      event.preventDefault();
+      const to = number + (event.key === "ArrowUp" ? -1 : 1);
+      if (to >= 1 && to <= last) move(to)();
+    };
+    return h("tr", { class: row.is_enabled ? "" : "off", onkeydown: shift },
+      h("td", { "data-head": "Backend" }, row.backend),
+      h("td", { "data-head": "Key" }, h("span", { class: "key" }, name, h("code", {}, row.ending))),
+      h("td", { "data-head": "From" }, row.source, row.saved_in && row.source !== `saved in the ${row.saved_in}` ? h("span", { class: "dim" }, ` · saved in the ${row.saved_in}`) : ""),
+      h("td", { "data-head": "State" }, h("span", { class: row.is_enabled ? "" : "dim" }, row.state),
+        row.found ? h("div", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, row.found) : ""),
+      h("td", { class: "acts" }, h("div", {},
+        button("Test", `Test ${row.label}`, act("test"), { disabled: !row.is_enabled, ...at("test") }),
+        button("↑", `Move ${row.label} up`, move(number - 1), { disabled: number === 1, ...at("up") }),
+        button("↓", `Move ${row.label} down`, move(number + 1), { disabled: number === last, ...at("down") }),
+        row.is_enabled
+          ? button("Disable", `Disable ${row.label}`, act("disable"), at("switch"))
+          : button("Enable", `Enable ${row.label}`, act("enable"), at("switch")),
+        row.saved_in
+          ? button("Forget saved", `Forget saved ${row.label}`, act("forget"), at("save"))
+          : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...told, to: saveTo.value }), at("save")),
+        remover(row, act("remove"), at("remove")))));
+  }
+
+  // A saved key is gone for good, so its button asks once more.
+  function remover(row, run, props) {
+    const node = button("Remove", `Remove ${row.label}`, () => {
+      if (!row.saved_in || node.dataset.sure) { run(); return; }
+      node.dataset.sure = "yes";
+      node.textContent = "Delete for good?";
+      say(`${row.shown} is saved in the ${row.saved_in}. Press again to delete it for good.`, "wait");
+    }, props);
+    return node;
+  }
+
+  function drawKeys() {
+    const rows = model.get("key_rows") || [];
+    const count = {};
+    for (const row of rows) count[row.backend] = (count[row.backend] || 0) + 1;
+    const seen = {};
+    redraw(keyList, table("Keys, in the order they are asked", ["Backend", "Key", "From", "State", "Do"],
+      rows.map((row) => keyRow(row, (seen[row.backend] = (seen[row.backend] || 0) + 1), count[row.backend])),
+      "No key yet. Paste one above; it stays in this session unless you save it."));
+  }
+
+  // --- models
+  const modelList = h("div", {});
+  const [modelField, modelName] = field("Model", { placeholder: "google/gemma-3-27b-it", onkeydown: onEnter(addModel), class: "wide" });
+  const [providersField, providerNames] = field("Providers", { placeholder: "scaleway, nebius", onkeydown: onEnter(addModel) });
+  const [aliasField, aliasName] = field("Alias", { placeholder: "optional", onkeydown: onEnter(addModel) });
+  function addModel() {
+    if (!modelName.value.trim()) { say("Give the model's id first.", "bad"); modelName.focus(); return; }
+    send("models", "add", { model: modelName.value, providers: providerNames.value, alias: aliasName.value });
+    for (const input of [modelName, providerNames, aliasName]) input.value = "";
+  }
+  panes.models.append(
+    h("div", { class: "bar", role: "group", "aria-label": "Add a model" }, modelField, providersField, aliasField,
+      button("Add model", "Add model", addModel, { class: "main" })),
+    modelList,
+    h("div", { class: "bar foot" },
+      button("Compare with Hugging Face", "Compare with Hugging Face", () => send("models", "sync")),
+      button("Take what it offers", "Take what Hugging Face offers: stale providers out, new ones in", () => send("models", "apply")),
+      button("Save table", "Save table for later sessions", () => send("models", "save"))));
+
+  function modelCard(row) {
+    const at = (what) => ({ "data-at": `${what} ${row.model}` });
+    const names = row.providers.map((one) => one.name);
+    const set = (providers) => send("models", "providers", { model: row.model, providers });
+    const swap = (one, to) => { const next = [...names]; next.splice(to, 0, ...next.splice(one, 1)); set(next); };
+    const addTo = (what, text, name, run) => {
+      const input = h("input", { type: "text", "aria-label": name, placeholder: text, size: 14, autocomplete: "off", spellcheck: "false", ...at(what) });
+      const go = () => { if (input.value.trim()) { run(input.value.trim()); input.value = ""; } };
+      input.addEventListener("keydown", onEnter(go));
+      return h("span", { class: "adder" }, input, button("+", name, go));
+    };
+    const shift = (number) => (event) => {
+      const to = number + ({ ArrowUp: -1, ArrowDown: 1 }[event.key] || 0);
+      if (!event.altKey || to === number || to < 0 || to >= names.length) return;
+      event.preventDefault();
+      swap(number, to);
+    };
+    return h("section", { class: "card", "aria-label": row.model },
+      h("header", {},
+        h("strong", {}, row.model),
+        row.aliases.map((alias) => h("span", { class: "chip" }, alias,
+          button("×", `Remove alias ${alias}`, () => send("models", "unalias", { alias })))),
+        addTo("alias", "alias", `Add alias to ${row.model}`, (alias) => send("models", "alias", { model: row.model, alias })),
+        button("Remove", `Remove ${row.model}`, () => send("models", "remove", { model: row.model }), { class: "end" })),
+      row.wrong ? h("p", { class: "bad" }, row.wrong) : "",
+      h("label", { class: "line" },
+        h("input", { type: "checkbox", checked: row.is_on_openrouter, "aria-label": `Ask OpenRouter for ${row.model}`, ...at("openrouter"),
+          onchange: (event) => send("models", "openrouter", { model: row.model, is_on: event.target.checked }) }),
+        "OpenRouter first, then"),
+      h("ol", { "aria-label": `Providers of ${row.model}` }, row.providers.map((one, number) =>
+        h("li", { class: one.mark ? "stale" : "", onkeydown: shift(number) }, h("div", {},
+          h("span", { class: "provider" }, one.name),
+          button("↑", `Move ${one.name} up`, () => swap(number, number - 1), { disabled: number === 0, ...at(`up ${one.name}`) }),
+          button("↓", `Move ${one.name} down`, () => swap(number, number + 1), { disabled: number === names.length - 1, ...at(`down ${one.name}`) }),
+          button("×", `Remove ${one.name} from ${row.model}`, () => set(names.filter((name) => name !== one.name))),
+          one.mark ? h("em", {}, one.mark) : "")))),
+      h("div", { class: "line wrap" },
+        addTo("provider", "provider", `Add provider to ${row.model}`, (name) => set([...names, name])),
+        row.missing.length ? h("span", { class: "dim" }, "also offered:") : "",
+        row.missing.map((name) => button(`+ ${name}`, `Add ${name} to ${row.model}`, () => set([...names, name])))));
+  }
+
+  function drawModels() {
+    const rows = model.get("model_rows") || [];
+    redraw(modelList, rows.length ? rows.map(modelCard) : h("p", { class: "dim" }, "No model in the table. Add one above."));
+  }
+
+  // --- health
+  const routeList = h("div", {});
+  panes.health.append(routeList, h("div", { class: "bar foot" },
+    button("Drop all holds", "Drop all holds, so that every route is asked again", () => send("health", "reset"))));
+  function drawRoutes() {
+    const rows = model.get("route_rows") || [];
+    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Under way", "What came back"],
+      rows.map((row) => h("tr", {},
+        h("td", { "data-head": "Model" }, row.model),
+        h("td", { "data-head": "Route" }, row.route),
+        h("td", { "data-head": "State", class: row.is_free ? "good" : "held" }, row.state),
+        h("td", { "data-head": "Under way" }, String(row.in_flight)),
+        h("td", { "data-head": "What came back" }, row.outcomes || h("span", { class: "dim" }, "nothing yet")))),
+      "No route yet: add a key."));
+  }
+
+  // --- all of it
+  const practice = h("p", { class: "practice" }, "A rehearsal is running: keys and answers are for practice.");
+  function drawPlace() {
+    const place = model.get("place") || {};
+    const chosen = backend.value;
+    backend.replaceChildren(...(place.backends || []).map((name) => h("option", { value: name }, name)));
+    if ((place.backends || []).includes(chosen)) backend.value = chosen;
+    practice.hidden = !place.is_practice;
+  }
+  const root = h("div", { class: "llm-panel", role: "region", "aria-label": "Keys, models and health of llm_executor_nb" },
+    practice, list, Object.values(panes), status);
+  root.addEventListener("keydown", (event) => event.stopPropagation());  // or a notebook takes b, dd, x and Enter
+  el.append(root);
+
+  const drawn = { key_rows: drawKeys, model_rows: drawModels, route_rows: drawRoutes, place: drawPlace };
+  for (const [name, draw] of Object.entries(drawn)) { draw(); model.on(`change:${name}`, draw); }
+  model.on("msg:custom", heard);
+  choose(open);
+  model.send({ id: `${view}-0` });  // drawn: the kernel begins to look once a second
+  return () => {
+    for (const [name, draw] of Object.entries(drawn)) model.off(`change:${name}`, draw);
+    model.off("msg:custom", heard);
+    for (const timer of waiting.values()) clearTimeout(timer);
+  };
+}
+
+export default { render };

@@ -1,0 +1,42 @@
+"""The panel as text, for terminals and for notebooks that are read without a kernel: what there is, what to type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.notebook.panel.health import HealthTab
+from llm_executor_nb.settings.config import live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KEYS = (
+    'llm.keys.add("openrouter", getpass.getpass("API key: "), label="team")',
+    'llm.keys.rename("openrouter", "..a1b2", "team")   .move(..., to=1)   .disable(...)   .enable(...)   .remove(...)',
+    'llm.keys.save("openrouter", "team", to="keyring")   or to="file"   .forget_saved("openrouter", "team")',
+    "llm.check_keys()   costs nothing",
+)
+_MODELS = (
+    'llm.models.add("google/gemma-3-27b-it", providers=["scaleway"], alias="gemma")   .remove("gemma")',
+    'llm.models.set_providers("gemma", ["scaleway", "nebius"])   .add_alias("g3", "gemma")   .remove_alias("g3")',
+    "llm.sync_models()   compares with Hugging Face's list; apply=True changes the table   llm.models.save()",
+)
+_HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)
+
+
+def text_form() -> str:
+    """Return the three tabs as text, with the functions that their buttons call."""
+    config = live()
+    routes = HealthTab().lines() or ["no route: add a key"]
+    return "\n\n".join(
+        [
+            *(["A rehearsal is running: keys and answers are for practice."] if config.practice_url else []),
+            _part("Keys", repr(config.keys).splitlines(), _KEYS),
+            _part("Models", repr(config.models).splitlines(), _MODELS),
+            _part("Health", routes, _HEALTH),
+        ],
+    )
+
+
+def _part(title: str, lines: Iterable[str], calls: Iterable[str]) -> str:
+    return "\n".join([title, *(f"  {line}" for line in lines), *(f"  > {call}" for call in calls)])

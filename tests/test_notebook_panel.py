@@ -1,0 +1,347 @@
+"""The panel: every button is a function, a key comes in and is shown nowhere, and what is shown is up to date."""
+
+import json
+import re
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbclient
+import nbformat
+import pandas as pd
+import pytest
+from rehearsing import MODEL, fresh, wait_until
+
+import llm_executor_nb as llm
+from llm_executor_nb.core import clock
+from llm_executor_nb.notebook.panel import panel, widget
+from llm_executor_nb.notebook.panel.text import text_form
+
+CANARY = "canary"
+KEY, SECOND = "sk-or-v1-canary-panel-1a2b", "sk-or-v1-canary-panel-3c4d"
+TEXTS = [Path(widget.__file__).with_name(name).read_text(encoding="utf-8") for name in ("panel.js", "panel.css")]
+
+
+class Watched(widget.Panel):
+    """A panel that keeps what it would send to the browser, and notes who assigned what is shown."""
+
+    def __init__(self):
+        self.replies, self.assigned_by = [], set()
+        super().__init__()
+        self.observe(lambda _: self.assigned_by.add(threading.current_thread().name))
+
+    def send(self, content, buffers=None):  # noqa: ARG002 - ipywidgets' own signature
+        self.replies.append(content)
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh(), clock.use(clock.FrozenClock()):
+        llm.keys.refresh()
+        llm.OPENROUTER_KEYS, llm.HUGGINGFACE_TOKENS = [], []
+        yield
+
+
+@pytest.fixture
+def shown():
+    one = Watched()
+    yield one
+    one.close()
+    wait_until(lambda: one._worker is None or not one._worker.is_alive())
+
+
+def _tell(board, tab, what, /, **told):
+    """Press a button, as the browser's message has it, and return the answer."""
+    number = f"n{len(board.replies)}"
+    board._handle_custom_msg({"id": number, "tab": tab, "do": what, **told}, [])
+    wait_until(lambda: any(reply["id"] == number for reply in board.replies))
+    return next(reply for reply in board.replies if reply["id"] == number)
+
+
+def _keys(shown):
+    return [(row["shown"], row["source"], row["state"]) for row in shown.key_rows]
+
+
+def _state(shown):
+    """Return all that the browser, and so a saved notebook, may hold of the panel."""
+    return json.dumps([shown.get_state(), shown.replies, shown._repr_mimebundle_()[0]])
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_is_added_is_used_and_only_label_and_last_characters_are_shared(shown):
+    message = {"id": "1", "tab": "keys", "do": "add", "backend": "openrouter", "key": KEY, "label": "team"}
+    shown._handle_custom_msg(message, [])
+    assert "key" not in message
+    wait_until(lambda: shown.replies)
+    assert shown.replies == [{"id": "1", "ok": True, "text": "Added team ..1a2b for this session."}]
+    assert llm.keys.of("openrouter")[0].secret.reveal() == KEY
+    assert _keys(shown) == [("team ..1a2b", "session", "on")]
+    assert CANARY not in _state(shown)
+    assert CANARY not in repr(vars(shown)) + repr(vars(shown._keys)) + repr(shown)
+
+
+@pytest.mark.parametrize("bad", [f"{KEY} {SECOND}", f"{KEY}\n", "", f"Bearer {KEY}é", 7, None])
+def test_a_key_that_cannot_be_one_is_answered_in_words_without_it(shown, bad):
+    answer = _tell(shown, "keys", "add", backend="openrouter", key=bad, label="")
+    if bad == f"{KEY}\n":
+        assert answer["ok"]
+    else:
+        assert not answer["ok"]
+        assert len(llm.keys) == 0
+    assert CANARY not in _state(shown)
+
+
+def test_a_key_in_the_field_of_the_label_is_refused_and_not_shown(shown):
+    answer = _tell(shown, "keys", "add", backend="openrouter", key=KEY, label=KEY)
+    assert not answer["ok"]
+    assert CANARY not in _state(shown)
+
+
+def test_keys_are_tested_without_cost_and_what_was_found_is_shown(shown):
+    with llm.rehearse("openrouter[2]: 401") as server:
+        _tell(shown, "keys", "refresh")
+        works = _tell(shown, "keys", "test", backend="openrouter", shown="key 1 ..0001")
+        fails = _tell(shown, "keys", "test", backend="openrouter", shown="key 2 ..0002")
+        assert works["ok"]
+        assert works["text"].startswith("key 1 ..0001: works")
+        assert "does not work" in fails["text"]
+        assert [row["grade"] for row in shown.key_rows] == ["ok", "bad", ""]
+        assert not any(line.model for line in server.lines)
+        _tell(shown, "keys", "disable", backend="openrouter", shown="key 1 ..0001")
+        assert "Enable it" in _tell(shown, "keys", "test", backend="openrouter", shown="key 1 ..0001")["text"]
+
+
+def test_keys_are_renamed_moved_disabled_enabled_saved_forgotten_and_removed(shown):
+    for key, label in ((KEY, "one"), (SECOND, "two")):
+        _tell(shown, "keys", "add", backend="openrouter", key=key, label=label)
+    two = {"backend": "openrouter", "shown": "two ..3c4d"}
+    _tell(shown, "keys", "move", **two, to=1)
+    assert _keys(shown) == [("two ..3c4d", "session", "on"), ("one ..1a2b", "session", "on")]
+    _tell(shown, "keys", "disable", **two)
+    assert (_keys(shown)[0][2], len(llm.keys)) == ("disabled", 1)
+    _tell(shown, "keys", "enable", **two)
+    assert len(llm.keys) == 2
+    assert _tell(shown, "keys", "rename", **two, label="new")["text"] == "Renamed: new ..3c4d."
+    new = {"backend": "openrouter", "shown": "new ..3c4d"}
+    saved = _tell(shown, "keys", "save", **new, to="file")
+    assert re.fullmatch(r"Saved new \.\.3c4d in .*keys\.json\.", saved["text"])
+    assert [row["saved_in"] for row in shown.key_rows] == ["file", ""]
+    assert _tell(shown, "keys", "forget", **new)["ok"]
+    assert [row["saved_in"] for row in shown.key_rows] == ["", ""]
+    assert _tell(shown, "keys", "remove", **new)["text"] == "Removed new ..3c4d."
+    assert not _tell(shown, "keys", "disable", **new)["ok"]
+    assert _keys(shown) == [("one ..1a2b", "session", "on")]
+    assert CANARY not in _state(shown)
+
+
+def test_a_key_of_the_environment_is_not_removed_and_the_answer_says_where_it_is(shown, monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
+    llm.OPENROUTER_KEYS = [None]
+    answer = _tell(shown, "keys", "remove", backend="openrouter", shown="key 1 ..1a2b")
+    assert (answer["ok"], "OPENROUTER_API_KEY" in answer["text"]) == (False, True)
+    assert _keys(shown) == [("key 1 ..1a2b", "OPENROUTER_API_KEY", "on")]
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+def _model(shown, name=MODEL):
+    row = next((row for row in shown.model_rows if row["model"] == name), None)
+    return row and [one["name"] for one in row["providers"]]
+
+
+def test_models_aliases_and_providers_are_added_put_in_order_and_removed(shown):
+    assert _tell(shown, "models", "add", model=" x/y ", providers="a, b  c", alias="xy")["ok"]
+    assert _model(shown, "x/y") == ["a", "b", "c"]
+    assert llm.models.resolve("xy") == "x/y"
+    _tell(shown, "models", "providers", model="x/y", providers=["c", "a"])
+    assert llm.MODEL_INFERENCE_PROVIDERS["x/y"] == ["c", "a"]
+    _tell(shown, "models", "alias", model="x/y", alias="z")
+    _tell(shown, "models", "unalias", alias="xy")
+    assert next(row for row in shown.model_rows if row["model"] == "x/y")["aliases"] == ["z"]
+    _tell(shown, "models", "openrouter", model="x/y", is_on=False)
+    assert "x/y" in llm.models.off_openrouter
+    assert _model(shown, "x/y") == ["c", "a"]
+    assert "already" in _tell(shown, "models", "add", model="x/y", providers="", alias="")["text"]
+    assert _tell(shown, "models", "remove", model="x/y")["ok"]
+    assert _model(shown, "x/y") is None
+    assert not _tell(shown, "models", "remove", model="x/y")["ok"]
+
+
+def test_a_comparison_marks_what_is_stale_and_offers_what_is_missing(shown):
+    with llm.rehearse("huggingface/gone: 404"):
+        llm.models.set_providers("gemma", ["gone", "scaleway"])
+        assert _tell(shown, "models", "sync")["ok"]
+        row = next(row for row in shown.model_rows if row["model"] == "google/gemma-3-27b-it")
+        marks = {one["name"]: one["mark"] for one in row["providers"]}
+        assert "not offered" in marks["gone"]
+        assert row["missing"] == ["practice"]
+        assert llm.MODEL_INFERENCE_PROVIDERS["google/gemma-3-27b-it"] == ["gone", "scaleway"]
+        assert _tell(shown, "models", "apply")["ok"]
+        assert _model(shown, "google/gemma-3-27b-it") == ["scaleway", "practice"]
+
+
+def test_a_comparison_that_fails_changes_nothing_and_says_so(shown):
+    llm.configure(huggingface_base_url="http://127.0.0.1:1/v1")
+    before = llm.models.row(MODEL)
+    answer = _tell(shown, "models", "apply")
+    assert (answer["ok"], answer["text"].startswith("Nothing was changed")) == (False, True)
+    assert llm.models.row(MODEL) == before
+
+
+def test_the_table_is_saved_on_request(shown):
+    answer = _tell(shown, "models", "save")
+    path = Path(answer["text"].removeprefix("Saved for later sessions: "))
+    assert MODEL in path.read_text(encoding="utf-8")
+
+
+def test_a_row_that_code_broke_is_shown_with_what_is_wrong(shown):
+    llm.MODEL_INFERENCE_PROVIDERS[MODEL] = "scaleway"
+    _tell(shown, "keys", "refresh")
+    assert "must be a list" in next(row["wrong"] for row in shown.model_rows if row["model"] == MODEL)
+
+
+# --- health -------------------------------------------------------------------------------------------------------
+
+
+def _routes(shown):
+    return {row["route"]: (row["state"], row["outcomes"]) for row in shown.route_rows if row["model"] == MODEL}
+
+
+def test_each_route_has_a_line_with_its_state_and_what_came_back(shown):
+    with llm.rehearse("openrouter[1]: 429 retry-after=40; openrouter[2]: 401"):
+        llm.run_llm(MODEL, "x")
+        shown._health._count_again_at = 0.0
+        _tell(shown, "keys", "refresh")
+        assert _routes(shown) == {
+            "openrouter ..0001": ("on hold (rate_limited), 40 s left", "rate_limited 1"),
+            "openrouter ..0002": ("on hold (auth), 600 s left", "auth 1"),
+            "huggingface/a ..0001": ("free", "ok 1"),
+            "huggingface/b ..0001": ("free", ""),
+            "huggingface/c ..0001": ("free", ""),
+        }
+        assert _tell(shown, "health", "reset")["ok"]
+        assert {state for state, _ in _routes(shown).values()} == {"free"}
+
+
+def test_health_follows_a_running_job_without_being_told(shown, monkeypatch):
+    monkeypatch.setattr(widget, "TICK_S", 0.01)
+    with clock.use(clock.Clock()), llm.rehearse(latency_s=0.05):
+        shown._handle_custom_msg({"id": "drawn"}, [])
+        pd.DataFrame({"q": [f"q{n}" for n in range(40)]}).llm.run(MODEL, "q", concurrency=4)
+        wait_until(lambda: sum(int(done.removeprefix("ok ") or 0) for _, done in _routes(shown).values()) == 40)
+    assert shown.assigned_by == {"llm_executor_nb panel"}
+
+
+def test_nothing_is_looked_at_until_a_front_end_has_drawn_the_panel(shown):
+    assert shown._worker is None
+
+
+# --- the widget ---------------------------------------------------------------------------------------------------
+
+
+def test_every_button_has_its_action_and_every_action_its_button(shown):
+    sent = set(re.findall(r'send\("(\w+)", "(\w+)"', TEXTS[0]))
+    sent |= {("keys", what) for what in re.findall(r'act\("(\w+)"', TEXTS[0])}
+    assert sent == {(name, what) for name, tab in shown._tabs.items() for what in tab.actions}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"tab": "nope", "do": "add"}, {"tab": "keys", "do": "nope"}, {"do": "add"}, {"tab": "keys", "do": "add"}],
+    ids=str,
+)
+def test_a_message_that_makes_no_sense_is_answered_and_the_panel_goes_on(shown, told):
+    shown._handle_custom_msg({"id": "odd", **told}, [])
+    wait_until(lambda: shown.replies)
+    assert not shown.replies[0]["ok"]
+    assert _tell(shown, "health", "reset")["ok"]
+
+
+def test_messages_of_any_thread_are_answered_by_one(shown):
+    def add(number):
+        told = {"id": str(number), "tab": "keys", "do": "add", "backend": "openrouter", "key": f"{KEY}{number}"}
+        shown._handle_custom_msg(told, [])
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(shown.replies) == 5)
+    assert len(llm.keys) == 5
+    assert shown.assigned_by == {"llm_executor_nb panel"}
+
+
+def test_a_rehearsal_is_said_to_be_one(shown):
+    assert not shown.place["is_practice"]
+    with llm.rehearse():
+        _tell(shown, "keys", "refresh")
+        assert shown.place == {"backends": ["openrouter", "huggingface"], "is_practice": True}
+
+
+def test_script_and_style_are_small_and_load_nothing_from_elsewhere():
+    assert sum(map(len, TEXTS)) < 30_000
+    for text in TEXTS:
+        assert not re.search(r"https?:|\bimport\b|@import|url\(|fetch\(|innerHTML|localStorage", text)
+
+
+def test_there_is_one_panel_until_it_is_closed(monkeypatch):
+    monkeypatch.setattr(widget, "_panels", [])
+    first = widget.the_panel()
+    assert widget.the_panel() is first
+    first.close()
+    second = widget.the_panel()
+    assert second is not first
+    second.close()
+
+
+# --- as text ------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_terminal_it_is_printed_with_the_function_for_each_button(capsys):
+    llm.keys.add("openrouter", KEY, label="team")
+    assert panel() is None
+    printed = capsys.readouterr().out
+    for told in ("team ..1a2b", MODEL, "openrouter ..1a2b: free", "llm.keys.add", "llm.models.add", "llm.health()"):
+        assert told in printed
+    assert CANARY not in printed
+
+
+def test_a_kernel_without_widgets_gets_the_text(capsys, monkeypatch):
+    import IPython  # noqa: PLC0415 - the front end's library
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    assert panel() is None
+    assert "llm.keys.add" in capsys.readouterr().out
+
+
+def test_every_function_that_the_text_names_is_there():
+    named = re.findall(r"llm\.([a-z_.]+)\(", text_form())
+    named += [f"keys.{name}" for name in ("move", "disable", "enable", "remove", "forget_saved")]
+    named += [f"models.{name}" for name in re.findall(r"   \.(\w+_alias|remove)\(", text_form())]
+    assert len(named) > 12
+    for name in named:
+        thing = llm
+        for part in name.split("."):
+            thing = getattr(thing, part)
+        assert callable(thing)
+
+
+def test_a_notebook_that_shows_the_panel_holds_its_text_and_no_key(tmp_path):
+    source = (
+        "import llm_executor_nb as llm\n"
+        "from llm_executor_nb.notebook.panel import panel\n"
+        "llm.keys.add('openrouter', 'sk-or-v1-' + 'can' + 'ary-0007', label='team')\n"
+        "panel()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    [output] = notebook.cells[0].outputs
+    assert "application/vnd.jupyter.widget-view+json" in output.data
+    assert "team ..0007" in output.data["text/plain"]
+    nbformat.validate(notebook)
+    assert CANARY not in nbformat.writes(notebook)
+    assert "..0007" in json.dumps(notebook.metadata["widgets"])
