@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _WANTS_AT_ONCE = 5_000
 _OPENING_S = 2.0
+_FORK_S = 5.0
+"""How long a fork waits until the writers are not at their files."""
 _all: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
 
@@ -249,12 +251,18 @@ class Ledger:
         while writer.notices:
             warnings.warn(writer.notices.popleft(), LLMExecutorWarning, stacklevel=3)
 
-    def _leave_to_parent(self) -> None:
-        """Begin anew in a forked child: whatever the parent's thread was at is the parent's."""
+    def _leave_to_parent(self, *, is_clean: bool) -> None:
+        """Begin anew in a forked child: whatever the parent's thread was at is the parent's.
+
+        Args:
+            is_clean: the parent's thread was not at the file. Else SQLite cannot be used on it in this process.
+        """
         if self._at_end:
             self._at_end.detach()
         self._lock = threading.Lock()
         self._writer = self._at_end = None
+        if not is_clean:
+            self._place = _nowhere
 
 
 def _find(store: Store, *, wants: Sequence[Want], since: int | None) -> list[Answer | None]:
@@ -285,10 +293,39 @@ def _since(age_s: float | None) -> int | None:
     return None if age_s is None else claims.now() - round(age_s * 1e6)
 
 
-def _after_fork() -> None:
+def _nowhere() -> None:
+    warnings.warn(
+        "This process was forked while its parent was writing the ledger; here all is kept in memory.",
+        LLMExecutorWarning,
+        stacklevel=4,
+    )
+
+
+_held: list[tuple[Ledger, Writer, bool]] = []
+"""While a fork is under way: the ledgers at work, and whether their threads keep off their files."""
+
+
+def _before_fork() -> None:
+    end = time.monotonic() + _FORK_S
+    at_work = [(ledger, writer) for ledger in list(_all) if (writer := ledger._writer)]  # noqa: SLF001 - this module's own
+    for ledger, writer in at_work:
+        is_held = writer.gate.acquire(timeout=max(0.0, end - time.monotonic()))
+        _held.append((ledger, writer, is_held))
+
+
+def _after_in_parent() -> None:
+    while _held:
+        _, writer, is_held = _held.pop()
+        if is_held:
+            writer.gate.release()
+
+
+def _after_in_child() -> None:
+    clean = {id(ledger): is_held for ledger, _, is_held in _held}
+    _held.clear()
     for ledger in list(_all):
-        ledger._leave_to_parent()  # noqa: SLF001 - this module's own
+        ledger._leave_to_parent(is_clean=clean.get(id(ledger), True))  # noqa: SLF001 - this module's own
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

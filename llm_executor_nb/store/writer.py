@@ -89,6 +89,8 @@ class Writer:
         trouble: why nothing can be committed at the moment; "": it can.
         notices: what the user should be told, oldest first.
         opened: set once the file was opened, or something took its place.
+        gate: held while the thread is at the file. Who forks must hold it: SQLite's locks, and what it notes of them in
+            memory, would go wrong in the child.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -96,6 +98,7 @@ class Writer:
         self.trouble = ""
         self.notices: deque[str] = deque()
         self.opened = threading.Event()
+        self.gate = threading.Lock()
         self._queue: deque[Kept | JobStart | Ended | Mark] = deque()
         self._taken: list[Kept | JobStart | Ended | Mark] = []
         self._asks: deque[_Ask] = deque()
@@ -103,7 +106,7 @@ class Writer:
         self._store: Store | None = None
         self._next_beat = 0.0
         self._bell, self._urgent = threading.Event(), threading.Event()
-        self._is_closing = self._may_pass = self._is_entered = False
+        self._is_closing = self._may_pass = self._is_entered = self._is_stale = False
         self._thread = threading.Thread(target=self._run, name="llm_executor_nb ledger", daemon=True)
         self._thread.start()
 
@@ -170,10 +173,12 @@ class Writer:
                 self._bell.clear()
                 self._urgent.wait(GROUP_S)
             self._urgent.clear()
+            with self.gate:
+                self._turn()
+        with self.gate:
             self._turn()
-        self._turn()
-        if self._store:
-            self._store.close()
+            if self._store:
+                self._store.close()
 
     def _pause_s(self) -> float | None:
         return max(0.0, self._next_beat - time.monotonic()) if self._jobs else None
@@ -194,7 +199,10 @@ class Writer:
             self._answer(asked)
 
     def _opened(self) -> Store:
-        if self._store is None:
+        if self._store is None or self._is_stale:
+            if self._store:
+                self._store.close()
+            self._store, self._is_stale = None, False
             self._store = open_store(self.path, self.notices)
             self.path = self._store.path
             self._is_entered = False  # a file begun anew knows nothing of the open jobs
@@ -269,8 +277,7 @@ class Writer:
             self.notices.append(f"{store.behind} is damaged; its answers are no longer found.")
             store.behind = None
         elif store and store.path and is_lost(error):
-            store.close()
-            self._store = None
+            self._is_stale = True  # until it is opened again it is good enough to read from
         self.trouble = in_words(error)
         self._may_pass = is_lock(error) or is_damage(error)
 
