@@ -150,6 +150,7 @@ def test_without_the_payload_builder_the_same_messages_and_parameters_are_sent(h
 
 @pytest.mark.parametrize("door", DOORS)
 def test_nothing_is_sent_that_our_own_transport_would_not_send(door, hide, monkeypatch):
+    headers = _headers_sent(monkeypatch)
     for variable in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROXY", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(variable, CANARY)
     params = {"max_tokens": 9, "reasoning_effort": "low", "extra_body": {"openrouter": {"transforms": []}}}
@@ -165,6 +166,25 @@ def test_nothing_is_sent_that_our_own_transport_would_not_send(door, hide, monke
         theirs.model,
         theirs.key,
     )
+    (sent,) = headers
+    assert sent["authorization"].endswith(theirs.key.removeprefix(".."))
+    assert "x-openrouter-title" in sent
+    assert [name for name, value in sent.items() if CANARY in value] == []
+
+
+def _headers_sent(monkeypatch):
+    """Return the list in which the headers of each request of OpenAI's client will be, as they went out."""
+    from openai import DefaultAsyncHttpxClient  # noqa: PLC0415 - loaded in the test, not at collection
+
+    sent, send = [], DefaultAsyncHttpxClient.send
+
+    async def noting(self, request, **options):
+        response = await send(self, request, **options)
+        sent.append(dict(request.headers))
+        return response
+
+    monkeypatch.setattr(DefaultAsyncHttpxClient, "send", noting)
+    return sent
 
 
 # --- what holds all the same --------------------------------------------------------------------------------------

@@ -135,6 +135,14 @@ def test_a_stream_is_marked_as_one_and_a_whole_reply_is_not(ended):
     assert [span.attributes.get("gen_ai.request.stream") for span in ended()] == [True, None]
 
 
+def test_what_asks_for_json_says_so(ended):
+    with llm.rehearse():
+        llm.run_llm(MODEL, "What?")
+        llm.run_llm(MODEL, "What?", response_format={"type": "json_object"})
+        llm.run_llm(MODEL, "What?", schema={"colour": str})
+    assert [span.attributes.get("gen_ai.output.type") for span in ended()] == [None, "json", "json"]
+
+
 def test_a_failure_is_an_error_by_its_outcome_alone(ended):
     with llm.rehearse("openrouter[1]: 401"):
         llm.run_llm(MODEL, "What?")

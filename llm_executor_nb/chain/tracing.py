@@ -108,7 +108,10 @@ def _fail(span: Span, kind: str) -> None:
 
 def _asked(ask: Ask, route: Route, config: Config, *, is_stream: bool) -> dict[str, Any]:
     address, port = _place(config, route.backend)
-    is_json = (ask.payload.get("response_format") or {}).get("type") in {"json_object", "json_schema"}
+    is_json = ask.schema is not None or (ask.payload.get("response_format") or {}).get("type") in {
+        "json_object",
+        "json_schema",
+    }
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": route.backend,
