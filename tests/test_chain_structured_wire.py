@@ -15,6 +15,7 @@ import pytest
 from doors import DOORS
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
+from loopback import DONE, STREAM, says, served_by
 from pydantic import BaseModel, field_validator
 from rehearsing import MODEL, fresh, words
 from tenacity import wait_fixed, wait_none
@@ -191,6 +192,18 @@ def test_a_refusal_that_names_the_format_is_asked_in_words_at_once(refusal):
     assert words("outcome") == ["unsupported", "ok"]
     assert llm.attempts()["wait_s"].tolist() == [0, 0]
     assert llm.health().empty
+
+
+def test_what_a_stream_said_before_it_refused_the_format_is_in_no_answer():
+    refusal = {"error": {"code": 400, "message": "response_format is not supported"}}
+    streams = [
+        STREAM + says("Let me see. ") + b"data: " + json.dumps(refusal).encode() + b"\n\n",
+        STREAM + says(GOOD) + says("", finish_reason="stop") + DONE,
+    ]
+    with served_by(lambda connection: connection.sendall(streams.pop(0))):
+        chunks = list(llm.stream_llm(MODEL, "What is red?", schema=SCHEMA))
+    assert "".join(chunk.content for chunk in chunks) == GOOD
+    assert words("outcome") == ["unsupported", "ok"]
 
 
 def test_a_refusal_in_words_too_is_what_it_is():
