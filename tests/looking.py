@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import llm_executor_nb as llm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OR_CANARY = "sk-or-v1-canary-lookups-0123456789"
+HF_CANARY = "hf_canarylookups0123456789"
 
 
 @dataclass
@@ -62,3 +71,18 @@ class Catalogue:
 def _whole(reply: Any) -> tuple[int, dict[str, str], bytes]:
     status, headers, body = reply if isinstance(reply, tuple) else (200, {}, reply)
     return status, headers, body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@contextmanager
+def providers_here() -> Iterator[Catalogue]:
+    """Give OpenRouter, the router and the hub on loopback, with one key each."""
+    with Catalogue() as server:
+        llm.configure(
+            openrouter_keys=[OR_CANARY],
+            huggingface_tokens=[HF_CANARY],
+            openrouter_base_url=f"{server.url}/or",
+            huggingface_base_url=f"{server.url}/hf/v1",
+        )
+        server.replies["/or/key"] = {"data": {"limit_remaining": 7.5, "is_free_tier": False}}
+        server.replies["/hf/api/whoami-v2"] = {"name": "lou", "isPro": True, "auth": {}}
+        yield server

@@ -1,30 +1,25 @@
-"""check_keys, sync_models and prices_of: free look-ups over the live configuration, kept for a while."""
+"""check_keys: which keys are alive, where each is looked up, and what that means for their holds."""
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import threading
 
 import pandas as pd
 import pytest
-from looking import Catalogue
+from looking import HF_CANARY, OR_CANARY, providers_here
 from rehearsing import MODEL, fresh, wait_until
 from tenacity import wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.lookups import aprices_of, prices_of
+from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.records import Scope
-from llm_executor_nb.providers.catalog import Price
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
-GEMMA = "google/gemma-3-27b-it"
-OR_CANARY = "sk-or-v1-canary-lookups-0123456789"
-HF_CANARY = "hf_canarylookups0123456789"
 COLUMNS = [
     "backend",
     "label",
@@ -47,26 +42,8 @@ def _fresh():
 
 @pytest.fixture
 def here():
-    """Give OpenRouter, the router and the hub on loopback, with one key each."""
-    with Catalogue() as server:
-        llm.configure(
-            openrouter_keys=[OR_CANARY],
-            huggingface_tokens=[HF_CANARY],
-            openrouter_base_url=f"{server.url}/or",
-            huggingface_base_url=f"{server.url}/hf/v1",
-        )
-        server.replies["/or/key"] = {"data": {"limit_remaining": 7.5, "is_free_tier": False}}
-        server.replies["/hf/api/whoami-v2"] = {"name": "lou", "isPro": True, "auth": {}}
+    with providers_here() as server:
         yield server
-
-
-def listing(*providers, model=MODEL):
-    told = [one if isinstance(one, dict) else {"provider": one, "status": "live"} for one in providers]
-    return {"object": "list", "data": [{"id": model, "providers": told}]}
-
-
-def found_by(frame):
-    return dict(zip(frame["provider"], frame["found"], strict=True))
 
 
 # --- keys -------------------------------------------------------------------------------------------------------
@@ -294,173 +271,3 @@ def test_a_dead_key_is_not_put_on_hold_by_looking():
     with llm.rehearse("openrouter: 401; huggingface: 401"):
         assert not llm.check_keys()["is_alive"].any()
         assert held() == []
-
-
-# --- models -----------------------------------------------------------------------------------------------------
-
-
-def test_the_table_is_compared_with_what_the_router_offers(here):
-    priced = {
-        "provider": "a",
-        "status": "live",
-        "context_length": 8192,
-        "pricing": {"input": 0.5, "output": 1},
-        "supports_tools": True,
-    }
-    here.replies["/hf/v1/models"] = listing(priced, {"provider": "b", "status": "error"}, "d")
-    frame = llm.sync_models(MODEL)
-    assert found_by(frame) == {"a": "listed", "b": "listed", "c": "stale", "d": "missing"}
-    first = frame.iloc[0]
-    assert (first["status"], first["context_length"], first["supports_tools"]) == ("live", 8192, True)
-    assert (first["input_usd"], first["output_usd"]) == (5e-7, 1e-6)
-    assert first["supports_structured_output"] is pd.NA
-    assert frame["message"].tolist()[1] == "error at the router"
-
-
-def test_the_table_is_marked_and_its_rows_are_left_alone(here):
-    here.replies["/hf/v1/models"] = listing("a", "b")
-    llm.sync_models()
-    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
-    assert "c (not offered by the router on" in repr(llm.models)
-    assert list(llm.models.marked(MODEL)) == ["c"]
-    here.replies["/hf/v1/models"] = listing("a", "b", "c")
-    llm.sync_models(fresh=True)
-    assert llm.models.marked(MODEL) == {}
-
-
-def test_a_sync_that_applies_drops_what_is_stale_and_appends_what_is_live(here):
-    here.replies["/hf/v1/models"] = listing("c", "a", {"provider": "staged", "status": "staging"}, "d")
-    llm.sync_models(MODEL, apply=True)
-    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "c", "d"]
-
-
-def test_backends_of_ones_own_stay_in_the_row_and_out_of_the_frame(here):
-    llm.add_backend("ollama", base_url="http://127.0.0.1:9/v1")
-    llm.models.add(MODEL, providers=["ollama", "a", "b"], names={"ollama": "small"})
-    here.replies["/hf/v1/models"] = listing("a")
-    frame = llm.sync_models(MODEL, apply=True)
-    assert found_by(frame) == {"a": "listed", "b": "stale"}
-    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["ollama", "a"]
-    assert llm.models.names[MODEL] == {"ollama": "small"}
-
-
-def test_a_model_that_is_not_listed_keeps_its_row(here):
-    here.replies["/hf/v1/models"] = listing("a", model="someone/else")
-    frame = llm.sync_models(MODEL, apply=True)
-    assert set(frame["found"]) == {"stale"}
-    assert set(frame["message"]) == {"the router does not list this model"}
-    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("reply", [(503, {}, b"down"), (200, {}, {"data": []}), (200, {}, b"<html>")])
-def test_without_a_list_nothing_is_known_and_nothing_changed(here, reply):
-    here.replies["/hf/v1/models"] = reply
-    frame = llm.sync_models(MODEL, apply=True)
-    assert set(frame["found"]) == {"unknown"}
-    assert frame["message"].str.startswith("no list came from the router").all()
-    assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
-    assert llm.models.marked(MODEL) == {}
-
-
-def test_a_model_is_looked_for_under_its_name_at_the_router(here):
-    llm.models.add(MODEL, providers=["a"], names={"huggingface": "org/My-Model"})
-    here.replies["/hf/v1/models"] = listing("a", model="org/My-Model")
-    assert found_by(llm.sync_models(MODEL)) == {"a": "listed"}
-
-
-def test_models_are_named_by_name_or_alias_each_once(here):
-    here.replies["/hf/v1/models"] = listing("a")
-    assert set(llm.sync_models(["gemma", GEMMA])["model"]) == {GEMMA}
-    assert set(llm.sync_models()["model"]) == {GEMMA, MODEL}
-    assert here.paths == ["/hf/v1/models"]
-    with pytest.raises(llm.ModelNotSupportedError):
-        llm.sync_models("gemini")
-
-
-def test_the_provider_that_left_is_stale_in_a_rehearsal_too():
-    with llm.rehearse():
-        assert found_by(llm.sync_models("gemma")) == {
-            "nebius": "stale",
-            "featherless-ai": "listed",
-            "scaleway": "listed",
-            "practice": "missing",
-        }
-
-
-# --- prices -----------------------------------------------------------------------------------------------------
-
-
-def test_each_route_has_its_price_or_none(here):
-    here.replies["/or/models"] = {"data": [{"id": MODEL, "pricing": {"prompt": "1e-7", "completion": "2e-7"}}]}
-    here.replies["/hf/v1/models"] = listing({"provider": "a", "pricing": {"input": 0.5, "output": 1}}, "b")
-    assert prices_of(MODEL) == {
-        ("openrouter", None): Price(1e-7, 2e-7),
-        ("huggingface", "a"): Price(5e-7, 1e-6),
-        ("huggingface", "b"): None,
-        ("huggingface", "c"): None,
-    }
-
-
-def test_many_rows_need_one_look_up_an_hour(here):
-    with frozen_clock() as frozen:
-        here.replies["/or/models"] = {"data": [{"id": MODEL}]}
-        here.replies["/hf/v1/models"] = listing("a")
-
-        async def many():
-            return await asyncio.gather(*(aprices_of(MODEL) for _ in range(50)))
-
-        asyncio.run(many())
-        frozen.advance(3500)
-        prices_of("gemma")
-        assert sorted(here.paths) == ["/hf/v1/models", "/or/models"]
-        frozen.advance(101)
-        prices_of(MODEL)
-        assert len(here.paths) == 4
-
-
-def test_a_dead_catalogue_is_asked_once_a_minute_and_its_prices_are_unknown(here):
-    with frozen_clock() as frozen:
-        for _ in range(5):
-            assert set(prices_of(MODEL).values()) == {None}
-        assert len(here.asked) == 2
-        frozen.advance(61)
-        prices_of(MODEL)
-        assert len(here.asked) == 4
-
-
-def test_a_backend_that_is_not_asked_for_the_model_is_not_asked_for_its_price(here):
-    llm.models.add(MODEL, providers=["a"], openrouter=False)
-    prices_of(MODEL)
-    assert here.paths == ["/hf/v1/models"]
-    llm.configure(huggingface_tokens=[])
-    assert prices_of(MODEL) == {}
-
-
-def test_where_paid_calls_are_forbidden_no_price_is_asked_for_outside(here):
-    with forbid_paid_calls():
-        assert set(prices_of(MODEL).values()) == {None}
-        assert here.asked == []
-        with llm.rehearse():
-            assert prices_of(MODEL)["openrouter", None] is not None
-
-
-def test_a_rehearsals_prices_are_what_its_answers_cost():
-    with llm.rehearse():
-        reply = llm.run_llm(MODEL, "x")
-        price, attempt = prices_of(MODEL)["openrouter", None], llm.attempts(reply).iloc[0]
-        tokens = attempt["input_tokens"] + attempt["output_tokens"]
-        assert price.input_usd * tokens == pytest.approx(attempt["cost_usd"])
-
-
-def test_whoever_gives_up_leaves_the_look_up_to_the_others():
-    with llm.rehearse(latency_s=0.3, huggingface_tokens=0) as practice:
-
-        async def some():
-            hasty = asyncio.ensure_future(asyncio.wait_for(aprices_of(MODEL), 0.05))
-            patient = asyncio.ensure_future(aprices_of(MODEL))
-            with pytest.raises(TimeoutError):
-                await hasty
-            return await patient
-
-        assert asyncio.run(some())["openrouter", None] is not None
-        assert len(practice.lookups) == 1

@@ -37,6 +37,7 @@ FAILURES_KEPT_S: Final = 60.0
 """Seconds for which a failed look-up is not made again, unless asked for freshly."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
 _LIVE: Final = frozenset({"live", None})
+_MILLION: Final = 1_000_000
 _KEY_COLUMNS: Final = {
     "backend": "string",
     "label": "string",
@@ -55,8 +56,8 @@ _SYNC_COLUMNS: Final = {
     "found": "string",
     "status": "string",
     "context_length": "Int64",
-    "input_usd": "Float64",
-    "output_usd": "Float64",
+    "input_usd_per_million": "Float64",
+    "output_usd_per_million": "Float64",
     "supports_tools": "boolean",
     "supports_structured_output": "boolean",
     "message": "string",
@@ -182,8 +183,8 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
     Returns:
         One row per model and provider: model, provider, found (`listed`: in the row and offered; `stale`: in the row
         and not offered; `missing`: offered and not in the row; `unknown`: there is no list), status (as the router
-        calls it, such as `live`), context_length, input_usd and output_usd (per token), supports_tools,
-        supports_structured_output, message. Backends of your own are left out.
+        calls it, such as `live`), context_length, input_usd_per_million and output_usd_per_million (tokens),
+        supports_tools, supports_structured_output, message. Backends of your own are left out.
 
     Raises:
         ModelNotSupportedError: a name means no model; nothing was sent.
@@ -193,7 +194,8 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
     wanted = [names] if isinstance(names, str) else table if names is None else names
     models = list(dict.fromkeys(table.resolve(name) for name in wanted))
     transport = now.transport()
-    listed = run_sync(lambda: _list_of(HUGGINGFACE, now, transport, fresh=fresh))
+    called = [_called(model, HUGGINGFACE, now) for model in models]
+    listed = run_sync(lambda: _list_of(HUGGINGFACE, called, now, transport, fresh=fresh))
     rows = []
     for model in models:
         found = _compared(model, listed, now)
@@ -210,13 +212,17 @@ def _compared(model: str, listed: ModelList, now: Session) -> list[dict[str, Any
     if listed.outcome is not Outcome.OK:
         why = f"no list came from the router: {listed.outcome.value} {listed.message or ''}".strip()
         return [_sync_row(model, provider, UNKNOWN, None, why) for provider in row]
-    offers = listed.of(now.config.models.names.get(model, {}).get(HUGGINGFACE, model))
+    offers = listed.of(_called(model, HUGGINGFACE, now))
     by_name = {offer.provider: offer for offer in offers or ()}
     today = clock.current().utc().date()
     gone = "the router does not list this model" if offers is None else f"not offered by the router on {today}"
     known = [_known_row(model, name, by_name.get(name), LEFT.get(name, gone)) for name in row]
     more = [_sync_row(model, str(name), MISSING, offer, None) for name, offer in by_name.items() if name not in row]
     return known + more
+
+
+def _called(model: str, backend: str, now: Session) -> str:
+    return now.config.models.names.get(model, {}).get(backend, model)
 
 
 def _known_row(model: str, name: str, offer: Offer | None, gone: str) -> dict[str, Any]:
@@ -233,8 +239,8 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
         "found": found,
         "status": offer and offer.status,
         "context_length": offer and offer.context_length,
-        "input_usd": price and price.input_usd,
-        "output_usd": price and price.output_usd,
+        "input_usd_per_million": price and price.input_usd * _MILLION,
+        "output_usd_per_million": price and price.output_usd * _MILLION,
         "supports_tools": offer and offer.supports_tools,
         "supports_structured_output": offer and offer.supports_structured_output,
         "message": message,
@@ -286,14 +292,14 @@ async def aprices_of(model: str) -> Prices:
 async def _prices_of(model: str, now: Session, transport: Transport) -> Prices:
     config = now.config
     name = config.models.resolve(model)
-    called, row = config.models.names.get(name, {}), config.models.row(name)
+    row = config.models.row(name)
     prices: Prices = {(own, None): None for own in row if own in config.backends}
     if name not in config.models.off_openrouter and config.keys.of(OPENROUTER):
-        offers = await _offers_of(OPENROUTER, called.get(OPENROUTER, name), now, transport)
+        offers = await _offers_of(OPENROUTER, _called(name, OPENROUTER, now), now, transport)
         prices[OPENROUTER, None] = offers[0].price if offers else None
     providers = [provider for provider in row if provider not in config.backends]
     if providers and config.keys.of(HUGGINGFACE):
-        offers = await _offers_of(HUGGINGFACE, called.get(HUGGINGFACE, name), now, transport)
+        offers = await _offers_of(HUGGINGFACE, _called(name, HUGGINGFACE, now), now, transport)
         by_name = {offer.provider: offer.price for offer in offers}
         prices |= {(HUGGINGFACE, provider): by_name.get(provider) for provider in providers}
     return prices
@@ -302,13 +308,30 @@ async def _prices_of(model: str, now: Session, transport: Transport) -> Prices:
 async def _offers_of(backend: str, called: str, now: Session, transport: Transport) -> tuple[Offer, ...]:
     if guard.is_on() and now.config.practice_url is None:
         return ()
-    return (await _list_of(backend, now, transport)).of(called) or ()
+    return (await _list_of(backend, [called], now, transport)).of(called) or ()
 
 
-async def _list_of(backend: str, now: Session, transport: Transport, *, fresh: bool = False) -> ModelList:
+async def _list_of(
+    backend: str, wanted: Iterable[str], now: Session, transport: Transport, *, fresh: bool = False
+) -> ModelList:
+    """Return a backend's list. A kept one that does not know a model may be too old for it, and is asked for again."""
     url = now.config.base_url(backend)
-    ask = catalog.openrouter_models if backend == OPENROUTER else catalog.huggingface_models
-    return await now.found.get((backend, url), lambda: ask(transport, url), keep_s=_list_kept_s, fresh=fresh)
+    look_up = catalog.openrouter_models if backend == OPENROUTER else catalog.huggingface_models
+    is_new = False
+
+    async def ask() -> ModelList:
+        nonlocal is_new
+        is_new = True
+        return await look_up(transport, url)
+
+    async def get(*, fresh: bool) -> ModelList:
+        return await now.found.get((backend, url), ask, keep_s=_list_kept_s, fresh=fresh)
+
+    listed = await get(fresh=fresh)
+    unknown = tuple(model for model in wanted if listed.of(model) is None)
+    if is_new or not unknown or listed.outcome is not Outcome.OK:
+        return listed
+    return await now.found.get((backend, url, unknown), lambda: get(fresh=True), keep_s=_list_kept_s)
 
 
 def _list_kept_s(listed: ModelList) -> float:
