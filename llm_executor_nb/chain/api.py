@@ -5,13 +5,12 @@ Thin: they check the arguments, build the payload once, and hand an `Ask` to the
 
 from __future__ import annotations
 
-import sys
-from asyncio import to_thread
 from collections.abc import Mapping
 from contextlib import aclosing
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.ask import Ask
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.loop import run_async, run_sync
@@ -43,6 +42,7 @@ def make_ask(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> Ask:
     """Check the arguments of a call and return what the engine is asked; `run_llm` says what they mean."""
+    warmup.wait()
     now_in_force = session()
     config = now_in_force.config
     chain = compiled(model_name, config, now_in_force.health)
@@ -133,7 +133,7 @@ async def arun_llm(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
-    await warmed_up()
+    await warmup.loaded()
     ask = make_ask(
         model_name,
         request,
@@ -203,7 +203,7 @@ async def astream_llm(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> AsyncIterator[AIMessageChunk]:
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
-    await warmed_up()
+    await warmup.loaded()
     ask = make_ask(
         model_name,
         request,
@@ -273,9 +273,3 @@ def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, d
         raise ConfigError(f"A dict request needs 'messages'; this one has {', '.join(map(str, request)) or 'nothing'}.")
     beside = {str(name): value for name, value in request.items() if name != "messages"}
     return request["messages"], {**beside, **params}
-
-
-async def warmed_up() -> None:
-    """Load LangChain and the HTTP client in a thread, not on the caller's event loop."""
-    if not {"langchain_openai", "aiohttp"} <= sys.modules.keys():
-        await to_thread(lambda: (make_payload("warm up", {}), session().engine()))

@@ -21,7 +21,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ValidationError, model_validator
 
-from llm_executor_nb.chain.api import make_ask, warmed_up
+from llm_executor_nb.chain import warmup
+from llm_executor_nb.chain.api import make_ask
 from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.model_options import check_call, check_options
 from llm_executor_nb.chain.pump import pump_async, pump_sync
@@ -113,7 +114,7 @@ class ChatChain(BaseChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        await warmed_up()
+        await warmup.loaded()
         ask, is_parsed = self._ask(messages, stop, kwargs)
         engine = session().engine()
         return _result(await run_async(lambda: engine.run(ask)), is_parsed=is_parsed)
@@ -139,7 +140,7 @@ class ChatChain(BaseChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        await warmed_up()
+        await warmup.loaded()
         ask, is_parsed = self._ask(messages, stop, kwargs)
         engine, finish = session().engine(), _Finisher(is_parsed=is_parsed)
         chunks: AsyncGenerator[AIMessageChunk, None] = pump_async(lambda hand_on: engine.run(ask, hand_on=hand_on))

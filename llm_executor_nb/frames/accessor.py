@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from llm_executor_nb.chain.api import warmed_up
+from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import attempts, run_ids_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
@@ -137,7 +137,7 @@ class FrameAccessor:
 
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:  # noqa: ANN401 - the options of run
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
-        await warmed_up()
+        await warmup.loaded()
         return await make_job(self._frame, model, column, **options).aresult()
 
     def start(self, model: str, column: Hashable | None = None, **options: Any) -> Job:  # noqa: ANN401 - the options of run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.api import check_accept
 from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
@@ -98,6 +99,7 @@ def make_order(
     Raises:
         ConfigError: one of them cannot be right; nothing was sent.
     """
+    warmup.wait()
     config, health = session().config, session().health
     chain = without(compiled(model, config, health), skip_routes)
     checked = None if schema is None else make_schema(schema)

@@ -5,9 +5,6 @@ IPython is imported at the top, so this module is loaded by `%load_ext` only.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
+from llm_executor_nb.chain import warmup
 from llm_executor_nb.notebook import completion
 from llm_executor_nb.notebook.arguments import default_model, order_of, refuse_key
 from llm_executor_nb.notebook.cell import run_cell
@@ -106,7 +104,7 @@ def load(shell: InteractiveShell) -> None:
     magics = LLMMagics(shell)
     shell.register_magics(magics)
     completion.add(shell)
-    threading.Thread(target=_warm_up, name="llm_executor_nb warm-up", daemon=True).start()
+    warmup.begin(after_s=_WARM_UP_AFTER_S)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -123,11 +121,3 @@ def _typed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives 
         hint = ' A text with blanks needs quotes: -s "Be short".' if "unrecognized" in str(error) else ""
         raise UsageError(f"{error}.{hint} %%llm? shows what there is.") from None
     return typed
-
-
-def _warm_up() -> None:
-    time.sleep(_WARM_UP_AFTER_S)
-    with contextlib.suppress(Exception):  # it only saves time; the first call says what is wrong
-        from llm_executor_nb.providers.payload import make_payload  # noqa: PLC0415 - nothing heavy at %load_ext
-
-        make_payload("warm up", {})
