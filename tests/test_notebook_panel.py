@@ -214,7 +214,6 @@ def _routes(shown):
 def test_each_route_has_a_line_with_its_state_and_what_came_back(shown):
     with llm.rehearse("openrouter[1]: 429 retry-after=40; openrouter[2]: 401"):
         llm.run_llm(MODEL, "x")
-        shown._health._count_again_at = 0.0
         _tell(shown, "keys", "refresh")
         assert _routes(shown) == {
             "openrouter ..0001": ("on hold (rate_limited), 40 s left", "rate_limited 1"),

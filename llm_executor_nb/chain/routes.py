@@ -13,9 +13,10 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from llm_executor_nb.core.holds import Standing
+    from llm_executor_nb.core.outcomes import Outcome
     from llm_executor_nb.core.records import Route
 
 
@@ -24,22 +25,24 @@ class RouteState:
     """One route, as it stands.
 
     Attributes:
-        model, route, request_model: as the attempt log has them.
+        model: as the provider table calls it.
+        route: as the attempt log calls it.
         tier: 1 for OpenRouter, 2 for all others.
         standing: whether it can be asked.
         why: the outcome that put it on hold, and the provider's words; empty: it is free.
         seconds_left: until the hold ends (infinite: until a change; 0: the next run probes it); None: it is free.
         in_flight: requests under way on it.
+        outcomes: what came of those that ended, and how often.
     """
 
     model: str
     route: str
-    request_model: str
     tier: int
     standing: Standing
     why: str
     seconds_left: float | None
     in_flight: int
+    outcomes: Mapping[Outcome, int]
 
 
 def route_states() -> Iterator[RouteState]:
@@ -60,10 +63,10 @@ def _state_of(route: Route) -> RouteState:
     return RouteState(
         model=route.model,
         route=route.name,
-        request_model=route.request_model,
         tier=route.tier,
         standing=standing,
         why="" if hold is None else hold.why.value,
         seconds_left=left,
         in_flight=health.traffic.in_flight(route, Reach.ROUTE),
+        outcomes=health.traffic.outcomes(route),
     )

@@ -328,6 +328,7 @@ class Run:
             cost_usd=verdict.cost_usd,
         )
         self.attempts.append(attempt)
+        self._health.traffic.ended(route, verdict.outcome)
         if verdict.outcome is Outcome.CONTEXT_LENGTH:
             self.context_refusals.append(attempt)
         tracing.end(self.span, attempt)

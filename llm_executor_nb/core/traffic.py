@@ -1,4 +1,4 @@
-"""What is under way: requests in flight, the pace of each key, and who waits for it in which order.
+"""What is under way: requests in flight, the pace of each key, who waits for it in which order, and what came back.
 
 Pure: the time comes in as an argument, nothing waits here. One `Traffic` belongs to one `Health`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.pace import Pace
 from llm_executor_nb.core.records import OPENROUTER
 
@@ -26,6 +26,7 @@ class Traffic:
         self._in_flight: Counter[Scope] = Counter()
         self._paces: dict[Scope, Pace] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
+        self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
     def sent(self, route: Route, now: float, who: object) -> None:
         """Note that a request goes out; whose it is waits no more, for no pace."""
@@ -39,6 +40,14 @@ class Traffic:
         """Note that a request is over."""
         self._in_flight[route.scope(Reach.ROUTE)] -= 1
         self._in_flight[route.scope(Reach.KEY)] -= 1
+
+    def ended(self, route: Route, outcome: Outcome) -> None:
+        """Count what came of a request."""
+        self._outcomes[route.scope(Reach.ROUTE)][outcome] += 1
+
+    def outcomes(self, route: Route) -> dict[Outcome, int]:
+        """Return what came of the requests to a route so far, and how often."""
+        return dict(self._outcomes.get(route.scope(Reach.ROUTE), {}))
 
     def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
         """Return how many requests are under way on the route's key, or on the route itself."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.inspection import attempts, reset_health
+from llm_executor_nb.chain.inspection import reset_health
 from llm_executor_nb.chain.routes import route_states
 from llm_executor_nb.core.holds import Standing
+from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llm_executor_nb.chain.routes import RouteState
 
-_COUNTING_SHARE = 0.02
-"""Of the time, how much may go into counting a long attempt log."""
 _WORDS = {
     Standing.FREE: "free",
     Standing.DUE: "probed next",
@@ -30,13 +27,10 @@ class HealthTab:
     """What the tab shows and does."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], Counter[str]] = {}
-        self._count_again_at = 0.0
         self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {"reset": self._reset}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return every route that has a key, with its state in words and its outcomes."""
-        counts = self._counted()
         return [
             {
                 "model": state.model,
@@ -45,7 +39,7 @@ class HealthTab:
                 "is_free": state.standing is Standing.FREE,
                 "state": _state_words(state),
                 "in_flight": state.in_flight,
-                "outcomes": _outcome_words(counts.get((state.route, state.request_model), Counter())),
+                "outcomes": _outcome_words(state.outcomes),
             }
             for state in route_states()
         ]
@@ -56,19 +50,6 @@ class HealthTab:
             f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
             for row in self.rows()
         ]
-
-    def _counted(self) -> dict[tuple[str, str], Counter[str]]:
-        """Count the outcomes of each route, the more seldom the longer it takes."""
-        began = time.monotonic()
-        if began >= self._count_again_at:
-            self._counts = {}
-            log = attempts()
-            counted = log.groupby(["route", "request_model", "outcome"], observed=True, as_index=False).size()
-            for route, model, outcome, size in counted.itertuples(index=False):
-                self._counts.setdefault((str(route), str(model)), Counter())[str(outcome)] = int(size)
-            ended = time.monotonic()
-            self._count_again_at = ended + (ended - began) / _COUNTING_SHARE
-        return self._counts
 
     def _reset(self, _: Mapping[str, Any]) -> str:
         reset_health()
@@ -84,7 +65,7 @@ def _state_words(state: RouteState) -> str:
     return ", ".join(filter(None, [f"{words} ({state.why})", until]))
 
 
-def _outcome_words(counts: Counter[str]) -> str:
+def _outcome_words(counts: Mapping[Outcome, int]) -> str:
     """Return how often each outcome came, answers first."""
-    ordered = sorted(counts.items(), key=lambda entry: (entry[0] != "ok", -entry[1], entry[0]))
-    return " · ".join(f"{outcome} {count:,}" for outcome, count in ordered)
+    ordered = sorted(counts.items(), key=lambda entry: (entry[0] is not Outcome.OK, -entry[1], entry[0]))
+    return " · ".join(f"{outcome.value} {count:,}" for outcome, count in ordered)
