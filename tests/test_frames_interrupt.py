@@ -18,7 +18,7 @@ llm.run_llm("gemma", "warm up")
 df = pd.DataFrame({{"q": [f"{name} question {{number}}." for number in range({rows})]}})
 """
 RUN = "out = df.llm.run('gemma', 'q', concurrency=6)"
-COUNT = "print(dict(out['q_llm_status'].astype(str).value_counts()))"
+COUNT = "print(out['q_llm_status'].astype(str).value_counts().to_dict())"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.api import check_accept
+from llm_executor_nb.chain.api import check_accept, check_alone
 from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.structured import make_schema
@@ -105,8 +105,8 @@ def make_order(
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
-    if checked is not None and params.get("response_format") is not None:
-        raise ConfigError("schema= sets the response format; leave out response_format=.")
+    if checked is not None:
+        check_alone(params, extra_body)
     order = Order(
         chain=chain,
         column=NAME if column is None else str(column),

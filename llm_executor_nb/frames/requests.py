@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.api import split_request
+from llm_executor_nb.chain.api import check_alone, split_request
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.store.records import Want
@@ -87,6 +87,8 @@ class RequestMaker:
         if isinstance(content, str) and content.strip() and len(self._around) == 2:
             return self._filled(content), _hashed(json.dumps(content).join(self._around))
         messages, params = split_request(content, self._params)
+        if self._schema:
+            check_alone(params, None)
         payload = make_payload(messages, params, system=self._system)
         return payload, _hashed(self._canonical(payload))
 
