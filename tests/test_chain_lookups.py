@@ -218,7 +218,7 @@ def refused():
         practice.stop()
 
 
-@pytest.mark.parametrize("fault", ["401", "402"])
+@pytest.mark.parametrize("fault", ["401", "402", "403"])
 def test_a_key_that_is_found_fine_is_no_longer_on_hold(refused, fault):
     refused(fault)
     assert len(held()) == 1

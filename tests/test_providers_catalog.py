@@ -7,7 +7,9 @@ import dataclasses
 import json
 import pickle
 import random
+import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from looking import Catalogue
@@ -17,6 +19,7 @@ from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.providers.catalog import KeyStatus, ModelList, Offer, Price, cost_usd
 from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.rehearsal.server import RehearsalServer
 
 CANARY = "sk-or-v1-canary-catalog-0123456789"
 KEY_BODY = {
@@ -124,6 +127,13 @@ def test_a_key_that_has_used_up_its_credit_is_alive_and_says_quota(server, left)
     assert "No credit" in found.message
 
 
+@pytest.mark.parametrize("word", ["is_management_key", "is_provisioning_key"])
+def test_a_key_that_only_manages_others_is_told_apart(server, word):
+    found = key_status(server, {"data": {**KEY_BODY["data"], word: True}})
+    assert (found.outcome, found.is_alive) == (Outcome.FORBIDDEN, True)
+    assert "management key" in found.message
+
+
 @pytest.mark.parametrize(("used", "outcome"), [(12, Outcome.OK), (50, Outcome.QUOTA)])
 def test_a_free_key_tells_what_is_left_of_its_day(server, used, outcome):
     daily = {"used": used, "limit": 50, "remaining": 50 - used}
@@ -156,9 +166,31 @@ def test_a_look_up_that_failed_is_a_result_with_its_reason(server, reply, outcom
 def test_nobody_there_is_a_result_too():
     with Catalogue() as gone:
         pass
-    gone_server = type("Gone", (), {"url": gone.url})
-    found = look_up(gone_server, catalog.openrouter_key, Secret(CANARY))
+    found = look_up(SimpleNamespace(url=gone.url), catalog.openrouter_key, Secret(CANARY))
     assert (found.outcome, found.is_alive) == (Outcome.CONNECTION, None)
+
+
+@pytest.mark.parametrize("fault", ["hang", "slow-head"])
+def test_a_look_up_ends_in_time_whatever_comes(monkeypatch, fault):
+    monkeypatch.setattr(catalog, "TIMEOUT_S", 0.2)
+    with RehearsalServer(f"openrouter: {fault}") as practice:
+        place = SimpleNamespace(url=practice.openrouter_url)
+        began = time.monotonic()
+        assert look_up(place, catalog.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
+        assert time.monotonic() - began < 5
+
+
+def test_a_list_without_end_is_given_up(server):
+    server.replies["/models"] = {"data": [{"id": "m" * 2000}]}
+
+    async def small():
+        transport = Transport(body_cap=1000)
+        try:
+            return await catalog.huggingface_models(transport, server.url)
+        finally:
+            await transport.close()
+
+    assert asyncio.run(small()).outcome is Outcome.MALFORMED
 
 
 def test_a_redirect_takes_the_key_nowhere(server):

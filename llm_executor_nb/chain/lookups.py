@@ -71,7 +71,7 @@ def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFra
     """Say of each key whether it is alive and what is left on it. Costs nothing; a finding is kept for five minutes.
 
     OpenRouter is asked `/key`, Hugging Face `whoami`, a server of your own its list of models. A key that is found
-    alive is asked again at once, where it was on hold as dead or as out of credit; nothing is put on hold here.
+    fine is asked again at once, where it was on hold as dead, forbidden or out of credit; nothing is put on hold here.
 
     Args:
         backend: whose keys; None: all.
@@ -143,11 +143,11 @@ def _lift_holds(key: Key, status: KeyStatus, now: Session, asked_at: float) -> N
 
 
 def _is_refuted(hold: Hold, status: KeyStatus) -> bool:
-    """A dead key is alive; or a key without credit has some again, unless its hold ends when the provider said."""
+    """A dead key is alive, a token has its permission; or there is credit again, unless the provider named the end."""
     if hold.kind is not Kind.CONDEMNED or status.outcome is not Outcome.OK:
         return False
     has_credit = (status.credit_usd or 0.0) > 0 and hold.length_s == CONDEMNED_KEY_S
-    return hold.why is Outcome.AUTH or (hold.why is Outcome.QUOTA and has_credit)
+    return hold.why in (Outcome.AUTH, Outcome.FORBIDDEN) or (hold.why is Outcome.QUOTA and has_credit)
 
 
 def _key_row(key: Key, status: KeyStatus) -> dict[str, Any]:
@@ -188,6 +188,7 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
 
     Raises:
         ModelNotSupportedError: a name means no model; nothing was sent.
+        ConfigError: a row is no list of names; nothing was changed in it.
     """
     now = session()
     table = now.config.models

@@ -31,6 +31,7 @@ _PER_MILLION: Final = 1_000_000
 _INFERENCE: Final = "inference.serverless.write"
 """The permission without which a fine-grained Hugging Face token gets a 403 at the router."""
 _NO_CREDIT: Final = "No credit is left on this key; free models may still answer."
+_MANAGES: Final = "This is a management key: it makes other keys and answers no prompt."
 _NO_PERMISSION: Final = (
     "This token may not call Inference Providers. Edit it at https://huggingface.co/settings/tokens: tick "
     "'Make calls to Inference Providers'."
@@ -188,6 +189,8 @@ def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
         is_free_tier=is_free,
         expires=_time(data.get("expires_at")),
     )
+    if data.get("is_management_key") is True or data.get("is_provisioning_key") is True:
+        return replace(status, outcome=Outcome.FORBIDDEN, message=_MANAGES)
     if credit is not None and credit <= 0:
         return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT)
     left = hints.number(hints.field(data, "free_model_daily_requests", "remaining"))
