@@ -12,6 +12,7 @@ from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import Kind, Standing
 from llm_executor_nb.core.outcomes import RULES, Outcome
+from llm_executor_nb.view.progress import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,8 @@ class Ending:
         if self.spent_usd < budget and self.spent_usd + each * (in_flight + 1) <= budget:
             return True
         if not in_flight:
-            self._over_budget(f"ended early: its budget of ${budget:g} is used up (${self.spent_usd:.4g} spent)")
+            spent = dollars(self.spent_usd)
+            self._over_budget(f"ended early: its budget of {dollars(budget)} is used up, {spent} spent")
         return False
 
     # --- ending -------------------------------------------------------------------------------------------------

@@ -95,10 +95,11 @@ class Snapshot:
 
 
 def dollars(amount: float | None) -> str:
-    """Return dollars in words; two digits that say something, however small it is."""
+    """Return dollars in words, with two digits that say something, however small the amount is."""
     if amount is None:
         return "?"
-    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.2g}"
+    digits = 2 if amount >= 0.1 or amount <= 0 else 1 - math.floor(math.log10(amount))
+    return f"${amount:.{digits}f}"
 
 
 def duration(seconds: float) -> str:
