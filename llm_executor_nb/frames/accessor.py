@@ -12,6 +12,7 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import attempts, run_ids_of
+from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import outs_of
@@ -138,6 +139,8 @@ class FrameAccessor:
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:  # noqa: ANN401 - the options of run
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
         await warmup.loaded()
+        if options.get("budget_usd") is not None and options.get("price") is None:
+            await aprices_of(model)  # kept for an hour, so making the job asks nobody
         return await make_job(self._frame, model, column, **options).aresult()
 
     def start(self, model: str, column: Hashable | None = None, **options: Any) -> Job:  # noqa: ANN401 - the options of run
