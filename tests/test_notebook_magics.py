@@ -272,6 +272,12 @@ def test_models_keys_health_and_log_are_shown(shell, capsys):
     assert shown.count("accept") == 2
 
 
+def test_panel_without_widgets_is_text(shell, capsys):
+    with llm.rehearse():
+        shell.run_line_magic("llm", "panel")
+    assert "..0001" in capsys.readouterr().out
+
+
 def test_a_rehearsal_is_begun_changed_and_ended_by_a_line(shell, capsys):
     shell.run_line_magic("llm", "rehearse openrouter[1]: 401; huggingface: down")
     try:

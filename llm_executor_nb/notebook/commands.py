@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import getpass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -13,6 +12,7 @@ from IPython.display import display
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.paint import show
+from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.notebook.tables import health_bundle, log_bundle, report_bundle
 from llm_executor_nb.rehearsal.swap import rehearse
 from llm_executor_nb.settings.config import live
@@ -76,11 +76,8 @@ class Commands:
 
     def _panel(self, rest: str) -> None:
         _takes_nothing("panel", rest)
-        try:
-            panel = import_module("llm_executor_nb.notebook.panel.panel").panel  # it loads the widgets
-        except ModuleNotFoundError:
-            raise UsageError("The panel is not there. Use %llm keys, %llm models and %llm health.") from None
-        display(panel())
+        if (shown := panel()) is not None:
+            display(shown)
 
     def _keys(self, rest: str) -> None:
         action, *words = rest.split() or [""]

@@ -6,6 +6,7 @@ Reads what is in memory: no network, and no import of LangChain.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
@@ -36,9 +37,12 @@ OPTIONS = (
     "--dry-run",
 )
 COMMANDS = ("panel", "keys", "models", "use", "health", "log", "rehearse", "doctor")
+_WITH_VALUE = frozenset(
+    {"-o", "-s", "-t", "-f", "--out", "--system", "--temperature", "--max-tokens", "--format", "--schema"}
+    | {"--timeout", "--deadline"}
+)
 _FORMS = ("md", "text", "json")
 _MAGIC = re.compile(r"(?:^|\s|=)(%{1,2})llm\s+(.*)$")
-_AT = re.compile(r"@(\w*)$")
 _BRACE = re.compile(r"\{(\w*)$")
 
 
@@ -62,7 +66,7 @@ def _is_ours(matcher: Any) -> bool:  # noqa: ANN401 - a matcher is any callable
 def _make_matcher(shell: InteractiveShell) -> Any:  # noqa: ANN401 - IPython has no public type for it
     @context_matcher(identifier=IDENTIFIER)
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
-        fragment, words = offers(context.full_text, context.cursor_line, context.text_until_cursor, shell)
+        fragment, words = _offers(context, shell)
         return {
             "completions": [SimpleCompletion(word, type="magic") for word in words],
             "suppress": bool(words),
@@ -73,39 +77,39 @@ def _make_matcher(shell: InteractiveShell) -> Any:  # noqa: ANN401 - IPython has
     return matcher
 
 
-def offers(text: str, row: int, before: str, shell: InteractiveShell) -> tuple[str, list[str]]:
-    """Return the word that is being typed, and what it may become.
-
-    Args:
-        text: the whole cell.
-        row: the line the cursor is in, from 0.
-        before: that line up to the cursor.
-        shell: whose variables are offered.
-    """
+def _offers(context: CompletionContext, shell: InteractiveShell) -> tuple[str, list[str]]:
+    """Return the word that is being typed, and what it may become."""
+    text, row, before = context.full_text, context.cursor_line, context.text_until_cursor
     is_prompt = text.lstrip().startswith("%%llm")
     found = _MAGIC.search(before)
     if found is not None and (row == _first_row(text) or found[1] == "%"):
         return _in_line(found[2], shell, is_cell=found[1] == "%%")
     if is_prompt and row > _first_row(text):
-        return _in_body(before, shell)
+        return _in_body(before, context.line_with_cursor[len(before) :], shell)
     return "", []
 
 
 def _in_line(typed: str, shell: InteractiveShell, *, is_cell: bool) -> tuple[str, list[str]]:
     *done, word = re.split(r"\s+", typed)
+    return word, _begun(word, _in_cell_line(done, word, shell) if is_cell else _after_command(done))
+
+
+def _in_cell_line(done: list[str], word: str, shell: InteractiveShell) -> Iterable[str]:
     last = done[-1] if done else ""
-    if not is_cell:
-        return word, _begun(word, _after_command(done))
     if word.startswith("@"):
-        schema = last == "--schema"
-        return word, _begun(word, [f"@{name}" for name in _names(shell, has_classes=schema)])
-    if last in ("-f", "--format"):
-        return word, _begun(word, _FORMS)
+        return [f"@{name}" for name in _names(shell, has_classes=last == "--schema")]
     if word.startswith("-"):
-        return word, _begun(word, OPTIONS)
-    if not any(part and not part.startswith("-") for part in done):
-        return word, _begun(word, [*_models(), *(OPTIONS if not word else ())])
-    return word, [] if word else list(OPTIONS)
+        return OPTIONS
+    if last in _WITH_VALUE:
+        return _FORMS if last in ("-f", "--format") else ()
+    return [*(() if _has_model(done) else _models()), *(() if word else OPTIONS)]
+
+
+def _has_model(done: list[str]) -> bool:
+    """Say whether one of the words is no option, nor an option's value."""
+    return any(
+        word and not word.startswith("-") and before not in _WITH_VALUE for before, word in pairwise(["", *done])
+    )
 
 
 def _after_command(done: list[str]) -> Iterable[str]:
@@ -124,14 +128,12 @@ def _after_command(done: list[str]) -> Iterable[str]:
             return []
 
 
-def _in_body(before: str, shell: InteractiveShell) -> tuple[str, list[str]]:
-    for sign, pattern in (("{", _BRACE), ("@", _AT)):
-        if found := pattern.search(before):
-            word = sign + found[1]
-            end = "}" if sign == "{" else ""
-            names = [name for name in _names(shell, has_classes=False) if name.startswith(found[1])]
-            return word, [f"{sign}{name}{end}" for name in names]
-    return "", []
+def _in_body(before: str, after: str, shell: InteractiveShell) -> tuple[str, list[str]]:
+    """Offer variables behind a brace, and close it where the front end has not."""
+    if (found := _BRACE.search(before)) is None:
+        return "", []
+    end = "" if after.startswith("}") else "}"
+    return found[0], [f"{{{name}{end}" for name in _begun(found[1], _names(shell, has_classes=False))]
 
 
 def _names(shell: InteractiveShell, *, has_classes: bool) -> list[str]:

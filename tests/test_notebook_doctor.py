@@ -1,0 +1,159 @@
+"""`%llm doctor`: what it finds, that it never shows a key, and that it ends."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from shells import extended_shell
+
+import llm_executor_nb as llm
+from llm_executor_nb.notebook import doctor_network
+from llm_executor_nb.notebook.doctor import examine
+from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
+from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
+
+KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+FREE_PROSE = (
+    "sk-learn is a task-oriented name, hf_transfer a package, and Bearer {token} an f-string; risk-averse-people"
+)
+
+
+@pytest.fixture
+def shell():
+    with extended_shell() as made:
+        yield made
+
+
+def write(path, *cells, **metadata):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=list(cells), metadata=metadata), path)
+
+
+def words(findings, part):
+    return [finding.words for finding in findings if finding.part == part]
+
+
+def test_keys_are_found_in_sources_outputs_metadata_and_checkpoints(tmp_path):
+    printed = new_output("stream", text=f"the key is {KEY}\n")
+    write(tmp_path / "clean.ipynb", new_code_cell(FREE_PROSE))
+    write(tmp_path / "sub/typed.ipynb", new_code_cell("1"), new_code_cell(f"key = '{KEY}'"))
+    write(tmp_path / "sub/printed.ipynb", new_code_cell("print(key)", outputs=[printed]))
+    write(tmp_path / "sub/.ipynb_checkpoints/typed-checkpoint.ipynb", new_code_cell(f"login('{TOKEN}')"))
+    write(tmp_path / "widgets.ipynb", widgets={"state": {"a": {"value": TOKEN}}})
+    (tmp_path / "broken.ipynb").write_text('{"cells": [' + KEY)
+    (tmp_path / "odd.ipynb").write_text(json.dumps([KEY]))
+    search = search_notebooks(tmp_path, within_s=10)
+    assert search.searched == 7
+    assert search.is_whole
+    assert {(leak.where, leak.place, leak.kind) for leak in search.leaks} == {
+        ("sub/typed.ipynb", "cell 2, source", "OpenRouter key"),
+        ("sub/printed.ipynb", "cell 1, output", "OpenRouter key"),
+        ("sub/.ipynb_checkpoints/typed-checkpoint.ipynb", "cell 1, source", "Hugging Face token"),
+        ("widgets.ipynb", "the notebook's metadata (saved widgets)", "Hugging Face token"),
+        ("broken.ipynb", "somewhere in the file", "OpenRouter key"),
+        ("odd.ipynb", "somewhere in the file", "OpenRouter key"),
+    }
+
+
+def test_the_report_names_file_cell_kind_and_remedy_and_never_the_key(shell, tmp_path, capsys):
+    write(tmp_path / "typed.ipynb", new_code_cell(f"key = '{KEY}'"))
+    write(tmp_path / ".ipynb_checkpoints/typed-checkpoint.ipynb", new_code_cell(f"key = '{KEY}'"))
+    with llm.rehearse("openrouter[1]: 401"):
+        shell.run_line_magic("llm", "doctor")
+    shown = capsys.readouterr().out
+    assert "typed.ipynb, cell 1, source: OpenRouter key" in shown
+    assert "delete this file; it is a copy that JupyterLab made" in shown
+    assert "revoke it: openrouter.ai/settings/keys" in shown
+    assert KEY[9:] not in shown
+
+
+def test_folders_of_other_peoples_files_are_left_out(tmp_path):
+    for folder in (".venv/lib", "node_modules/x", ".git", "lib/site-packages"):
+        write(tmp_path / folder / "a.ipynb", new_code_cell(KEY))
+    assert not search_notebooks(tmp_path, within_s=10).searched
+
+
+def test_a_search_ends_when_its_time_is_up_and_says_so(tmp_path):
+    write(tmp_path / "a.ipynb", new_code_cell(KEY))
+    search = search_notebooks(tmp_path, within_s=0)
+    assert not search.is_whole
+    assert not search.searched
+
+
+def test_a_key_in_ipythons_history_is_found(tmp_path):
+    path = tmp_path / "history.sqlite"
+    with closing(sqlite3.connect(path)) as history:
+        history.execute("CREATE TABLE history (session integer, line integer, source text, source_raw text)")
+        history.executemany("INSERT INTO history VALUES (?, ?, '', ?)", [(1, 2, FREE_PROSE), (3, 4, f"k = '{KEY}'")])
+        history.commit()
+    assert search_history(str(path)) == ["3/4"]
+    assert search_history(str(tmp_path / "none.sqlite")) == []
+    (tmp_path / "bad.sqlite").write_text("no database " * 100)
+    assert search_history(str(tmp_path / "bad.sqlite")) == []
+
+
+def test_keys_are_looked_up_free_and_a_dead_one_is_named():
+    with llm.rehearse("openrouter[1]: 401") as practice:
+        findings = examine(None)
+        assert not practice.lines or all(line.fault != "paid" for line in practice.lines)
+    keys = words(findings, "keys")
+    assert any("openrouter key 1 ..0001, from code: not accepted: auth" in one for one in keys)
+    assert any("openrouter key 2 ..0002, from code: alive" in one for one in keys)
+    assert any("huggingface key 1 ..0001, from code: alive" in one for one in keys)
+
+
+def test_routes_holds_ledger_network_and_versions_are_told():
+    with llm.rehearse("openrouter[1]: 401"):
+        llm.run_llm("gemma", "Hello")
+        findings = examine(None)
+    models = words(findings, "models")
+    assert models[0].startswith("google/gemma-3-27b-it: 5 routes: openrouter ..0001, openrouter ..0002")
+    assert any(one.startswith("nebius: left Hugging Face") for one in models)
+    assert words(findings, "ledger") == ["answers and attempts are kept in memory, until the kernel ends"]
+    assert sum("can be reached" in one for one in words(findings, "network")) == 2
+    assert llm.__version__ in words(findings, "versions")[0]
+
+
+def test_without_a_key_it_says_what_to_do():
+    with llm.rehearse(openrouter_keys=0, huggingface_tokens=0):
+        findings = examine(None)
+    (none,) = [finding for finding in findings if finding.part == "keys"]
+    assert none.words.startswith("no key; looked for in OPENROUTER_API_KEY")
+    assert "%llm keys add openrouter" in none.next_step
+
+
+def test_a_host_that_refuses_and_a_name_that_is_nowhere_are_told_apart():
+    urls = [("openrouter", "http://127.0.0.1:9/api"), ("huggingface", "https://nowhere.invalid/v1")]
+    refused, nowhere = words(look_at_network(urls, within_s=5), "network")[-2:]
+    assert refused.startswith("openrouter, 127.0.0.1:9 cannot be reached: ConnectionRefusedError")
+    assert nowhere.startswith("huggingface, nowhere.invalid cannot be reached: gaierror")
+
+
+def test_a_network_that_hangs_is_given_up_in_time(monkeypatch):
+    monkeypatch.setattr(doctor_network, "_way", lambda *_: time.sleep(3))
+    began = time.monotonic()
+    assert (
+        "no answer to a connection in time"
+        in words(look_at_network([("a", "http://a.b/c")], within_s=0.1), "network")[-1]
+    )
+    assert time.monotonic() - began < 1
+
+
+def test_what_fails_is_a_look_that_found_nothing():
+    assert all_within([lambda: 1, lambda: 1 / 0], 5) == [1, None]
+
+
+def test_a_proxy_is_shown_without_its_password_and_a_missing_bundle_is_named(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://anna:s3cret@proxy.corp:3128")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "nowhere.pem")
+    network = words(look_at_network([], within_s=1), "network")
+    assert "HTTPS_PROXY=http://proxy.corp:3128" in network
+    assert "REQUESTS_CA_BUNDLE=nowhere.pem: there is no such file" in network
+    assert not any("s3cret" in one for one in network)

@@ -1,0 +1,141 @@
+"""A model's Markdown in a trusted notebook: no tag, no script link; code as it was."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from llm_executor_nb.view.answer import answer_bundle
+from llm_executor_nb.view.html import block, line, pre, span, table, text_table
+from llm_executor_nb.view.markdown import fenced, harmless
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Plain text, 1 < 2, a <3, x <= y & z",
+        "# Title\n\n- a\n- b\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+        "`<b>` is a tag and **`<i>`** another; (`x<y>`)",
+        f"```html\n{SCRIPT}\n```",
+        f"Text:\n```python\nprint('{SCRIPT}')\n```\nand\n````\n```\n{SCRIPT}\n````\nend",
+        "[a](https://a.org:80/b?c=d) [m](mailto:a@b.org) [t](#top) [r](../rel/a.html) ![i](http://a.org/i.png)",
+        "$a < b$ and $$x^2 < 3$$",
+        "- a\n  - `<x>`\n\n1. `List<int>`",
+    ],
+)
+def test_harmless_markdown_stays_byte_for_byte(text):
+    if "````\n```" in text:
+        text = text.replace("````\n```\n", "````\n").replace("\n````\nend", "\n````\nend")
+    assert harmless(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SCRIPT,
+        "<img src=x onerror=alert(1)>",
+        "<!-- --><svg onload=alert(1)>",
+        "</div><iframe src=x>",
+        "<a href='javascript:alert(1)'>x</a>",
+        f"`a` b`c {SCRIPT} `",
+        f"`unpaired {SCRIPT}",
+        f"`a\n{SCRIPT}`",
+        f"- `a\n- {SCRIPT}`",
+        f"| `{SCRIPT} | b` |",
+        f"https://a.b/`{SCRIPT}`",
+        f"\\`{SCRIPT}`",
+        f"$`$ {SCRIPT}`",
+        f"- ```\n{SCRIPT}\n  ```\n{SCRIPT}",
+        f"~~~\n```\n~~~\n{SCRIPT}\n~~~\n```\n~~~",
+        f"```\n```\t\n{SCRIPT}\n```",
+        f"``` x`y\n{SCRIPT}\n```",
+        f'[r]: /u "a\n```\n"\n{SCRIPT}\n```',
+        f"\\\\[\n```\n\\\\]\n{SCRIPT}\n```",
+        f"\\begin{{a}}\n```\n\\end{{a}}\n{SCRIPT}\n```",
+    ],
+)
+def test_no_tag_is_left_that_a_renderer_could_take_for_one(text):
+    shown = harmless(text)
+    is_in_code = shown.startswith("[r]\\:")
+    assert is_in_code or not re.search(r"<[A-Za-z/!?]", shown)
+    assert "]: " not in shown
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt:alert(1))",
+        "[x]( \n javascript:alert(1))",
+        "[x](java&#115;cript:alert(1))",
+        "[x](javascript&colon;alert(1))",
+        "[x](javascript\\:alert(1))",
+        "[x](<javascript:alert(1)>)",
+        "[x](<\tjavascript:alert(1)>)",
+        "[x](\x01javascript:alert(1))",
+        "[x](data:text/html;base64,AAAA)",
+        "[x](vbscript:x)",
+        "![x](javascript:alert(1))",
+    ],
+)
+def test_a_link_of_an_unknown_scheme_is_shown_as_text(link):
+    assert re.search(r"(?<!\\)\]\(", harmless(link)) is None
+    assert "]\\(" in harmless(link)
+
+
+def test_a_reference_definition_is_shown_as_text():
+    assert harmless("[x]\n\n[x]: javascript:alert(1)") == "[x]\n\n[x]\\: javascript:alert(1)"
+
+
+def test_a_formula_keeps_its_sense():
+    assert harmless("$a<b$ but a<b") == "$a< b$ but a&lt;b"
+
+
+def test_code_that_breaks_off_is_closed():
+    assert harmless("```python\nx = 1") == "```python\nx = 1\n```"
+
+
+def test_a_fence_is_longer_than_any_inside():
+    assert fenced("a ```` b", "json") == "`````json\na ```` b\n`````"
+
+
+def test_an_answer_has_a_text_twin_as_it_came():
+    assert answer_bundle(f"a {SCRIPT}", "md") == {
+        "text/markdown": "a &lt;script>alert(1)&lt;/script>",
+        "text/plain": f"a {SCRIPT}",
+    }
+    assert answer_bundle("a", "text") == {"text/plain": "a"}
+
+
+def test_json_is_laid_out_and_what_is_none_is_shown_as_text():
+    for text in ('{"a": "<b>"}', '```json\n{"a": "<b>"}\n```'):
+        assert answer_bundle(text, "json") == {
+            "text/markdown": '```json\n{\n  "a": "<b>"\n}\n```',
+            "text/plain": '{\n  "a": "<b>"\n}',
+        }
+    assert answer_bundle("no", "json") == {"text/plain": "no"}
+
+
+def test_a_cut_is_visible_in_every_form():
+    for form in ("md", "text", "json"):
+        for text in answer_bundle("```\nx", form, cut="stopped").values():
+            assert "[cut: stopped]" in text
+    assert "\n```\n\n**[cut" in answer_bundle("```\nx", "md", cut="stopped")["text/markdown"]
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    assert answer_bundle("a\x1b[2Jb\x07\x9b\tc\n", "text") == {"text/plain": "a[2Jb\tc\n"}
+
+
+def test_every_value_of_a_display_is_escaped():
+    hostile = f"{SCRIPT}\"'&"
+    html = block(line(hostile) + pre(hostile) + span(hostile, "dim") + table([hostile], [[hostile], [None]]))
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;") == 5
+
+
+def test_a_text_table_has_one_line_a_row():
+    assert text_table(["a", "b"], [["x\ny", 1.25], [None, "z\x1b"]]) == "a    b\nx y  1.2\n     z"
