@@ -150,6 +150,13 @@ def test_another_boot_or_start_time_or_no_such_process_is_dead(path, changed):
         assert ledger.claim("job", [want("a")], max_age_s=None) == [YOURS]
 
 
+def test_a_job_of_this_machine_lives_as_long_as_its_process_however_old_its_heartbeat(path):
+    with ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path) as child:
+        child.line()
+        _alter(path, heartbeat=0)
+        assert ledger.claim("job", [want("a")], max_age_s=None) == [THEIRS]
+
+
 def test_a_job_of_another_machine_lives_as_long_as_its_heartbeat_is_young(path):
     with ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path) as child:
         child.line()

@@ -223,9 +223,9 @@ class Ledger:
     def close(self) -> None:
         """Commit what is queued, within a second, and let go of the file; it is opened again when needed."""
         with self._lock:
-            if self._at_end:
-                self._at_end()
-            self._writer = self._at_end = None
+            at_end, self._writer, self._at_end = self._at_end, None, None
+        if at_end:
+            at_end()
 
     def __repr__(self) -> str:
         return f"Ledger({str(self.path)!r})" if self.path else "Ledger(in memory)"
