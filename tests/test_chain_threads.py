@@ -112,6 +112,7 @@ def test_columns_from_several_threads_each_get_their_own_rows():
 
 
 @needs_proc
+@pytest.mark.timeout(300)  # 10 s on two idle cores
 def test_ten_thousand_calls_in_a_row_leave_memory_and_open_files_as_they_were():
     def thousand(server):
         for n in range(1_000):
