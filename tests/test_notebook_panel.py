@@ -332,15 +332,16 @@ def test_every_function_that_the_text_names_is_there():
 def test_a_notebook_that_shows_the_panel_holds_its_text_and_no_key(tmp_path):
     source = (
         "import llm_executor_nb as llm\n"
-        "from llm_executor_nb.notebook.panel import panel\n"
         "llm.keys.add('openrouter', 'sk-or-v1-' + 'can' + 'ary-0007', label='team')\n"
-        "panel()"
+        "llm.panel()"
     )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    magic = "%load_ext llm_executor_nb\n%llm panel"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (source, magic)])
     nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    [output] = notebook.cells[0].outputs
-    assert "application/vnd.jupyter.widget-view+json" in output.data
-    assert "team ..0007" in output.data["text/plain"]
+    [by_function], [by_magic] = (cell.outputs for cell in notebook.cells)
+    view = "application/vnd.jupyter.widget-view+json"
+    assert by_function.data[view]["model_id"] == by_magic.data[view]["model_id"]
+    assert "team ..0007" in by_function.data["text/plain"]
     nbformat.validate(notebook)
     assert CANARY not in nbformat.writes(notebook)
     assert "..0007" in json.dumps(notebook.metadata["widgets"])

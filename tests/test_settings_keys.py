@@ -339,6 +339,11 @@ def test_colab_is_not_asked_from_another_thread_but_later_from_the_main_one(cola
     thread.join()
     assert userdata.asked == []
     assert _shown() == ["key 1 ..0001"]
+    thread = threading.Thread(target=llm.keys.refresh)
+    thread.start()
+    thread.join()
+    assert _shown() == ["key 1 ..0001"]
+    assert userdata.asked.count("OPENROUTER_API_KEY") == 1
 
 
 def test_a_list_given_in_code_ends_the_search_in_every_place(colab):

@@ -70,8 +70,10 @@ class KeySources:
             yield from _found(token, LOGIN)
 
     def refresh(self) -> None:
-        """Forget what was read, so that every place is asked again."""
-        self._dotenv, self._login, self._colab = (None, {}), (None, None), {}
+        """Forget what was read, so that every place is asked again; Colab only where it can be."""
+        self._dotenv, self._login = (None, {}), (None, None)
+        if _is_main_thread():
+            self._colab = {}
 
     def _read_dotenv(self) -> Mapping[str, str | None]:
         path = Path(DOTENV)
@@ -93,8 +95,7 @@ class KeySources:
 
     def _ask_colab(self, backend: str) -> tuple[Found, ...]:
         """Ask Colab's front end, from the main thread only: elsewhere its question is never answered."""
-        is_answered = "google.colab" in sys.modules and threading.current_thread() is threading.main_thread()
-        if is_answered and backend in _SINGLE and backend not in self._colab:
+        if is_colab() and _is_main_thread() and backend in _SINGLE and backend not in self._colab:
             self._colab[backend] = tuple(_colab_secrets(backend))
         return self._colab.get(backend, ())
 
@@ -112,6 +113,10 @@ def looked_for() -> list[str]:
 def is_colab() -> bool:
     """Say whether this is a Colab kernel; a program started from one has no front end to ask."""
     return "google.colab" in sys.modules
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def login_path() -> Path:
