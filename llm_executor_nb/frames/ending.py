@@ -12,7 +12,7 @@ from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import Kind, Standing
 from llm_executor_nb.core.outcomes import RULES, Outcome
-from llm_executor_nb.view.progress import dollars
+from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

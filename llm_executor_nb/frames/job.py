@@ -13,15 +13,19 @@ from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorWarning
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
+from llm_executor_nb.view.cell import REDRAW_S
+from llm_executor_nb.view.job import job_bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     import pandas as pd
 
     from llm_executor_nb.frames.work import Work
     from llm_executor_nb.store.ledger import Ledger
-    from llm_executor_nb.view.progress import Progress, Snapshot
+    from llm_executor_nb.view.progress import Progress
+    from llm_executor_nb.view.snapshot import Snapshot
 
 _SLICE_S = 0.1
 _DRAIN_S = 1.0
@@ -94,7 +98,7 @@ class Job:
     def stop(self) -> None:
         """Stop: nothing more is sent, what is in flight is cancelled, what is done stays. Takes a second at most."""
         if self._future is not None:
-            self._future.cancel()
+            self._cancel()
             self._ended.wait(_DRAIN_S)
 
     def result(self) -> pd.DataFrame:
@@ -112,7 +116,7 @@ class Job:
             with contextlib.suppress(KeyboardInterrupt):
                 self.stop()
                 self._ledger.flush(_FLUSH_S)
-            self._progress.show(self._work.snapshot())
+            self._progress.close(self._work.snapshot())
             raise self._interrupted() from None
         return self._finished()
 
@@ -120,24 +124,66 @@ class Job:
         """Do what `result` does, awaited from the caller's loop; cancelling it stops the job."""
         self._work.enter()
         try:
-            await run_async(self._tracked)
+            with self._shown():
+                await run_async(self._tracked)
         except asyncio.CancelledError:
-            self._progress.show(self._work.snapshot())
+            self._progress.close(self._work.snapshot())
             raise
         return self._finished()
 
     def __repr__(self) -> str:
         return f"<Job {self.job_id}: {self._work.snapshot().line()}>"
 
+    def _repr_html_(self) -> str:
+        return job_bundle(self._work.snapshot())["text/html"]
+
+    def _ipython_display_(self) -> None:
+        """Show itself live where that is possible; elsewhere, and when it is over, its other displays are right."""
+        if self.is_done or not self._progress.open(self._work.snapshot(), self._cancel):
+            raise NotImplementedError  # IPython's word for: take another display
+        if self.is_done:  # it ended meanwhile
+            self._progress.redraw(self._work.snapshot())
+
+    def _cancel(self) -> None:
+        """Let the work be cancelled; return at once."""
+        if self._future is not None:
+            self._future.cancel()
+
     async def _tracked(self) -> None:
+        ticker = asyncio.ensure_future(self._redrawing())
         try:
             await self._work.work()
         finally:
+            ticker.cancel()
+            self._redraw()
             self._ended.set()
+
+    async def _redrawing(self) -> None:
+        while True:
+            await asyncio.sleep(REDRAW_S)
+            self._redraw()
+
+    def _redraw(self) -> None:
+        with contextlib.suppress(Exception):  # whatever the front end is at, the job goes on
+            self._progress.redraw(self._work.snapshot())
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show how it goes from the caller's loop, which awaits it."""
+        showing = asyncio.ensure_future(self._showing())
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+    async def _showing(self) -> None:
+        while True:
+            self._progress.show(self._work.snapshot())
+            await asyncio.sleep(_SLICE_S)
 
     def _finished(self) -> pd.DataFrame:
         is_kept = self._ledger.flush(_FLUSH_S)
-        self._progress.show(self._work.snapshot())
+        self._progress.close(self._work.snapshot())
         if self._future is not None and not self._future.cancelled() and (crash := self._future.exception()):
             raise crash
         frame = self.frame()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.frames.feed import Feed
 from llm_executor_nb.frames.requests import RequestMaker
-from llm_executor_nb.view.progress import dollars
+from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
     from llm_executor_nb.frames.order import Order

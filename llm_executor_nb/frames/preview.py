@@ -11,7 +11,7 @@ import pandas as pd
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.frames.slots import FIRST, LARGEST
-from llm_executor_nb.view.progress import dollars, duration
+from llm_executor_nb.view.snapshot import dollars, duration
 
 if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts

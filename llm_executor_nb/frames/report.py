@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from llm_executor_nb.frames.results import STATUSES, Status
-from llm_executor_nb.view.progress import dollars, duration
+from llm_executor_nb.view.snapshot import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

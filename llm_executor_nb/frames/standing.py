@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.view.progress import Held, Snapshot
+from llm_executor_nb.view.snapshot import Held, Snapshot
 
 if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.requests import Request
     from llm_executor_nb.frames.results import RowResult
     from llm_executor_nb.store.ledger import Ledger
-    from llm_executor_nb.view.progress import Snapshot
+    from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_AGAIN_S = 0.25
 """Seconds between looks at what another job asks, or at a ledger that cannot be written."""

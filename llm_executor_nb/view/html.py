@@ -19,9 +19,9 @@ _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
   --dim: var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText));
   --line: var(--jp-border-color2, var(--vscode-panel-border, #8884));
-  --good: var(--jp-success-color1, var(--vscode-charts-green, #2e9e44));
-  --bad: var(--jp-error-color1, var(--vscode-errorForeground, #d13438));
-  --wait: var(--jp-warn-color1, var(--vscode-charts-yellow, #c77d00));
+  --good: color-mix(in srgb, var(--jp-success-color1, var(--vscode-charts-green, #2e9e44)) 65%, var(--ink));
+  --bad: color-mix(in srgb, var(--jp-error-color1, var(--vscode-errorForeground, #d13438)) 75%, var(--ink));
+  --wait: color-mix(in srgb, var(--jp-warn-color1, var(--vscode-charts-yellow, #c77d00)) 60%, var(--ink));
   color: var(--ink); background: none; font-size: var(--jp-content-font-size1, inherit);
   font-family: var(--jp-content-font-family, var(--vscode-font-family, inherit)); }
 .llm-nb .dim { color: var(--dim); } .llm-nb .good { color: var(--good); }
@@ -33,6 +33,8 @@ _STYLE = """<style>
   overflow-wrap: anywhere; white-space: normal; }
 .llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
 .llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.llm-nb.llm-nb .bar { display: block; width: 100%; max-width: 40em; height: 0.9em; margin: 0.2em 0;
+  accent-color: var(--jp-brand-color1, var(--vscode-focusBorder, #0b6bcb)); }
 .llm-nb.llm-nb pre { white-space: pre-wrap; overflow-wrap: anywhere; background: none; color: var(--ink);
   border-left: 2px solid var(--line); padding: 0 0 0 0.8em; margin: 0.3em 0; }
 </style>"""
