@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -57,13 +58,24 @@ from pathlib import Path
 from keeping import answer, attempt, ledger_at, want
 disk = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], check=True)
-(disk / "ballast").write_bytes(bytes(100_000))
+ballast = open(disk / "ballast", "wb", buffering=0)
+try:
+    while ballast.write(bytes(4096)):
+        pass
+except OSError:
+    pass
 with ledger_at(disk / "sub" / "ledger.sqlite") as ledger:
+    assert not ledger.flush(0.6), "it was opened on a full disk"
+    assert ledger.trouble == "the disk is full", ledger.trouble
+    assert ledger.path, "it gave up"
+    ballast.truncate(100_000)
+    assert ledger.flush(10), "it was not opened once there was room"
+    assert (disk / "sub" / ".gitignore").read_text() == "*\\n"
     for number in range(9):
         ledger.keep([attempt()], answer(str(number), "x" * 20_000))
     assert not ledger.flush(1), "more was committed than fits"
     assert ledger.trouble == "the disk is full", ledger.trouble
-    (disk / "ballast").unlink()
+    ballast.truncate(0)
     assert ledger.flush(10), "it did not go on"
     assert not ledger.trouble
     assert all(ledger.find([want(str(number)) for number in range(9)], max_age_s=None))
@@ -160,8 +172,9 @@ def test_a_file_that_may_not_grow_is_tried_again_until_it_may(path):
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs a namespace to mount a small disk in")
 def test_a_real_disk_that_is_full_loses_nothing(tmp_path):
     (tmp_path / "disk").mkdir()
-    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:  # noqa: S607 - where it is
-        pytest.skip("no namespaces are allowed here")
+    mount = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", tmp_path / "disk"]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no mounts are allowed here")
     with Child(ON_A_SMALL_DISK, tmp_path / "disk", before=["unshare", "-rm"]) as child:
         assert child.line() == "ok"
 
@@ -190,10 +203,15 @@ def test_a_claim_waits_for_another_programs_lock_but_not_for_ever(path, monkeypa
         with Child(HOLDS_THE_LOCK, path, "BEGIN IMMEDIATE") as child:
             assert child.line() == "locked"
             work = ledger._at_work()
+            began = time.monotonic()
             with pytest.raises(LedgerBusyError, match="locked by another program"):
                 work.ask(lambda store: store.connection.execute("BEGIN IMMEDIATE"), is_write=True, patience_s=0.3)
-            child.tell("go")
-            assert ledger.claim("job", [want("a")], max_age_s=None) == [Turn.YOURS]
+            assert time.monotonic() - began >= 0.3
+            with ThreadPoolExecutor() as pool:
+                claiming = pool.submit(ledger.claim, "job", [want("a")], max_age_s=None)
+                assert not wait([claiming], 0.3).done
+                child.tell("go")
+                assert claiming.result(20) == [Turn.YOURS]
 
 
 def test_a_file_that_is_locked_when_it_is_opened_is_opened_later(filled, monkeypatch):
