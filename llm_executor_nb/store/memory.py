@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -13,22 +14,24 @@ if TYPE_CHECKING:
 
 KEPT = 10_000
 
+_lock = threading.Lock()
+"""One for all logs, so that a forked child, which may get it locked for ever, can be given another."""
+
 
 class AttemptLog:
     """Keeps attempts in the order they ended. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._attempts: deque[Attempt] = deque(maxlen=KEPT)
 
     def record(self, attempt: Attempt) -> None:
         """Keep one attempt."""
-        with self._lock:
+        with _lock:
             self._attempts.append(attempt)
 
     def all(self) -> list[Attempt]:
         """Return every attempt, by the time it was sent."""
-        with self._lock:
+        with _lock:
             found = list(self._attempts)
         return sorted(found, key=lambda attempt: attempt.started_utc)
 
@@ -36,3 +39,12 @@ class AttemptLog:
         """Return the attempts of some runs, by the time they were sent."""
         wanted = frozenset(run_ids)
         return [attempt for attempt in self.all() if attempt.run_id in wanted]
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the thread that held it is not in the child
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
