@@ -91,7 +91,7 @@ function render({ model, el }) {
     const again = mark && [...place.querySelectorAll("[data-at]")].find((node) => node.dataset.at === mark);
     if (!again) return;
     if (typed !== null && again.tagName === "INPUT" && again.type !== "checkbox") again.value = typed;
-    again.focus();
+    (again.disabled ? again.parentElement.querySelector("button:enabled") : again)?.focus();
   }
 
   function table(caption, columns, rows, empty) {
@@ -166,7 +166,7 @@ function render({ model, el }) {
       if (!row.saved_in || node.dataset.sure) { run(); return; }
       node.dataset.sure = "yes";
       node.textContent = "Delete for good?";
-      say(`${row.shown} is saved in the ${row.saved_in}. Press again to delete it for good.`, "wait");
+      say(`${row.shown} is saved in the ${row.saved_in === "file" ? "key file" : row.saved_in}. Press again to delete it for good.`, "wait");
     }, props);
     return node;
   }
