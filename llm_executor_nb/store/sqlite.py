@@ -196,6 +196,7 @@ def _full() -> sqlite3.OperationalError:
 def _connect(address: str) -> sqlite3.Connection:
     connection = sqlite3.connect(address, timeout=LOCK_WAIT_S, isolation_level=None, uri=True)
     connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA cache_size = -32000")  # 32 MB: new keys fall anywhere in their index
     return connection
 
 

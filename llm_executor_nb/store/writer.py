@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 GROUP_S = 0.05
 """What is kept waits this long for more, so that one commit serves many."""
+MOST_AT_ONCE = 5_000
+"""Items of one transaction: a larger one outgrows SQLite's cache, and then waits for the disk again and again."""
 RETRY_S = 0.25
 BEAT_S = 5.0
 PATIENCE_S = 30.0
@@ -184,12 +186,14 @@ class Writer:
         return max(0.0, self._next_beat - time.monotonic()) if self._jobs else None
 
     def _turn(self) -> None:
-        while self._queue:
-            self._taken.append(self._queue.popleft())
         asks = [self._asks.popleft() for _ in range(len(self._asks))]
+        waiting = len(self._queue)  # what was put before they were asked, and what comes later waits for its own turn
         try:
             store = self._opened()
-            if self._taken or self.trouble or self._is_beat_due() or not self._is_entered:
+            while waiting or self._taken or self.trouble or self._is_beat_due() or not self._is_entered:
+                taking = min(waiting, MOST_AT_ONCE - len(self._taken))
+                self._taken += [self._queue.popleft() for _ in range(taking)]
+                waiting -= taking
                 self._commit(store)
         except sqlite3.Error as error:
             self._failed(error)
