@@ -100,6 +100,40 @@ def test_refusals_as_frequent_after_cuts_as_before_are_not_about_speed_and_cut_n
     assert pace.per_s < before
 
 
+def test_cuts_are_made_again_when_taking_them_back_has_made_refusals_more_frequent():
+    pace, now = Pace(), 10.0
+
+    def burst_after(answers):
+        nonlocal now
+        now = at_its_pace(pace, now, answers / pace.per_s) if pace.per_s else now
+        pace.sent(now)
+        pace.refused(now, now + 0.05)
+        now += 1
+
+    while pace.is_about_speed:
+        burst_after(24)
+    raised = pace.per_s
+    burst_after(1)
+    assert pace.per_s >= 2 * raised
+    for _ in range(3):
+        assert not pace.is_about_speed
+        burst_after(1)
+    assert pace.is_about_speed
+
+
+def test_a_pace_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_that_was_borne_longer():
+    def after(last_s):
+        pace, now = Pace(50), 10.0
+        for sending_s in (0.2, 1.0, last_s):
+            now = at_its_pace(pace, now, sending_s)
+            pace.sent(now)
+            pace.refused(now, now + 0.05)
+            now += 1
+        return pace.per_s
+
+    assert after(0.2) < 0.7 * 50 < 0.85 * 50 < after(8.0)
+
+
 def test_time_without_answers_raises_nothing():
     pace = Pace()
     pace.sent(10)

@@ -33,6 +33,11 @@ _LONGEST_STEP_S = 0.5
 
 _BEGIN_AT = 0.9
 _BEGIN_AT_LEAST = 0.7
+_STEEP = 6
+"""By this power of the pace refusals are taken to grow, where a hold costs more than the time between two of them."""
+_SEARCHING = 2
+"""Bursts that belong to the search for the limit, and tell nothing of how often a pace near it is refused."""
+_SHORTEST_HOLD_S = 0.5
 _PLATEAU_S = 5.0
 """Seconds until the climb is back at what was borne; four latencies are added, since a refusal costs so much more."""
 _ABOVE = 0.1
@@ -51,6 +56,8 @@ _SPEED_SHARE = 0.35
 _MORE_SELDOM = 2
 _CUTS, _CUTS_AFTER_AN_ERROR = 2, 4
 _RAISE = 2.0
+_RAISES, _MORE_OFTEN = 4, 2.5
+"""After so many bursts since the cuts were taken back, so many times fewer answers a burst show that to be an error."""
 _ERROR_BURST, _ERROR_SHARE = 9, 0.5
 
 _TOLD_TOP = 0.97
@@ -74,6 +81,7 @@ class Pace:
         "_burst_refusals",
         "_burst_until",
         "_climbed_s",
+        "_cut_answers",
         "_cuts",
         "_cuts_in_vain",
         "_first_answers",
@@ -82,14 +90,18 @@ class Pace:
         "_is_long_borne",
         "_latency_s",
         "_looked_back",
+        "_per_cut",
         "_probe_sent_at",
+        "_raise_answers",
         "_raised_at",
+        "_raises",
         "_refused_per_s",
         "_sends",
         "_share",
         "_slot",
         "_told",
         "_top",
+        "_worth",
         "is_about_speed",
         "per_s",
         "refusals",
@@ -113,6 +125,7 @@ class Pace:
         # since then
         self._answers = 0
         self._share = 0.0
+        self._worth = 1.0
         self._probe_sent_at: float | None = None
         # the climb
         self._top = told_per_s or 0.0
@@ -124,6 +137,8 @@ class Pace:
         self._first_answers = 0
         self._cuts_in_vain = 0
         self._cuts = _CUTS
+        self._cut_answers = self._raises = self._raise_answers = 0
+        self._per_cut = 0.0
 
     def room_at(self, now: float, ahead: int = 0) -> float:
         """Return when the next request may go out, with so many waiting ahead of it."""
@@ -173,6 +188,7 @@ class Pace:
         self._refused_per_s = self.per_s if self.per_s is not None else self._sent_per_s(sent_at, now)
         self._borne_per_s = self._answers / (now - self._burst_until) if self.refusals > 1 else math.inf
         self._is_long_borne = self._climbed_s >= _BORNE_S + 4 * self._latency_s
+        self._worth = self._worth_of_it(sent_at)
         self._compare()
         self._looked_back = min(self._answers, _LOOK_BACK)
         self._burst_from, self._burst_until = sent_at, now
@@ -180,6 +196,18 @@ class Pace:
         self._probe_sent_at = None
         self._raised_at = self._slot = now
         self._settle()
+
+    def _worth_of_it(self, sent_at: float) -> float:
+        """Return the share of the refused pace that yields most answers in sending and holding time together.
+
+        At the share x of a pace that is refused after `sending_s`, refusals come after sending_s / x**(n + 1) where
+        their chance per request grows by the power n; answers per second are largest at the x below.
+        """
+        if self._probe_sent_at is None or self.refusals <= _SEARCHING:
+            return 1.0
+        held_s = max(self._probe_sent_at - self._burst_until, _SHORTEST_HOLD_S)
+        sending_s = max(sent_at - self._probe_sent_at - self._latency_s, 1 / self._refused_per_s)
+        return min(1.0, math.pow(sending_s / (_STEEP * held_s), 1 / (_STEEP + 1)))
 
     def _sent_per_s(self, since: float, now: float) -> float:
         return max(sum(sent >= since for sent in self._sends) / max(now - since, 0.001), _FIRST_PER_S)
@@ -194,23 +222,42 @@ class Pace:
 
     def _compare(self) -> None:
         """Find out whether the cuts since the first refused pace have made refusals any rarer."""
+        if not self.is_about_speed:
+            self._watch_raise()
         is_rarer = self._answers >= _MORE_SELDOM * self._first_answers or self._is_long_borne
         if self._first_per_s is None or is_rarer or self._share > _SPEED_SHARE:
             self._first_per_s, self._first_answers = self._refused_per_s, self._answers
-            self._cuts_in_vain = 0
+            self._cuts_in_vain, self._cut_answers = 0, self._answers
             self.is_about_speed = True
             return
         self._cuts_in_vain += 1
+        if not self.is_about_speed:
+            return
+        self._cut_answers += self._answers
         if self._cuts_in_vain >= self._cuts:
             self.is_about_speed = False
+            self._per_cut = self._cut_answers / (1 + self._cuts_in_vain)
+            self._raises = self._raise_answers = 0
+
+    def _watch_raise(self) -> None:
+        """Find out whether taking the cuts back has made refusals more frequent: then they were about speed."""
+        self._raises += 1
+        self._raise_answers += self._answers
+        if self._raises >= _RAISES:
+            if self._raise_answers * _MORE_OFTEN <= self._per_cut * self._raises:
+                self._admit_error()
+            self._raises = self._raise_answers = 0
+
+    def _admit_error(self) -> None:
+        self.is_about_speed, self._first_per_s = True, None
+        self._cuts_in_vain, self._cuts = 0, _CUTS_AFTER_AN_ERROR
 
     def _settle(self) -> None:
         """Set the pace by what has come back of the burst so far."""
         replies = self._burst_answers + self._burst_refusals
         others = replies - 1  # of the first it was known that it was refused
         if not self.is_about_speed and replies >= _ERROR_BURST and others * _ERROR_SHARE <= self._burst_refusals - 1:
-            self.is_about_speed, self._first_per_s = True, None
-            self._cuts_in_vain, self._cuts = 0, _CUTS_AFTER_AN_ERROR
+            self._admit_error()
         self._climbed_s = 0.0
         if not self.is_about_speed:
             self._top = max(self._first_per_s or 0.0, self._refused_per_s) * _RAISE
@@ -228,11 +275,12 @@ class Pace:
         self._top = max(self._refused_per_s * (1 - refused_share), _SLOWEST_PER_S)
         self._begin_at = _BEGIN_AT
         is_seldom = self._share < _SPEED_SHARE
-        if self._told is not None:
+        if self._told is not None and is_seldom:
             self._begin_at = _TOLD_BEGIN_AT
-            self._top = max(self._top, _TOLD_TOP * self._refused_per_s) if is_seldom else self._top
+            self._top = max(max(self._top, _TOLD_TOP * self._refused_per_s) * self._worth, _SLOWEST_PER_S)
         elif self._is_long_borne and is_seldom:
             self._top = max(self._top, _BEGIN_AT * self._refused_per_s)
         elif self.refusals > 1:
+            self._top = max(min(self._top, self._worth * self._refused_per_s), _SLOWEST_PER_S)
             lower = math.sqrt(self._refused_per_s * self._borne_per_s) / self._top
             self._begin_at = max(_BEGIN_AT_LEAST, min(_BEGIN_AT, lower))
