@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.frames.feed import Feed
 from llm_executor_nb.frames.requests import RequestMaker
+from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Plan:
             ("price", price),
             ("routes", " > ".join(self.routes)),
         ]
+
+    def _repr_html_(self) -> str:
+        return block(pairs(self.lines()))
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<10} {said}" for name, said in self.lines())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,17 @@ import pandas as pd
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.frames.slots import FIRST, LARGEST
+from llm_executor_nb.view.html import block, cut, line, table
 from llm_executor_nb.view.snapshot import dollars, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from llm_executor_nb.frames.prompts import Prompts
+
+
+_LONGEST = 400
+"""Characters of a prompt or an answer that are shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +62,13 @@ class Preview:
         least, most = map(duration, seconds)
         took = least if least == most else f"{least} to {most}"
         return f"All {self.rows} rows {price}, in about {took}. These {len(self.frame)} will not be asked again."
+
+    def _repr_html_(self) -> str:
+        names = ("row", "prompt", "answer", "status", "route", "seconds", "cost", "error")
+        rows = [_row(label, one) for label, one in zip(self.frame.index, self.frame.to_dict("records"), strict=True)]
+        filled = [place for place in range(len(names)) if any(row[place] is not None for row in rows)]
+        shown = table([names[place] for place in filled], [[row[place] for place in filled] for row in rows])
+        return block((shown if rows else "") + line(self.summary()))
 
     def __repr__(self) -> str:
         return f"{self.frame.to_string(max_colwidth=50)}\n{self.summary()}"
@@ -108,3 +122,11 @@ def make_preview(
 
 def _shown(request: object) -> str:
     return request if isinstance(request, str) else str(request)
+
+
+def _row(label: object, one: dict[Hashable, Any]) -> list[object]:
+    """Return a previewed row as its table shows it; None where there is nothing."""
+    told = {name: None if pd.isna(value) else value for name, value in one.items()}
+    prompt, answer = (cut(str(told[name]), _LONGEST) if told[name] else None for name in ("prompt", "answer"))
+    cost = None if told["cost_usd"] is None else dollars(told["cost_usd"])
+    return [str(label), prompt, answer, told["status"], told["route"], told["seconds"], cost, told["error"]]

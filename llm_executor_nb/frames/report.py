@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.frames.results import STATUSES, Status
+from llm_executor_nb.view.html import block, pairs, table
 from llm_executor_nb.view.snapshot import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +91,29 @@ class Report:
         ]
         return told + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
 
+    def plot(self) -> Figure:
+        """Return pictures of the attempts: over time by route, outcomes by route, latency, answers so far.
+
+        Needs matplotlib, `pip install "llm_executor_nb[plots]"`. The figure shows itself at the end of a cell, as a PNG
+        with a text beside it; `.savefig(path)` writes it. pyplot is not touched.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        try:
+            from llm_executor_nb.view.plots import attempts_figure  # noqa: PLC0415 - loads matplotlib
+        except ModuleNotFoundError as error:
+            raise MissingExtraError('Pictures need matplotlib: pip install "llm_executor_nb[plots]".') from error
+        return attempts_figure(self.attempts)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (one.route, str(one.outcome), one.attempts, _or_none(one.seconds), _cost(one.cost_usd))
+            for one in self.by_route.itertuples()
+        ]
+        names = ("route", "outcome", "attempts", "seconds (median)", "cost")
+        return block(pairs(self.lines()) + (table(names, rows) if rows else ""))
+
     def __repr__(self) -> str:
         head = "\n".join(f"{name:<10} {said}" for name, said in self.lines())
         return f"{head}\n\n{self.by_route.to_string(index=False)}" if len(self.attempts) else head
@@ -96,3 +123,12 @@ def make_report(rows: Mapping[Status, int], attempts: pd.DataFrame, *, saved_usd
     """Return the report of what rows came to and of the attempts behind them."""
     counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
     return Report(counts, attempts, saved_usd or None)
+
+
+def _or_none(value: Any) -> float | None:  # noqa: ANN401 - a cell of a frame
+    """Return a number of a frame, None where it is missing."""
+    return None if pd.isna(value) else float(value)
+
+
+def _cost(value: Any) -> str:  # noqa: ANN401 - a cell of a frame
+    return "" if pd.isna(value) else dollars(float(value))

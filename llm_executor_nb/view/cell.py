@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.view.html import Bundle
     from llm_executor_nb.view.snapshot import Snapshot
+    from llm_executor_nb.view.stop import StopWidget
 
 REDRAW_S = 0.25
 """Seconds between two updates, at least."""
@@ -42,19 +43,23 @@ class CellBlock:
         self._job_button: StopButton | None = None
 
     def show(self, snapshot: Snapshot) -> None:
-        """Make the display in the cell that waits for the job, when it has gone on for a moment; with a Stop button."""
-        if self._is_waited_for or time.monotonic() < self._first_at:
+        """Make the display in the cell that waits for the job, when it has gone on for a moment; then a Stop button."""
+        if time.monotonic() < self._first_at:
             return
         with self._lock:
-            self._is_waited_for = True
-            self._display(snapshot)
-            self._waiting_button.display()
+            if not self._is_waited_for:
+                self._is_waited_for = True
+                self._display(snapshot)
+                self._waiting_button.load()
+            elif self._waiting_button.is_loaded and not self._waiting_button.is_shown:
+                self._waiting_button.display()
 
     def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
         """Show the job in a cell that ends at once; its Stop button calls `stop`."""
         with self._lock:
             self._display(snapshot)
-            self._job_button = self._job_button or StopButton(stop)
+            if self._job_button is None:
+                self._job_button = StopButton(stop)
             self._job_button.display()
         return True
 
@@ -108,17 +113,32 @@ class StopButton:
         self._stop = stop
         self._widget: Any = None
         self._handle: Any = None
+        self._loading: threading.Thread | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Say whether it is there to be pressed."""
+        return self._widget is not None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Say whether it can be shown at once."""
+        return self._loading is not None and not self._loading.is_alive()
+
+    def load(self) -> None:
+        """Load the widget libraries beside what goes on: it may take a second, and ■ must not wait for it."""
+        if self._loading is None and _is_attended():
+            self._loading = threading.Thread(target=_widget_kind, name="llm_executor_nb button", daemon=True)
+            self._loading.start()
 
     def display(self) -> None:
         """Show it here."""
-        if self._widget is None:
-            if not _is_attended():
-                return
-            from llm_executor_nb.view.stop import StopWidget  # noqa: PLC0415 - loads the widget libraries
-
-            self._widget = StopWidget(self._stop)
         from IPython.display import display  # noqa: PLC0415 - only within IPython
 
+        if not _is_attended():
+            return
+        if self._widget is None:
+            self._widget = _widget_kind()(self._stop)
         shown_as = True if self._handle is None else self._handle.display_id
         self._handle = display(self._widget.bundle(), raw=True, display_id=shown_as)
 
@@ -128,6 +148,12 @@ class StopButton:
             self._handle.update(NOTHING, raw=True)
             self._widget.close()
             self._widget = self._handle = None
+
+
+def _widget_kind() -> type[StopWidget]:
+    from llm_executor_nb.view.stop import StopWidget  # noqa: PLC0415 - loads the widget libraries
+
+    return StopWidget
 
 
 def is_kernel() -> bool:

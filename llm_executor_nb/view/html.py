@@ -31,6 +31,7 @@ _STYLE = """<style>
 .llm-nb.llm-nb th, .llm-nb.llm-nb td { text-align: left; vertical-align: top; padding: 0.15em 1.2em 0.15em 0;
   border: none; border-bottom: 1px solid var(--line); background: none; color: var(--ink); max-width: 40em;
   overflow-wrap: anywhere; white-space: normal; }
+.llm-nb.llm-nb table.plain td { border: none; padding: 0.05em 0.8em 0.05em 0; max-width: 60em; }
 .llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
 .llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .llm-nb.llm-nb .bar { display: block; width: 100%; max-width: 40em; height: 0.9em; margin: 0.2em 0;
@@ -55,6 +56,15 @@ def line(text: str, kind: str = "") -> str:
     return f'<div class="{kind}">{escape(text)}</div>'
 
 
+def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
+    """Return lines with a mark before each: the mark, its kind, the words, and what to do about it."""
+    rows = "".join(
+        f"<tr><td>{span(mark, kind)}</td><td>{escape(words)}{_next_step(step)}</td></tr>"
+        for mark, kind, words, step in lines
+    )
+    return f'<table class="plain"><tbody>{rows}</tbody></table>'
+
+
 def pre(text: str) -> str:
     """Return a text as it stands, line breaks and all."""
     return f"<pre>{escape(text)}</pre>"
@@ -72,6 +82,17 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         for row in listed
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def pairs(lines: Iterable[tuple[str, str]]) -> str:
+    """Return names, each with what there is to say, as an HTML table."""
+    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(said)}</td></tr>' for name, said in lines)
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text, or so much of it as there is room for, and how long it is."""
+    return text if len(text) <= longest else f"{text[:longest].rstrip()} … ({len(text):,} characters)"
 
 
 def text_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -93,6 +114,10 @@ def shown(value: object) -> str:
 def plain(text: str) -> str:
     """Return a text without the control characters that would steer a terminal."""
     return _CONTROL.sub("", text)
+
+
+def _next_step(words: str) -> str:
+    return "<br>" + span(f"→ {words}", "dim") if words else ""
 
 
 def _kind(values: Iterable[object]) -> str:
