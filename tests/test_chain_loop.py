@@ -35,6 +35,25 @@ def _fresh():
         yield
 
 
+# --- users' functions that end the program ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_a_users_function_that_ends_the_program_ends_its_own_call_and_leaves_the_loop_to_others(ending):
+    def leave(*_):
+        raise ending("enough")
+
+    with llm.rehearse():
+        for call in (
+            lambda: llm.run_llm(MODEL, "x", accept=leave),
+            lambda: list(llm.stream_llm(MODEL, "x", accept=leave)),
+            lambda: pd.DataFrame({"a": ["x", "y"]}).llm.run(MODEL, "a", accept=leave, progress=False),
+        ):
+            with pytest.raises(ending):
+                call()
+        assert llm.run_llm(MODEL, "x").content.startswith("[practice answer")
+
+
 # --- event loops --------------------------------------------------------------------------------------------------
 
 

@@ -52,8 +52,16 @@ class LoopThread:
             raise
 
     def _serve(self) -> None:
+        """Run the loop until it is stopped.
+
+        asyncio lets SystemExit and KeyboardInterrupt, as a user's own function may raise them, also out of the loop;
+        the work that they ended hands them to its caller, and all others need the loop.
+        """
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while True:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
+                return
 
     @property
     def is_alive(self) -> bool:
