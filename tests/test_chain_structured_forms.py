@@ -228,6 +228,8 @@ CHECKED = {
         "e": {"enum": ["x", 1.5]},
         "o": {"oneOf": [{"type": "null"}, {"$ref": "#/$defs/o"}]},
         "t": {"type": ["string", "null"]},
+        "u": {"type": ["integer", "null", "boolean"], "minimum": 3},
+        "r": {"required": ["k"], "type": "object"},
         "c": {"const": "k"},
         "d": {"type": "object", "additionalProperties": {"type": "integer"}},
         "self": {"$ref": "#"},
@@ -238,6 +240,7 @@ FITS = [
     {},
     {"n": 4, "s": "ab", "l": [1, 2.5], "e": 1.5, "o": {"z": True}, "t": None, "c": "k", "d": {"a": 1}, "more": [1]},
     {"o": None, "e": "x", "self": {"n": 1}},
+    {"u": None, "r": {"k": None, "more": 1}},
 ]
 FITS_NOT = [
     ({"n": 0}, "n: Input should be greater than or equal to 1"),
@@ -248,6 +251,7 @@ FITS_NOT = [
     ({"e": "y"}, "e: Value error, it is none of the values that are allowed"),
     ({"c": "no"}, "c: Input should be 'k'"),
     ({"d": {"a": "b"}}, "d.a: Input should be a valid integer, unable to parse string as an integer"),
+    ({"r": {"more": 1}}, "r.k: Field required"),
     ({"self": {"n": 0}}, "self.n: Input should be greater than or equal to 1"),
 ]
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast
 from llm_executor_nb.core.errors import ConfigError
 
 _PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool, "null": NoneType}
+_NUMBERS = ("integer", "number")
 _BOUNDS = {
     "minimum": "ge",
     "maximum": "le",
@@ -108,19 +109,20 @@ def _typed(part: Mapping[str, Any], root: Mapping[str, Any], seen: tuple[str, ..
         case "string":
             return _text(part)
         case _ if kind in _PLAIN:
-            return _bounded(_PLAIN[kind], part, _BOUNDS)
+            return _bounded(_PLAIN[kind], part, _BOUNDS if kind in _NUMBERS else {})
     known = ", ".join(("object", "array", *_PLAIN))
     raise ConfigError(f"{kind!r} is no type of JSON Schema; these are: {known}.")
 
 
 def _object(part: Mapping[str, Any], root: Mapping[str, Any], seen: tuple[str, ...]) -> Any:  # noqa: ANN401 - a type
-    properties, others = part.get("properties"), part.get("additionalProperties", True)
-    if not properties:
-        return dict[str, type_of({} if others is False else others, root, seen)]  # type: ignore[misc] # made at run time
+    properties, others = part.get("properties") or {}, part.get("additionalProperties", True)
     if not isinstance(properties, Mapping):
         raise ConfigError("The properties of a JSON Schema are a dict of name and schema.")
     required = part.get("required") or ()
-    types = {name: type_of(schema, root, seen) for name, schema in properties.items()}
+    if not properties and not required:
+        return dict[str, type_of({} if others is False else others, root, seen)]  # type: ignore[misc] # made at run time
+    undescribed = {} if others is False else dict.fromkeys(required, others)
+    types = {name: type_of(schema, root, seen) for name, schema in {**undescribed, **properties}.items()}
     return make_typed_dict(
         {name: kind if name in required else NotRequired[kind] for name, kind in types.items()},
         keeps_others=others is not False,
