@@ -326,3 +326,16 @@ def test_an_answer_with_any_fields_is_a_verdict(message):
     body = {"choices": [{"message": message, "finish_reason": message}], "usage": message, "model": message}
     verdict = _classify(200, body)
     assert isinstance(verdict.outcome, Outcome)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"code": 400, "message": "the request exceeds the size", "type": "exceed_context_size_error"}),
+        (400, {"message": "the request exceeds the available context size. try increasing the context size"}),
+        (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 and 200"),
+    ],
+)
+def test_local_servers_words_for_a_prompt_that_is_too_long_are_known(status, error):
+    reply = Reply(status=status, headers={}, body=json.dumps({"error": error}).encode())
+    assert classify(reply, backend="llamacpp", now_utc=NOW).outcome is Outcome.CONTEXT_LENGTH

@@ -166,6 +166,7 @@ ERROR_TYPE: dict[str, Finding] = {
     "validation": _BAD,
     "context_length_exceeded": _TOO_LONG,
     "token_limit_exceeded": _TOO_LONG,
+    "exceed_context_size_error": _TOO_LONG,
     "content_policy_violation": _FLAGGED,
     "content_filter": _FLAGGED,
     "refusal": _FLAGGED,
@@ -186,7 +187,8 @@ ERROR_TYPE: dict[str, Finding] = {
 }
 """Typed errors: OpenRouter's `metadata.error_type`, the OpenAI form's `code` and `type`, TGI's `error_type`.
 
-`no_db_connection` is what a litellm proxy without a database says, with a 400, to a key that it does not know.
+`no_db_connection` is what a litellm proxy without a database says, with a 400, to a key that it does not know;
+`exceed_context_size_error` is llama.cpp's.
 """
 
 STATUS: dict[int, Finding] = {
@@ -220,6 +222,8 @@ WORDINGS: tuple[Wording, ...] = (
     Wording(frozenset({400, 404, 422}), "not a valid model id", _GONE),
     Wording(frozenset({400, 413, 422}), "context length", _TOO_LONG),
     Wording(frozenset({400, 413, 422}), "context window", _TOO_LONG),
+    Wording(frozenset({400, 413, 422}), "context size", _TOO_LONG),
+    Wording(frozenset({400, 413, 422}), "`inputs` tokens + `max_new_tokens` must be", _TOO_LONG),
     Wording(frozenset({403}), "key limit exceeded", _NO_CREDIT),
     Wording(frozenset({429}), "free-models-per-day", _NO_CREDIT),
 )
