@@ -514,3 +514,9 @@ def test_after_a_rehearsal_the_search_for_keys_goes_on_as_before(refusing, monke
     with llm.rehearse():
         llm.run_llm(MODEL, "x")
     assert _walk(refusing) == ["..0003"]
+
+
+def test_a_call_after_the_ledger_was_moved_is_told_of_once(server, tmp_path):
+    llm.OPENROUTER_KEYS = [ONE]
+    llm.configure(ledger=tmp_path / "moved.sqlite")
+    assert len(llm.attempts(llm.run_llm(MODEL, "x"))) == len(server.lines) == 1

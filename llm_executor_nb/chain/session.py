@@ -103,7 +103,8 @@ class Session:
         """
         runs, jobs = frozenset(run_ids), frozenset(job_ids)
         wanted = jobs | {job for job, is_of_job, _ in (run.partition("-") for run in runs) if is_of_job}
-        parts = [attempts_frame(log.of_runs(runs)) for log in (*(log for log, _ in self._ended), self.log)]
+        logs = {id(log): log for log in (*(log for log, _ in self._ended), self.log)}  # it outlives a moved ledger
+        parts = [attempts_frame(log.of_runs(runs)) for log in logs.values()]
         for ledger in self._ledgers() if wanted else ():
             found = ledger.attempts_frame(job_ids=wanted)
             parts.append(found[found["job_id"].isin(jobs) | found["run_id"].isin(runs)])
