@@ -42,7 +42,7 @@ class Ran:
     """What one cell of a kernel did.
 
     Attributes:
-        messages: what it published, in order, each with the time it came at.
+        messages: what it published, in order; `came_at` is when it was here.
         reply: what the kernel said at the end.
         took_s: seconds from the request, or from ■, to the reply.
     """
@@ -99,7 +99,11 @@ class Kernel:
             await self._manager.interrupt_kernel()
 
         pressing = None if stop_after_s is None else asyncio.ensure_future(press())
-        reply = await self._client.execute_interactive(code, timeout=60, output_hook=ran.messages.append)
+
+        def take(message: dict[str, Any]) -> None:
+            ran.messages.append({**message, "came_at": time.time()})
+
+        reply = await self._client.execute_interactive(code, timeout=60, output_hook=take)
         ran.reply, ran.took_s = reply["content"], time.monotonic() - pressed[-1]
         if pressing is not None:
             await pressing

@@ -217,6 +217,31 @@ def test_an_error_is_raised_in_short(shell, capsys):
     assert raised.value._render_traceback_() == [f"RequestError: {raised.value}"]
 
 
+BODIES = [
+    'Answer as JSON: {"a": {"b": [1, {}]}, "c": "{city_}"}',
+    r"Prove that $\frac{a}{b} \ge {x^2}$ and $$\begin{aligned}{y}\end{aligned}$$",
+    "def f(x):\n    return f'{x + 1} {x!r} {x:>10}' + '%s' % x\n\n\n# done;",
+    "!ls $HOME\n%timeit x\n?help\nx?\n/abs path\n,auto call",
+    "tab\there, trailing blanks   \n\n  indented\n\ttabbed\n日本語 é 🎉 \u00a0 end",
+    "<script>alert(1)</script> & \\ \"quotes\" 'and' `ticks` ;",
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_a_cell_arrives_byte_for_byte(shell, asked, body):
+    with llm.rehearse():
+        shell.run_cell(f"%%llm gemma\n{body}")
+        shell.run_cell(f"%%llm gemma\n{body}\n{{city}}")
+    sent = [payload["messages"][-1]["content"] for payload in asked]
+    assert sent == [body, f"{body}\nLyon"]
+
+
+def test_a_cell_of_blanks_is_refused(shell):
+    with llm.rehearse() as practice, pytest.raises(UsageError, match="no prompt"):
+        cell(shell, "gemma", "  \n\n")
+    assert not practice.lines
+
+
 def test_a_variable_that_was_nearly_named_is_hinted_at(shell, capsys):
     with llm.rehearse():
         cell(shell, "gemma", "What is {citty}?\n")

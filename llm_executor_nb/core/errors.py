@@ -143,7 +143,7 @@ class JobInterrupted(_Plain, KeyboardInterrupt):
     """A job was stopped by hand; the rows that were done are safe.
 
     Attributes:
-        result: the frame (or Series) with what had been answered.
+        result: the frame (or Series) with what had been answered; of a `%%llm` cell the text that had come.
     """
 
     def __init__(self, message: str = "", *, result: Any = None) -> None:  # noqa: ANN401 - a frame or a Series, and core knows no pandas

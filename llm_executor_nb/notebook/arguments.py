@@ -80,6 +80,8 @@ def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str
         UsageError: the line cannot be right.
         ConfigError: a variable it names cannot be used.
     """
+    if not cell.strip():
+        raise UsageError("The cell has no prompt below its first line.")
     given = {"temperature": typed.temperature, "max_tokens": typed.max_tokens}
     return Order(
         model=default if typed.model is None else unquoted(typed.model),

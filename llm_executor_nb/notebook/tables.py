@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
 from llm_executor_nb.view.answer import usd
-from llm_executor_nb.view.html import Bundle, block, line, plain, span, table, text_table
+from llm_executor_nb.view.html import Bundle, block, line, marked, plain, table, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,16 +47,14 @@ def log_bundle(count: int) -> Bundle:
 
 def report_bundle(findings: Iterable[Finding]) -> Bundle:
     """Return the doctor's report: a heading for each part, and what was found there."""
-    html, text, part = "", [], ""
-    for finding in findings:
-        if finding.part != part:
-            part = finding.part
-            html += line(part, "head")
-            text.append(part)
-        mark = _MARKS[finding.kind]
-        html += f"<div>{span(mark, finding.kind + ' small')} {span(finding.words, '')}</div>"
-        html += line(f"→ {finding.next_step}", "dim small") if finding.next_step else ""
-        text += [f"  {mark:<4} {finding.words}", *([f"       -> {finding.next_step}"] if finding.next_step else [])]
+    html, text = "", []
+    for part, found in groupby(findings, key=lambda finding: finding.part):
+        listed = list(found)
+        html += line(part, "head") + marked([(_MARKS[one.kind], one.kind, one.words, one.next_step) for one in listed])
+        text.append(part)
+        for one in listed:
+            text.append(f"  {_MARKS[one.kind]:<4} {one.words}")
+            text += [f"       -> {one.next_step}"] if one.next_step else []
     return {"text/plain": plain("\n".join(text)), "text/html": block(html)}
 
 
