@@ -90,6 +90,11 @@ def test_a_reference_definition_is_shown_as_text():
     assert harmless("[x]\n\n[x]: javascript:alert(1)") == "[x]\n\n[x]\\: javascript:alert(1)"
 
 
+@pytest.mark.parametrize("fence", ["```", "- ```", "    ````", "~~~", "> ~~~~ x `"])
+def test_what_stands_behind_a_fence_cannot_leave_its_attribute(fence):
+    assert '"' not in harmless(f'{fence}x" onmouseover="alert(1)\ncode\n{fence}').split("\n")[0]
+
+
 def test_a_formula_keeps_its_sense():
     assert harmless("$a<b$ but a<b") == "$a< b$ but a&lt;b"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 _FENCE = re.compile(r"(`{3,})[\w+#.-]*")
+_OPENING = re.compile(r"(?:`{3,}|~{3,})[^\n]*")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _MATH = re.compile(r"\$\$?[^$`\n]+\$\$?")
 _MATH_BEGINS = re.compile(r"\\begin\{|\\\\[(\[]")
@@ -29,11 +30,11 @@ def harmless(text: str) -> str:
     text = re.sub(r"\r\n?", "\n", text)
     lines = text.split("\n")
     if "~~~" in text or any("```" in line and not _FENCE.fullmatch(line) for line in lines):
-        return _defused(text)
+        return _in_doubt(text)
     blocks = _blocks(lines)
     prose, code = ("\n".join(block for block, is_code in blocks if is_code is wanted) for wanted in (False, True))
     if _MATH_BEGINS.search(prose) and _MATH_ENDS.search(code):
-        return _defused(text)
+        return _in_doubt(text)
     return "\n".join(block if is_code else _prose(block) for block, is_code in blocks)
 
 
@@ -78,6 +79,11 @@ def _paragraph(text: str) -> str:
         parts += [_defused(text[end : span.start(3)]), span[3]]
         end = span.end(3)
     return "".join([*parts, _defused(text[end:])])
+
+
+def _in_doubt(text: str) -> str:
+    """Defuse all of a text; JupyterLab puts what stands behind a fence into an attribute as it is, so no quotes there."""
+    return _defused(_OPENING.sub(lambda line: line[0].replace('"', "").replace("'", ""), text))
 
 
 def _defused(text: str) -> str:
