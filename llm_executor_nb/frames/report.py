@@ -108,7 +108,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         rows = [
-            (one.route, str(one.outcome), one.attempts, _or_none(one.seconds), _cost(one.cost_usd))
+            (one.route, str(one.outcome), int(str(one.attempts)), _or_none(one.seconds), _cost(one.cost_usd))
             for one in self.by_route.itertuples()
         ]
         names = ("route", "outcome", "attempts", "seconds (median)", "cost")

@@ -6,6 +6,7 @@ is a display of its own that is taken out at the end: a widget in a saved notebo
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import threading
 import time
@@ -57,14 +58,21 @@ class CellBlock:
     def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
         """Show the job in a cell that ends at once; its Stop button calls `stop`."""
         with self._lock:
-            self._display(snapshot)
             if self._job_button is None:
                 self._job_button = StopButton(stop)
+            self._display(snapshot)
             self._job_button.display()
         return True
 
     def redraw(self, snapshot: Snapshot) -> None:
-        """Update the display, unless it was a moment ago; take the buttons out when the job is over."""
+        """Update the display, unless it was a moment ago; take the buttons out when the job is over.
+
+        Without the context of the cell that began the job: a front end that takes the messages of the running cell
+        alone, as nbclient does, would miss what is sent in the name of an earlier one.
+        """
+        contextvars.Context().run(self._redraw, snapshot)
+
+    def _redraw(self, snapshot: Snapshot) -> None:
         with self._lock:
             if self._handle is not None and (snapshot.is_over or time.monotonic() - self._drawn_at >= REDRAW_S):
                 self._update(snapshot)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Bundle = dict[str, str]
 """MIME type -> content, as a front end takes it."""
+_LONG = 30
+"""Characters from which a column may be broken anywhere, so that the others stay whole."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
@@ -28,9 +30,11 @@ _STYLE = """<style>
 .llm-nb .bad { color: var(--bad); } .llm-nb .wait { color: var(--wait); }
 .llm-nb .small { font-size: 0.85em; } .llm-nb .head { font-weight: 600; margin: 0.6em 0 0.2em; }
 .llm-nb.llm-nb table { margin: 0.3em 0; border-collapse: collapse; border: none; font-size: 0.9em; }
-.llm-nb.llm-nb th, .llm-nb.llm-nb td { text-align: left; vertical-align: top; padding: 0.15em 1.2em 0.15em 0;
+.llm-nb.llm-nb th, .llm-nb.llm-nb td { text-align: left; vertical-align: top; padding: 0.15em 1em 0.15em 0;
   border: none; border-bottom: 1px solid var(--line); background: none; color: var(--ink); max-width: 40em;
-  overflow-wrap: anywhere; white-space: normal; }
+  overflow-wrap: break-word; white-space: normal; }
+.llm-nb.llm-nb td.long { overflow-wrap: anywhere; min-width: 10em; } .llm-nb.llm-nb th[scope="row"] { white-space: nowrap; }
+.llm-nb .wide { overflow-x: auto; }
 .llm-nb.llm-nb table.plain td { border: none; padding: 0.05em 0.8em 0.05em 0; max-width: 60em; }
 .llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
 .llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -42,8 +46,8 @@ _STYLE = """<style>
 
 
 def block(inside: str) -> str:
-    """Return HTML as one display in our style; what goes in is escaped already."""
-    return f'{_STYLE}<div class="llm-nb">{inside}</div>'
+    """Return HTML as one display in our style; what goes in is escaped already. Dollars are not taken for formulas."""
+    return f'{_STYLE}<div class="llm-nb mathjax_ignore tex2jax_ignore">{inside}</div>'
 
 
 def span(text: str, kind: str) -> str:
@@ -81,12 +85,14 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         + "</tr>"
         for row in listed
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def pairs(lines: Iterable[tuple[str, str]]) -> str:
     """Return names, each with what there is to say, as an HTML table."""
-    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(said)}</td></tr>' for name, said in lines)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="long">{escape(said)}</td></tr>' for name, said in lines
+    )
     return f"<table><tbody>{rows}</tbody></table>"
 
 
@@ -122,4 +128,6 @@ def _next_step(words: str) -> str:
 
 def _kind(values: Iterable[object]) -> str:
     given = [value for value in values if value is not None]
-    return ' class="number"' if given and all(isinstance(value, int | float) for value in given) else ""
+    if given and all(isinstance(value, int | float) for value in given):
+        return ' class="number"'
+    return ' class="long"' if any(len(shown(value)) > _LONG for value in given) else ""

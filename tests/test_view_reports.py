@@ -1,0 +1,74 @@
+"""Report, plan, preview and job as HTML: tables in which foreign words are text."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from rehearsing import fresh
+
+import llm_executor_nb as llm
+from llm_executor_nb.store.tables import attempts_frame
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh():
+        llm.MODEL_INFERENCE_PROVIDERS["hostile/model"] = ["<b>provider</b>"]
+        yield
+
+
+def frame(rows: int = 6) -> pd.DataFrame:
+    return pd.DataFrame({HOSTILE: [f"{HOSTILE} {n}" for n in range(rows)]}, index=[f"<i>{n}</i>" for n in range(rows)])
+
+
+def displays() -> dict[str, object]:
+    """Return one of each kind, whose names, prompts, answers and errors all are hostile."""
+    with llm.rehearse("openrouter[1]: 401; openrouter[2]: 401"):
+        plan = frame().llm.plan("hostile/model", HOSTILE)
+        preview = frame().llm.preview("hostile/model", HOSTILE, n=3, progress=False)
+        job = frame().llm.start("hostile/model", HOSTILE, progress=False)
+        job.result()
+        return {"plan": plan, "preview": preview, "job": job, "report": job.report()}
+
+
+def test_nothing_foreign_becomes_a_tag():
+    for name, shown in displays().items():
+        html = shown._repr_html_()
+        tags = set(re.findall(r"<(\w+)", html))
+        assert tags <= {"style", "div", "table", "thead", "tbody", "tr", "th", "td", "progress", "strong", "span"}, name
+        assert not re.search(r"<[^>]* on\w+=", html), name
+
+
+def test_what_the_text_says_the_html_says():
+    shown = displays()
+    for name in ("plan", "report"):
+        html = shown[name]._repr_html_()
+        for what, said in shown[name].lines():
+            assert f'<th scope="row">{what}</th>' in html
+            assert said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in html
+    assert "&lt;i&gt;5&lt;/i&gt;" in shown["preview"]._repr_html_()
+    assert shown["preview"].summary() in shown["preview"]._repr_html_()
+    assert "&lt;b&gt;provider&lt;/b&gt;" in shown["report"]._repr_html_()
+
+
+def test_a_preview_shows_no_empty_column_and_cuts_what_is_long():
+    long = pd.DataFrame({"q": ["x" * 5000]})
+    with llm.rehearse():
+        html = long.llm.preview("hostile/model", "q", progress=False)._repr_html_()
+    assert "(5,000 characters)" in html
+    assert "x" * 401 not in html
+    assert ">error<" not in html
+    assert ">cost<" in html
+
+
+def test_a_report_of_nothing_has_no_table_of_routes():
+    with llm.rehearse():
+        out = pd.DataFrame({"q": [None]}).llm.run("hostile/model", "q", progress=False)
+    html = out.llm.report()._repr_html_()
+    assert "nothing was asked" in html
+    assert "outcome" not in html.split("</style>")[1]
+    assert out.llm.report().attempts.equals(attempts_frame(()))
