@@ -82,7 +82,7 @@ def _paragraph(text: str) -> str:
 
 
 def _in_doubt(text: str) -> str:
-    """Defuse all of a text; JupyterLab puts what stands behind a fence into an attribute as it is, so no quotes there."""
+    """Defuse a whole text; JupyterLab puts what stands behind a fence into an attribute as it is, so without quotes."""
     return _defused(_OPENING.sub(lambda line: line[0].replace('"', "").replace("'", ""), text))
 
 
