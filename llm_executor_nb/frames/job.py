@@ -191,18 +191,22 @@ class Job:
         if ending.error is not None:
             ending.error.result = frame
             raise ending.error
-        if not is_kept:
-            self._warn(f"Some answers are not stored yet: {self._ledger.trouble}. They are in this frame; keep it.")
+        if not is_kept and (words := self._unsaved()):
+            self._warn(words)
         if ending.note:
             self._warn(f"The job {ending.note}. {_GO_ON}")
         return frame
 
     def _interrupted(self) -> JobInterrupted:
-        now = self._work.snapshot()
-        return JobInterrupted(
-            f"Stopped at {now.done} of {now.total} rows. The frame with what was done is in .result. {_GO_ON}",
-            result=self.frame(),
-        )
+        now, unsaved = self._work.snapshot(), self._unsaved()
+        stopped = f"Stopped at {now.done} of {now.total} rows. The frame with what was done is in .result."
+        return JobInterrupted(" ".join(filter(None, (stopped, unsaved, _GO_ON))), result=self.frame())
+
+    def _unsaved(self) -> str:
+        """Say how many answers the ledger could not store yet; "": none."""
+        count = self._ledger.unsaved
+        why = self._ledger.trouble or "the disk is slow"
+        return f"{count} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""
 
     def _warn(self, words: str) -> None:
         warnings.warn(words, LLMExecutorWarning, stacklevel=5)

@@ -126,10 +126,10 @@ class Work:
     async def _feed_all(self) -> None:
         """Begin every row in turn; what another job asks comes back to the queue until it has an answer."""
         while not self.ending.is_set and not (self._feed.is_dry and not self._later):
-            window = [self._later.popleft() for _ in range(min(len(self._later), self.reuse.window))]
             drawn = self._feed.take(self.reuse.window)
-            if not drawn and window and not await self._pause():
+            if not drawn and self._later and not await self._pause():
                 return
+            window = [self._later.popleft() for _ in range(min(len(self._later), self.reuse.window))]
             await self._feed_window([*window, *drawn])
 
     async def _feed_window(self, window: list[Request]) -> None:

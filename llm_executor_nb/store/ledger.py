@@ -76,6 +76,11 @@ class Ledger:
         """Why answers cannot be kept at the moment, such as "the disk is full"; "": they can. It clears by itself."""
         return self._writer.trouble if self._writer else ""
 
+    @property
+    def unsaved(self) -> int:
+        """How many answers are not committed yet."""
+        return self._writer.unsaved_answers() if self._writer else 0
+
     def begin_job(self, job: JobStart) -> None:
         """Enter a job as open, in this process; its heartbeat is kept from now on."""
         writer = self._at_work()

@@ -152,6 +152,11 @@ class Writer:
             for attempt in item.attempts
         ]
 
+    def unsaved_answers(self) -> int:
+        """Return how many answers are not committed. From any thread."""
+        items = (*self._queue.copy(), *self._taken)
+        return sum(isinstance(item, Kept) and item.answer is not None for item in items)
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Commit what is queued and end the thread; wait for that no longer than `timeout_s`."""
         self._is_closing = True
