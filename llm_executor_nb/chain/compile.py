@@ -60,6 +60,11 @@ class Chain:
             for key_routes in tier:
                 yield from key_routes
 
+    @property
+    def own_urls(self) -> dict[str, str | None]:
+        """The user's own backends among them, with their base URLs; None: it is an object."""
+        return {backend.name: backend.base_url for backend, _ in self.recipe.own}
+
 
 _fallback_chain_cache: dict[str, Chain] = {}
 

@@ -230,7 +230,7 @@ class Engine:
             )
         outcome, words = run.last_cause(held)
         return AllRoutesFailedError(
-            advice.all_failed(run.ask.chain.recipe.model, attempts, held, now),
+            advice.all_failed(run.ask.chain.recipe.model, attempts, held, now, run.ask.chain.own_urls),
             outcome=outcome,
             words=words,
             attempts=attempts,

@@ -6,13 +6,17 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.advice_own import Trouble, own_step
 from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Attempt, Route
+
+    OwnUrls = Mapping[str, str | None]
+    """The user's own backends: name -> base URL; None: it is a chat model object."""
 
 _NETWORK_CODES = frozenset({"refused", "dns"})
 _NEXT_STEP: dict[Outcome, str] = {
@@ -37,19 +41,34 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
 
+_OTHERWISE = "try again"
 
-def all_failed(model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float) -> str:
-    """Return the message of `AllRoutesFailedError`: per cause the routes, the provider's words, and the next step."""
+
+def all_failed(
+    model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float, own: OwnUrls
+) -> str:
+    """Return the message of `AllRoutesFailedError`: per cause the routes, the provider's words, and the next steps."""
     lines = [f"No route to {model} gave an answer ({_counted(len(attempts), 'request')})."]
-    if is_network(attempts):
+    if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
         lines += [*attempt_lines(attempts), *held_lines(held, now)]
         lines.append("Next: every host refused or could not be found, so it is the network; check the connection.")
         return "\n".join(lines)
     for cause in dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)]):
-        lines += attempt_lines([a for a in attempts if a.outcome is cause])
-        lines += held_lines([(route, hold) for route, hold in held if hold.why is cause], now)
-        lines += [f"    Next: {_NEXT_STEP[cause]}."] if cause in _NEXT_STEP else []
+        those = [a for a in attempts if a.outcome is cause]
+        left_out = [(route, hold) for route, hold in held if hold.why is cause]
+        lines += [*attempt_lines(those), *held_lines(left_out, now)]
+        lines += [f"    Next: {step}." for step in dict.fromkeys(_steps(cause, those, left_out, own))]
     return "\n".join(lines)
+
+
+def _steps(
+    cause: Outcome, attempts: Iterable[Attempt], held: Iterable[tuple[Route, Hold]], own: OwnUrls
+) -> Iterator[str]:
+    """Yield what a user can do about a cause, where it came from backends that differ in that."""
+    for attempt in attempts:
+        yield next_step(cause, attempt, own)
+    for route, hold in held:
+        yield _step(cause, route.backend, own, has_key=route.key is not None, words=hold.message)
 
 
 def refused(attempt: Attempt) -> str:
@@ -117,6 +136,28 @@ def _detail(attempt: Attempt) -> str:
     return f" ({words[:120]})" if words else ""
 
 
-def next_step(cause: Outcome) -> str:
-    """Return what a user can do about an outcome."""
-    return _NEXT_STEP.get(cause, "try again")
+def next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls) -> str:
+    """Return what a user can do about an outcome.
+
+    Args:
+        cause: the outcome.
+        attempt: one that had it; None: none is known.
+        own: the user's own backends.
+    """
+    if attempt is None:
+        return _NEXT_STEP.get(cause, _OTHERWISE)
+    return _step(
+        cause,
+        attempt.backend,
+        own,
+        has_key=attempt.key is not None,
+        words=attempt.message or "",
+    )
+
+
+def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, words: str) -> str:
+    found = None
+    if backend in own:
+        trouble = Trouble(backend=backend, base_url=own[backend], has_key=has_key, words=words)
+        found = own_step(cause, trouble)
+    return found or _NEXT_STEP.get(cause, _OTHERWISE)

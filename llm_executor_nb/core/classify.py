@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from llm_executor_nb.core.hints import field, number, retry_after_s
 from llm_executor_nb.core.outcomes import (
     AVAILABILITY,
     ERROR_TYPE,
     LIMIT_SOURCE,
+    MOVED,
+    REDIRECTED,
     RULES,
     STATUS,
     WORDINGS,
@@ -23,7 +26,7 @@ from llm_executor_nb.core.outcomes import (
     Outcome,
     Reach,
 )
-from llm_executor_nb.core.records import OPENROUTER, Fault, FaultKind, Reply, Verdict
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.secret import scrub
 
 if TYPE_CHECKING:
@@ -100,8 +103,11 @@ def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
 
 def _refusal(reply: Reply, body: object, status: int | None, backend: str, now_utc: datetime) -> Verdict:
     error = _error_of(body)
-    message = _message_of(body, error) or reply.body[:2000].decode("utf-8", "replace")
+    elsewhere = _elsewhere(reply) if status is not None and 300 <= status < 400 else None
+    message = elsewhere or _message_of(body, error) or reply.body[:2000].decode("utf-8", "replace")
     found = _find(reply, body, error, status, message)
+    if elsewhere and status in MOVED and backend not in (OPENROUTER, HUGGINGFACE):
+        found = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
     reach = found.reach or _default_reach(found.outcome, backend)
     if reach is Reach.PROVIDER and backend == OPENROUTER:
         reach = Reach.BACKEND
@@ -120,15 +126,25 @@ def _find(reply: Reply, body: object, error: object, status: int | None, message
     findings = _typed(body, error, status)
     if (found := next(findings, None)) is not None:
         return found
-    if status is None:
-        return Finding(Outcome.SERVER_ERROR)
     if status == 403 and _is_html(reply):
         return Finding(Outcome.FORBIDDEN, Reach.BACKEND)
     lower = message.lower()
     for wording in WORDINGS:
         if status in wording.statuses and wording.words in lower:
             return wording.finding
-    return _by_status(status)
+    return Finding(Outcome.SERVER_ERROR) if status is None else _by_status(status)
+
+
+def _elsewhere(reply: Reply) -> str | None:
+    """Return where a reply redirects to, without what may hold a secret: query, fragment, user and password."""
+    try:
+        parts = urlsplit(reply.headers.get("location", ""))
+        host = parts.hostname or ""
+        place = f"{host}:{parts.port}" if parts.port else host
+    except ValueError:
+        return None
+    whole = f"{parts.scheme}://{place}{parts.path}" if host and parts.scheme else f"{place}{parts.path}"
+    return f"{REDIRECTED}{whole}" if whole else None
 
 
 def _typed(body: object, error: object, status: int | None) -> Iterator[Finding]:

@@ -206,17 +206,29 @@ STATUS: dict[int, Finding] = {
 }
 """HTTP status, where nothing better is known; other 4xx are a bad request, other 5xx a server error."""
 
+MOVED = frozenset({301, 307, 308})
+"""Redirects that speak of the address; 302 and 303 mostly lead to a page for logging in, and may pass."""
+REDIRECTED = "it redirects to "
+"""What a verdict on a redirect begins with; then where it leads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Text that tells apart what a vague status does not; read last, and only with these statuses."""
+    """Text that tells apart what a vague status does not; read last, and only with these statuses.
 
-    statuses: frozenset[int]
+    Attributes:
+        statuses: where it is looked for; None: in an error inside a 200 that names no status.
+        words: what is looked for, in lower case.
+        finding: what it says.
+    """
+
+    statuses: frozenset[int | None]
     words: str
     finding: Finding
 
 
 WORDINGS: tuple[Wording, ...] = (
+    Wording(frozenset({None, 404}), "unexpected endpoint or method", Finding(Outcome.NOT_FOUND, Reach.BACKEND)),
     Wording(frozenset({402}), "not enabled for provider", Finding(Outcome.QUOTA, Reach.PROVIDER)),
     Wording(frozenset({400, 404, 422}), "not supported by", Finding(Outcome.UNSUPPORTED, Reach.PROVIDER)),
     Wording(frozenset({400, 404, 422}), "not a valid model id", _GONE),

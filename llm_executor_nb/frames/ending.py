@@ -53,6 +53,7 @@ class Ending:
         self._began = self._answered_at = clock.current().now()
         self._answers = 0
         self._last_cause: Outcome | None = None
+        self._causes: dict[Outcome, Attempt] = {}
         self._same_cause: tuple[Outcome | None, int] = (None, 0)
         budget = order.budget_s
         self._ends_at = None if budget is None else self._began + budget
@@ -64,6 +65,7 @@ class Ending:
         """Take in an attempt."""
         if attempt.outcome is not Outcome.CANCELLED:
             self._last_cause = attempt.outcome
+            self._causes[attempt.outcome] = attempt
         self.spent_usd += self._order.prices.at_most_usd(attempt)
 
     def answered(self) -> None:
@@ -129,8 +131,11 @@ class Ending:
         """Let the job end; the first reason counts."""
         if not self.is_set:
             self.is_set = True
-            self.note = note if cause is None else f"{note} ({cause.value}: {advice.next_step(cause)})"
+            self.note = note if cause is None else f"{note} ({cause.value}: {self._step(cause)})"
             self._stir()
+
+    def _step(self, cause: Outcome) -> str:
+        return advice.next_step(cause, self._causes.get(cause), self._order.chain.own_urls)
 
     def _over_budget(self, words: str) -> None:
         if self._order.is_raising and not self.is_set:
