@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.rows import RowRun
     from llm_executor_nb.store.ledger import Ledger
 
+_PATIENCE_S = 1.0
+"""Seconds that one try to claim takes at most; a process that ends waits for the thread that is at it."""
 _SMALLEST, _LARGEST = 32, 4096
 _SHORT_S, _LONG_S = 0.5, 2.0
 """A window that was used up sooner than this is too small, later than that too large."""
@@ -62,8 +64,9 @@ class Reuse:
         wants = [request.wanted for request in (*under_way, *window)]
         try:
             async with clock.current().timeout(None):
+                age, patience = self._order.max_age_s, _PATIENCE_S
                 turns = await asyncio.to_thread(
-                    self._ledger.claim, self._job_id, wants, max_age_s=self._order.max_age_s
+                    self._ledger.claim, self._job_id, wants, max_age_s=age, patience_s=patience
                 )
         except LedgerBusyError:
             return None

@@ -117,7 +117,9 @@ class Ledger:
         self._tell(writer)
         return found
 
-    def claim(self, job_id: str, wants: Sequence[Want], *, max_age_s: float | None) -> list[Answer | Turn]:
+    def claim(
+        self, job_id: str, wants: Sequence[Want], *, max_age_s: float | None, patience_s: float = PATIENCE_S
+    ) -> list[Answer | Turn]:
         """Return stored answers, and claim the rest for a job, unless another live job asks for them now.
 
         What the job had claimed before is replaced. Of two jobs that want the same, in whatever process, one gets it.
@@ -126,12 +128,15 @@ class Ledger:
             job_id: a job that has begun.
             wants: the requests it is about to send.
             max_age_s: answers older than this do not count; None: of any age.
+            patience_s: how long another program's lock is waited for.
 
         Raises:
             LedgerBusyError: nothing can be written at the moment; nothing was claimed.
         """
         writer = self._at_work()
-        claimed = writer.ask(partial(_claim, job_id=job_id, wants=wants, since=_since(max_age_s)), is_write=True)
+        claimed = writer.ask(
+            partial(_claim, job_id=job_id, wants=wants, since=_since(max_age_s)), is_write=True, patience_s=patience_s
+        )
         self._tell(writer)
         return claimed
 

@@ -1,0 +1,113 @@
+"""A column on a ledger that is damaged, newer or not to be written, and at a process's end: told once, it goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+from columns import assert_own_answers, prompts, statuses
+from keeping import Child
+from rehearsing import fresh
+
+import llm_executor_nb as llm
+from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.store.schema import VERSION
+
+RUNS_AND_ENDS = """
+import llm_executor_nb as llm
+from pathlib import Path
+from columns import prompts
+llm.configure(openrouter_keys=["sk-or-v1-practice-0001"], huggingface_tokens=[])
+llm.configure(openrouter_base_url=sys.argv[1], ledger=Path(sys.argv[2]))
+prompts(300).llm.run("gemma", "q", progress=False, concurrency=32)
+{end}
+"""
+LOCKED = """
+import sqlite3, time
+prompts(1).llm.run("gemma", "q", progress=False)
+file = sqlite3.connect(sys.argv[2], isolation_level=None, timeout=30)
+file.execute("BEGIN EXCLUSIVE")
+job = prompts(400).llm.start("gemma", "q", progress=False)
+while not job.snapshot().trouble:
+    time.sleep(0.01)
+job.stop()
+print("stopped", flush=True)
+"""
+FORKS = """
+import os, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside a thread
+child = os.fork()
+if not child:
+    out = prompts(20, 290).llm.run("gemma", "q", progress=False)
+    sys.exit(0 if (out["q_llm_status"] == "cached").sum() == 10 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.fixture
+def server():
+    with fresh(), RehearsalServer() as server:
+        llm.configure(openrouter_keys=["sk-or-v1-practice-0001"], huggingface_tokens=[])
+        llm.configure(openrouter_base_url=server.openrouter_url)
+        yield server
+        llm.configure(ledger=None)
+
+
+def _run(path):
+    llm.configure(ledger=path)
+    return prompts(20).llm.run("gemma", "q", progress=False)
+
+
+def _told(path, words):
+    """Run a column, which tells of the ledger once; return its frame."""
+    with pytest.warns(llm.LLMExecutorWarning, match=words) as told:
+        out = _run(path)
+    assert len(told) == 1
+    assert str(path) in str(told[0].message)
+    assert_own_answers(out)
+    return out
+
+
+def test_a_damaged_ledger_is_told_once_with_its_new_place_and_the_column_goes_on(server, tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"this is no database, " * 1_000)
+    assert statuses(_told(path, r"is damaged. It was moved to .*ledger\.damaged-")) == {"ok": 20}
+    assert statuses(_run(path)) == {"cached": 20}
+    assert len(server.lines) == 20
+
+
+def test_a_newer_ledger_is_read_and_new_answers_stay_in_memory(server, tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    _run(path)
+    llm.configure(ledger=None)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(f"PRAGMA user_version = {VERSION + 1}")
+    assert statuses(_told(path, r"newer version .*pip install -U")) == {"cached": 20}
+    assert len(server.lines) == 20
+
+
+def test_a_place_that_cannot_be_written_means_memory(server, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    assert statuses(_told(tmp_path / "taken" / "ledger.sqlite", "cannot be kept in .*kept in memory")) == {"ok": 20}
+    assert statuses(prompts(20).llm.run("gemma", "q", progress=False)) == {"cached": 20}
+    assert len(server.lines) == 20
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit()", "raise SystemExit(0)", FORKS], ids=["end", "exit", "raise", "fork"])
+def test_a_process_that_ends_right_after_a_column_has_stored_all_of_it(server, tmp_path, end):
+    path = tmp_path / "ledger.sqlite"
+    with Child(RUNS_AND_ENDS.format(end=end), server.openrouter_url, path) as child:
+        assert child.end() == 0
+    with closing(sqlite3.connect(path)) as file:
+        (answers,) = file.execute("SELECT count(*) FROM answer").fetchone()
+    assert answers == len(server.lines) == (310 if end == FORKS else 300)
+
+
+def test_a_process_ends_soon_after_a_stop_while_the_ledger_is_locked(server, tmp_path):
+    with Child(RUNS_AND_ENDS.format(end=LOCKED), server.openrouter_url, tmp_path / "ledger.sqlite") as child:
+        assert child.line() == "stopped"
+        began = time.monotonic()
+        child.end()
+        assert time.monotonic() - began < 5
