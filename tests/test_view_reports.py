@@ -72,3 +72,11 @@ def test_a_report_of_nothing_has_no_table_of_routes():
     assert "nothing was asked" in html
     assert "outcome" not in html.split("</style>")[1]
     assert out.llm.report().attempts.equals(attempts_frame(()))
+
+
+def test_a_preview_without_an_answer_promises_nothing():
+    with llm.rehearse("*: 400"):
+        preview = frame().llm.preview("hostile/model", HOSTILE, n=2, progress=False)
+    assert "none of these was answered" in preview.summary()
+    assert "not be asked again" not in preview.summary()
+    assert ">error<" in preview._repr_html_()

@@ -57,11 +57,12 @@ class Preview:
     def summary(self) -> str:
         """Return the estimate in one line."""
         price = "at an unknown price" if self.estimate_usd is None else f"for about {dollars(self.estimate_usd)}"
-        if (seconds := self.estimate_s) is None:
+        answered = int(self.frame["answer"].notna().sum())
+        if (seconds := self.estimate_s) is None or not answered:
             return f"All {self.rows} rows {price}; none of these was answered."
         least, most = map(duration, seconds)
         took = least if least == most else f"{least} to {most}"
-        return f"All {self.rows} rows {price}, in about {took}. These {len(self.frame)} will not be asked again."
+        return f"All {self.rows} rows {price}, in about {took}. {answered} of these will not be asked again."
 
     def _repr_html_(self) -> str:
         names = ("row", "prompt", "answer", "status", "route", "seconds", "cost", "error")

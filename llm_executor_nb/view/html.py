@@ -19,7 +19,8 @@ _LONG = 30
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
-  --dim: var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText));
+  --dim: color-mix(in srgb, var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText)) 75%,
+    var(--ink));
   --line: var(--jp-border-color2, var(--vscode-panel-border, #8884));
   --good: color-mix(in srgb, var(--jp-success-color1, var(--vscode-charts-green, #2e9e44)) 65%, var(--ink));
   --bad: color-mix(in srgb, var(--jp-error-color1, var(--vscode-errorForeground, #d13438)) 75%, var(--ink));
@@ -33,7 +34,8 @@ _STYLE = """<style>
 .llm-nb.llm-nb th, .llm-nb.llm-nb td { text-align: left; vertical-align: top; padding: 0.15em 1em 0.15em 0;
   border: none; border-bottom: 1px solid var(--line); background: none; color: var(--ink); max-width: 40em;
   overflow-wrap: break-word; white-space: normal; }
-.llm-nb.llm-nb td.long { overflow-wrap: anywhere; min-width: 10em; } .llm-nb.llm-nb th[scope="row"] { white-space: nowrap; }
+.llm-nb.llm-nb td.long { overflow-wrap: anywhere; min-width: 6em; }
+.llm-nb.llm-nb th[scope="row"] { white-space: nowrap; }
 .llm-nb .wide { overflow-x: auto; }
 .llm-nb.llm-nb table.plain td { border: none; padding: 0.05em 0.8em 0.05em 0; max-width: 60em; }
 .llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
