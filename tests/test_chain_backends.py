@@ -187,6 +187,23 @@ def test_no_key_is_needed_where_there_is_a_route_without_one():
         llm.run_llm("m", "x")
 
 
+def test_a_misspelt_backend_is_told_as_one_and_nothing_of_openrouters_keys():
+    llm.add_backend("ollama", base_url="http://127.0.0.1:9/v1")
+    llm.models.add("m", providers=["olama"], openrouter=False)
+    with pytest.raises(llm.MissingKeyError) as raised:
+        llm.run_llm("m", "x")
+    told = str(raised.value)
+    assert "no backend of your own is called 'olama' (near ones: 'ollama'). Add it" in told
+    assert "Add it: llm.add_backend('olama', base_url='http://localhost:11434/v1')" in told
+    assert "HF_TOKEN" in told
+    assert "OPENROUTER" not in told
+    llm.models.add("m", providers=["nosuchbackend", "scaleway"], openrouter=False)
+    with pytest.raises(llm.MissingKeyError, match=r"called 'nosuchbackend', 'scaleway'\. Add it"):
+        llm.run_llm("m", "x")
+    llm.models.add("m", providers=["ollama"], openrouter=False)
+    assert routes() == ["ollama"]
+
+
 def test_a_model_that_nobody_serves_says_so():
     llm.models.add("m", openrouter=False)
     with pytest.raises(llm.ConfigError, match="OpenRouter is left out, and its row names nobody"):

@@ -7,11 +7,13 @@ them, each of the user's own backends that the row names, once, with each of its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
+from llm_executor_nb.settings.backends import EXAMPLE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Scope
     from llm_executor_nb.settings.backends import OwnBackend
     from llm_executor_nb.settings.config import Config
+
+_NEAR = 0.5
+"""How alike a name must be to be taken for a misspelt one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,8 @@ def _missing(recipe: Recipe, config: Config) -> ConfigError:
             f"{recipe.model} has no route: OpenRouter is left out, and its row names nobody. Name a provider or a "
             f"backend of your own: llm.models.add({recipe.model!r}, providers=['ollama'], openrouter=False).",
         )
+    if is_off and not recipe.huggingface_tokens:
+        return MissingKeyError(_nobody(recipe, config))
     if recipe.huggingface_tokens:
         return MissingKeyError(
             f"{recipe.model} has no Hugging Face provider in its row, and there is no OpenRouter key. "
@@ -200,3 +207,22 @@ def _missing(recipe: Recipe, config: Config) -> ConfigError:
         "llm.keys.add('openrouter', key); "
         "to practise without a key: `with llm.rehearse():`.",
     )
+
+
+def _nobody(recipe: Recipe, config: Config) -> str:
+    """Say what is missing where OpenRouter is left out, and who is named may be a provider, or a name misspelt."""
+    named = ", ".join(map(repr, recipe.providers))
+    near = ", ".join(map(repr, _near(recipe.providers, config.backends)))
+    places = "; ".join(config.keys.looked_for([HUGGINGFACE]))
+    return (
+        f"No key for {recipe.model}: OpenRouter is left out, and no backend of your own is called {named}"
+        f"{f' (near ones: {near})' if near else ''}. Add it: llm.add_backend({recipe.providers[0]!r}, "
+        f"base_url={EXAMPLE_URL!r}). Or, if it is a provider of Hugging Face's, give a token: "
+        f"llm.HUGGINGFACE_TOKENS = [token], or paste one into llm.panel(). Looked for: {places}. "
+        "To practise without a key: `with llm.rehearse():`."
+    )
+
+
+def _near(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the known names that are like one of some names, each once."""
+    return list(dict.fromkeys(near for name in names for near in get_close_matches(name, list(known), cutoff=_NEAR)))

@@ -21,12 +21,16 @@ from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings.key_list import KeyText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 DOTENV = ".env"
 COLAB = "Colab's secrets"
 LOGIN = "the Hugging Face login"
 _SINGLE = {OPENROUTER: ("OPENROUTER_API_KEY",), HUGGINGFACE: ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN")}
+_SHOWN = {
+    OPENROUTER: "OPENROUTER_API_KEY, OPENROUTER_KEY_1..n",
+    HUGGINGFACE: "HF_TOKEN, HF_TOKEN_1..n, HUGGINGFACEHUB_API_TOKEN",
+}
 _NUMBERED = {OPENROUTER: "OPENROUTER_KEY_", HUGGINGFACE: "HF_TOKEN_"}
 _NO_LOGIN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 """huggingface_hub's own switch: the saved login is not to be used unasked."""
@@ -100,11 +104,10 @@ class KeySources:
         return self._colab.get(backend, ())
 
 
-def looked_for() -> list[str]:
-    """Return the places of this module, for a message."""
+def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]:
+    """Return the places of this module, for a message on keys of some backends."""
     return [
-        "OPENROUTER_API_KEY, OPENROUTER_KEY_1..n",
-        "HF_TOKEN, HF_TOKEN_1..n, HUGGINGFACEHUB_API_TOKEN",
+        *(_SHOWN[backend] for backend in backends),
         f"the same names in {DOTENV} of the working folder" + (" and in Colab's secrets" * is_colab()),
         f"{LOGIN} ({login_path()})",
     ]

@@ -23,7 +23,7 @@ from llm_executor_nb.settings.key_sources import Found, KeySources
 from llm_executor_nb.settings.saved_keys import FILE, KEYRING, Place, Saved, SavedKeys, file_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 __all__ = ["KeyList", "KeyRing", "KeyText"]
 _LONGEST_LABEL = 40
@@ -246,9 +246,9 @@ class KeyRing:
 
         return restore
 
-    def looked_for(self) -> list[str]:
-        """Return the places a key is looked for, for a message."""
-        return [*key_sources.looked_for(), f"what llm.keys.save kept (keyring, {file_path()})"]
+    def looked_for(self, backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]:
+        """Return the places a key of some backends is looked for, for a message."""
+        return [*key_sources.looked_for(backends), f"what llm.keys.save kept (keyring, {file_path()})"]
 
     def __iter__(self) -> Iterator[Key]:
         for backend in tuple(self.code):
