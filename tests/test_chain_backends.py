@@ -266,8 +266,13 @@ def test_a_replaced_server_is_asked_at_its_new_address():
         ("own", {"base_url": "http://x/v1", "chat_model": fake_model(str)}, "Give one of"),
         ("own", {"base_url": "localhost:11434"}, "is no base URL.*http://localhost:11434/v1"),
         ("own", {"base_url": 7}, "is no base URL"),
+        ("own", {"base_url": "http://exa mple/v1"}, "is no base URL.*http://localhost:11434/v1"),
+        ("own", {"base_url": "http://exa mple/v1?key=secret"}, "is no base URL"),
+        ("own", {"base_url": "http://x/v1?api_key=secret"}, "no query.*Write 'http://x/v1'"),
+        ("own", {"base_url": "http://x/v1/#secret"}, "no fragment.*Write 'http://x/v1'"),
+        ("own", {"base_url": "http://x/v1/chat/completions/"}, "which is put behind it.*Write 'http://x/v1'"),
         ("own", {"base_url": "http://me:secret@x/v1"}, "holds no user name"),
-        ("own", {"base_url": "http://x/v1", "keys": "one-key"}, "list of keys"),
+        ("own", {"base_url": "http://x/v1", "keys": "one-key"}, r"list of keys: llm\.add_backend\('own'.*keys=\["),
         ("own", {"base_url": "http://x/v1", "keys": ["not a key"]}, "cannot be a key"),
         ("own", {"chat_model": fake_model(str), "keys": ["practice-key"]}, "keys go with base_url"),
         ("own", {"chat_model": "gpt"}, "must be an object with LangChain's invoke.*not str"),
@@ -280,6 +285,17 @@ def test_a_wrong_backend_is_refused_and_changes_nothing(name, arguments, wording
     assert "secret" not in str(raised.value)
     assert live().backends == {}
     assert set(live().keys.code) == {"openrouter", "huggingface"}
+
+
+def test_blanks_around_a_base_url_are_a_slip_of_the_mouse():
+    llm.add_backend("own", base_url=" http://x:1/v1/\n")
+    assert live().backends["own"].base_url == "http://x:1/v1"
+
+
+def test_one_text_for_a_list_of_keys_is_told_where_the_list_goes():
+    for given, place in (("openrouter_keys", "OPENROUTER_KEYS"), ("huggingface_tokens", "HUGGINGFACE_TOKENS")):
+        with pytest.raises(llm.ConfigError, match=rf"list of keys: llm\.{place} = "):
+            llm.configure(**{given: "one-key"})
 
 
 def test_keys_are_added_only_to_servers():

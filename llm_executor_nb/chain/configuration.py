@@ -116,8 +116,8 @@ def add_backend(
             it has as fields are set on a copy of it, others are passed to its call.
 
     Raises:
-        ConfigError: the name is taken or none, or not exactly one of base_url and chat_model was given; nothing was
-            changed.
+        ConfigError: the name is taken or none, base_url is none (also one with a query, or with `/chat/completions`),
+            keys are no list, or not exactly one of base_url and chat_model was given; nothing was changed.
     """
     now = session()
     now.config.add_backend(name, base_url=base_url, keys=keys, chat_model=chat_model)

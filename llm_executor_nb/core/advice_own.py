@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llm_executor_nb.core.outcomes import REDIRECTED, Outcome
+from llm_executor_nb.core.records import CHAT_COMPLETIONS
 
-_END = "/chat/completions"
 _V1 = "most base URLs end in /v1"
 _ELSEWHERE = (
     "{backend} sends elsewhere, and a redirect is not followed, since it would take the key along: "
-    f"make base_url what stands there before {_END}; if that is a login page, log in"
+    f"make base_url what stands there before {CHAT_COMPLETIONS}; if that is a login page, log in"
 )
 _NOT_SERVED = (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
 _WANTS_A_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
@@ -63,7 +63,7 @@ _OBJECT: dict[Outcome, str] = {
 
 def own_step(cause: Outcome, trouble: Trouble) -> str | None:
     """Return what a user can do; None: what holds for every backend holds for this one."""
-    name, url = trouble.backend, f"{trouble.base_url}{_END}"
+    name, url = trouble.backend, f"{trouble.base_url}{CHAT_COMPLETIONS}"
     if trouble.base_url is None:
         again = f"make the object anew, and give it to llm.add_backend({name!r}, chat_model=...)"
         words = _OBJECT.get(cause)

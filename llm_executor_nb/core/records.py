@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OPENROUTER = "openrouter"
 HUGGINGFACE = "huggingface"
+CHAT_COMPLETIONS = "/chat/completions"
+"""What every backend has behind its base URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

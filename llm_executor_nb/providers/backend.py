@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.core.records import CHAT_COMPLETIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -53,4 +55,4 @@ class Backend(Protocol):
 
 def chat_url(base_url: str) -> str:
     """Return where chat completions are posted under `base_url`."""
-    return base_url.rstrip("/") + "/chat/completions"
+    return base_url.rstrip("/") + CHAT_COMPLETIONS

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
-from llm_executor_nb.core.records import HUGGINGFACE, Reply
+from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, Reply
 from llm_executor_nb.providers import langchain
 from llm_executor_nb.providers.network import Network
 
@@ -90,7 +90,7 @@ async def own_client(backend: Backend, route: Route) -> AsyncIterator[tuple[Base
     settings: dict[str, Any] = {
         "model": "",
         "api_key": "none",
-        "base_url": url.removesuffix("/chat/completions"),
+        "base_url": url.removesuffix(CHAT_COMPLETIONS),
         "max_retries": 0,
         "stream_usage": True,
         "use_responses_api": False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from tenacity import wait_chain, wait_fixed
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, check_chat_model, check_name, refuse_credentials
@@ -103,7 +104,7 @@ class Config:
             raise ConfigError(
                 f"Give one of base_url and chat_model: llm.add_backend({name!r}, base_url={EXAMPLE_URL!r})."
             )
-        listed = KeyList(_listed(keys), is_given=True)
+        listed = KeyList(_listed(keys, f"llm.add_backend({name!r}, base_url=..., keys=[key])"), is_given=True)
         if base_url is not None:
             refuse_credentials(base_url)
             own = OwnBackend(name=name, base_url=check_url(base_url, name))
@@ -119,7 +120,7 @@ class Config:
     def keys_setter(self, backend: str, values: Iterable[str | None]) -> Callable[[], None]:
         """Check a list of keys; return what puts it in place of the one given before."""
         if not isinstance(values, KeyList):
-            given = list(_listed(values))
+            given = list(_listed(values, f"llm.{_KEY_LISTS[backend]} = [key_1, key_2]"))
             values = KeyList(given, is_given=not given)
         checked = values
         return lambda: self.keys.put_code(backend, checked)
@@ -193,6 +194,9 @@ class Config:
         return restore
 
 
+_KEY_LISTS = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
+_BEHIND = re.compile(r"[?#].*", re.DOTALL)
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _PLAIN = (
     "retry_wait_strategy",
     "retries",
@@ -206,9 +210,9 @@ _PLAIN = (
 )
 
 
-def _listed(values: Iterable[str | None]) -> Iterable[str | None]:
+def _listed(values: Iterable[str | None], example: str) -> Iterable[str | None]:
     if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise ConfigError("Give a list of keys: llm.OPENROUTER_KEYS = [key_1, key_2].")
+        raise ConfigError(f"Give a list of keys: {example}.")
     return values
 
 
@@ -216,17 +220,26 @@ def check_url(url: str, backend: str, *, where: str = "") -> str:
     """Return a base URL without a slash at its end, if it is one.
 
     Raises:
-        ConfigError: it has no http or https scheme, or no host.
+        ConfigError: it has no http or https scheme, no host, or what no base URL has; says what to write.
     """
+    whole = url.strip() if isinstance(url, str) else url
+    shown = _BEHIND.sub("", whole) if isinstance(whole, str) else whole  # what stands behind it may be a key
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(whole)
         is_fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_fine = is_fine and not _BLANK.search(shown)
     except (ValueError, AttributeError, TypeError):
         is_fine = False
     if not is_fine:
         example = BASE_URLS[backend][1] if backend in BASE_URLS else EXAMPLE_URL
-        raise ConfigError(f"{where}{url!r} is no base URL; give one such as {example!r}.")
-    return url.rstrip("/")
+        raise ConfigError(f"{where}{shown!r} is no base URL; give one such as {example!r}.")
+    base = shown.rstrip("/").removesuffix(CHAT_COMPLETIONS)
+    if base != whole.rstrip("/"):
+        raise ConfigError(
+            f"{where}A base URL has no query, no fragment and no {CHAT_COMPLETIONS} (which is put behind it). "
+            f"Write {base!r}; a key goes with the keys.",
+        )
+    return base
 
 
 def check_wait(strategy: Callable[[RetryCallState], float]) -> Callable[[RetryCallState], float]:
