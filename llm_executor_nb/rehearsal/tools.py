@@ -1,17 +1,20 @@
 """What a practice provider says to a request with tools or with a response format: arguments that fit the schema.
 
 It is the same for the same question: a number out of the question where the schema wants a number, a quoted text or
-the question itself where it wants a text. Knows the part of JSON Schema that LangChain and pydantic write.
+the question itself where it wants a text. Knows the part of JSON Schema that LangChain and pydantic write; a pattern
+that `patterns` cannot write a text for is not kept to, and the answer then does not fit.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.hints import field
+from llm_executor_nb.rehearsal.patterns import text_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +34,13 @@ _FORMATS = {
     "email": "practice@example.com",
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
 }
 """What a practice answer says where a text has a form."""
+_DIGITS = 9
+"""Digits after the point of a multiple; what is behind them comes of binary fractions."""
 _DEEP = 8
 """How far a schema that contains itself is followed."""
 
@@ -116,8 +124,7 @@ def _typed(schema: dict[str, Any], question: str, known: Mapping[str, Any], dept
             parts = schema.get("properties") or {}
             return {name: _value(part, question, known, depth + 1) for name, part in parts.items()}
         case "array":
-            items = [_value(schema.get("items") or {}, question, known, depth + 1)]
-            return [] if items == [None] else items * max(1, schema.get("minItems") or 1)
+            return _items(schema, question, known, depth)
         case "integer" | "number":
             return _number(schema, question, is_whole=kind == "integer")
         case "boolean":
@@ -128,20 +135,56 @@ def _typed(schema: dict[str, Any], question: str, known: Mapping[str, Any], dept
             return _FORMATS.get(str(schema.get("format"))) or _sized(schema, question)
 
 
+def _items(schema: dict[str, Any], question: str, known: Mapping[str, Any], depth: int) -> list[Any]:
+    """Return as many items as a schema wants, one if it does not say; first those that have a place of their own."""
+    first = [_value(part, question, known, depth + 1) for part in schema.get("prefixItems") or ()]
+    part = schema.get("items", not first)
+    part = {} if part is True else part
+    count = schema.get("minItems", min(1, schema.get("maxItems", 1))) - len(first)
+    if not isinstance(part, dict) or count < 1:
+        return first
+    if schema.get("uniqueItems") and count > 1:
+        return [*first, *_different(part, known, depth, count)]
+    item = _value(part, question, known, depth + 1)
+    return first if item is None else [*first, *[item] * count]
+
+
+def _different(part: dict[str, Any], known: Mapping[str, Any], depth: int, count: int) -> list[Any]:
+    """Return items of which no two are the same: values of an enum, else what a question for a number gives."""
+    meant = known.get(str(part.get("$ref")).rpartition("/")[2], part)
+    if options := field(meant, "enum"):
+        return list(options[:count])
+    return [_value(part, f"'{number}'", known, depth + 1) for number in range(1, count + 1)]
+
+
 def _sized(schema: dict[str, Any], question: str) -> str:
-    """Return a text as long as a schema wants it."""
-    text = _text(next(iter(_quoted(question)), question))
-    return text.ljust(schema.get("minLength") or 0, ".")[: schema.get("maxLength")]
+    """Return a text as long as a schema wants it, and of its pattern, if one can be written."""
+    least, most = schema.get("minLength") or 0, schema.get("maxLength")
+    written = text_for(schema["pattern"], least) if isinstance(schema.get("pattern"), str) else None
+    text = _text(next(iter(_quoted(question)), question)) if written is None else written
+    return text.ljust(least, ".")[:most]
 
 
 def _number(schema: dict[str, Any], question: str, *, is_whole: bool) -> float:
+    """Return the first number of the question, moved as little as its bounds need."""
     found = _NUMBER.search(question)
-    number = float(found[0]) if found else 1.0
-    if (least := schema.get("minimum", schema.get("exclusiveMinimum"))) is not None:
-        number = max(number, least + ("exclusiveMinimum" in schema))
-    if (most := schema.get("maximum", schema.get("exclusiveMaximum"))) is not None:
-        number = min(number, most - ("exclusiveMaximum" in schema))
+    step = schema.get("multipleOf") or (1 if is_whole else 0)
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    above, below = schema.get("exclusiveMinimum", -math.inf), schema.get("exclusiveMaximum", math.inf)
+    number = min(max(float(found[0]) if found else 1.0, low), high)
+    if not above < number < below:
+        number = _between(max(low, above), min(high, below))
+    if step:
+        number = round(math.floor(number / step) * step, _DIGITS)
+        number += step * (number < low or number <= above)
     return int(number) if is_whole else number
+
+
+def _between(low: float, high: float) -> float:
+    """Return a number between two bounds, of which one at least is finite."""
+    if math.isinf(high):
+        return low + 1
+    return high - 1 if math.isinf(low) else (low + high) / 2
 
 
 def _quoted(text: str) -> list[str]:
