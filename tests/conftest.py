@@ -9,9 +9,12 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECRETS_AND_ADDRESSES = re.compile(
     r"OPENROUTER_(API_)?KEY.*|OPENROUTER_BASE_URL|OPENAI_.*|HF_.*|HUGGING_?FACE.*"
@@ -111,3 +114,20 @@ def _text(host: object) -> str:
     if host is None:
         return ""
     return host.decode() if isinstance(host, bytes) else str(host)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One JupyterLab and one Chromium for all tests marked `browser`."""
+    from lab import FLAGS, Lab, chromium  # noqa: PLC0415 - only where there is a browser
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - not in the extra `test`
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        running = Lab(tmp_path_factory.mktemp("lab"), browser)
+        try:
+            running.start({})
+            yield running
+        finally:
+            running.stop()
+            browser.close()

@@ -1,0 +1,115 @@
+"""The panel in a real JupyterLab: a key goes in and is nowhere to be found; an edited table is used at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+pytestmark = pytest.mark.browser
+CANARY = "sk-or-v1-canary-typed-in-the-panel-7f3a"
+PRACTICE = """
+practice = llm.rehearse(openrouter_keys=0).start()
+"""
+PANEL = "llm.panel()"
+
+
+def panel_of(notebook):
+    """Return the panel below the cell that shows it."""
+    return notebook.output(2).get_by_role("region", name="Keys, models and health of llm_executor_nb")
+
+
+def files_below(folder):
+    """Return the files of a folder that hold the canary."""
+    return [path for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+
+
+def test_a_key_typed_in_is_used_and_is_in_no_file_no_saved_state_and_no_history(lab):
+    with lab.notebook("keys", PRACTICE, PANEL, "print([key.shown for key in llm.keys])") as notebook:
+        frames: list[str] = []
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        panel.get_by_label("API key").fill(CANARY)
+        panel.get_by_role("textbox", name="Label", exact=True).fill("mine")
+        panel.get_by_role("button", name="Add key").click()
+        panel.get_by_role("button", name="Test mine").wait_for()
+        assert panel.get_by_label("API key").input_value() == ""
+        panel.get_by_role("button", name="Test mine").click()
+        notebook.page.wait_for_function(
+            "() => !['', '…'].includes(document.querySelector('.llm-panel [role=status]').textContent)"
+        )
+        told = panel.get_by_role("status").inner_text()
+        assert CANARY not in told
+        notebook.run(3)
+        assert "mine ..7f3a" in notebook.text(3)
+        saved = notebook.save()
+        frames.append(json.dumps(saved))
+        state = notebook.page.evaluate("() => JSON.stringify(Object.values(localStorage)) + document.body.innerHTML")
+    assert CANARY not in "".join(frames)
+    assert CANARY not in state
+    assert files_below(lab.folder) == []
+    for history in (lab.folder / "ipython").rglob("history.sqlite"):
+        with sqlite3.connect(history) as kept:
+            assert not kept.execute("select 1 from history where source like ?", (f"%{CANARY}%",)).fetchall()
+
+
+def test_an_edited_provider_table_is_used_by_the_next_cell(lab):
+    cells = [
+        "practice = llm.rehearse('openrouter: 401').start()",
+        PANEL,
+        "%%llm gemma\nWho answers?",
+        "print(llm.attempts()['provider'].dropna().iloc[-1], dict(llm.MODEL_INFERENCE_PROVIDERS))",
+    ]
+    with lab.notebook("models", *cells) as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        panel.get_by_role("tab", name="Models").click()
+        field = panel.get_by_role("textbox", name="Add provider to google/gemma-3-27b-it")
+        field.fill("newprovider")
+        field.press("Enter")
+        moved = panel.get_by_role("button", name="Move newprovider up")
+        for _ in range(3):
+            moved.first.click()
+            notebook.page.wait_for_timeout(400)
+        notebook.run(3)
+        notebook.run(4)
+        assert notebook.text(4).startswith("newprovider")
+
+
+def test_the_panel_is_worked_by_keyboard_alone(lab):
+    with lab.notebook("keyboard", PRACTICE, PANEL, "print([key.shown for key in llm.keys])") as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        panel.get_by_role("tab", name="Keys").focus()
+        press = notebook.page.keyboard.press
+        press("ArrowRight")
+        assert panel.get_by_role("tab", name="Models").get_attribute("aria-selected") == "true"
+        press("End")
+        assert panel.get_by_role("tab", name="Health").get_attribute("aria-selected") == "true"
+        press("Home")
+        panel.get_by_label("API key").focus()
+        notebook.page.keyboard.insert_text(CANARY)
+        press("Enter")
+        panel.get_by_role("button", name="Remove", exact=False).first.wait_for()
+        cells = notebook.page.locator(".jp-Notebook .jp-CodeCell").count()
+        panel.get_by_role("button", name="Add key").focus()
+        press("b")
+        assert notebook.page.locator(".jp-Notebook .jp-CodeCell").count() == cells
+        notebook.run(3)
+        assert "..7f3a" in notebook.text(3)
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 700])
+def test_nothing_of_the_panel_is_cut_off_and_its_text_has_contrast(lab, is_dark, width):
+    with lab.notebook("looks", "practice = llm.rehearse().start()", PANEL, width=width, is_dark=is_dark) as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        for name in ("Keys", "Models", "Health"):
+            panel.get_by_role("tab", name=name).click()
+            assert notebook.faults(panel) == []
