@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -309,6 +311,38 @@ def test_a_reused_connection_that_died_in_its_reply_may_not_be_resent():
 
     found = asyncio.run(story())
     assert (found.kind, found.may_resend) == (FaultKind.CUT, False)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n"],
+        [b"HTTP/1.1 307 x\r\nLocation: /\r\nContent-Length: 9\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 5000],
+        [b"HTTP/1.1 200 OK\r\n"],
+        [b"no HTTP\r\n\r\n"],
+        [],
+    ],
+    ids=["404", "redirect", "too large", "silent", "no HTTP", "closed"],
+)
+@pytest.mark.parametrize("way", ["get", "post", "stream"])
+def test_whatever_came_no_connection_is_left_to_be_found_unclosed_later(way, pieces):
+    async def story():
+        then = "open" if pieces and not pieces[0].startswith(b"no HTTP") else "close"
+        async with serving(Server(sends(*pieces, then=then)), body_cap=1000) as (server, transport):
+            if way == "get":
+                return await transport.get(server.url, secret=None, timeout_s=0.05)
+            if way == "post":
+                return await ask(transport, server.url, 0.05)
+            async with transport.stream(server.url, body=b"{}", secret=None, timeout_s=0.05) as came:
+                return came
+
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert isinstance(asyncio.run(story()), Reply | Fault)
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 def test_cookies_are_not_sent_back():

@@ -30,6 +30,12 @@ async def _post(session, url, body, key=KEY):
         return reply.status, reply.headers, await reply.read()
 
 
+async def _read(request):
+    """Return a reply's status and body; one that is not read keeps its connection, and that tells of it much later."""
+    async with request as reply:
+        return reply.status, await reply.read()
+
+
 def _ask_all(url, *bodies, key=KEY, at_once=False):
     async def ask():
         async with aiohttp.ClientSession() as session:
@@ -242,6 +248,21 @@ def test_a_client_that_leaves_ends_its_request_at_once(fault):
     assert line.replied_s - line.received_s < 1
 
 
+def test_a_client_that_leaves_a_stream_is_noted_and_prints_nothing(caplog):
+    async def leave(url):
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+            for _ in range(8):
+                async with session.post(f"{url}/chat/completions", json=_body() | {"stream": True}) as reply:
+                    await reply.content.readany()
+                    reply.close()
+
+    with RehearsalServer("*: stream-bytes") as server:
+        asyncio.run(leave(server.openrouter_url))
+        _wait_until(lambda: all(line.replied_s for line in server.lines))
+        assert [(line.status, line.fault) for line in server.lines] == [(200, "client left")] * 8
+    assert caplog.text == ""
+
+
 def test_a_rate_refuses_above_it_for_each_key_and_says_when():
     with RehearsalServer("openrouter: rate=2/min") as server:
         replies = _ask_all(server.openrouter_url, *[_body()] * 3)
@@ -283,20 +304,19 @@ def test_a_request_without_a_key_gets_the_real_401():
 
 
 def test_what_cannot_be_served_is_refused_in_words():
-    async def post(url):
+    async def ask(url):
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
-            replies = [
-                await session.post(f"{url}/chat/completions", data=b"no json"),
-                await session.post(f"{url}/chat/completions", data=b"[1]"),
-                await session.get(f"{url}/nowhere"),
+            return [
+                await _read(session.post(f"{url}/chat/completions", data=b"no json")),
+                await _read(session.post(f"{url}/chat/completions", data=b"[1]")),
+                await _read(session.get(f"{url}/nowhere")),
             ]
-            return [reply.status for reply in replies], await replies[1].json()
 
     with RehearsalServer() as server:
-        statuses, refused = asyncio.run(post(server.openrouter_url))
+        replies = asyncio.run(ask(server.openrouter_url))
         assert [line.fault for line in server.lines] == ["bad request"] * 2
-    assert statuses == [400, 400, 404]
-    assert "not a JSON object" in refused["error"]["message"]
+    assert [status for status, _ in replies] == [400, 400, 404]
+    assert "not a JSON object" in json.loads(replies[1][1])["error"]["message"]
 
 
 def test_each_request_has_a_line_without_key_or_text():

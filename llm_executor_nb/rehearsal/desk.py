@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.rehearsal.asked import read_asked
 from llm_executor_nb.rehearsal.replies import bad_request, no_key
-from llm_executor_nb.rehearsal.send import Sending
+from llm_executor_nb.rehearsal.send import Sending, no_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -72,12 +72,18 @@ class Desk:
         try:
             await asyncio.sleep(self._latency_s + latency_s)
             response = await sending.run()
-        except (asyncio.CancelledError, ConnectionError):
-            fault = SERVER_STOPPED if self.is_closing else CLIENT_LEFT
+        except asyncio.CancelledError:
+            fault = self._gone()
             raise
+        except ConnectionError:  # aiohttp would print a raised one; what is returned goes to nobody
+            fault = self._gone()
+            response = no_reply()
         finally:
             self._lines.finish(number, status=sending.status, fault=fault)
         return response
+
+    def _gone(self) -> str:
+        return SERVER_STOPPED if self.is_closing else CLIENT_LEFT
 
     def _stage(self, asked: Asked, body: dict[str, Any] | None) -> tuple[float, Staged]:
         if asked.key is None and asked.backend in self._numbers:

@@ -18,6 +18,13 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER on, for 0 s: closing sends a reset in place of an end."""
 
 
+def no_reply() -> web.Response:
+    """Return what aiohttp is given where the connection is gone: it finds that out by itself, and says nothing."""
+    from aiohttp import web  # noqa: PLC0415 - loads on first use
+
+    return web.Response()
+
+
 class Sending:
     """One reply being sent.
 
@@ -31,13 +38,17 @@ class Sending:
         self.status: int | None = None
 
     async def run(self) -> web.StreamResponse:
-        """Send it; returns when it is sent, and is cancelled when the client goes away."""
+        """Send it; returns when it is sent, and is cancelled when the client goes away.
+
+        Raises:
+            ConnectionError: the client went away while it was written to.
+        """
         from aiohttp import web  # noqa: PLC0415 - loads on first use
 
         staged = self._staged
         if staged.status is None:
             await self._write(self._write_bare)
-            return web.Response()
+            return no_reply()
         self.status = staged.status
         if staged.end is End.WHOLE and len(staged.pieces) <= 1:
             return web.Response(status=staged.status, headers=staged.headers, body=b"".join(staged.pieces))
