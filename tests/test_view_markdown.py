@@ -86,6 +86,22 @@ def test_a_link_of_an_unknown_scheme_is_shown_as_text(link):
     assert "]\\(" in harmless(link)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[![i](x)](javascript:alert(1))",
+        "[a](https://a.org)[b](javascript:alert(1))",
+        "[a]()[b](javascript:alert(1))",
+        "[[a](/x](javascript:alert(1))",
+        "[[a](x](javascript:alert(1))",
+        "[[a](https://x](javascript:alert(1))",
+    ],
+)
+def test_a_link_behind_or_round_another_without_a_blank_between_is_looked_at_too(text):
+    assert "](javascript" not in harmless(text)
+    assert "]\\(javascript" in harmless(text)
+
+
 def test_a_reference_definition_is_shown_as_text():
     assert harmless("[x]\n\n[x]: javascript:alert(1)") == "[x]\n\n[x]\\: javascript:alert(1)"
 

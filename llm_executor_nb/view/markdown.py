@@ -17,7 +17,8 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _MATH = re.compile(r"\$\$?[^$`\n]+\$\$?")
 _MATH_BEGINS = re.compile(r"\\begin\{|\\\\[(\[]")
 _MATH_ENDS = re.compile(r"\\end\{|\\\\[)\]]")
-_LINK = re.compile(r"\]\((\s*)(\S*)")
+_LINK = re.compile(r"\]\((?=\s*(\S{0,80}))")
+"""Where a link's address begins, and enough of it to see its scheme. It is looked at, not taken: links may nest."""
 _SAFE = re.compile(r"(https?://|mailto:)|[^:&\\<]*(?=[/?#)\s]|$)", re.IGNORECASE)
 _SPAN = re.compile(r"(^|(?<=\s))([*_(\"'\[]{0,3})`([^`|\n]+)`(?!`)", re.MULTILINE)
 _SHIFTING = ("\\", "$")
@@ -93,4 +94,4 @@ def _defused(text: str) -> str:
 
 
 def _link(found: re.Match[str]) -> str:
-    return found[0] if _SAFE.match(found[2]) else f"]\\({found[1]}{found[2]}"
+    return found[0] if _SAFE.match(found[1]) else "]\\("
