@@ -3,13 +3,14 @@
 import asyncio
 import pickle
 import traceback
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from backing import DEAD_KEY, OllamaLike, ResponseError, behind_a_key, failing, only, practice_providers
 from doors import DOORS, STREAMS
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from rehearsing import fresh, wait_until, words
 
 import llm_executor_nb as llm
@@ -300,3 +301,72 @@ def test_a_column_over_an_object_logs_its_failures_by_row():
     assert out["q_llm"].tolist()[::2] == ["A", "C"]
     assert out["q_llm_status"].tolist() == ["ok", "failed", "ok"]
     assert out["q_llm_error"][1].startswith("bad_request: Broken")
+
+
+# --- what no chat model should do ---------------------------------------------------------------------------------
+
+
+class Odd(BaseException):
+    """What a library may raise to get past every `except Exception`."""
+
+
+def raising(kind, error):
+    """Return an object that raises: asked on the loop, in a thread, or by LangChain's own base class."""
+
+    def end(*_, **__):
+        raise error
+
+    async def end_on_the_loop(*_, **__):
+        raise error
+
+    objects = {"loop": SimpleNamespace(ainvoke=end_on_the_loop), "thread": SimpleNamespace(invoke=end)}
+    return objects.get(kind) or failing(error)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", ["loop", "thread", "langchain"])
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), Odd("odd")], ids=repr)
+def test_an_object_that_would_end_its_caller_ends_one_attempt(error, kind, door):
+    llm.add_backend("mine", chat_model=raising(kind, error))
+    llm.add_backend("second", chat_model=fake_model(str.upper))
+    llm.models.add("m", providers=["mine", "second"], openrouter=False)
+    assert DOORS[door]("m", "x").content == "X"
+    assert words("outcome") == ["server_error"] * 4 + ["ok"]
+    told = f"the chat model ended the call by itself, with {type(error).__name__}"
+    assert set(words("message")[:4]) == {f"{told}: {error}" if str(error) else told}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_generator_exit_in_a_thread_ends_nobody(door):
+    only("mine", chat_model=raising("thread", GeneratorExit()))
+    with pytest.raises(llm.AllRoutesFailedError, match="the chat model raised GeneratorExit"):
+        DOORS[door]("m", "x")
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("returned", "wording"),
+    [
+        (HumanMessage("x"), "the chat model returned a HumanMessage, not an AIMessage"),
+        ("text", "the chat model returned a str, not an AIMessage; give a chat model, not a plain LLM"),
+        (7, "the chat model returned an int, not an AIMessage"),
+    ],
+)
+def test_an_object_that_returns_no_message_of_a_model_is_told_what_it_returned(returned, wording, door):
+    only("mine", chat_model=SimpleNamespace(invoke=lambda *_, **__: returned))
+    with pytest.raises(llm.AllRoutesFailedError) as raised:
+        DOORS[door]("m", "x")
+    assert wording in str(raised.value)
+    assert "its words say why" in str(raised.value)
+
+
+def test_a_keyboard_interrupt_is_nobodys_outcome():
+    only("mine", chat_model=raising("loop", KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        llm.run_llm("m", "x")
+
+
+def test_an_exception_without_words_is_told_by_its_name_alone():
+    only("mine", chat_model=failing(ValueError()))
+    with pytest.raises(llm.AllRoutesFailedError, match=r"\(malformed: ValueError\)"):
+        llm.run_llm("m", "x")

@@ -94,11 +94,9 @@ class ChatModelObject:
                 return _own_copy(await _Call(self._model, payload, extra).whole())
         except TimeoutError as error:
             return make_fault(FaultKind.TIMEOUT, str(error) or late, Watch())
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
+        except BaseException as error:  # a foreign client raises anything, and none of it goes on
+            if _is_ours(error):
                 raise
-            return told_by(error)
-        except Exception as error:  # noqa: BLE001 - a foreign client raises anything, and none of it goes on
             return told_by(error)
 
     def stream(self, payload: Mapping[str, Any], extra: Mapping[str, Any], silence: Silence) -> Pieces:
@@ -145,11 +143,9 @@ class Pieces:
                 chunk = await self._silence.wait(self._next())
         except TimeoutError as error:
             self.told = self._silence.fault_of(TimeoutError(str(error) or "no text in time"), Watch())
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
+        except BaseException as error:  # a foreign client raises anything, and none of it goes on
+            if _is_ours(error):
                 raise
-            self.told = told_by(error)
-        except Exception as error:  # noqa: BLE001 - a foreign client raises anything, and none of it goes on
             self.told = told_by(error)
         if chunk is None:
             raise StopAsyncIteration
@@ -215,8 +211,14 @@ def _own_copy(message: Any) -> AIMessage:  # noqa: ANN401 - whatever the object 
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
     if not isinstance(message, AIMessage):
-        raise TypeError(f"the chat model returned a {type(message).__name__}, not a message")
+        what = "; give a chat model, not a plain LLM" if isinstance(message, str) else ""
+        raise TypeError(f"the chat model returned {_a(message)}, not an AIMessage{what}")
     return message.model_copy(update={"response_metadata": dict(message.response_metadata)})
+
+
+def _a(thing: object) -> str:
+    name = type(thing).__name__
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
 
 def _as_chunk(piece: Any) -> AIMessageChunk:  # noqa: ANN401 - whatever the object yielded
@@ -230,8 +232,8 @@ async def _in_thread(function: Callable[[], Any]) -> Any:  # noqa: ANN401 - what
     def call() -> Any:  # noqa: ANN401 - the same
         try:
             return function()
-        except StopIteration as error:  # no future takes one
-            raise RuntimeError("the chat model raised StopIteration") from error
+        except (StopIteration, GeneratorExit) as error:  # no future takes the one, and the other ends whoever waits
+            raise RuntimeError(f"the chat model raised {type(error).__name__}") from error
 
     return await asyncio.to_thread(call)
 
@@ -245,7 +247,9 @@ async def _closing(source: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - an asyn
             await source.aclose()
 
 
-def _is_cancelled() -> bool:
-    """Say whether this task was cancelled; if not, the object raised CancelledError by itself."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+def _is_ours(error: BaseException) -> bool:
+    """Say whether an exception is meant for us and not of the object's making: this task is to end."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

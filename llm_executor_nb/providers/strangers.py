@@ -55,6 +55,7 @@ _MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 def told_by(error: BaseException) -> Told:
     """Return what an exception of a chat model object tells. Never raises; keeps nothing of the exception."""
+    error = _raised(error)
     links = list(_links(error))
     words = words_of(error)
     for link in links:
@@ -73,12 +74,20 @@ def told_by(error: BaseException) -> Told:
     return _as_told(_last_resort(error), type(error).__name__, words)
 
 
+def _raised(error: BaseException) -> BaseException:
+    """Return what an object raised: LangChain takes what is no Exception for an answer, and looks for its text."""
+    is_taken = isinstance(error, AttributeError) and isinstance(error.obj, BaseException)
+    return error.obj if is_taken else error  # type: ignore[attr-defined] # an AttributeError has one
+
+
 def words_of(error: BaseException) -> str:
     """Return the class and the text of an exception, on which nothing but a scrubber must rely."""
+    name = type(error).__name__
     try:
-        return f"{type(error).__name__}: {error}"
+        told = f"{name}: {error}" if str(error) else name
     except Exception:  # noqa: BLE001 - a foreign __str__ may raise anything
-        return type(error).__name__
+        return name
+    return told if isinstance(error, Exception) else f"the chat model ended the call by itself, with {told}"
 
 
 def _as_told(meaning: FaultKind | int | str, name: str, words: str) -> Told:
