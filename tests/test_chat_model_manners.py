@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import pickle
@@ -69,6 +70,20 @@ def test_callbacks_are_told_once_with_tags_and_metadata(start, ask):
         assert len([token for token in listener.tokens if token]) > 3
     else:
         assert listener.response.llm_output["token_usage"]["total_tokens"] == message.usage_metadata["total_tokens"]
+
+
+@pytest.mark.parametrize("script", ["", "openrouter: 401"], ids=["openrouter", "huggingface"])
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["generate", "agenerate"])
+def test_the_counts_of_several_prompts_are_added_up_without_the_cost(start, script, is_awaited):
+    start(script)
+    model, prompts = llm.chat_model(MODEL), [[HumanMessage("one")], [HumanMessage("two")], [HumanMessage("three")]]
+    found = asyncio.run(model.agenerate(prompts)) if is_awaited else model.generate(prompts)
+    messages = [generations[0].message for generations in found.generations]
+    usage = found.llm_output["token_usage"]
+    assert usage["total_tokens"] == sum(message.usage_metadata["total_tokens"] for message in messages)
+    assert "cost" not in usage
+    if not script:
+        assert all(message.response_metadata["token_usage"]["cost"] > 0 for message in messages)
 
 
 @WAYS

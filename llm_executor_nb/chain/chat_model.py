@@ -258,8 +258,15 @@ def _result(message: AIMessage, *, is_parsed: bool) -> ChatResult:
     told = message.response_metadata
     return ChatResult(
         generations=[ChatGeneration(message=message, generation_info=_generation_info(message))],
-        llm_output={name: told[name] for name in _OF_LLM_OUTPUT if name in told},
+        llm_output={name: _counts(told[name]) for name in _OF_LLM_OUTPUT if name in told},
     )
+
+
+def _counts(told: Any) -> Any:
+    """Return a usage without what is no count, such as a cost: LangChain adds all of it up over several prompts."""
+    if not isinstance(told, dict):
+        return told
+    return {name: _counts(value) for name, value in told.items() if type(value) in (int, dict)}
 
 
 def _generation_info(message: AIMessage) -> dict[str, Any]:
