@@ -336,6 +336,6 @@ def test_a_response_format_beside_a_schema_is_refused_before_anything_is_sent(op
 @MANY_DOORS
 def test_what_is_no_schema_is_refused_with_what_to_write(ask, begin):
     server = begin()
-    with pytest.raises(llm.ConfigError, match="a pydantic class; a dict of types"):
+    with pytest.raises(llm.ConfigError, match="a pydantic class, a dataclass or a TypedDict; a dict of types"):
         ask(MODEL, QUESTION, schema=int)
     assert not server.lines

@@ -1,8 +1,12 @@
 """JSON Schema on its way in and out: as types that pydantic checks, and as the strict form that providers enforce.
 
 `type_of` reads the part of JSON Schema that people write by hand: types, properties, required, items, enum, const,
-anyOf, oneOf, references, bounds. What it does not know (`not`, `if`, several `allOf`) is sent as it stands and not
-checked; a schema that contains itself is checked to its first repetition.
+anyOf, oneOf, references, bounds. All else is sent as it stands and not checked: `format`, `contentEncoding` and its
+like, `uniqueItems`, `contains`, `prefixItems` (and `items` beside it), `minProperties`, `maxProperties`,
+`patternProperties`, `propertyNames`, `dependentRequired`, `dependentSchemas`, `unevaluatedProperties`, `not`, `if`,
+several `allOf`, `allOf`, `anyOf` or `oneOf` beside a `type` or `properties`, that of `oneOf` no second one fits, what
+stands beside a `$ref`, an `enum` or a `const`, and bounds in a part that names no `type`. A schema that contains
+itself is checked to its first repetition.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
 from types import NoneType
-from typing import Annotated, Any, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, Required, cast, get_origin
 
 from llm_executor_nb.core.errors import ConfigError
 
@@ -49,6 +53,24 @@ def make_typed_dict(fields: Mapping[str, Any], *, keeps_others: bool = False) ->
     return made
 
 
+def as_typed_dict(kind: Any, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 - types
+    """Return a user's TypedDict as one that pydantic takes on every Python: `typing`'s own it refuses below 3.12.
+
+    Args:
+        kind: the user's.
+        fields: name -> type, with what marks them as required or not.
+    """
+    is_marked = {name: get_origin(one) in (Required, NotRequired) for name, one in fields.items()}
+    made = make_typed_dict(
+        {
+            name: NotRequired[one] if name in kind.__optional_keys__ and not is_marked[name] else one
+            for name, one in fields.items()
+        },
+    )
+    made.__doc__ = kind.__doc__
+    return made
+
+
 # --- in ---------------------------------------------------------------------------------------------------------
 
 
@@ -72,10 +94,11 @@ def type_of(part: object, root: Mapping[str, Any], seen: tuple[str, ...] = ()) -
         return Any if reference in seen else type_of(resolve(reference, root), root, (*seen, reference))
     if "const" in part or "enum" in part:
         return _one_of([part["const"]] if "const" in part else part["enum"])
-    if isinstance(several := part.get("allOf"), list) and "type" not in part:
+    is_composed = not {"type", "properties"} & part.keys()
+    if isinstance(several := part.get("allOf"), list) and is_composed:
         return type_of(several[0], root, seen) if len(several) == 1 else Any
     options = next((part[name] for name in _OPTIONS if isinstance(part.get(name), list)), None)
-    if options and "type" not in part:
+    if options and is_composed:
         return _union(type_of(option, root, seen) for option in options)
     return _typed(part, root, seen)
 
@@ -105,7 +128,8 @@ def _typed(part: Mapping[str, Any], root: Mapping[str, Any], seen: tuple[str, ..
         case "object":
             return _object(part, root, seen)
         case "array":
-            return _bounded(list[type_of(part.get("items", True), root, seen)], part, _COUNTS)  # type: ignore[misc] # made at run time
+            items = True if "prefixItems" in part else part.get("items", True)
+            return _bounded(list[type_of(items, root, seen)], part, _COUNTS)  # type: ignore[misc] # made at run time
         case "string":
             return _text(part)
         case _ if kind in _PLAIN:

@@ -1,7 +1,8 @@
-"""What a `schema=` is: the shape an answer must have, in four ways of writing it, and the answer read as an object.
+"""What a `schema=` is: the shape an answer must have, in some ways of writing it, and the answer read as an object.
 
-A pydantic class; a dict of name and type; a list of names (all text); a JSON Schema. Whatever the way, pydantic checks
-the answer, and its words are what a model is told that got it wrong. How a route is asked for it is in `phrasing`.
+A class (pydantic's, a dataclass, a TypedDict); a dict of name and type; a list of names (all text); a JSON Schema.
+Whatever the way, pydantic checks the answer, and its words are what a model is told that got it wrong. How a route is
+asked for it is in `phrasing`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any, get_origin
 
 from llm_executor_nb.chain.json_text import TOO_DEEP, object_in
-from llm_executor_nb.chain.schema_types import is_strict, make_typed_dict, resolve, tightened, type_of
+from llm_executor_nb.chain.schema_types import as_typed_dict, is_strict, make_typed_dict, resolve, tightened, type_of
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import ConfigError
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, TypeAdapter, ValidationError
 
 _WHAT_TO_WRITE = (
-    "Write a pydantic class; a dict of types, {'name': str, 'score': int, 'tags': list[str]}; a list of names, "
-    "['name', 'city'] (all text); or a JSON Schema of an object, {'type': 'object', 'properties': {...}}."
+    "Write a pydantic class, a dataclass or a TypedDict; a dict of types, {'name': str, 'score': int, 'tags': "
+    "list[str]}; a list of names, ['name', 'city'] (all text); or a JSON Schema of an object, {'type': 'object', "
+    "'properties': {...}}."
 )
 ASKED_IN_WORDS = (
     "Answer with one JSON object and nothing else: no words before or after it, no code fence. "
@@ -92,8 +95,8 @@ def make_schema(schema: object) -> Schema | None:
     """Return a user's `schema=` as a Schema.
 
     Args:
-        schema: a pydantic class, a dict of types (dicts in it are objects), a list of names, or a JSON Schema of an
-            object; None: any answer will do.
+        schema: a pydantic class, a dataclass, a TypedDict, a dict of types (dicts in it are objects), a list of
+            names, or a JSON Schema of an object; None: any answer will do.
 
     Raises:
         ConfigError: it is none of these; says what to write. Nothing was sent.
@@ -101,9 +104,12 @@ def make_schema(schema: object) -> Schema | None:
     if schema is None or isinstance(schema, Schema):
         return schema
     from pydantic import BaseModel  # noqa: PLC0415 - loads on first use
+    from typing_extensions import is_typeddict  # noqa: PLC0415 - pydantic's; loads on first use
 
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         return _of_class(schema)
+    if isinstance(schema, type) and (is_dataclass(schema) or is_typeddict(schema)):
+        return _of_plain_class(schema)
     if isinstance(schema, Mapping) and schema:
         return _of_json_schema(schema) if _is_json_schema(schema) else _of_types(schema)
     if isinstance(schema, Sequence) and not isinstance(schema, str) and schema:
@@ -118,6 +124,24 @@ def _of_class(schema: type[BaseModel]) -> Schema:
         raise ConfigError(f"The class {schema.__name__} has no fields of its own. {_WHAT_TO_WRITE}")
     fields = {name: info.annotation for name, info in schema.model_fields.items()}
     return _made(_clean(schema.__name__), schema, fields)
+
+
+def _of_plain_class(schema: Any) -> Schema:  # noqa: ANN401 - a dataclass, or a TypedDict
+    """A dataclass gives its own object, a TypedDict a dict."""
+    from typing_extensions import get_type_hints  # noqa: PLC0415 - pydantic's; loads on first use
+
+    name = schema.__name__
+    try:
+        hints = get_type_hints(schema, include_extras=True)
+    except (NameError, TypeError, SyntaxError) as error:  # a type in quotes that is none, or not defined where it looks
+        words = str(error)
+    else:
+        known = [one.name for one in dataclass_fields(schema) if one.init] if is_dataclass(schema) else list(hints)
+        if not known:
+            raise ConfigError(f"The class {name} has no fields. {_WHAT_TO_WRITE}")
+        fields = {one: hints[one] for one in known}
+        return _made(_clean(name), schema if is_dataclass(schema) else as_typed_dict(schema, fields), fields)
+    raise ConfigError(f"The types of {name} cannot be read: {words}. {_WHAT_TO_WRITE}")
 
 
 def _of_names(names: Sequence[object]) -> Schema:

@@ -85,7 +85,7 @@ class FrameAccessor:
             template: a prompt with columns in braces, `Summarise {review}`; all other braces stay as they are.
             out: the name of the answer's column; default `{column}_llm`, with a template alone `llm`.
             system: a system message for every row.
-            schema: what each answer must fit (a pydantic class, a dict of types, a list of names, a JSON Schema);
+            schema: what each answer must fit (a class, a dict of types, a list of names, a JSON Schema);
                 each field is a typed column under its own name, with `{out}_` before it when `out` is given.
             accept: called with each answer; a false result counts it as `rejected` and asks again.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.

@@ -8,6 +8,7 @@ Python's own lists and dicts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
 from types import NoneType, UnionType
@@ -59,11 +60,13 @@ def _value(found: object | None, name: str) -> Any:  # noqa: ANN401 - whatever a
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an answer holds
-    """Return a value as Python's own lists, dicts and scalars: no pydantic objects, no enum members."""
+    """Return a value as Python's own lists, dicts and scalars: no objects of classes, no enum members."""
     if isinstance(value, Enum):
         return value.value
     if hasattr(value, "model_dump"):
         return _plain(value.model_dump())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {_plain(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
