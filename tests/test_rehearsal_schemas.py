@@ -120,7 +120,7 @@ def test_a_text_matches_its_pattern_or_there_is_none(pattern, least):
     assert text is None or (re.search(pattern, text) and len(text) >= least)
 
 
-@pytest.mark.parametrize("pattern", [r"^(?=.*x)abc$", r"(a)\1$", "[", "a{99999999}", "((a{99}){99}){99}"])
+@pytest.mark.parametrize("pattern", [r"^(?=.*x)abc$", r"(a)\1$", "[", "[2||]", "a{99999999}", "((a{99}){99}){99}"])
 def test_what_cannot_be_written_is_told_as_an_answer_that_does_not_fit(pattern):
     assert text_for(pattern) is None
     told = json.dumps(_value({"type": "string", "pattern": pattern}, QUESTION, {}, 0))

@@ -30,7 +30,7 @@ def text_for(pattern: str, least: int = 0) -> str | None:
     try:
         wanted = re.compile(pattern)
         texts = [_Writer(pattern, repeats).options() for repeats in (0, 1, least)]
-    except (re.error, ValueError, RecursionError, OverflowError):
+    except (re.error, ValueError, RecursionError, OverflowError, Warning):  # of sets in sets, where warnings are errors
         return None
     tried = (one for text in texts for one in (text, text.ljust(least, ".")))
     return next((text for text in tried if len(text) >= least and wanted.search(text)), None)
