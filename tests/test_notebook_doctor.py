@@ -16,7 +16,9 @@ import llm_executor_nb as llm
 from llm_executor_nb.notebook import doctor_network
 from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
+from llm_executor_nb.notebook.finding import GOOD, Finding
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
+from llm_executor_nb.notebook.tables import report_bundle
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
@@ -157,3 +159,9 @@ def test_a_proxy_is_shown_without_its_password_and_a_missing_bundle_is_named(mon
     assert "HTTPS_PROXY=http://proxy.corp:3128" in network
     assert "REQUESTS_CA_BUNDLE=nowhere.pem: there is no such file" in network
     assert not any("s3cret" in one for one in network)
+
+
+def test_a_long_name_in_the_report_is_broken_and_its_lines_are_not_striped():
+    html = report_bundle([Finding("models", GOOD, "x" * 300)])["text/html"]
+    assert f'<td class="long">{"x" * 300}</td>' in html
+    assert "table.plain tr { background: none; }" in html

@@ -37,6 +37,7 @@ _STYLE = """<style>
 .llm-nb.llm-nb td.long { overflow-wrap: anywhere; min-width: 6em; }
 .llm-nb.llm-nb th[scope="row"] { white-space: nowrap; }
 .llm-nb .wide { overflow-x: auto; }
+.llm-nb.llm-nb table.plain tr { background: none; }
 .llm-nb.llm-nb table.plain td { border: none; padding: 0.05em 0.8em 0.05em 0; max-width: 60em; }
 .llm-nb.llm-nb th { color: var(--dim); font-weight: 500; }
 .llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -65,7 +66,7 @@ def line(text: str, kind: str = "") -> str:
 def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
     """Return lines with a mark before each: the mark, its kind, the words, and what to do about it."""
     rows = "".join(
-        f"<tr><td>{span(mark, kind)}</td><td>{escape(words)}{_next_step(step)}</td></tr>"
+        f'<tr><td>{span(mark, kind)}</td><td class="long">{escape(words)}{_next_step(step)}</td></tr>'
         for mark, kind, words, step in lines
     )
     return f'<table class="plain"><tbody>{rows}</tbody></table>'

@@ -127,7 +127,7 @@ function render({ model, el }) {
     const told = { backend: row.backend, shown: row.shown };
     const at = (what) => ({ "data-at": `${what} ${row.backend} ${row.ending}` });
     const act = (what, more) => () => send("keys", what, { ...told, ...more });
-    const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
+    const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, title: row.label, size: Math.max(10, row.label.length + 1), class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
     const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...told, label: name.value }); };
     name.addEventListener("keydown", (event) => {
       if (event.key === "Escape") name.value = row.label;
@@ -184,7 +184,7 @@ function render({ model, el }) {
   // --- models
   const modelList = h("div", {});
   const [modelField, modelName] = field("Model", { placeholder: "google/gemma-3-27b-it", onkeydown: onEnter(addModel), class: "wide" });
-  const [providersField, providerNames] = field("Providers", { placeholder: "scaleway, nebius", onkeydown: onEnter(addModel) });
+  const [providersField, providerNames] = field("Providers", { placeholder: "scaleway, featherless-ai", onkeydown: onEnter(addModel) });
   const [aliasField, aliasName] = field("Alias", { placeholder: "optional", onkeydown: onEnter(addModel) });
   function addModel() {
     if (!modelName.value.trim()) { say("Give the model's id first.", "bad"); modelName.focus(); return; }
