@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+WIDTHS = (1280, 700)
+"""Of the page, in pixels."""
 SETUP = "import pandas as pd\nimport llm_executor_nb as llm\n%load_ext llm_executor_nb"
 PATIENCE_MS = 60_000
 FIND_FAULTS = """root => {
@@ -123,20 +125,22 @@ class Lab:
             return reply.read()
 
     @contextlib.contextmanager
-    def notebook(self, name: str, *cells: str, width: int = 1280, is_dark: bool = False) -> Iterator[Notebook]:
+    def notebook(self, name: str, *cells: str) -> Iterator[Notebook]:
         """Open a notebook with these cells, and the package imported in its kernel."""
         self._opened += 1
         path = self.work / f"{name}-{self._opened}.ipynb"
         kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
         made = new_notebook(cells=[new_code_cell(cell) for cell in (SETUP, *cells)], metadata=kernel)
         nbformat.write(made, path)
-        page = self._browser.new_page(viewport={"width": width, "height": 1200})
+        page = self._browser.new_page(viewport={"width": WIDTHS[0], "height": 1200})
         page.set_default_timeout(PATIENCE_MS)
+        accept = page.locator(".jp-Dialog .jp-mod-accept")
+        page.add_locator_handler(page.locator(".jp-Dialog"), accept.click)
         try:
             page.goto(f"{self.url}/doc/tree/{path.name}?reset")
             opened = Notebook(page, path)
             opened.wait_for_kernel()
-            opened.take_theme(is_dark=is_dark)
+            opened.take_theme(is_dark=False)
             opened.run(0)
             assert not opened.text(0).strip(), opened.text(0)
             yield opened
@@ -230,11 +234,18 @@ class Notebook:
         self.page.wait_for_timeout(200)
         return json.loads(self.path.read_text(encoding="utf-8"))
 
+    def looks(self) -> Iterator[str]:
+        """Take each theme and each width in turn; yield what it is."""
+        for is_dark in (False, True):
+            self.take_theme(is_dark=is_dark)
+            for width in WIDTHS:
+                self.page.set_viewport_size({"width": width, "height": 1200})
+                self.page.wait_for_timeout(300)
+                yield f"{width}-{'dark' if is_dark else 'light'}"
+
     def shoot(self, name: str) -> None:
-        """Keep a picture of the whole notebook where `LAB_PICTURES` says, if it says so."""
+        """Keep a picture of the page where the environment variable `LAB_PICTURES` says, if it says so."""
         if folder := os.environ.get("LAB_PICTURES"):
-            self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": 4000})
-            self.page.wait_for_timeout(500)
             self.page.screenshot(path=Path(folder) / f"{name}.png")
 
     def faults(self, part: Locator) -> list[str]:
