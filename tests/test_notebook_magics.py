@@ -327,6 +327,34 @@ def test_a_rehearsal_of_the_users_code_is_not_ended_by_a_line(shell):
         shell.run_line_magic("llm", "rehearse off")
 
 
+def test_unloading_ends_a_rehearsal_that_a_line_began(shell, capsys):
+    shell.run_line_magic("llm", "rehearse")
+    shell.run_line_magic("reload_ext", "llm_executor_nb")
+    assert live().practice_url is None
+    assert "The rehearsal has ended" in capsys.readouterr().out
+    with llm.rehearse():
+        shell.run_line_magic("reload_ext", "llm_executor_nb")
+        assert live().practice_url is not None
+
+
+@pytest.mark.parametrize("name", ["my work key", "'my work key'", "my work key ..cdef", "..cdef"])
+def test_a_key_is_removed_by_the_name_it_is_shown_with(shell, monkeypatch, capsys, name):
+    monkeypatch.setattr(getpass, "getpass", lambda _: KEY)
+    shell.run_line_magic("llm", "keys add openrouter 'my work key'")
+    shell.run_line_magic("llm", f"keys remove openrouter {name}")
+    assert capsys.readouterr().out.endswith("Removed for this session.\n")
+    assert not list(llm.keys)
+
+
+def test_removing_a_saved_key_says_that_it_is_deleted(shell, monkeypatch, capsys):
+    monkeypatch.setattr(getpass, "getpass", lambda _: KEY)
+    shell.run_line_magic("llm", "keys add openrouter")
+    llm.keys.save("openrouter", "key 1", to="file")
+    shell.run_line_magic("llm", "keys remove openrouter key 1")
+    assert capsys.readouterr().out.endswith("Removed, and deleted from the file.\n")
+    assert not list(llm.keys)
+
+
 def test_a_key_is_asked_for_unseen(shell, monkeypatch, capsys):
     monkeypatch.setattr(getpass, "getpass", lambda _: KEY)
     shell.run_line_magic("llm", "keys add openrouter my work key")

@@ -66,6 +66,11 @@ class Commands:
             raise UsageError(self._unknown(name))
         self._known[name](rest.strip())
 
+    def close(self) -> None:
+        """End the rehearsal that `%llm rehearse` began: without these commands no line could end it any more."""
+        if self._rehearsal is not None:
+            self._end_rehearsal()
+
     def _unknown(self, name: str) -> str:
         models = live().models
         if name in models.providers or name in models.aliases:
@@ -85,9 +90,8 @@ class Commands:
             display(live().keys)
         elif action == "add":
             self._add_key(words)
-        elif action == "remove" and len(words) == 2:
-            is_gone = live().keys.remove(*words)
-            say("Removed for this session." if is_gone else f"There is no such key for {words[0]} in this session.")
+        elif action == "remove" and len(words) > 1:
+            self._remove_key(words[0], unquoted(" ".join(words[1:])))
         else:
             raise UsageError("%llm keys, %llm keys add openrouter [LABEL], or %llm keys remove openrouter LABEL.")
 
@@ -107,8 +111,19 @@ class Commands:
             raise UsageError(
                 "Nobody can be asked for a key here. Set it in the environment before the start."
             ) from None
-        shown = ring.add(backend, key, label=" ".join(label) or None)
+        shown = ring.add(backend, key, label=unquoted(" ".join(label)) or None)
         say(f"Added for this session: {backend} {shown}.")
+
+    def _remove_key(self, backend: str, name: str) -> None:
+        """Remove a key, called as `%llm keys` shows it, and say what became of a saved one."""
+        ring = live().keys
+        saved = {line.shown: line.saved_in for line in ring.lines() if line.backend == backend}
+        if not ring.remove(backend, name):
+            say(f"There is no such key for {backend} in this session.")
+            return
+        left = {line.shown for line in ring.lines() if line.backend == backend}
+        places = [place for shown, place in saved.items() if place and shown not in left]
+        say(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")
 
     def _models(self, rest: str) -> None:
         _takes_nothing("models", rest)

@@ -108,7 +108,10 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the magics and their completion out again."""
+    """Take the magics and their completion out again, and end a rehearsal that they began."""
+    magics = shell.magics_manager.registry.pop(LLMMagics.__name__, None)
+    if isinstance(magics, LLMMagics):
+        magics.commands.close()
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     completion.remove(shell)
