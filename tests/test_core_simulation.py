@@ -51,7 +51,7 @@ from llm_executor_nb.core import traffic
 from llm_executor_nb.core.holds import Health
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
-from llm_executor_nb.core.records import OPENROUTER, Key, Route
+from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route
 from llm_executor_nb.core.secret import Secret
 
 LATE_S = 0.0015
@@ -61,6 +61,7 @@ SLOTS, MOST_SLOTS = 8, 64
 WAVE = 64
 BEGIN = 1000.0
 LONGEST_S = 600.0
+CEILING_S = 30.0
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Limit:
     chance: float = 0.0
     later: tuple[float, float] | None = None
     is_told: bool = False
+    is_telling: bool = False
     seen: float = BEGIN
     left: float = field(init=False)
     dice: random.Random = field(default_factory=lambda: random.Random(7))
@@ -92,6 +94,10 @@ class Limit:
             return (1 - self.left) / per_s
         self.left -= 1
         return 0.0
+
+    def allowance(self):
+        """Return what an answer tells: what is left, and the seconds until all of it is there again."""
+        return Allowance(remaining=int(self.left), reset_s=(self.burst - self.left) / self.per_s)
 
 
 class NoPace:
@@ -170,7 +176,7 @@ class Job:
             self.begun += 1
             self.under_way += 1
             tier = tuple((route,) for route in self.keys)
-            self._step(Row(RunMemory(tiers=(tier,), is_by_hand=False, ceiling_s=30)))
+            self._step(Row(RunMemory(tiers=(tier,), is_by_hand=False, ceiling_s=CEILING_S)))
             self._at(self.now, self._feed)
 
     # --- one row ------------------------------------------------------------------------------------------------
@@ -235,16 +241,20 @@ class Job:
         return seconds + (0.005 + self.dice.random() * 0.02 if chance < 0.035 else 0.0)
 
     def _arrive(self, row, move, probe, sent_at):
-        wait_s = self.keys[move.route].wait_s(self.now)
+        limit = self.keys[move.route]
+        wait_s = limit.wait_s(self.now)
+        allowance = limit.allowance() if limit.is_telling else None
         latency_s = self.latency_s * (0.95 + 0.1 * self.dice.random())
-        self._at(self.now + latency_s, self._reply, row, move, probe, sent_at, wait_s)
+        self._at(self.now + latency_s, self._reply, row, move, probe, sent_at, (wait_s, allowance))
 
-    def _reply(self, row, move, probe, sent_at, wait_s):
-        route, now = move.route, self.now
+    def _reply(self, row, move, probe, sent_at, told):
+        route, now, (wait_s, allowance) = move.route, self.now, told
         self.traffic.returned(route)
         if not wait_s:
             self.health.count_answer(route, sent_at)
             self.traffic.answered(route, now, sent_at)
+            wanted = self.rows - len(self.answers)
+            self.traffic.told(route, allowance, now, sent_at, wanted=wanted, ceiling_s=CEILING_S)
             self.health.end_probe(probe, now, is_lifted=True)
             self._queue_for(row, None)
             self.answers.append(now - BEGIN)

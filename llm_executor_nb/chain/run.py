@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ class Run:
         route, rule = move.route, RULES[verdict.outcome]
         self.memory.failures += rule.follow is not Follow.ACCEPT
         if rule.follow is Follow.ACCEPT:
-            self._answered(route, now)
+            self._answered(route, verdict, now)
         elif verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
             self._told(move, verdict, now)
         elif rule.condemns is not None:
@@ -135,9 +136,17 @@ class Run:
         else:
             self._failed(move, verdict, now)
 
-    def _answered(self, route: Route, now: float) -> None:
+    def _answered(self, route: Route, verdict: Verdict, now: float) -> None:
         self._health.count_answer(route, self._sent_at)
         self._health.traffic.answered(route, now, self._sent_at)
+        self._health.traffic.told(
+            route,
+            verdict.allowance,
+            now,
+            self._sent_at,
+            wanted=math.inf if self.ask.is_by_hand else self.ask.rows_left(),
+            ceiling_s=self._config.retry_after_ceiling_s,
+        )
         held = self._health.of(route, self._sent_at)
         if held and all(hold.kind is Kind.STREAK for hold in held):
             self._health.lift([h.scope for h in held if self._sent_at >= h.since], now)

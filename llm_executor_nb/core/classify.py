@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from llm_executor_nb.core.hints import field, number, retry_after_s
+from llm_executor_nb.core.hints import allowance, field, number, retry_after_s
 from llm_executor_nb.core.outcomes import (
     AVAILABILITY,
     ERROR_TYPE,
@@ -244,7 +244,7 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     error = body.get("error") or field(choice, "error")
     if error:
         return _refusal(reply, body, _status_in(error), backend, now_utc)
-    facts = _facts(reply.status, body, choice)
+    facts = _facts(reply, body, choice, now_utc)
     message = field(choice, "message")
     if not isinstance(message, dict):
         return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
@@ -290,17 +290,18 @@ def _status_in(error: object) -> int | None:
     return int(code) if code is not None and 400 <= code <= 599 else None
 
 
-def _facts(status: int, body: dict[str, Any], choice: object) -> Verdict:
+def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime) -> Verdict:
     usage = body.get("usage")
     cost = number(field(usage, "cost"))
     return Verdict(
         outcome=Outcome.MALFORMED,
-        http_status=status,
+        http_status=reply.status,
         finish_reason=_text(field(choice, "finish_reason")),
         response_model=_text(body.get("model")),
         input_tokens=_count(field(usage, "prompt_tokens")),
         output_tokens=_count(field(usage, "completion_tokens")),
         cost_usd=cost if cost is not None and cost >= 0 else None,
+        allowance=allowance(reply.headers, now_utc),
     )
 
 

@@ -1,4 +1,4 @@
-"""When may one ask again? Reads every form in which a provider names a time, and refuses absurd ones."""
+"""When may one ask again, and how often until then? Reads every form in which a provider tells, refuses absurd ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core.records import Allowance
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LONGEST_S = 31 * 86_400.0
 """Seconds; no quota resets later than in a month, so a longer time is a mistake and is not believed."""
-_RATELIMIT_T = re.compile(r"\bt\s*=\s*(\d+(?:\.\d+)?)")
-_RATELIMIT_R = re.compile(r"\br\s*=\s*(\d+)")
+_SHORTEST_S = 0.001
+_RATELIMIT_T = re.compile(r"\b(?:t|reset)\s*=\s*(\d+(?:\.\d+)?)(?![\w.])")
+_RATELIMIT_R = re.compile(r"\b(?:r|remaining)\s*=\s*(\d+)(?![\w.])")
 _EPOCH_MS_FROM = 1e11
 
 
@@ -27,6 +30,35 @@ def retry_after_s(headers: Mapping[str, str], body: object, now_utc: datetime) -
         now_utc: when the reply came.
     """
     return next((s for s in _hints(headers, body, now_utc) if s is not None and 0 <= s <= LONGEST_S), None)
+
+
+def allowance(headers: Mapping[str, str], now_utc: datetime) -> Allowance | None:
+    """Return how many requests a reply says may still be made until when; None: it does not say, or absurdly.
+
+    Of several limits the tightest counts: the one with the fewest requests per second left.
+
+    Args:
+        headers: of the reply, names in lower case.
+        now_utc: when it came.
+    """
+    told = ((number(left), seconds) for left, seconds in _left(headers, now_utc))
+    found = [
+        Allowance(remaining=left, reset_s=seconds)
+        for left, seconds in told
+        if left is not None and left >= 0 and seconds is not None and _SHORTEST_S <= seconds <= LONGEST_S
+    ]
+    return min(found, key=lambda one: (one.remaining / one.reset_s, -one.reset_s), default=None)
+
+
+def _left(headers: Mapping[str, str], now_utc: datetime) -> Iterator[tuple[str | None, float | None]]:
+    for prefix in ("x-ratelimit-", "ratelimit-"):
+        if remaining := headers.get(prefix + "remaining"):
+            yield remaining, _seconds_to_reset(headers.get(prefix + "reset"), now_utc)
+    told = headers.get("ratelimit", "")
+    for limit in [told] if "remaining" in told else told.split(","):
+        left, seconds = _RATELIMIT_R.search(limit), _RATELIMIT_T.search(limit)
+        if left and seconds:
+            yield left[1], float(seconds[1])
 
 
 def _hints(headers: Mapping[str, str], body: object, now_utc: datetime) -> Iterator[float | None]:

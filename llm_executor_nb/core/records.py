@@ -140,6 +140,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a provider says it will still take: `remaining` requests in the `reset_s` seconds until it takes more."""
+
+    remaining: float
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a reply or a fault was found to be.
 
@@ -150,6 +158,7 @@ class Verdict:
         retry_after_s: seconds the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
+        allowance: what an answer tells of a limit; None: nothing, or nothing one can believe.
     """
 
     outcome: Outcome
@@ -164,6 +173,7 @@ class Verdict:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

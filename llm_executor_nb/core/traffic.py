@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.allowance import Spread
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.pace import Pace
 from llm_executor_nb.core.records import OPENROUTER
 
 if TYPE_CHECKING:
-    from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.records import Allowance, Route, Scope
 
 LONGEST_LOOK_S = 0.5
 """Seconds after which one that waits for a pace looks again, because the pace may have risen."""
@@ -25,6 +26,7 @@ class Traffic:
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
         self._paces: dict[Scope, Pace] = {}
+        self._spreads: dict[Scope, Spread] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
@@ -33,6 +35,8 @@ class Traffic:
         for queue in self._queues.values():
             queue.pop(who, None)
         self._pace(route).sent(now)
+        if (spread := self._spread(route)) is not None:
+            spread.sent(now)
         self._in_flight[route.scope(Reach.ROUTE)] += 1
         self._in_flight[route.scope(Reach.KEY)] += 1
 
@@ -67,12 +71,13 @@ class Traffic:
 
     def has_room(self, route: Route, now: float, who: object = None) -> bool:
         """Say whether the pace of the route's key lets a request of `who` out now, behind those before it."""
-        pace = self._pace(route)
-        return pace.room_at(now) <= now and (pace.per_s is None or pace.room_at(now, self._place(route, who)) <= now)
+        if self._next_at(route, now) > now:
+            return False
+        return not self._is_bound(route) or self._next_at(route, now, self._place(route, who)) <= now
 
     def room_at(self, route: Route, now: float, who: object = None) -> float:
         """Return when to look whether there is room; where it is later there, it is later here."""
-        wait_s = self._pace(route).room_at(now, self._place(route, who)) - now
+        wait_s = self._next_at(route, now, self._place(route, who)) - now
         return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)
 
     def is_alone(self, route: Route, who: object) -> bool:
@@ -96,6 +101,42 @@ class Traffic:
         """Let a refusal by a rate limit slow the key's pace."""
         self._pace(route).refused(sent_at, now)
 
+    def told(
+        self, route: Route, allowance: Allowance | None, now: float, sent_at: float, *, wanted: float, ceiling_s: float
+    ) -> None:
+        """Let what an answer told of its limit bound how fast the key (on Hugging Face the route) is asked.
+
+        Args:
+            route: who answered.
+            allowance: what is left of the limit; None: it told nothing.
+            now: when the answer came.
+            sent_at: when its request was sent.
+            wanted: how many requests are still to be made.
+            ceiling_s: the longest wait between two requests.
+        """
+        scope = _spoken_of(route)
+        if allowance is None and scope not in self._spreads:
+            return
+        spread = self._spreads.setdefault(scope, Spread())
+        in_flight = self._in_flight[scope]
+        others = (
+            one.left for other, one in self._spreads.items() if one is not spread and other.backend == scope.backend
+        )
+        wanted -= in_flight + sum(others)
+        spread.told(allowance, now, sent_at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
+
+    def _next_at(self, route: Route, now: float, ahead: int = 0) -> float:
+        """Return when the next request may go out, with so many waiting ahead of it."""
+        spread, at = self._spread(route), self._pace(route).room_at(now, ahead)
+        return at if spread is None else max(at, spread.room_at(now, ahead))
+
+    def _is_bound(self, route: Route) -> bool:
+        spread = self._spread(route)
+        return self._pace(route).per_s is not None or (spread is not None and spread.per_s is not None)
+
+    def _spread(self, route: Route) -> Spread | None:
+        return self._spreads.get(_spoken_of(route)) if self._spreads else None
+
     def _place(self, route: Route, who: object) -> int:
         queue = self._queues[_limited(route)]
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
@@ -106,6 +147,11 @@ class Traffic:
             rpm = route.key.rpm if route.key else None
             self._paces[scope] = Pace(None if rpm is None else rpm / 60)
         return self._paces[scope]
+
+
+def _spoken_of(route: Route) -> Scope:
+    """Return what a reply that names no scope speaks of: the key on OpenRouter, else the route."""
+    return route.scope(Reach.KEY if route.backend == OPENROUTER else Reach.ROUTE)
 
 
 def _limited(route: Route) -> Scope:

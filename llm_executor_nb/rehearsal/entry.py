@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BOTH = (OPENROUTER, HUGGINGFACE)
 ONLY_OPENROUTER = (OPENROUTER,)
 ONLY_HUGGINGFACE = (HUGGINGFACE,)
+TELLS = "headers"
+"""The option of a rate that tells, with every answer, what is left of it."""
 _STATUS = re.compile(r"[45]\d\d")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}

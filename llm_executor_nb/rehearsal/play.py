@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.catalogue import CONDITIONS, LATENCY, PACE, entry_of
-from llm_executor_nb.rehearsal.entry import read_rate
-from llm_executor_nb.rehearsal.replies import answer, too_many
+from llm_executor_nb.rehearsal.entry import TELLS, read_rate
+from llm_executor_nb.rehearsal.replies import answer, left_headers, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,19 +34,23 @@ class Bucket:
 
     def __init__(self, per_s: float, size: int) -> None:
         self._per_s = per_s
-        self._size = size
+        self.size = size
         self._left = float(size)
         self._seen_s = clock.current().now()
 
     def wait_s(self) -> float:
         """Take one request out and return 0, or return the seconds until there is room for one."""
         now = clock.current().now()
-        self._left = min(self._size, self._left + max(0.0, now - self._seen_s) * self._per_s)
+        self._left = min(self.size, self._left + max(0.0, now - self._seen_s) * self._per_s)
         self._seen_s = now
         if self._left < 1 - 1e-9:
             return (1 - self._left) / self._per_s
         self._left -= 1
         return 0.0
+
+    def tell(self) -> tuple[float, float]:
+        """Return how many requests are left, and the seconds until it is full, as of the last request."""
+        return self._left, (self.size - self._left) / self._per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ class Play:
         turns = list(self._turns(asked))
         latency_s, pace_s = self._sum(LATENCY, turns), self._sum(PACE, turns)
         applied = (self._apply(turn, asked) for turn in turns)
-        staged = next((staged for staged in applied if staged is not None), None) or answer(asked)
+        staged = next((staged for staged in applied if staged is not None), None)
+        if staged is None:
+            staged = answer(asked)
+            staged = replace(staged, headers={**staged.headers, **self._told_of_rates(turns, asked)})
         return latency_s, replace(staged, pace_s=pace_s) if pace_s else staged
 
     def upcoming(self, asked: Asked) -> Effect | None:
@@ -140,3 +147,14 @@ class Play:
         if not wait_s:
             return None
         return too_many(asked, turn.effect, wait_s, limit=size, epoch_s=clock.current().utc().timestamp())
+
+    def _told_of_rates(self, turns: list[_Turn], asked: Asked) -> dict[str, str]:
+        """Return the headers of an answer that tell what the rates that let it through have left for its key."""
+        told: dict[str, str] = {}
+        for turn in turns:
+            bucket = self._buckets.get((turn.place, asked.backend, asked.key_number))
+            if bucket is not None and turn.effect.option(TELLS) is not None:
+                left, full_s = bucket.tell()
+                epoch_s = clock.current().utc().timestamp()
+                told |= left_headers(asked, left, full_s, limit=bucket.size, epoch_s=epoch_s)
+        return told

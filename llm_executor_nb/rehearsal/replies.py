@@ -97,12 +97,30 @@ def too_many(asked: Asked, effect: Effect, wait_s: float, *, limit: int, epoch_s
     return stage_refusal(asked, effect, Refusal(status=429, error=error, headers={"Retry-After": str(after), **shown}))
 
 
-def limit_headers(reset_epoch_s: float, *, limit: int) -> dict[str, str]:
-    """Return the headers with which OpenRouter says that a limit is used up until a time."""
+def limit_headers(reset_epoch_s: float, *, limit: int, remaining: int = 0) -> dict[str, str]:
+    """Return the headers with which OpenRouter says how much of a limit is left until a time."""
     return {
         "X-RateLimit-Limit": str(limit),
-        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Remaining": str(remaining),
         "X-RateLimit-Reset": str(round(reset_epoch_s * 1000)),
+    }
+
+
+def left_headers(asked: Asked, left: float, full_s: float, *, limit: int, epoch_s: float) -> dict[str, str]:
+    """Return the headers with which an answer of the backend tells what is left of a limit.
+
+    Args:
+        asked: the request.
+        left: how many requests the key may still make at once.
+        full_s: seconds until it may make all of them again.
+        limit: how many these are.
+        epoch_s: the time of day, in seconds since 1970.
+    """
+    if asked.backend == OPENROUTER:
+        return limit_headers(epoch_s + full_s, limit=limit, remaining=int(left))
+    return {
+        "RateLimit": f'"api";r={int(left)};t={math.ceil(full_s)}',
+        "RateLimit-Policy": f'"token bucket";"api";q={limit}',
     }
 
 

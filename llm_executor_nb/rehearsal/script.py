@@ -10,7 +10,8 @@ target   `*` everything; `openrouter`, `huggingface`; `openrouter[2]` the second
          with that ending; `huggingface/scaleway` a provider; `huggingface[1]/scaleway` both
 effect   a status code or a name of the catalogue, perhaps with `=value`, and with options behind it,
          `429 retry-after=1`; one that makes no sense for a request (a fault of streams, of the other backend) passes
-         it by. `latency=0.2` and `pace=0.01` (seconds between the pieces of a stream) go with whatever decides
+         it by. Answers under `rate=20/min headers` tell in their headers what is left. `latency=0.2` and `pace=0.01`
+         (seconds between the pieces of a stream) go with whatever decides
 when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
          numbers, from 1, whatever became of them; `5%503`: that share of requests, drawn by the rehearsal's seed
 """
@@ -26,7 +27,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
 from llm_executor_nb.rehearsal.catalogue import entry_of, listing, near_names
-from llm_executor_nb.rehearsal.entry import is_seconds
+from llm_executor_nb.rehearsal.entry import TELLS, is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +109,7 @@ class Effect:
                 "" if self.value is None else f"={self.value}",
                 "" if self.times is None else f"*{self.times}",
                 self._numbers(),
-                *(f" {name}={value}" for name, value in self.options),
+                *(f" {name}={value}" if value else f" {name}" for name, value in self.options),
             ),
         )
 
@@ -252,10 +253,14 @@ def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -
 
 
 def _option(text: str, fault: str, kind: Entry, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
     if name not in kind.options:
         known = ", ".join(kind.options) or "none"
         raise fail(f"{text!r} is not an option of {fault!r}; it has: {known}.")
+    if name == TELLS:
+        if equals:
+            raise fail(f"{text!r} takes no value, as in rate=20/min headers.")
+        return name, ""
     if not value or (name == "retry-after" and not is_seconds(value)):
         raise fail(f"{text!r} needs a value, as in {_OPTION_EXAMPLES[name]}.")
     if name == "burst" and not (value.isdecimal() and int(value) > 0):
