@@ -8,6 +8,7 @@ from columns import MODEL, PROVIDERS, assert_own_answers, prompts, run, statuses
 from rehearsing import fresh
 
 import llm_executor_nb as llm
+from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.testing import frozen_clock
 
@@ -114,7 +115,8 @@ def test_a_max_age_that_is_none_says_what_to_write(age):
 
 def test_a_stored_answer_that_accept_refuses_is_asked_anew(server):
     run(prompts(4))
-    assert asked(server, lambda: run(prompts(4), accept=lambda message: "question 2" in message.content)) >= 3
+    with clock.use(clock.ScaledClock(1000)):
+        assert asked(server, lambda: run(prompts(4), accept=lambda message: "question 2" in message.content)) >= 3
     assert asked(server, lambda: run(prompts(4), accept=lambda message: "question" in message.content)) == 0
 
 

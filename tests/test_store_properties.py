@@ -93,6 +93,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job=JOBS)
     def close_and_open(self, job):
+        assert self.ledgers[job].flush()  # a close waits a second only
         self.ledgers[job].close()
         begun(self.ledgers[job], job)  # claims are the job's, not the connection's
 
