@@ -169,6 +169,21 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(table):
         table.save()
 
 
+@pytest.mark.parametrize("key", ["sk-or-v1-" + "0a" * 32, "hf_" + "aB3" * 11])
+def test_a_key_in_the_place_of_a_name_is_refused_and_not_shown(table, key):
+    for put in (
+        lambda: table.add(key),
+        lambda: table.add("my/model", alias=key),
+        lambda: table.add("my/model", providers=[key]),
+        lambda: table.set_providers(GEMMA, ["scaleway", key]),
+        lambda: table.add_alias(key, GEMMA),
+    ):
+        with pytest.raises(ConfigError, match="looks like a key") as raised:
+            put()
+        assert key not in str(raised.value)
+    assert key not in repr(table)
+
+
 def test_a_saved_table_holds_no_key(table):
     llm.keys.add("openrouter", "sk-or-v1-canary-in-the-session")
     assert "canary" not in table.save().read_text()

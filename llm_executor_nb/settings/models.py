@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import kinds_of_keys
 from llm_executor_nb.settings import saved_models
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class ModelTable:
         """
         if not isinstance(model, str) or not model.strip():
             raise ConfigError(f"{model!r} is no model id; give one such as 'google/gemma-3-27b-it'.")
+        _refuse_key(model)
         row = _row(model, providers)
         called = _names(model, names, row)
         if alias is not None:
@@ -271,6 +273,7 @@ def _saved() -> dict[str, Any] | None:
 def _check_alias(alias: str, models: Iterable[str]) -> None:
     if not isinstance(alias, str) or not alias.strip():
         raise ConfigError(f"{alias!r} is no alias; give a short name such as 'gemma'.")
+    _refuse_key(alias)
     if alias in models:
         raise ConfigError(f"{alias!r} is a model's own name, so it cannot be an alias.")
 
@@ -283,7 +286,16 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
     ]
     if bad := [provider for provider in row if not isinstance(provider, str) or not provider.strip()]:
         raise ConfigError(f"The providers of {model} hold {bad[0]!r}; each must be a name such as 'scaleway'.")
+    _refuse_key(*row)
     return row
+
+
+def _refuse_key(*names: str) -> None:
+    """Refuse a key in the place of a name: the table is shown and saved."""
+    if any(map(kinds_of_keys, names)):
+        raise ConfigError(
+            "This name looks like a key, and names are shown. A key is added with llm.keys.add(backend, key)."
+        )
 
 
 def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> dict[str, str]:
