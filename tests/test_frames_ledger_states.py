@@ -111,3 +111,18 @@ def test_a_process_ends_soon_after_a_stop_while_the_ledger_is_locked(server, tmp
         began = time.monotonic()
         child.end()
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("before", ["before.sqlite", None])
+def test_a_job_stays_in_its_ledger_when_another_is_configured_meanwhile(server, tmp_path, before):
+    llm.configure(ledger=before and tmp_path / before)
+    job = prompts(200).llm.start("gemma", "q", progress=False, concurrency=4)
+    while len(server.lines) < 20:
+        time.sleep(0.01)
+    llm.configure(ledger=tmp_path / "after.sqlite")
+    out = job.result()
+    assert statuses(out) == {"ok": 200}
+    assert len(out.llm.attempts()) == len(job.attempts()) == len(llm.attempts()) == 200
+    assert not (tmp_path / "after.sqlite").exists()
+    prompts(1).llm.run("gemma", "q", progress=False)
+    assert len(llm.attempts()) == 201

@@ -120,3 +120,17 @@ def test_a_ledger_in_memory_forgets_too():
         _keep(ledger, "a")
         assert ledger.forget(job="job") == 1
         assert ledger.find([want("a")], max_age_s=None) == [None]
+
+
+@pytest.mark.parametrize("age", ["-5D", "banana", -1, float("nan"), True])
+def test_what_is_no_age_erases_nothing(ledger, age):
+    _keep(ledger, "a")
+    with pytest.raises(ConfigError, match="Nothing was erased"):
+        ledger.forget(older_than=age)
+    assert ledger.find([want("a")], max_age_s=None)[0]
+
+
+def test_an_age_without_a_unit_is_in_seconds_as_for_max_age(ledger):
+    _keep(ledger, "a")
+    assert ledger.forget(older_than=3600) == 0
+    assert ledger.forget(older_than=0) == 1

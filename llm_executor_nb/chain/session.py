@@ -87,14 +87,14 @@ class Session:
     def move_ledger(self) -> None:
         """Use the ledger that the configuration names now; a rehearsal keeps its own to its end."""
         if self.config.practice_url is None:
-            self.ledger.close()
+            self.ledger.leave()
             self._ended.append((self.log, self.ledger))
             self.ledger = Ledger(self._place)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts that this process made, jobs included."""
-        by_hand, of_jobs = attempts_frame(self.log.all()), self.ledger.attempts_frame(job_ids=self.job_ids)
-        return joined([by_hand, of_jobs])
+        by_hand = attempts_frame(self.log.all())
+        return joined([by_hand, *(ledger.attempts_frame(job_ids=self.job_ids) for ledger in self._ledgers())])
 
     def attempts_of(self, *, run_ids: Iterable[str] = (), job_ids: Iterable[str] = ()) -> pd.DataFrame:
         """Return the attempts of some runs or jobs, also of those in a rehearsal that has ended.

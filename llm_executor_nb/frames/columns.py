@@ -10,7 +10,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.frames.results import STATUSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from llm_executor_nb.frames.results import Results
 
@@ -19,13 +19,15 @@ RUN = "_run"
 """What the name of a run's column ends in; it marks the columns of a job."""
 
 
-def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = ()) -> None:
+def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = (), *, earlier: Collection[str] = ()) -> None:
     """Refuse names that would write over a user's own column; those of an earlier run are known by `{out}_run`.
 
     Args:
         frame: the input.
         out: the name of the answer's column.
         fields: the names of a schema's columns.
+        earlier: columns that are known to be fields of an earlier run. Those that stand between the answers and their
+            status are fields too.
 
     Raises:
         ConfigError: a name is taken.
@@ -38,8 +40,10 @@ def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = ()) -> No
         )
     if clash := set(names(out)) & set(fields):
         raise ConfigError(f"The schema's field {min(clash)!r} has the name of a column of the job. Give out='...'.")
-    taken = [name for name in (*names(out), *fields) if name in frame.columns]
-    if taken and f"{out}{RUN}" not in taken:
+    is_again = f"{out}{RUN}" in frame.columns
+    known = {*names(out), *earlier, *_between(frame, out)} if is_again else set()
+    taken = [name for name in (*names(out), *fields) if name in frame.columns and name not in known]
+    if taken:
         raise ConfigError(f"There is a column {taken[0]!r} already. Give another name: out='...'.")
 
 
@@ -76,7 +80,31 @@ def with_results(
         f"{out}_error": _texts(results.errors()),
         f"{out}{RUN}": _texts(results.runs()),
     }
-    return frame.assign(**{name: pd.Series(values, index=frame.index) for name, values in columns.items()})
+    return put(frame, {name: pd.Series(values, index=frame.index) for name, values in columns.items()}, out)
+
+
+def put(frame: pd.DataFrame, columns: Mapping[str, pd.Series[Any]], out: str) -> pd.DataFrame:
+    """Return a new frame with a job's columns: in the place of those of that name; new ones beside the answers.
+
+    Args:
+        frame: the input; it is not changed.
+        columns: all with the frame's index.
+        out: the name of the answers' column.
+    """
+    found = frame.assign(**columns)
+    if out not in frame.columns or len(found.columns) == len(frame.columns):
+        return found
+    after = list(found.columns).index(out) + 1
+    new = range(len(frame.columns), len(found.columns))
+    return found.iloc[:, [*range(after), *new, *range(after, len(frame.columns))]]
+
+
+def _between(frame: pd.DataFrame, out: str) -> list[str]:
+    """Return the columns between the answers and their status, where a schema's fields stand."""
+    found = list(frame.columns)
+    if out not in found or f"{out}_status" not in found:
+        return []
+    return found[found.index(out) + 1 : found.index(f"{out}_status")]
 
 
 def _texts(values: Any) -> Any:  # noqa: ANN401 - numpy's array of objects, and pandas' of texts

@@ -84,12 +84,16 @@ def make_plan(order: Order, prompts: Prompts, ledger: Ledger) -> Plan:
         prompts: the rows.
         ledger: where stored answers are looked for.
     """
-    feed = Feed(prompts, RequestMaker(order), lambda *_: None)
+    maker = RequestMaker(order)
+    feed = Feed(prompts, maker, lambda *_: None)
     requests = stored = characters = 0
     while not feed.is_dry:
         window = [request for request in feed.take(_WINDOW) if request.error is None]
         wants = [request.wanted for request in window]
         found = ledger.find(wants, max_age_s=order.max_age_s) if order.reuse else [None] * len(window)
+        for request, answer in zip(window, found, strict=True):
+            if answer is not None:
+                maker.take(request, answer.run_id)
         requests += len(window)
         stored += sum(answer is not None for answer in found)
         characters += sum(_length(one) for one, answer in zip(window, found, strict=True) if answer is None)

@@ -17,7 +17,7 @@ from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.store.records import Want
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.frames.order import Order
@@ -50,9 +50,10 @@ class RequestMaker:
 
     Args:
         order: what all rows share.
+        taken: runs whose answers other rows have already, where answers are drawn.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, taken: Iterable[str] = ()) -> None:
         self._params, self._system = order.params, order.system
         self._schema = "" if order.schema is None else order.schema.digest_text
         self._extra_body = order.extra_body
@@ -60,6 +61,7 @@ class RequestMaker:
         self._plain = make_payload(_STAND_IN, order.params, system=order.system)
         self._around = self._canonical(self._plain).split(json.dumps(_STAND_IN))
         self._copies: dict[bytes, int] = {}
+        self._taken = set(taken)
 
     def make(self, position: int, content: object) -> Request:
         """Return the request of a row.
@@ -77,11 +79,19 @@ class RequestMaker:
             return Request(position, payload, Want(digest=digest, keys=keys, copy=None))
         copy = self._copies.get(digest, -1) + 1
         self._copies[digest] = copy
-        return Request(position, payload, Want(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy))
+        return Request(position, payload, self._draw(digest, keys, copy))
+
+    def take(self, request: Request, run_id: str) -> None:
+        """Note that a request has this run's answer: no other copy of it takes it."""
+        if request.wanted.copy is not None:
+            self._taken.add(run_id)
 
     def key_of(self, request: Request, route: Route) -> bytes:
         """Return the request key under which a route's answer is stored."""
         return request.wanted.keys[self._entries.index(_entry(route, self._extra_body))]
+
+    def _draw(self, digest: bytes, keys: tuple[bytes, ...], copy: int) -> Want:
+        return Want(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
 
     def _payload_and_digest(self, content: object) -> tuple[Mapping[str, Any], bytes]:
         if isinstance(content, str) and content.strip() and len(self._around) == 2:

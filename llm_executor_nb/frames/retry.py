@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
-from llm_executor_nb.frames.columns import RUN, outs_of
+from llm_executor_nb.frames.columns import RUN, outs_of, put
 from llm_executor_nb.frames.results import Status
 from llm_executor_nb.frames.start import asked_by, make_job
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from llm_executor_nb.frames.start import Asked
 
 _AGAIN = (Status.FAILED.value, Status.CANCELLED.value)
@@ -43,43 +42,80 @@ def with_retries(frame: pd.DataFrame, model: str | None, options: dict[str, Any]
 
 def _with_retries_of(frame: pd.DataFrame, out: str, model: str | None, options: dict[str, Any]) -> pd.DataFrame:
     positions = np.flatnonzero(frame[f"{out}_status"].astype("string").isin(_AGAIN).to_numpy(dtype=bool))
-    if not len(positions):
-        return frame
-    asked = _asked_for(frame, out)
-    kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
-    job = make_job(
-        frame.iloc[positions],
-        asked.model if model is None else model,
-        asked.column,
-        template=asked.template,
-        **{**kept, **options},
-    )
+    for asked, rows in _by_what_was_asked(frame, out, positions) if len(positions) else ():
+        frame = _asked_again(frame, out, rows, _arguments(asked, out, model, options))
+    return frame
+
+
+def _asked_again(frame: pd.DataFrame, out: str, rows: list[int], arguments: dict[str, Any]) -> pd.DataFrame:
+    job = make_job(frame.iloc[rows], taken=frame[f"{out}{RUN}"].dropna().astype(str), **arguments)
     try:
-        return _put_back(frame, positions, job.begin().result(), job.columns)
+        return _put_back(frame, rows, job.begin().result(), job.columns)
     except (LLMExecutorError, JobInterrupted) as stopped:
         if stopped.result is not None:
-            stopped.result = _put_back(frame, positions, stopped.result, job.columns)
+            stopped.result = _put_back(frame, rows, stopped.result, job.columns)
         raise
 
 
-def _asked_for(frame: pd.DataFrame, out: str) -> Asked:
-    """Return what was asked for a frame's column, told by the runs of its rows, those without an answer first."""
-    runs = frame[f"{out}{RUN}"].dropna()
-    is_failed = frame[f"{out}_status"].loc[runs.index].isin(_AGAIN) if runs.index.is_unique else runs.isna()
-    for run in [*runs[is_failed.to_numpy()], *runs]:
-        if (asked := asked_by(str(run).partition("-")[0])) is not None:
-            return asked
-    raise ConfigError(f"What was asked for {out!r} is not known to this process. {_BY_RUNNING}")
+def _arguments(asked: Asked, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
+    as_before = {"model": asked.model, "column": asked.column, "template": asked.template}
+    renamed = {} if asked.out == out else {"out": out}
+    return {**as_before, **kept, **renamed, **({} if model is None else {"model": model}), **options}
 
 
-def _put_back(
-    frame: pd.DataFrame, positions: np.ndarray[Any, Any], result: pd.DataFrame, written: list[str]
-) -> pd.DataFrame:
+def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> list[tuple[Asked, list[int]]]:
+    """Return the rows that are asked again, by what was asked for them: a frame may be made of several jobs' frames.
+
+    A row that was never sent has no run: what was asked for it is what was asked for the last row before it that has
+    one, else for the first one after it.
+    """
+    known = _asked_by_row(frame, out, set(positions.tolist()))
+    last = next((asked for asked in known if asked is not None), None)
+    if last is None:
+        raise ConfigError(f"What was asked for {out!r} is not known to this process. {_BY_RUNNING}")
+    groups: list[tuple[Asked, list[int]]] = []
+    wanted = set(positions.tolist())
+    for position, asked in enumerate(known):
+        last = asked or last
+        if position in wanted:
+            group = next((rows for one, rows in groups if one == last), None)
+            if group is None:
+                groups.append((last, group := []))
+            group.append(position)
+    return groups
+
+
+def _asked_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[Asked | None]:
+    """Return per row what its run was asked; None: unknown, or an answer bought for another column."""
+    found = []
+    for position, run in enumerate(frame[f"{out}{RUN}"].astype("string").fillna("")):
+        asked = asked_by(run.partition("-")[0])
+        found.append(asked if asked is not None and (asked.out == out or position in again) else None)
+    return found
+
+
+def _put_back(frame: pd.DataFrame, rows: list[int], result: pd.DataFrame, written: list[str]) -> pd.DataFrame:
     changed = {}
     for name in written:
-        column = frame[name].copy() if name in frame.columns else None
-        if column is None or column.dtype != result[name].dtype:
-            column = result[name].astype(object).reindex(frame.index) if column is None else column.astype(object)
-        column.iloc[positions] = result[name].array
+        new = result[name]
+        column = _as_now(frame[name], new.dtype) if name in frame.columns else _missing(new, frame.index)
+        column.iloc[rows] = new.array
         changed[name] = column
-    return frame.assign(**changed)
+    return put(frame, changed, written[0])
+
+
+def _as_now(column: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - pandas' own
+    """Return a copy that takes values of a dtype: of that dtype where nothing is lost (CSV forgets dtypes)."""
+    if column.dtype == dtype:
+        return column.copy()
+    try:
+        found = column.astype(dtype)
+    except (TypeError, ValueError):
+        return column.astype(object)
+    return found if found.isna().equals(column.isna()) else column.astype(object)
+
+
+def _missing(like: pd.Series[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return missing values of a column's dtype."""
+    return pd.Series(like.array.take([-1] * len(index), allow_fill=True), index=index)

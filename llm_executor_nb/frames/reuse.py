@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.requests import Request, RequestMaker
     from llm_executor_nb.frames.rows import RowRun
     from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.records import Want
 
 _PATIENCE_S = 1.0
 """Seconds that one try to claim takes at most; a process that ends waits for the thread that is at it."""
@@ -61,7 +63,7 @@ class Reuse:
         if not self._order.reuse or not window:
             return [Turn.YOURS] * len(window)
         self._fit_window()
-        wants = [request.wanted for request in (*under_way, *window)]
+        wants = [*(_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
         try:
             async with clock.current().timeout(None):
                 age, patience = self._order.max_age_s, _PATIENCE_S
@@ -125,3 +127,8 @@ class Reuse:
             self.window = min(_LARGEST, 2 * self.window)
         elif took > _LONG_S:
             self.window = max(_SMALLEST, self.window // 2)
+
+
+def _sent(want: Want) -> Want:
+    """Return what stays claimed of a request in flight: a draw looks for no answer any more, its own is on its way."""
+    return want if want.copy is None else replace(want, keys=())

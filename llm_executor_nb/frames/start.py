@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.frames.columns import check_names
+from llm_executor_nb.frames.columns import RUN, check_names
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.order import Order, make_order
 from llm_executor_nb.frames.prompts import Prompts
@@ -14,7 +14,7 @@ from llm_executor_nb.frames.work import Work
 from llm_executor_nb.view.progress import make_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     import pandas as pd
 
@@ -23,12 +23,14 @@ _REMEMBERED = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The arguments of one job, as the user gave them."""
+    """The arguments of one job, as the user gave them, and the columns it wrote: the answers', a schema's fields."""
 
     model: str
     column: Hashable | None
     template: str | None
     options: Mapping[str, Any]
+    out: str
+    fields: tuple[str, ...]
 
 
 _asked: dict[str, Asked] = {}
@@ -49,7 +51,7 @@ def check(
     """
     prompts = Prompts(frame, column, template)
     order = make_order(model, column, **options)
-    check_names(frame, order.out, list(order.fields.values()))
+    check_names(frame, order.out, list(order.fields.values()), earlier=_fields_asked(frame, order.out))
     return order, prompts
 
 
@@ -60,18 +62,33 @@ def make_job(
     *,
     template: str | None = None,
     progress: bool = True,
+    taken: Iterable[str] = (),
     **options: Any,  # noqa: ANN401 - the options of run
 ) -> Job:
     """Return a job that has not begun.
+
+    Args:
+        frame: the input.
+        model: as `df.llm.run` takes it.
+        column: as `df.llm.run` takes it.
+        template: as `df.llm.run` takes it.
+        progress: show a line of progress.
+        taken: runs whose answers are drawn already; no other row gets them.
+        **options: all other arguments of `df.llm.run`.
 
     Raises:
         ConfigError: an argument is wrong; nothing was sent.
     """
     order, prompts = check(frame, model, column, template=template, **options)
     now = session()
-    work = Work(order, prompts, index=frame.index, engine=now.engine(), health=now.health, ledger=now.ledger)
+    work = Work(
+        order, prompts, index=frame.index, engine=now.engine(), health=now.health, ledger=now.ledger, taken=taken
+    )
     now.job_ids.append(work.job_id)
-    _asked[work.job_id] = Asked(model=model, column=column, template=template, options=options)
+    fields = tuple(order.fields.values())
+    _asked[work.job_id] = Asked(
+        model=model, column=column, template=template, options=options, out=order.out, fields=fields
+    )
     if len(_asked) > _REMEMBERED:
         del _asked[next(iter(_asked))]
     kept = frame.copy(deep=False)
@@ -81,3 +98,12 @@ def make_job(
 def asked_by(job_id: str) -> Asked | None:
     """Return what a job of this process was asked; None: it was another's, or too long ago."""
     return _asked.get(job_id)
+
+
+def _fields_asked(frame: pd.DataFrame, out: str) -> set[str]:
+    """Return the fields that the jobs of this process wrote beside an answers' column."""
+    if f"{out}{RUN}" not in frame.columns:
+        return set()
+    jobs = {str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()}
+    found = [asked for job in jobs if (asked := asked_by(job)) is not None and asked.out == out]
+    return {name for asked in found for name in asked.fields}

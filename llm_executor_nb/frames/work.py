@@ -25,6 +25,8 @@ from llm_executor_nb.frames.standing import snapshot_of
 from llm_executor_nb.store.records import Answer, JobStart, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from llm_executor_nb.chain.ask import Ask
@@ -55,6 +57,7 @@ class Work:
         engine: runs each request.
         health: the holds, which all jobs share.
         ledger: keeps each attempt and each answer.
+        taken: runs whose answers other rows of the frame have already.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Work:
         engine: Engine,
         health: Health,
         ledger: Ledger,
+        taken: Iterable[str] = (),
     ) -> None:
         self.job_id = secrets.token_hex(6)
         self.order = order
@@ -77,7 +81,7 @@ class Work:
         self._index, self._engine, self._health, self._ledger = index, engine, health, ledger
         self._slots = Slots(order.concurrency)
         self.ending = Ending(order, health, self._slots.stir)
-        self._maker = RequestMaker(order)
+        self._maker = RequestMaker(order, taken)
         self._feed = Feed(prompts, self._maker, self._share)
         self.reuse = Reuse(order, ledger, self.job_id)
         self._later: deque[Request] = deque()
@@ -139,6 +143,7 @@ class Work:
             self._begin(request)
         for request, turn in zip(waiting, turns, strict=False):
             if isinstance(turn, Answer):
+                self._maker.take(request, turn.run_id)
                 found = await self.reuse.result(turn)
                 if found is not None:
                     self._reused(request, found)
@@ -258,6 +263,7 @@ class Work:
             self._ledger.keep([attempt], None)
 
     def _answered(self, run: RowRun, result: RowResult) -> None:
+        self._maker.take(run.request, run.run_id)
         self._ledger.keep(run.attempts[-1:], self.reuse.answer(run, result, self._maker))
         self._count(self.results.put(run.request.position, result), "ok")
         self.counts["fallback"] += run.is_via_fallback

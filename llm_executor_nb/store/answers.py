@@ -12,13 +12,15 @@ from llm_executor_nb.store.records import Answer
 from llm_executor_nb.store.rows import in_chunks, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from llm_executor_nb.store.records import Want
     from llm_executor_nb.store.sqlite import Store
 
 _Place = tuple[str, int]
 """Where an answer is: the schema's name, and its number there."""
+_Stored = tuple[_Place, str]
+"""Where an answer is, and the run that bought it."""
 
 
 def find_answers(store: Store, wants: Sequence[Want], since: int | None) -> list[Answer | None]:
@@ -30,30 +32,36 @@ def find_answers(store: Store, wants: Sequence[Want], since: int | None) -> list
         since: only answers of this moment and later (microseconds); None: of any age.
     """
     stored = _places(store, {key for want in wants for key in want.keys}, since)
-    chosen = [_choose(want, stored) for want in wants]
+    drawn: dict[tuple[bytes, ...], Iterator[_Stored]] = {}
+    chosen = [_choose(want, stored, drawn) for want in wants]
     answers = _read(store, {place for place in chosen if place})
     return [answers[place] if place else None for place in chosen]
 
 
-def _places(store: Store, keys: set[bytes], since: int | None) -> dict[bytes, list[_Place]]:
+def _places(store: Store, keys: set[bytes], since: int | None) -> dict[bytes, list[_Stored]]:
     """Return where the answers of each key are, oldest first."""
     age = "" if since is None else f"AND answered >= {since:d}"
-    stored: dict[bytes, list[_Place]] = {}
+    stored: dict[bytes, list[_Stored]] = {}
     for schema in store.schemas:
-        query = f"SELECT request_key, id FROM {schema}.answer WHERE request_key IN (?*) {age} ORDER BY copy"  # noqa: S608 - no text of anybody's
-        for key, number in in_chunks(store.connection, query, list(keys)):
-            stored.setdefault(key, []).append((schema, number))
+        query = f"SELECT request_key, id, run_id FROM {schema}.answer WHERE request_key IN (?*) {age} ORDER BY copy"  # noqa: S608 - no text of anybody's
+        for key, number, run in in_chunks(store.connection, query, list(keys)):
+            stored.setdefault(key, []).append(((schema, number), run))
     return stored
 
 
-def _choose(want: Want, stored: dict[bytes, list[_Place]]) -> _Place | None:
+def _choose(
+    want: Want, stored: dict[bytes, list[_Stored]], drawn: dict[tuple[bytes, ...], Iterator[_Stored]]
+) -> _Place | None:
     if want.copy is None:
-        return next((stored[key][-1] for key in want.keys if key in stored), None)
+        return next((stored[key][-1][0] for key in want.keys if key in stored), None)
+    if want.taken is not None:  # one pass over what is stored serves all copies
+        left_over = drawn.setdefault(want.keys, (one for key in want.keys for one in stored.get(key, ())))
+        return next((place for place, run in left_over if run not in want.taken), None)
     left = want.copy
     for key in want.keys:
         places = stored.get(key, ())
         if left < len(places):
-            return places[left]
+            return places[left][0]
         left -= len(places)
     return None
 

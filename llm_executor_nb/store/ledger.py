@@ -6,14 +6,16 @@ before it is needed, and nothing that can go wrong with a disk reaches whoever k
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 import warnings
 import weakref
 from functools import partial
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 import pandas as pd
 
@@ -189,25 +191,25 @@ class Ledger:
             cursor = page.following
         return columns.frame(by_time=True)
 
-    def forget(self, *, job: str | None = None, older_than: str | pd.Timedelta | None = None) -> int:
+    def forget(self, *, job: str | None = None, older_than: str | float | pd.Timedelta | None = None) -> int:
         """Erase answers and attempts for good: their bytes are gone from the file. Not to be undone.
 
         Args:
             job: of this job.
-            older_than: of before that long ago, such as "30D". With `job`: both must hold.
+            older_than: of before that long ago, such as "30D", or seconds. With `job`: both must hold.
 
         Returns:
             How many answers were erased.
 
         Raises:
-            ConfigError: neither was given; nothing was erased. `older_than="0s"` erases all.
+            ConfigError: neither was given, or it is no time; nothing was erased. `older_than="0s"` erases all.
             LedgerBusyError: another program has locked the ledger for half a minute.
         """
         if job is None and older_than is None:
             raise ConfigError('Say what to forget: job="..." or older_than="30D". older_than="0s" forgets all.')
+        before = None if older_than is None else _since(_age_s(older_than))
         if not self._is_there():
             return 0
-        before = None if older_than is None else _since(pd.Timedelta(older_than).total_seconds())
         return self._at_work().ask(partial(erase, job=job, before=before), is_write=True)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
@@ -236,6 +238,15 @@ class Ledger:
             at_end, self._writer, self._at_end = self._at_end, None, None
         if at_end:
             at_end()
+
+    def leave(self) -> None:
+        """Stay at its place, whatever is configured from now on; let go of the file unless a job is under way."""
+        if (writer := self._writer) is None:
+            return
+        path = writer.path
+        self._place = lambda: path
+        if path is not None and not writer.has_jobs():
+            self.close()
 
     def __repr__(self) -> str:
         return f"Ledger({str(self.path)!r})" if self.path else "Ledger(in memory)"
@@ -301,6 +312,19 @@ def _of(attempts: list[Attempt], job_ids: Collection[str] | None, run_ids: Colle
 
 def _since(age_s: float | None) -> int | None:
     return None if age_s is None else claims.now() - round(age_s * 1e6)
+
+
+def _age_s(told: object) -> float:
+    """Return an age in seconds: of a text such as `30D`, a timedelta or a number of seconds."""
+    age: Any = told
+    try:
+        is_number = isinstance(age, Real) and not isinstance(age, bool)
+        seconds = float(age) if is_number else float(pd.Timedelta(age).total_seconds())
+    except (ValueError, TypeError):
+        seconds = -1.0
+    if 0 <= seconds < math.inf:
+        return seconds
+    raise ConfigError(f"older_than={told!r} must be a time such as '30D' or '12h'. Nothing was erased.")
 
 
 def _nowhere() -> None:

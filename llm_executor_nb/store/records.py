@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import LLMExecutorError
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
 
@@ -58,11 +59,14 @@ class Want:
         keys: its request keys, one per entry of the chain, in chain order.
         copy: None: equal requests share one answer, the newest of the first key that has one. 0, 1, 2 ..: answers are
             drawn, and this takes the one of that number among all answers of the keys (chain order, then oldest first).
+        taken: the runs whose answers other copies have, where the job keeps count of them: then a copy takes the first
+            answer that none has. None: it goes by its number.
     """
 
     digest: bytes
     keys: tuple[bytes, ...]
     copy: int | None
+    taken: AbstractSet[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,12 @@ class Writer:
         items = (*self._queue.copy(), *self._taken)
         return sum(isinstance(item, Kept) and item.answer is not None for item in items)
 
+    def has_jobs(self) -> bool:
+        """Say whether a job has begun here and not ended. From any thread."""
+        ended = {item.job_id for item in self._queue.copy() if isinstance(item, Ended)}
+        begun = {item.job_id for item in self._queue.copy() if isinstance(item, JobStart)}
+        return bool((self._jobs.keys() | begun) - ended)
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Commit what is queued and end the thread; wait for that no longer than `timeout_s`."""
         self._is_closing = True
