@@ -184,6 +184,7 @@ def test_a_report_counts_rows_attempts_waits_fallbacks_tokens_and_dollars():
     assert set(report.by_route["outcome"]) == {"auth", "overloaded", "ok"}
     assert report.fallbacks == 1
     assert report.waited_s >= 6
+    assert dict(report.lines())["waits"].endswith(" s, all rows added up")
     assert report.output_tokens > report.truncations == 0
     assert report.cost_usd > 0
     assert "10 ok" in repr(report)

@@ -84,7 +84,7 @@ class Report:
         told = [
             ("rows", ", ".join(f"{count} {status}" for status, count in self.rows.items() if count) or "none"),
             ("attempts", f"{len(self.attempts)}, {self.fallbacks} runs via fallback"),
-            ("waits", duration(self.waited_s)),
+            ("waits", duration(self.waited_s) + (", all rows added up" if self.waited_s else "")),
             ("truncated", str(self.truncations)),
             ("tokens", f"{self.input_tokens} in, {self.output_tokens} out"),
             ("cost", spent if len(self.attempts) else "nothing was asked"),
