@@ -132,6 +132,8 @@ class Health:
 
     def of(self, route: Route, now: float) -> list[Hold]:
         """Return the holds that bear on a route: running ones, and ended ones that want a probe."""
+        if not self._holds:
+            return []
         found = (self._holds.get(scope) for scope in route.scopes.values())
         return [h for h in found if h is not None and not h.is_lifted and not h.is_forgotten(now)]
 

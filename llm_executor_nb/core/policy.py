@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _YIELD_S = 0.001
 """Seconds by which a row wakes later for each of its failures."""
+_FREE = (Standing.FREE, Standing.DUE)
 KeyRoutes = tuple["Route", ...]
 """The routes of one key in the order they are asked."""
 
@@ -154,7 +155,7 @@ def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route
 
 
 def _is_free(route: Route, health: Health, now: float) -> bool:
-    return health.standing(route, now)[0] in (Standing.FREE, Standing.DUE)
+    return health.standing(route, now)[0] in _FREE
 
 
 def _stop(run: RunMemory) -> Stop:
@@ -253,9 +254,10 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
     for tier in range(len(run.tiers)):
         routes = [r for r in run.order(tier, health, now) if r not in run.used_up]
         for route in routes:
-            is_ready = run.ready_at.get(route, now) <= now and _is_free(route, health, now)
+            standing, _ = health.standing(route, now)
+            is_ready = run.ready_at.get(route, now) <= now and standing in _FREE
             if is_ready and health.traffic.has_room(route, now, run):
-                return Go(route, is_probe=health.standing(route, now)[0] is Standing.DUE)
+                return Go(route, is_probe=standing is Standing.DUE)
         waits = [wait for route in routes if (wait := _short_wait(run, route, health, now)) is not None]
         if waits:
             return min(waits, key=lambda wait: wait.until)

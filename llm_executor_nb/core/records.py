@@ -46,13 +46,24 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a hold holds: a key, a route, a provider for a model, or a backend for a model."""
+    """What a hold holds: a key, a route, a provider for a model, or a backend for a model.
+
+    Every move of every row looks scopes up, so each works out its hash once.
+    """
 
     reach: Reach
     backend: str
     secret: Secret | None = None
     provider: str | None = None
     model: str | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = (self.reach, self.backend, self.secret, self.provider, self.model)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -71,9 +71,9 @@ class Traffic:
 
     def has_room(self, route: Route, now: float, who: object = None) -> bool:
         """Say whether the pace of the route's key lets a request of `who` out now, behind those before it."""
-        if self._next_at(route, now) > now:
-            return False
-        return not self._is_bound(route) or self._next_at(route, now, self._place(route, who)) <= now
+        if not self._is_bound(route):
+            return True
+        return self._next_at(route, now) <= now and self._next_at(route, now, self._place(route, who)) <= now
 
     def room_at(self, route: Route, now: float, who: object = None) -> float:
         """Return when to look whether there is room; where it is later there, it is later here."""

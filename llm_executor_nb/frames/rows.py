@@ -105,7 +105,8 @@ def make_ask(
     position = run.request.position
 
     def keep(attempt: Attempt) -> None:
-        priced = replace(attempt, cost_usd=order.prices.cost_usd(attempt))
+        cost_usd = order.prices.cost_usd(attempt)
+        priced = attempt if cost_usd == attempt.cost_usd else replace(attempt, cost_usd=cost_usd)
         run.attempts.append(priced)
         record(priced)
 
