@@ -96,3 +96,11 @@ def test_a_schemas_columns_are_known_again_in_another_process():
         assert list(later.columns[:4]) == ["q", "q_llm", "score", "q_llm_status"]
         later["q_llm_run"] = pd.array(["0000deadbeef-1", "0000deadbeef-2"], dtype="string")
         assert list(run(later, schema={"score": int}).columns) == list(later.columns)
+
+
+def test_rows_that_waited_are_not_sent_when_the_first_answers_have_used_up_the_budget():
+    with llm.rehearse("*: 429*2 retry-after=1", openrouter_keys=1, huggingface_tokens=0) as server:
+        with pytest.warns(llm.LLMExecutorWarning, match="is used up"):
+            out = run(prompts(30), concurrency=2, budget_usd=1e-9, price=(1.0, 1.0))
+        assert len(server.lines) <= 5
+    assert statuses(out)["cancelled"] >= 27

@@ -103,9 +103,18 @@ class Ending:
         if self.spent_usd < budget and self.spent_usd + each * (in_flight + 1) <= budget:
             return True
         if not in_flight:
-            spent = dollars(self.spent_usd)
-            self._over_budget(f"ended early: its budget of {dollars(budget)} is used up, {spent} spent")
+            self.use_up()
         return False
+
+    @property
+    def is_used_up(self) -> bool:
+        """Say whether the dollars are spent."""
+        return self._order.budget_usd is not None and self.spent_usd >= self._order.budget_usd
+
+    def use_up(self) -> None:
+        """End the job because its dollars are spent, or too few for one more request."""
+        budget, spent = dollars(self._order.budget_usd), dollars(self.spent_usd)
+        self._over_budget(f"ended early: its budget of {budget} is used up, {spent} spent")
 
     # --- ending -------------------------------------------------------------------------------------------------
 

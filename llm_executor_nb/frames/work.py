@@ -197,6 +197,8 @@ class Work:
         if not row.cancelled() and (crash := row.exception()) is not None:
             self._crash = crash
             self.ending.end("ended early by an error in llm_executor_nb itself")
+        if self.ending.is_used_up and not all(map(self._slots.holds, self._rows)):
+            self.ending.use_up()  # what waits would be sent although nothing is left
         self._slots.stir()
 
     async def _let_finish(self) -> None:
