@@ -31,6 +31,7 @@ def start(frame, **options):
 
 def test_start_returns_at_once_and_frame_shows_what_there_is():
     with llm.rehearse(latency_s=0.05):
+        run(prompts(1, start=1000))  # loads what the first call loads
         began = time.perf_counter()
         job = start(prompts(40), concurrency=2)
         assert time.perf_counter() - began < 0.5
@@ -90,6 +91,22 @@ def test_the_result_survives_pickle_concat_merge_and_csv_and_joins_to_its_attemp
     assert len(joined) == len(log)
     out.to_csv(tmp_path / "out.csv", index=False)
     assert len(pd.read_csv(tmp_path / "out.csv").llm.attempts()) == len(log)
+
+
+def test_a_job_that_outlives_its_rehearsal_is_stopped_with_it():
+    with llm.rehearse("*: latency=0.2"):
+        job = start(prompts(40), concurrency=2)
+        wait_until(lambda: job.snapshot().done >= 2)
+    assert job.is_done
+    out = job.result()
+    assert set(statuses(out)) == {"ok", "cancelled"}
+    assert len(llm.attempts(job)) >= 2
+
+
+def test_attempts_are_found_by_the_run_column_alone():
+    with llm.rehearse():
+        out = run(prompts(3))
+    assert len(llm.attempts(out["q_llm_run"])) == 3
 
 
 # --- retry_failed -----------------------------------------------------------------------------------------------
@@ -167,6 +184,9 @@ def test_preview_buys_a_few_rows_spread_over_the_frame_and_the_run_reuses_them()
         assert all(f"'{row.prompt}'" in row.answer for row in preview.frame.itertuples())
         assert preview.rows == 99
         assert preview.estimate_usd > 0
+        again = frame.llm.preview(MODEL, "q", n=5, progress=False)
+        assert len(server.lines) == 5
+        assert "5 of these were stored already" in repr(again)
         out = run(frame)
         assert len(server.lines) == 99
     assert statuses(out) == {"ok": 94, "cached": 5, "skipped": 1}
@@ -183,7 +203,7 @@ def test_a_report_counts_rows_attempts_waits_fallbacks_tokens_and_dollars():
     assert report.by_route["attempts"].sum() == len(server.lines)
     assert set(report.by_route["outcome"]) == {"auth", "overloaded", "ok"}
     assert report.fallbacks == 1
-    assert report.waited_s >= 6
+    assert report.waited_s >= 5.9
     assert dict(report.lines())["waits"].endswith(" s, all rows added up")
     assert report.output_tokens > report.truncations == 0
     assert report.cost_usd > 0
@@ -205,6 +225,14 @@ def test_a_budget_of_dollars_holds_and_a_rerun_goes_on(concurrency):
         again = run(prompts(100, start=1000))
         assert len(server.lines) == bought + 100 - statuses(out)["ok"]
     assert set(statuses(again)) == {"ok", "cached"}
+
+
+def test_nothing_is_bought_side_by_side_before_one_answer_has_told_its_price():
+    with llm.rehearse() as server:
+        with pytest.warns(llm.LLMExecutorWarning, match="budget of"):
+            out = run(prompts(50), concurrency=16, budget_usd=1e-9, price=(0.1, 0.3))
+        assert len(server.lines) == 1
+    assert statuses(out) == {"ok": 1, "cancelled": 49}
 
 
 def test_a_budget_without_known_prices_says_what_to_give():

@@ -21,7 +21,7 @@ SCRIPT = "<script>alert(1)</script>"
         "`<b>` is a tag and **`<i>`** another; (`x<y>`)",
         f"```html\n{SCRIPT}\n```",
         f"Text:\n```python\nprint('{SCRIPT}')\n```\nand\n````\n```\n{SCRIPT}\n````\nend",
-        "[a](https://a.org:80/b?c=d) [m](mailto:a@b.org) [t](#top) [r](../rel/a.html) ![i](http://a.org/i.png)",
+        "[a](https://a.org:80/b?c=d) [m](mailto:a@b.org) [t](#top) [r](../rel/a.html)",
         "$a < b$ and $$x^2 < 3$$",
         "- a\n  - `<x>`\n\n1. `List<int>`",
     ],
@@ -129,6 +129,11 @@ def test_an_answer_has_a_text_twin_as_it_came():
         "text/plain": f"a {SCRIPT}",
     }
     assert answer_bundle("a", "text") == {"text/plain": "a"}
+
+
+def test_a_picture_is_a_link_so_that_nothing_is_asked_of_its_server():
+    assert harmless("see ![t](https://a.org/x.png?told)") == "see &#33;[t](https://a.org/x.png?told)"
+    assert harmless("`![t](https://a.org)`") == "`![t](https://a.org)`"
 
 
 def test_json_is_laid_out_and_what_is_none_is_shown_as_text():

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def attempts(of: object = None) -> pd.DataFrame:
     """Return the attempt log: who was asked, what came back, how long it took, what it cost.
 
     Args:
-        of: a reply, an exception of this package, a frame or Series that a job returned, a job, or a run id;
+        of: a reply, an exception of this package, a frame that a job returned, its `*_run` column, a job, or a run id;
             None: all that this process made (of calls by hand the last 10,000).
 
     Returns:
@@ -52,12 +51,14 @@ def reset_health() -> None:
 
 
 def run_ids_of(of: object) -> list[str] | None:
-    """Return the run ids that a reply, a frame with `*_run` columns, or a run id stands for; None: it has none."""
+    """Return the run ids that a reply, a frame with `*_run` columns, one of these, or a run id stands for."""
     if isinstance(of, str):
         return [of]
     metadata = getattr(of, "response_metadata", None)
     if isinstance(metadata, dict) and "llm_run_id" in metadata:
         return [metadata["llm_run_id"]]
+    if isinstance(of, pd.Series) and str(of.name).endswith("_run"):
+        return [str(run) for run in of.dropna()]
     columns = [name for name in getattr(of, "columns", ()) if isinstance(name, str) and name.endswith("_run")]
     frame: Any = of
     return [run for name in columns for run in frame[name].dropna()] if columns else None

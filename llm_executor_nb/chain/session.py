@@ -6,7 +6,8 @@ import logging
 import math
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 from llm_executor_nb.chain.direct import Direct
 from llm_executor_nb.chain.engine import Engine
@@ -42,6 +43,13 @@ _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
 
 
+class Stoppable(Protocol):
+    """A job, as far as it is known here."""
+
+    def stop(self) -> None:
+        """Stop it; does nothing when it is over."""
+
+
 class Session:
     """The holds and the log that go with the configuration in force.
 
@@ -51,6 +59,7 @@ class Session:
         log: the attempts of calls by hand.
         ledger: the attempts and the answers of jobs.
         job_ids: the jobs this process began.
+        jobs: those of them that somebody still holds, or that run.
         found: what free look-ups found, for a while.
     """
 
@@ -60,6 +69,7 @@ class Session:
         self.log = AttemptLog()
         self.ledger = Ledger(self._place)
         self.job_ids: list[str] = []
+        self.jobs: WeakSet[Stoppable] = WeakSet()
         self.found = Remembered()
         self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
@@ -73,14 +83,19 @@ class Session:
         )
 
     def begin_anew(self) -> Callable[[], None]:
-        """Begin with no holds, an empty log, a ledger in memory and no findings; return what brings the former back."""
-        kept = self.health, self.log, self.ledger, self.job_ids, self.found
+        """Begin with no holds, an empty log, a ledger in memory and no findings; return what brings the former back.
+
+        Jobs begun in between are stopped then: whom they asked is gone.
+        """
+        kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
         self.health, self.log, self.found = _make_health(), AttemptLog(), Remembered()
-        self.ledger, self.job_ids = Ledger(lambda: None), []
+        self.ledger, self.job_ids, self.jobs = Ledger(lambda: None), [], WeakSet()
 
         def restore() -> None:
+            for job in list(self.jobs):
+                job.stop()
             self._ended.append((self.log, self.ledger))
-            self.health, self.log, self.ledger, self.job_ids, self.found = kept
+            self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found = kept
 
         return restore
 

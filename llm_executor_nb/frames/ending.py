@@ -99,7 +99,9 @@ class Ending:
         budget = self._order.budget_usd
         if budget is None:
             return True
-        each = self.spent_usd / self._answers if self._answers else 0.0
+        if not self._answers:  # nobody knows yet what an answer costs, so the first is asked for alone
+            return not in_flight and self.spent_usd < budget
+        each = self.spent_usd / self._answers
         if self.spent_usd < budget and self.spent_usd + each * (in_flight + 1) <= budget:
             return True
         if not in_flight:

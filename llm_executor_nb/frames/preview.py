@@ -58,6 +58,8 @@ class Preview:
         """Return the estimate in one line."""
         price = "at an unknown price" if self.estimate_usd is None else f"for about {dollars(self.estimate_usd)}"
         answered = int(self.frame["answer"].notna().sum())
+        if answered and not (self.frame["status"] == "ok").any():
+            return f"{answered} of these were stored already; df.llm.plan(...) counts what is left of {self.rows} rows."
         if (seconds := self.estimate_s) is None or not answered:
             return f"All {self.rows} rows {price}; none of these was answered."
         least, most = map(duration, seconds)

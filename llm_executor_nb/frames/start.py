@@ -92,7 +92,9 @@ def make_job(
     if len(_asked) > _REMEMBERED:
         del _asked[next(iter(_asked))]
     kept = frame.copy(deep=False)
-    return Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=progress))
+    job = Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=progress))
+    now.jobs.add(job)
+    return job
 
 
 def asked_by(job_id: str) -> Asked | None:

@@ -88,8 +88,11 @@ def _in_doubt(text: str) -> str:
 
 
 def _defused(text: str) -> str:
-    """Escape tags (within a formula, where an entity would be shown, by a blank) and break links that are not safe."""
-    text = _MATH.sub(lambda math: _TAG.sub("< ", math[0]), text)
+    """Escape tags (within a formula, where an entity would be shown, by a blank) and break links that are not safe.
+
+    A picture becomes a link: loading one by itself would tell its server what an answer put into the address.
+    """
+    text = _MATH.sub(lambda math: _TAG.sub("< ", math[0]), text).replace("![", "&#33;[")
     return _LINK.sub(_link, _TAG.sub("&lt;", text)).replace("]:", "]\\:")
 
 
