@@ -21,7 +21,6 @@ JOBS = st.sampled_from(["one", "two"])
 TEXTS = st.text(st.characters(codec=None), max_size=30)
 AGES = st.sampled_from([0, 10, 100])
 MAX_AGES = st.sampled_from([None, 50])
-START = datetime.now(UTC)
 
 
 def _clean(text):
@@ -48,7 +47,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job=JOBS, request=REQUESTS, text=TEXTS, age=AGES)
     def keep(self, job, request, text, age):
-        moment = START - timedelta(seconds=age)
+        moment = datetime.now(UTC) - timedelta(seconds=age)
         made = attempt(job_id=job, row=text, started_utc=moment)
         self.ledgers[job].keep([made], answer(request, text, job_id=job, answered_utc=moment))
         assert self.ledgers[job].flush()
