@@ -70,12 +70,12 @@ def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any,
     A row that was never sent has no run: what was asked for it is what was asked for the last row before it that has
     one, else for the first one after it.
     """
-    known = _asked_by_row(frame, out, set(positions.tolist()))
+    wanted = set(positions.tolist())
+    known = _asked_by_row(frame, out, wanted)
     last = next((asked for asked in known if asked is not None), None)
     if last is None:
         raise ConfigError(f"What was asked for {out!r} is not known to this process. {_BY_RUNNING}")
     groups: list[tuple[Asked, list[int]]] = []
-    wanted = set(positions.tolist())
     for position, asked in enumerate(known):
         last = asked or last
         if position in wanted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.frames.results import RowResult, Status
+from llm_executor_nb.store.rows import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Attempt
     from llm_executor_nb.frames.order import Order
     from llm_executor_nb.frames.requests import Request
-
-_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class RowRun:
@@ -143,7 +141,7 @@ def text_of(message: AIMessage) -> str:
     text = "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
     if not text.strip() and message.tool_calls:
         text = json.dumps([{"name": call["name"], "args": call["args"]} for call in message.tool_calls])
-    return _LONE_SURROGATES.sub("\ufffd", text)
+    return clean_text(text)
 
 
 def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:
