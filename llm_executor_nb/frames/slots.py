@@ -9,6 +9,8 @@ from typing import Any
 FIRST = 8
 LARGEST = 64
 PARKED_PER_SLOT = 4
+AHEAD = 8
+"""Rows that may wait without having been sent; all wait for the same, and each looks at every change of it."""
 
 
 class Slots:
@@ -22,9 +24,19 @@ class Slots:
         self.limit = FIRST if limit is None else limit
         self._may_grow = limit is None
         self._holders: set[asyncio.Task[Any] | None] = set()
+        self._unsent: set[asyncio.Task[Any] | None] = set()
         self._is_closed = False
         self._queue: deque[tuple[asyncio.Future[None], asyncio.Task[Any] | None]] = deque()
         self._freed = asyncio.Event()
+
+    def enter(self, row: asyncio.Task[Any]) -> None:
+        """Note that a row has begun; it has not been sent."""
+        self._unsent.add(row)
+
+    def leave(self, row: asyncio.Task[Any]) -> None:
+        """Note that a row is over."""
+        self._unsent.discard(row)
+        self.stir()
 
     async def acquire(self) -> None:
         """Wait for a slot and take it; first come, first served; for ever when they are closed."""
@@ -38,7 +50,7 @@ class Slots:
                     self.release()
                 raise
         else:
-            self._holders.add(asyncio.current_task())
+            self._take(asyncio.current_task())
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue."""
@@ -63,7 +75,8 @@ class Slots:
     @property
     def has_room(self) -> bool:
         """Say whether a new row would get a slot at once."""
-        return not self._is_closed and len(self._holders) + len(self._queue) < self.limit
+        is_free = len(self._holders) + len(self._queue) < self.limit
+        return not self._is_closed and is_free and len(self._unsent) < AHEAD
 
     def is_full_of(self, rows: int) -> bool:
         """Say whether so many rows under way are all that may be, in flight and parked."""
@@ -82,6 +95,12 @@ class Slots:
         while not self._is_closed and len(self._holders) < self.limit and self._queue:
             turn, row = self._queue.popleft()
             if not turn.done():
-                self._holders.add(row)
+                self._take(row)
                 turn.set_result(None)
         self._freed.set()
+
+    def _take(self, row: asyncio.Task[Any] | None) -> None:
+        self._holders.add(row)
+        if row in self._unsent:
+            self._unsent.discard(row)
+            self._freed.set()

@@ -190,6 +190,7 @@ class Work:
         run = RowRun(request, f"{self.job_id}-{self._runs:x}")
         row = asyncio.ensure_future(self._row(run))
         self._rows[row] = run
+        self._slots.enter(row)
         row.add_done_callback(self._ended)
 
     def _ended(self, row: asyncio.Task[None]) -> None:
@@ -199,7 +200,7 @@ class Work:
             self.ending.end("ended early by an error in llm_executor_nb itself")
         if self.ending.is_used_up and not all(map(self._slots.holds, self._rows)):
             self.ending.use_up()  # what waits would be sent although nothing is left
-        self._slots.stir()
+        self._slots.leave(row)
 
     async def _let_finish(self) -> None:
         """Let what is in flight come to its end, for it may be paid already; what waits is cancelled."""
