@@ -184,7 +184,7 @@ class Engine:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
         run.queue_for(move.route if move.is_for_pace else None)
-        await until_changed(self._health, move.until, seen)
+        await until_changed(self._health, move.until, seen, is_exact=move.is_for_pace)
         now = clock.current().now()
         run.waited_s += now - began
         run.memory.keeps_pace = run.memory.keeps_pace or move.is_told

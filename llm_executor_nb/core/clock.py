@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+_COARSE_S = 0.0012
+"""Real seconds by which the event loop may wake too late: it counts in whole milliseconds, rounded up."""
 _SETTLE_S = 0.001
 """Real seconds a frozen clock lets tasks settle before it jumps."""
 
@@ -39,6 +41,15 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+    async def sleep_until(self, end: float) -> None:
+        """Wait until a time on this clock, to the tenth of a millisecond while the event loop has nothing else to do.
+
+        A key that takes 200 requests a second has one every 5 ms; timers late by 1 ms would leave it a sixth of that.
+        """
+        await asyncio.sleep(max(0.0, end - self.now() - _COARSE_S))
+        while self.now() < end:
+            await asyncio.sleep(0)
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
@@ -66,6 +77,10 @@ class ScaledClock(Clock):
     async def sleep(self, seconds: float) -> None:
         """Wait, `speed` times as short."""
         await asyncio.sleep(seconds / self._speed)
+
+    async def sleep_until(self, end: float) -> None:
+        """Wait until a time on the fast clock."""
+        await self.sleep(max(0.0, end - self.now()))
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
@@ -116,6 +131,10 @@ class FrozenClock(Clock):
             await end
         finally:
             end.cancel()
+
+    async def sleep_until(self, end: float) -> None:
+        """Wait until the clock has jumped to a time."""
+        await self.sleep(end - self._now)
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:

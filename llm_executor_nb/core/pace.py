@@ -28,6 +28,9 @@ _FIRST_PER_S = 1.0
 _SLOWEST_PER_S = 0.05
 _CATCH_UP_S = 0.05
 """Seconds of lateness a sender may make up for at a told pace that was never refused; else none: it is refused."""
+_LATE_SHARE = 0.07
+"""Of the time between two requests, above which lateness is made up for: below, it is not worth a refusal."""
+_LATE_OVER = 20
 _LONGEST_STEP_S = 0.5
 """Seconds between two answers that count for raising, if the pace is no slower; longer ones were spent held or idle."""
 
@@ -88,6 +91,7 @@ class Pace:
         "_first_per_s",
         "_is_binding",
         "_is_long_borne",
+        "_late_share",
         "_latency_s",
         "_looked_back",
         "_per_cut",
@@ -115,6 +119,7 @@ class Pace:
         self._sends: deque[float] = deque(maxlen=256)
         self._slot = -math.inf
         self._is_binding = False
+        self._late_share = 0.0
         # the last burst of refusals: what was sent from its first refused request until that one's reply
         self._burst_from = math.inf
         self._burst_until = -math.inf
@@ -152,9 +157,12 @@ class Pace:
         if self.per_s is None:
             return
         gap_s = 1 / self.per_s
-        self._is_binding = now - self._slot - gap_s < max(gap_s, 0.02)
-        catch_up_s = _CATCH_UP_S if self._told is not None and not self.refusals else 0.0
-        self._slot = max(self._slot + gap_s, now - catch_up_s)
+        late_s = now - self._slot - gap_s
+        self._is_binding = late_s < max(gap_s, 0.02)
+        if self._is_binding:
+            self._late_share += (max(0.0, late_s) / gap_s - self._late_share) / _LATE_OVER
+        may_catch_up = self._told is not None and not self.refusals and self._late_share > _LATE_SHARE
+        self._slot = max(self._slot + gap_s, now - _CATCH_UP_S * may_catch_up)
 
     def answered(self, now: float, sent_at: float) -> None:
         """Note an answer; it raises the pace by the time since the last one."""
