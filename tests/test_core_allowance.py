@@ -14,7 +14,7 @@ from llm_executor_nb.core.classify import classify
 from llm_executor_nb.core.hints import allowance
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Allowance, Key, Reply, Route
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.traffic import Traffic
+from llm_executor_nb.core.traffic import LONGEST_LOOK_S, Traffic
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EPOCH_S = NOW.timestamp()
@@ -116,7 +116,21 @@ def test_there_is_no_bound_without_a_cause_and_what_was_told_before_ends(news):
     assert spread.per_s is not None
     told(spread, **news, sent_at=10.5)
     spread.sent(11)
-    assert spread.room_at(11, 99) == 11
+    assert spread.room_at(11, min(99, news.get("wanted", 1000) - 2)) == 11
+
+
+def test_no_more_than_is_left_goes_out_at_once_where_others_were_to_take_some_of_it():
+    spread = told(Spread(), 10, 20, wanted=8)
+    assert [spread.room_at(11, ahead) for ahead in (9, 10)] == [11, 31]
+    for _ in range(10):
+        spread.sent(11)
+    assert spread.room_at(11) == 31
+
+
+def test_after_a_reset_of_unknown_size_it_goes_on_as_fast_as_before():
+    spread = told(told(Spread(), 10, 20), 0, 0.001, sent_at=10.5)
+    spread.sent(11)
+    assert spread.room_at(11) == pytest.approx(13)
 
 
 def test_an_answer_to_an_earlier_request_tells_nothing_new():
@@ -221,7 +235,7 @@ def test_a_job_that_needs_no_more_than_is_left_is_not_slowed():
     for limits, rows in [(windows((20, 60), (20, 60)), 30), (windows((500, 300)), 400)]:
         silent, telling = (Job(limits(is_telling), rows).run() for is_telling in (False, True))
         assert telling.refused == silent.refused == 0
-        assert telling.answers[-1] <= 1.5 * silent.answers[-1]
+        assert telling.answers[-1] <= silent.answers[-1] + LONGEST_LOOK_S + 0.1
 
 
 def test_a_burst_of_one_is_left_to_the_pace_that_refusals_teach():

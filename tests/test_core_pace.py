@@ -73,16 +73,16 @@ def test_answers_double_it_until_the_second_burst_and_then_bring_it_back_fast_ho
     refused_burst(pace, 10)
     first = pace.per_s
     assert pace.per_s < 2 * first
-    now = at_its_pace(pace, 11, 1.0)
+    now = at_its_pace(pace, 11, 1.5)
     assert pace.per_s > 2 * first
     refused = pace.per_s
     pace.sent(now)
     pace.refused(now, now + 0.05)
     began = pace.per_s
     assert began < 0.95 * refused
-    at_its_pace(pace, now + 1, 5)
+    at_its_pace(pace, now + 1, 8)
     assert 0.9 * refused < pace.per_s < 1.02 * refused
-    at_its_pace(pace, now + 6, 20)
+    at_its_pace(pace, now + 9, 30)
     assert pace.per_s > 3 * refused
 
 
@@ -131,7 +131,7 @@ def test_a_pace_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_t
             now += 1
         return pace.per_s
 
-    assert after(0.2) < 0.7 * 50 < 0.85 * 50 < after(8.0)
+    assert after(0.2) < 0.7 * 50 < 0.8 * 50 < after(8.0)
 
 
 def test_time_without_answers_raises_nothing():
@@ -152,13 +152,15 @@ def test_a_pace_that_does_not_bind_is_not_raised():
     assert pace.per_s == before
 
 
-def test_a_refused_told_pace_is_lowered_a_little():
+def test_a_refused_told_pace_leaves_three_more_milliseconds_and_is_found_again_much_later():
     pace = Pace(50)
     at_its_pace(pace, 10, 5)
     pace.sent(15)
     pace.refused(15, 15.05)
-    assert 0.93 * 50 < pace.per_s < 50
+    assert pace.per_s == pytest.approx(1 / 0.023)
     at_its_pace(pace, 16, 60)
+    assert pace.per_s == pytest.approx(1 / 0.023, rel=0.01)
+    at_its_pace(pace, 76, 90)
     assert pace.per_s == 50
 
 

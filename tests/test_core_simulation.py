@@ -1,43 +1,33 @@
 """A job against providers that limit it, simulated: the real holds, policy, traffic and pace, and no waiting.
 
 What the pace must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
-with speed. Of 49 scenarios all goals are reached in 40 on the seed by which the rule was chosen out of some 19, and in
-38 to 40 on four seeds it had never seen. Rows per second in % of what is allowed (two keys, 0.05 s, unless it says
-otherwise; "of the bound": of what the forced holds alone leave, without any pace), of the rule before (half the pace
-at each burst, 1 % a second; the choosing seed) and of this one (the four unseen seeds):
+with speed. A request is on its way for 0.4 to 3 ms (median 1 ms), as measured over real HTTP to a server in a process
+of its own; "stalls" are what a busy machine adds (3 of 100 requests late by 3 ms on average, 5 of 1,000 by 5 to 25 ms).
 
-    scenario                             before          now
-    7/s, burst 1 | 20                    72 | 110        67-74 | 108-111
-    50/s, burst 1 | 20 | 50              45 | 82 | 97    75-77 | 87-89 | 97-100
-    200/s, burst 1 | 20 | 200            14 | 57 | 97    52-58 | 69-70 | 104-107
-    50 + 7 + 200/s, burst 1 | 20         21 | 66         60-62 | 75-79
-    the same, told                       20 | 100        74-75 | 100
-    one key of 50/s told, burst 1        46              88-91
-    5 % by chance, 0.05 | 0.5 | 2 s      3 | 7 | 26      68-99 | 68-91 | 64-92 of the bound
-    20 % by chance, the same             1 | 3 | 8       48-87 | 49-81 | 55-76 of the bound
-    50/s burst 20, 5 % by chance         7               58-73 of the bound
+Three keys, 0.05 s, 3,000 rows (at 7/s 1,000), seeds 31 to 33, in % of the limits together; every refusal holds its key
+for a second. "Best" is the best fixed pace of eleven, which no learner knows, and without a search:
 
-That table was made before a refusal's hold counted (rules 3 and 4 of pace.py, the parts on frequency and cost), and not
-again since. With them, three keys, in % of the limits together, seeds 31 and 32 (the numbers were chosen on 7 and 8,
-of seven settings), 3,000 rows, at 7/s 1,000. "Stalls": 3 of 100 requests late by 3 ms on average, 5 of 1,000 by 5 to
-25 ms, roughly what was seen over real HTTP. "Before" is the rule without them, on seeds 7 and 8:
+    burst 1          untold   told     told, stalls   best        burst 20     untold    told
+    50 + 7 + 200/s   52-53    56-63                               mix          79-80     97-100
+    50/s             72       81-83    45-56          86          50/s         88-89     100
+    7/s              81-82    95                                  7/s          104-105   100
+    200/s            37-43    52-54    17-21          58          200/s        66-67     99
 
-    burst 1                      untold   told     stalls, untold: before, now    stalls, told: before, now
-    50 + 7 + 200/s               60-61    74       28-30, 25-33                   16-17, 27-29
-    50/s                         74       89       46-52, 45-56                   30-45, 47-48
-    7/s                          79-80    93       75-79, 77-79                   86-89, 83-89
-    200/s                        49-52    61-64    20-22, 21-22                   10-12, 24-25
+Without a time in the refusals (the key is held for 1 s all the same): within 3 points of these.
 
-    A margin below what was told (told, seeds 31 and 32, 2,000 rows) buys nothing: at 100, 95, 90 and 80 % of it 50/s
-    bears 86, 82, 79, 71 %, 200/s 57-61, 62-63, 60-61, 56 %; with stalls 46-48, 49-51, 52, 46-56 and 22-23, 22-25,
-    20-23, 17-21 %. A burst of 1 is lost to two requests that come too close, not to the mean.
+Two requests sent 5 ms apart arrive less than that apart half the time, and a burst of 1 refuses the second: at 200/s a
+fixed pace of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
+35, 84, 86 and 79 %. So a told pace that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
+at 200/s. Nobody reaches 90 % there, or 70 % at 200/s, unless requests arrive as evenly as they were sent.
 
-    burst 20, no stalls, untold: 78-80, 87-88, 104-105, 60-66; told 99-100.
+How the rule was chosen: of 49 scenarios all goals were reached in 40 on the choosing seed, of some 19 rules. The rule
+before (half the pace at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
+with 20, and 3 to 26 % of what the forced holds leave when 5 % of requests are refused by chance; this one 48 to 99 %.
 
-Short of the goals (`SHORT` keeps them from getting worse): a burst of 1 at 200/s (two requests less than 5 ms apart are
-refused, and timers are late by up to 1.5 ms here) or with a latency of 0.5 s and more; at 7/s with burst 20 up to 126
-refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to 55 % of the bound. By chance, one short job
-says little (20 %, 400 rows, ten seeds: 28 to 67 % of its bound, 51 % on average), so three are taken together.
+Short of the goals (`SHORT` keeps them from getting worse): a burst of 1 at 200/s, or told, or with a latency of 0.5 s
+and more; at 7/s with burst 20 up to 126 refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to
+55 % of the bound. By chance, one short job says little (20 %, 400 rows, ten seeds: 28 to 67 % of its bound, 51 % on
+average), so three are taken together.
 """
 
 from __future__ import annotations
@@ -57,11 +47,10 @@ from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.frames.slots import AHEAD, FIRST, LARGEST
 
-LATE_S = 0.0015
-ON_THE_WAY_S = 0.0003
+LATE_S = 0.0003
 WAKING_S = 0.001
-SLOTS, MOST_SLOTS = 8, 64
 WAVE = 64
 BEGIN = 1000.0
 LONGEST_S = 600.0
@@ -140,7 +129,7 @@ class Job:
         self.traffic = self.health.traffic
         self.keys = {self._route(number, limit): limit for number, limit in enumerate(limits)}
         self.rows, self.latency_s, self.is_timed = rows, latency_s, is_timed
-        self.slots, self.may_grow = slots or SLOTS, slots is None
+        self.slots, self.may_grow = slots or FIRST, slots is None
         self.dice, self.has_stalls = random.Random(seed), has_stalls
         self.now = BEGIN
         self.events, self.ties = [], itertools.count()
@@ -176,6 +165,7 @@ class Job:
 
     def _feed(self):
         has_room = self.taken + len(self.for_a_slot) < self.slots and self.under_way < 2 * self.slots
+        has_room = has_room and sum(not row.is_sent for row in self.asleep) < AHEAD
         if self.begun < self.rows and has_room:
             self.begun += 1
             self.under_way += 1
@@ -232,6 +222,7 @@ class Job:
             self._step(row)
             return
         row.is_sent = True
+        self._at(self.now, self._feed)
         probe = self.health.begin_probe(move.route, self.now) if move.is_probe else ()
         row.memory.probed.update(probe)
         self.traffic.sent(move.route, self.now, row.memory)
@@ -239,7 +230,8 @@ class Job:
 
     def _on_the_way_s(self):
         """Return the seconds a request takes; with stalls, as measured on a busy machine over real HTTP."""
-        seconds, chance = self.dice.random() * ON_THE_WAY_S, self.dice.random() if self.has_stalls else 1.0
+        seconds = 0.0004 + self.dice.gammavariate(2, 0.00033)
+        chance = self.dice.random() if self.has_stalls else 1.0
         if chance < 0.03:
             return seconds + self.dice.expovariate(1 / 0.003)
         return seconds + (0.005 + self.dice.random() * 0.02 if chance < 0.035 else 0.0)
@@ -263,7 +255,7 @@ class Job:
             self._queue_for(row, None)
             self.answers.append(now - BEGIN)
             self.under_way -= 1
-            self.slots += self.may_grow and self.slots < MOST_SLOTS
+            self.slots += self.may_grow and self.slots < LARGEST
             self._release()
             return
         self.refused += 1
@@ -320,10 +312,10 @@ SHORT = [
     ("7/s, burst 1", keys(7, 7), 350, {}, 0.6, None),
     ("7/s, burst 20", keys(7, 7, burst=20), 350, {}, 0.7, 150),
     ("200/s, burst 1", keys(200, 200), 1500, {}, 0.35, None),
-    ("50/s, burst 1, told", keys(50, is_told=True), 1200, {}, 0.85, None),
-    ("7/s, burst 1, two seconds", keys(7, 7), 300, {"latency_s": 2.0}, 0.35, None),
+    ("50/s, burst 1, told", keys(50, is_told=True), 1200, {}, 0.75, None),
+    ("7/s, burst 1, two seconds", keys(7, 7), 300, {"latency_s": 2.0}, 0.33, None),
     ("three keys, burst 1", keys(50, 7, 200), 3000, {}, 0.5, None),
-    ("three keys, burst 1, told", keys(50, 7, 200, is_told=True), 3000, {}, 0.7, None),
+    ("three keys, burst 1, told", keys(50, 7, 200, is_told=True), 3000, {}, 0.53, None),
     ("three keys of 200/s, burst 20", keys(200, 200, 200, burst=20), 3000, {}, 0.55, None),
     ("50/s, burst 1, stalls", keys(50, 50, 50), 2000, {"has_stalls": True}, 0.42, 45),
     ("50/s, burst 1, told, stalls", keys(50, 50, 50, is_told=True), 2000, {"has_stalls": True}, 0.42, 45),

@@ -37,4 +37,3 @@ async def until_changed(health: Health, until: float | None, seen: int, *, is_ex
         unwatch()
         for task in waiting:
             task.cancel()
-

@@ -27,7 +27,7 @@ class Spread:
         left: how many more are known to be taken.
     """
 
-    __slots__ = ("_ends", "_last_sent", "_not_before", "_told_by", "_zeros", "left", "per_s")
+    __slots__ = ("_ends", "_last_sent", "_not_before", "_told_by", "_used_up_until", "_zeros", "left", "per_s")
 
     def __init__(self) -> None:
         self.per_s: float | None = None
@@ -36,10 +36,18 @@ class Spread:
         self._last_sent = -math.inf
         self._not_before = -math.inf
         self._ends = -math.inf
+        self._used_up_until: float | None = None
         self._zeros = 0
+
+    @property
+    def is_bound(self) -> bool:
+        """Say whether a request may have to wait."""
+        return self.per_s is not None or self._used_up_until is not None
 
     def room_at(self, now: float, ahead: int = 0) -> float:
         """Return when the next request may go out, with so many waiting ahead of it."""
+        if self._used_up_until is not None and ahead >= self.left:
+            return max(now, self._used_up_until)
         if self.per_s is None:
             return now
         at = max(self._last_sent + (1 + ahead) / self.per_s, self._not_before + ahead / self.per_s)
@@ -73,17 +81,25 @@ class Spread:
         if sent_at < self._told_by:
             return  # an answer to a later request has told already
         self._told_by = sent_at
+        self._used_up_until = None
         left = 0.0 if allowance is None else allowance.remaining - in_flight
         self.left = max(0.0, left)
-        if allowance is None or left >= wanted or not self._is_credible(allowance):
+        if allowance is None or not self._is_credible(allowance):
             self._free()
+            return
+        if left >= wanted:
+            self._free()
+            if left > 0 and allowance.reset_s <= ceiling_s:  # others may be to take some of what is wanted
+                self._used_up_until = now + allowance.reset_s
             return
         gap_s = allowance.reset_s / max(left, 1.0)
         if gap_s > ceiling_s:
             self._free()
         elif left > 0 or sent_at >= self._not_before:  # news of one emptiness by many must not move its end on and on
             reset_at = now + allowance.reset_s
-            self.per_s, self._ends = 1 / gap_s, reset_at + ceiling_s
+            if left > 0 or self.per_s is None:
+                self.per_s = 1 / gap_s  # else as fast as before, since how much the reset brings is not known
+            self._ends = reset_at + ceiling_s
             self._not_before = -math.inf if left > 0 else reset_at
 
     def _is_credible(self, allowance: Allowance) -> bool:

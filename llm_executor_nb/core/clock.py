@@ -48,7 +48,7 @@ class Clock:
         A key that takes 200 requests a second has one every 5 ms; timers late by 1 ms would leave it a sixth of that.
         """
         await asyncio.sleep(max(0.0, end - self.now() - _COARSE_S))
-        while self.now() < end:
+        while self.now() < end:  # noqa: ASYNC110 - a time has no event
             await asyncio.sleep(0)
 
     @asynccontextmanager

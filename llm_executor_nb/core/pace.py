@@ -12,7 +12,8 @@ and what was sent until the first one came back tells more than that one alone.
 3. *Was it about speed at all?* Refusals that come as often after two cuts as before them do not depend on our pace (a
    shared pool, chance). The cuts are taken back then, and each such refusal doubles the pace, which leaves nothing but
    the holds; until a burst is refused by half: then it was about speed, and the next such finding needs four cuts.
-4. A told pace is the ceiling; its refusals lower it by 3 to 5 % for half a minute.
+4. A told pace is the ceiling; its first refusal adds 3 ms to the time between two requests for a minute, and only
+   until then is lateness made up for.
 
 Halving the pace at each burst and climbing by 1 % a second (the rule before) ended at 1 row/s when 5 % of requests
 were refused by chance; `tests/test_core_simulation.py` has the numbers of both.
@@ -28,9 +29,6 @@ _FIRST_PER_S = 1.0
 _SLOWEST_PER_S = 0.05
 _CATCH_UP_S = 0.05
 """Seconds of lateness a sender may make up for at a told pace that was never refused; else none: it is refused."""
-_LATE_SHARE = 0.07
-"""Of the time between two requests, above which lateness is made up for: below, it is not worth a refusal."""
-_LATE_OVER = 20
 _LONGEST_STEP_S = 0.5
 """Seconds between two answers that count for raising, if the pace is no slower; longer ones were spent held or idle."""
 
@@ -41,10 +39,10 @@ _STEEP = 6
 _SEARCHING = 2
 """Bursts that belong to the search for the limit, and tell nothing of how often a pace near it is refused."""
 _SHORTEST_HOLD_S = 0.5
-_PLATEAU_S = 5.0
+_PLATEAU_S = 8.0
 """Seconds until the climb is back at what was borne; four latencies are added, since a refusal costs so much more."""
 _ABOVE = 0.1
-_DOUBLE_S = 0.7
+_DOUBLE_S = 1.0
 _LATENCIES_TO_DOUBLE = 3.0
 _BORNE_S = 3.0
 """Seconds (and four latencies) at a pace after which its refusal means that it is just above the limit."""
@@ -64,8 +62,10 @@ _RAISES, _MORE_OFTEN = 4, 2.5
 _ERROR_BURST, _ERROR_SHARE = 9, 0.5
 
 _TOLD_TOP = 0.97
-_TOLD_BEGIN_AT = 0.98
-_TOLD_PLATEAU_S = 20.0
+_TOLD_BEGIN_AT = 1.0
+_TOLD_PLATEAU_S = 60.0
+_APART_S = 0.003
+"""Seconds to keep beyond what a told pace says once it was refused: requests may arrive closer than they were sent."""
 
 
 class Pace:
@@ -91,7 +91,6 @@ class Pace:
         "_first_per_s",
         "_is_binding",
         "_is_long_borne",
-        "_late_share",
         "_latency_s",
         "_looked_back",
         "_per_cut",
@@ -119,7 +118,6 @@ class Pace:
         self._sends: deque[float] = deque(maxlen=256)
         self._slot = -math.inf
         self._is_binding = False
-        self._late_share = 0.0
         # the last burst of refusals: what was sent from its first refused request until that one's reply
         self._burst_from = math.inf
         self._burst_until = -math.inf
@@ -157,12 +155,9 @@ class Pace:
         if self.per_s is None:
             return
         gap_s = 1 / self.per_s
-        late_s = now - self._slot - gap_s
-        self._is_binding = late_s < max(gap_s, 0.02)
-        if self._is_binding:
-            self._late_share += (max(0.0, late_s) / gap_s - self._late_share) / _LATE_OVER
-        may_catch_up = self._told is not None and not self.refusals and self._late_share > _LATE_SHARE
-        self._slot = max(self._slot + gap_s, now - _CATCH_UP_S * may_catch_up)
+        self._is_binding = now - self._slot - gap_s < max(gap_s, 0.02)
+        catch_up_s = _CATCH_UP_S if self._told is not None and not self.refusals else 0.0
+        self._slot = max(self._slot + gap_s, now - catch_up_s)
 
     def answered(self, now: float, sent_at: float) -> None:
         """Note an answer; it raises the pace by the time since the last one."""
@@ -285,7 +280,8 @@ class Pace:
         is_seldom = self._share < _SPEED_SHARE
         if self._told is not None and is_seldom:
             self._begin_at = _TOLD_BEGIN_AT
-            self._top = max(max(self._top, _TOLD_TOP * self._refused_per_s) * self._worth, _SLOWEST_PER_S)
+            borne_per_s = max(self._top, _TOLD_TOP * self._refused_per_s) * self._worth
+            self._top = max(min(borne_per_s, 1 / (1 / self._told + _APART_S)), _SLOWEST_PER_S)
         elif self._is_long_borne and is_seldom:
             self._top = max(self._top, _BEGIN_AT * self._refused_per_s)
         elif self.refusals > 1:

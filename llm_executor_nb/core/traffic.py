@@ -132,7 +132,7 @@ class Traffic:
 
     def _is_bound(self, route: Route) -> bool:
         spread = self._spread(route)
-        return self._pace(route).per_s is not None or (spread is not None and spread.per_s is not None)
+        return self._pace(route).per_s is not None or (spread is not None and spread.is_bound)
 
     def _spread(self, route: Route) -> Spread | None:
         return self._spreads.get(_spoken_of(route)) if self._spreads else None
