@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from llm_executor_nb.core.holds import Health
 from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.pace import Pace
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
@@ -162,6 +163,24 @@ def test_a_refused_told_pace_leaves_three_more_milliseconds_and_is_found_again_m
     assert pace.per_s == pytest.approx(1 / 0.023, rel=0.01)
     at_its_pace(pace, 76, 90)
     assert pace.per_s == 50
+
+
+def test_a_limit_told_after_one_was_learnt_takes_its_place():
+    traffic = Traffic()
+    traffic.sent(route(), 10, None)
+    traffic.refused(route(), 10, 10.1)
+    assert not traffic.has_room(route(), 10.1)
+    assert traffic.has_room(route(rpm=6000), 10.1)
+    traffic.sent(route(rpm=6000), 10.1, None)
+    assert traffic.has_room(route(rpm=6000), 10.2)
+
+
+def test_a_reset_forgets_what_refusals_have_taught():
+    health = Health()
+    health.traffic.sent(route(), 10, None)
+    health.traffic.refused(route(), 10, 10.1)
+    health.reset()
+    assert health.traffic.has_room(route(), 10.1)
 
 
 def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():

@@ -96,7 +96,7 @@ class Limit:
 class NoPace:
     """Nothing but the holds."""
 
-    per_s = None
+    per_s = told_per_s = None
 
     def __init__(self, told=None):
         pass

@@ -61,6 +61,7 @@ def test_a_target_is_everything_a_backend_a_key_or_a_provider(text, target):
         ("200-error=429*1", Effect(fault="200-error", value="429", times=1)),
         ("latency=0.2", Effect(fault="latency", value="0.2")),
         ("rate=20/min burst=3", Effect(fault="rate", value="20/min", options=(("burst", "3"),))),
+        ("rate=5/s burst=2 untimed", Effect(fault="rate", value="5/s", options=(("burst", "2"), ("untimed", "")))),
         ("rate=20/min headers", Effect(fault="rate", value="20/min", options=(("headers", ""),))),
     ],
 )
@@ -113,6 +114,7 @@ def test_a_script_shows_itself_as_the_call_that_makes_it():
         ("openrouter: 429 retry-after=soon", "needs a value, as in retry-after=1"),
         ("openrouter: down retry-after=1", "it has: none"),
         ("openrouter: rate=5/s burst=0", "a whole number from 1"),
+        ("openrouter: rate=5/s untimed=1", "takes no value, as in rate=20/min untimed"),
         ("openrouter: rate=5/s headers=yes", "takes no value, as in rate=20/min headers"),
         ("openrouter: 429 headers", "'headers' is not an option of '429'"),
     ],
@@ -197,6 +199,15 @@ def test_a_rate_tells_when_the_next_slot_is_there():
         assert staged.headers["X-RateLimit-Reset"] == str(round((frozen.utc().timestamp() + 3) * 1000))
         play.stage(_ask("huggingface"))
         assert play.stage(_ask("huggingface"))[1].headers["RateLimit"] == '"api";r=0;t=3'
+
+
+def test_a_rate_refuses_without_saying_when_to_come_again_if_it_is_asked_to():
+    play = Play(parse_script("*: rate=20/min burst=1 untimed"))
+    for backend in ("openrouter", "huggingface"):
+        play.stage(_ask(backend))
+        staged = play.stage(_ask(backend))[1]
+        assert staged.status == 429
+        assert not any("retry" in name.lower() or "ratelimit" in name.lower() for name in staged.headers)
 
 
 def test_a_rate_tells_with_each_answer_what_is_left_if_it_is_asked_to():

@@ -46,7 +46,7 @@ def health() -> pd.DataFrame:
 
 
 def reset_health() -> None:
-    """Drop every hold, so that every route is asked again."""
+    """Drop every hold and every pace that refusals have taught, so that every route is asked again."""
     session().health.reset()
 
 

@@ -283,7 +283,8 @@ class Health:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop every hold and streak, and who declined a schema."""
+        """Drop every hold and streak, every learned pace, and who declined a schema."""
+        self.traffic.reset()
         self._holds.clear()
         self._streaks.clear()
         self.declined.clear()

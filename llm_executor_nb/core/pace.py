@@ -102,19 +102,19 @@ class Pace:
         "_sends",
         "_share",
         "_slot",
-        "_told",
         "_top",
         "_worth",
         "is_about_speed",
         "per_s",
         "refusals",
+        "told_per_s",
     )
 
     def __init__(self, told_per_s: float | None = None) -> None:
         self.per_s = told_per_s
         self.refusals = 0
         self.is_about_speed = True
-        self._told = told_per_s
+        self.told_per_s = told_per_s
         self._sends: deque[float] = deque(maxlen=256)
         self._slot = -math.inf
         self._is_binding = False
@@ -156,7 +156,7 @@ class Pace:
             return
         gap_s = 1 / self.per_s
         self._is_binding = now - self._slot - gap_s < max(gap_s, 0.02)
-        catch_up_s = _CATCH_UP_S if self._told is not None and not self.refusals else 0.0
+        catch_up_s = _CATCH_UP_S if self.told_per_s is not None and not self.refusals else 0.0
         self._slot = max(self._slot + gap_s, now - catch_up_s)
 
     def answered(self, now: float, sent_at: float) -> None:
@@ -176,7 +176,7 @@ class Pace:
         if self._is_binding:
             self._climbed_s += step_s
             raised = max(self.per_s, self._climbed(self.per_s, step_s))
-            self.per_s = raised if self._told is None else min(raised, self._told)
+            self.per_s = raised if self.told_per_s is None else min(raised, self.told_per_s)
 
     def refused(self, sent_at: float, now: float) -> None:
         """Note a refusal by a rate limit that did not meet a probe; one burst counts once."""
@@ -217,9 +217,9 @@ class Pace:
 
     def _climbed(self, per_s: float, step_s: float) -> float:
         """Return what the climb has come to."""
-        if self.refusals == 1 and self._told is None:
+        if self.refusals == 1 and self.told_per_s is None:
             return per_s * 2 ** (step_s / max(_DOUBLE_S, _LATENCIES_TO_DOUBLE * self._latency_s))
-        plateau_s = _TOLD_PLATEAU_S if self._told is not None else _PLATEAU_S + 4 * self._latency_s
+        plateau_s = _TOLD_PLATEAU_S if self.told_per_s is not None else _PLATEAU_S + 4 * self._latency_s
         away = self._climbed_s / plateau_s - 1
         return self._top * (1 + (1 - self._begin_at if away < 0 else _ABOVE) * away**3)
 
@@ -268,7 +268,7 @@ class Pace:
         else:
             self._cut(replies)
         per_s = self._top * self._begin_at
-        self.per_s = per_s if self._told is None else min(per_s, self._told)
+        self.per_s = per_s if self.told_per_s is None else min(per_s, self.told_per_s)
 
     def _cut(self, replies: int) -> None:
         if replies >= _LARGE_BURST:
@@ -278,10 +278,10 @@ class Pace:
         self._top = max(self._refused_per_s * (1 - refused_share), _SLOWEST_PER_S)
         self._begin_at = _BEGIN_AT
         is_seldom = self._share < _SPEED_SHARE
-        if self._told is not None and is_seldom:
+        if self.told_per_s is not None and is_seldom:
             self._begin_at = _TOLD_BEGIN_AT
             borne_per_s = max(self._top, _TOLD_TOP * self._refused_per_s) * self._worth
-            self._top = max(min(borne_per_s, 1 / (1 / self._told + _APART_S)), _SLOWEST_PER_S)
+            self._top = max(min(borne_per_s, 1 / (1 / self.told_per_s + _APART_S)), _SLOWEST_PER_S)
         elif self._is_long_borne and is_seldom:
             self._top = max(self._top, _BEGIN_AT * self._refused_per_s)
         elif self.refusals > 1:

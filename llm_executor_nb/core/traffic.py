@@ -67,6 +67,11 @@ class Traffic:
         self._in_flight.clear()
         self._queues.clear()
 
+    def reset(self) -> None:
+        """Forget how fast each key may be asked."""
+        self._paces.clear()
+        self._spreads.clear()
+
     # --- the pace of a key --------------------------------------------------------------------------------------
 
     def has_room(self, route: Route, now: float, who: object = None) -> bool:
@@ -142,11 +147,12 @@ class Traffic:
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
 
     def _pace(self, route: Route) -> Pace:
-        scope = _limited(route)
-        if scope not in self._paces:
-            rpm = route.key.rpm if route.key else None
-            self._paces[scope] = Pace(None if rpm is None else rpm / 60)
-        return self._paces[scope]
+        scope, rpm = _limited(route), route.key.rpm if route.key else None
+        told_per_s = None if rpm is None else rpm / 60
+        pace = self._paces.get(scope)
+        if pace is None or pace.told_per_s != told_per_s:
+            pace = self._paces[scope] = Pace(told_per_s)
+        return pace
 
 
 def _spoken_of(route: Route) -> Scope:

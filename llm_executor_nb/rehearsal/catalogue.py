@@ -10,7 +10,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
-from llm_executor_nb.rehearsal.entry import TELLS, Entry, Shelf, is_rate, is_seconds, is_status
+from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, Entry, Shelf, is_rate, is_seconds, is_status
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
@@ -49,7 +49,7 @@ CONDITIONS: Shelf = {
         is_value=is_rate,
         needs_value=True,
         example="rate=5/s or rate=20/min",
-        options=("burst", TELLS),
+        options=("burst", TELLS, UNTIMED),
     ),
 }
 SHELVES: dict[str, Shelf] = {

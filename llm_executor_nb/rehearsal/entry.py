@@ -23,6 +23,8 @@ ONLY_OPENROUTER = (OPENROUTER,)
 ONLY_HUGGINGFACE = (HUGGINGFACE,)
 TELLS = "headers"
 """The option of a rate that tells, with every answer, what is left of it."""
+UNTIMED = "untimed"
+"""The option of a rate whose refusals do not say when to come again."""
 _STATUS = re.compile(r"[45]\d\d")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.catalogue import CONDITIONS, LATENCY, PACE, entry_of
-from llm_executor_nb.rehearsal.entry import TELLS, read_rate
-from llm_executor_nb.rehearsal.replies import answer, left_headers, too_many
+from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, read_rate
+from llm_executor_nb.rehearsal.replies import answer, left_headers, too_many, too_many_untimed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,6 +146,8 @@ class Play:
         wait_s = bucket.wait_s()
         if not wait_s:
             return None
+        if turn.effect.option(UNTIMED) is not None:
+            return too_many_untimed(asked, turn.effect)
         return too_many(asked, turn.effect, wait_s, limit=size, epoch_s=clock.current().utc().timestamp())
 
     def _told_of_rates(self, turns: list[_Turn], asked: Asked) -> dict[str, str]:

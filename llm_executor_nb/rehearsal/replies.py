@@ -97,6 +97,11 @@ def too_many(asked: Asked, effect: Effect, wait_s: float, *, limit: int, epoch_s
     return stage_refusal(asked, effect, Refusal(status=429, error=error, headers={"Retry-After": str(after), **shown}))
 
 
+def too_many_untimed(asked: Asked, effect: Effect) -> Staged:
+    """Return the 429 of a rate limit that does not say when to come again."""
+    return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429)))
+
+
 def limit_headers(reset_epoch_s: float, *, limit: int, remaining: int = 0) -> dict[str, str]:
     """Return the headers with which OpenRouter says how much of a limit is left until a time."""
     return {

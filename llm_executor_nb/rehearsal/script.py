@@ -10,8 +10,9 @@ target   `*` everything; `openrouter`, `huggingface`; `openrouter[2]` the second
          with that ending; `huggingface/scaleway` a provider; `huggingface[1]/scaleway` both
 effect   a status code or a name of the catalogue, perhaps with `=value`, and with options behind it,
          `429 retry-after=1`; one that makes no sense for a request (a fault of streams, of the other backend) passes
-         it by. Answers under `rate=20/min headers` tell in their headers what is left. `latency=0.2` and `pace=0.01`
-         (seconds between the pieces of a stream) go with whatever decides
+         it by. Answers under `rate=20/min headers` tell in their headers what is left; refusals by `rate=20/min
+         untimed` do not say when to come again. `latency=0.2` and `pace=0.01` (seconds between the pieces of a
+         stream) go with whatever decides
 when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
          numbers, from 1, whatever became of them; `5%503`: that share of requests, drawn by the rehearsal's seed
 """
@@ -27,7 +28,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
 from llm_executor_nb.rehearsal.catalogue import entry_of, listing, near_names
-from llm_executor_nb.rehearsal.entry import TELLS, is_seconds
+from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,9 +258,9 @@ def _option(text: str, fault: str, kind: Entry, fail: Callable[[str], ConfigErro
     if name not in kind.options:
         known = ", ".join(kind.options) or "none"
         raise fail(f"{text!r} is not an option of {fault!r}; it has: {known}.")
-    if name == TELLS:
+    if name in (TELLS, UNTIMED):
         if equals:
-            raise fail(f"{text!r} takes no value, as in rate=20/min headers.")
+            raise fail(f"{text!r} takes no value, as in rate=20/min {name}.")
         return name, ""
     if not value or (name == "retry-after" and not is_seconds(value)):
         raise fail(f"{text!r} needs a value, as in {_OPTION_EXAMPLES[name]}.")
