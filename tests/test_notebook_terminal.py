@@ -7,10 +7,12 @@ import re
 import sys
 
 import pytest
-from shells import PACKAGE
+from shells import PACKAGE, extended_shell
+
+import llm_executor_nb as llm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @pytest.fixture
@@ -34,11 +36,24 @@ def terminal(tmp_path):
 
 
 def typed(terminal, *lines):
-    """Type lines, and return what came until the next prompt."""
+    """Type lines, and return what stands on the screen before the next prompt."""
     for line in lines:
         terminal.sendline(line)
+    return came(terminal)
+
+
+def came(terminal):
+    """Return what stands on the screen when the next prompt has come."""
     terminal.expect(r"In \[\d+\]: $")
-    return _COLOURS.sub("", terminal.before)
+    return "\n".join(map(_over_written, _COLOURS.sub("", terminal.before).replace("\r\n", "\n").split("\n")))
+
+
+def _over_written(line):
+    """Return what a line shows in which a carriage return has the next words written over the ones before."""
+    shown = ""
+    for words in line.split("\r"):
+        shown = words + shown[len(words) :]
+    return shown.rstrip()
 
 
 def test_a_cell_in_a_terminal_is_written_once_and_stops_at_ctrl_c(terminal):
@@ -55,8 +70,41 @@ def test_a_cell_in_a_terminal_is_written_once_and_stops_at_ctrl_c(terminal):
         terminal.sendline(line)
     terminal.expect_exact("You")
     terminal.sendintr()
-    terminal.expect(r"In \[\d+\]: $")
-    shown = _COLOURS.sub("", terminal.before)
+    shown = came(terminal)
     assert "[cut: stopped by hand]" in shown
     assert "JobInterrupted: The cell was stopped by hand after" in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("option", ["", " --no-stream"])
+def test_while_nothing_has_come_one_line_says_whom_it_waits_for_and_is_gone_with_the_answer(terminal, option):
+    typed(terminal, "%load_ext llm_executor_nb")
+    typed(terminal, "%llm rehearse *: latency=1.5")
+    for line in (f"%%llm gemma{option}", "What is Lyon, in brief?", "", ""):
+        terminal.sendline(line)
+    terminal.expect_exact("\rasking gemma …")
+    terminal.expect(r"\rasking gemma … \d s")
+    shown = came(terminal)
+    assert "asking gemma" not in shown
+    assert "[practice answer" in shown
+    assert shown.count("You asked") == 1
+
+
+def test_the_line_of_waiting_is_gone_when_a_wait_ends_without_an_answer(terminal):
+    typed(terminal, "%load_ext llm_executor_nb")
+    typed(terminal, "%llm rehearse *: latency=5")
+    for line in ("%%llm gemma", "What is Lyon, in brief?", "", ""):
+        terminal.sendline(line)
+    terminal.expect_exact("\rasking gemma …")
+    terminal.sendintr()
+    shown = came(terminal)
+    assert "JobInterrupted: The cell was stopped by hand after" in shown
+    assert "asking gemma" not in shown
+
+
+def test_where_errors_go_to_no_terminal_nothing_is_said_of_waiting(capsys):
+    with extended_shell() as shell, llm.rehearse("*: latency=0.6"):
+        shell.run_cell("%%llm gemma\nWhat is Lyon, in brief?")
+    shown = capsys.readouterr()
+    assert "[practice answer" in shown.out
+    assert shown.err == ""

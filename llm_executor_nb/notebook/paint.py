@@ -2,7 +2,7 @@
 
 A kernel's handle is made in the cell's own thread and updated by a ticker, at most ten times a second, as plain text;
 the last update puts the whole bundle in, which is what the file keeps. A terminal gets the pieces as they come,
-because there every update would be printed again.
+because there every update would be printed again; until the first one a line of its own says what is waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.display import display
 
+from llm_executor_nb.notebook.waiting_line import WaitingLine
 from llm_executor_nb.view.answer import NOTHING
 from llm_executor_nb.view.html import plain
 
@@ -110,13 +111,16 @@ class TerminalPaint:
 
     def __init__(self) -> None:
         self._written = ""
+        self._line = WaitingLine(sys.stderr)
 
     def begin(self, waiting: Callable[[], str]) -> None:
-        """Write nothing yet."""
+        """Say what goes on, where it can be taken away again."""
+        self._line.begin(waiting)
 
     def add(self, piece: str) -> None:
         """Write a piece."""
-        self._write(plain(piece))
+        if piece:
+            self._write(plain(piece))
 
     def end(self, bundle: Bundle) -> None:
         """Write what is not there yet, and a line break."""
@@ -124,9 +128,11 @@ class TerminalPaint:
         self._write(whole.removeprefix(self._written) + "\n" if self._written else whole + "\n")
 
     def give_up(self) -> None:
-        """Leave what was written."""
+        """Leave what was written of an answer, and nothing of the wait for it."""
+        self._line.end()
 
     def _write(self, text: str) -> None:
+        self._line.end()
         self._written += text
         sys.stdout.write(text)
         sys.stdout.flush()
