@@ -109,6 +109,8 @@ async def serving(server: Any, **options: Any) -> AsyncIterator[tuple[Any, Trans
 
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
 import llm_executor_nb as llm
 llm.OPENROUTER_KEYS = ["sk-or-v1-subprocess-0001"]
 llm.MODEL_INFERENCE_PROVIDERS["my/model"] = []
