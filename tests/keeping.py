@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -120,6 +123,23 @@ class Child:
         """Send it a line."""
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
+
+    def stop(self, path: Path) -> None:
+        """Stop it where it is, at a moment at which it has not locked the ledger at `path`."""
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            assert os.WIFSTOPPED(os.waitpid(self.process.pid, os.WUNTRACED)[1])
+            try:
+                with closing(sqlite3.connect(path, timeout=0.1, isolation_level=None)) as file:
+                    file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self.go_on()
+            else:
+                return
+
+    def go_on(self) -> None:
+        """Let it go on after `stop`."""
+        self.process.send_signal(signal.SIGCONT)
 
     def end(self) -> int:
         """Close its input and wait for its end."""

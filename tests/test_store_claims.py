@@ -150,11 +150,57 @@ def test_another_boot_or_start_time_or_no_such_process_is_dead(path, changed):
         assert ledger.claim("job", [want("a")], max_age_s=None) == [YOURS]
 
 
-def test_a_job_of_this_machine_lives_as_long_as_its_process_however_old_its_heartbeat(path):
-    with ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path) as child:
+def test_a_process_that_lives_and_has_not_beaten_for_thirty_seconds_holds_nothing_back(path):
+    with frozen_clock() as frozen, ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path) as child:
         child.line()
-        _alter(path, heartbeat=0)
+        child.stop(path)
+        _alter(path, heartbeat=round(frozen.utc().timestamp() * 1e6))
+        frozen.advance(29)
         assert ledger.claim("job", [want("a")], max_age_s=None) == [THEIRS]
+        frozen.advance(2)
+        assert ledger.claim("job", [want("a")], max_age_s=None) == [YOURS]
+        _alter(path, heartbeat=round(frozen.utc().timestamp() * 1e6))  # it goes on: nobody ended it
+        assert ledger.claim("job", [want("b")], max_age_s=None) == [THEIRS]
+
+
+def test_a_process_that_beats_keeps_its_claims_and_one_that_is_stopped_loses_them(path, monkeypatch):
+    monkeypatch.setattr("llm_executor_nb.store.claims.STALE_S", 2.0)
+    script = f"from llm_executor_nb.store import writer\nwriter.BEAT_S = 0.1\n{CLAIMS_AND_WAITS}"
+    with ledger_at(path) as ledger, Child(script, path) as child:
+        child.line()
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert ledger.claim("job", [want("a")], max_age_s=None) == [THEIRS]
+            time.sleep(0.05)
+        child.stop(path)
+        stopped = time.monotonic()
+        while ledger.claim("job", [want("a")], max_age_s=None) != [YOURS]:
+            assert time.monotonic() < stopped + 10
+            time.sleep(0.01)
+
+
+def test_a_job_of_this_process_keeps_its_claims_whatever_the_clock_says(two):
+    one, other = two
+    assert one.claim("job", [want("a")], max_age_s=None) == [YOURS]
+    with frozen_clock() as frozen:
+        frozen.advance(10 * 365 * 86400)
+        assert other.claim("other", [want("a")], max_age_s=None) == [THEIRS]
+
+
+def test_a_heartbeat_that_came_too_late_is_counted(path, monkeypatch):
+    monkeypatch.setattr("llm_executor_nb.store.writer.BEAT_S", 0.05)
+    with frozen_clock() as frozen, ledger_at(path) as ledger:
+        assert ledger.flush()
+        frozen.advance(29)
+        time.sleep(0.3)
+        assert ledger.lapses == 0
+        frozen.advance(31)
+        end = time.monotonic() + 10
+        while not ledger.lapses:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert ledger.lapses == 1
 
 
 def test_a_job_of_another_machine_lives_as_long_as_its_heartbeat_is_young(path):

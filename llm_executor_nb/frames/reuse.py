@@ -52,6 +52,12 @@ class Reuse:
         self.oldest_utc: datetime | None = None
         self._order, self._ledger, self._job_id = order, ledger, job_id
         self._claimed_at = time.monotonic()
+        self._lapses = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether what was claimed last is this job's still: this process was not stopped for a lease since."""
+        return not self._order.reuse or self._ledger.lapses == self._lapses
 
     async def claimed(self, under_way: Sequence[Request], window: Sequence[Request]) -> list[Answer | Turn] | None:
         """Return what is known of each request of a window, and claim what nobody has; None: not possible now.
@@ -63,6 +69,7 @@ class Reuse:
         if not self._order.reuse or not window:
             return [Turn.YOURS] * len(window)
         self._fit_window()
+        self._lapses = self._ledger.lapses
         wants = [*(_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
         try:
             async with clock.current().timeout(None):

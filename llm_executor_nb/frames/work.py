@@ -148,9 +148,11 @@ class Work:
                 if found is not None:
                     self._reused(request, found)
                     continue
-            if turn is Turn.THEIRS:
+            if turn is not Turn.THEIRS and not await self._has_room():
+                continue
+            if turn is Turn.THEIRS or not self.reuse.is_held:
                 self._later.append(request)
-            elif await self._has_room():
+            else:
                 self._begin(request)
                 await asyncio.sleep(0)
 

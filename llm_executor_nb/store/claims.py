@@ -1,6 +1,7 @@
 """Who asks what now: the jobs that are open, their heartbeats, and the requests they have claimed.
 
-All of it happens inside one immediate transaction, so of two kernels that want the same request one gets it.
+All of it happens inside one immediate transaction, so of two kernels that want the same request one gets it. A claim
+ends with its process, at once, or with the heartbeat of its job: a process that is stopped or hangs holds nothing back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.store.sqlite import Store
 
 STALE_S = 30.0
-"""A job of another machine whose heartbeat is older than this is taken for dead."""
+"""A job of another process whose heartbeat is older than this holds nothing back, whether its process lives or not."""
 LOST = "lost"
 """The status of a job whose process ended without a word."""
 _DIGEST = 16
@@ -103,12 +104,13 @@ def _claimed_by_others(store: Store, job_id: str) -> set[bytes]:
         (clean_text(job_id),),
     ).fetchall()
     claimed: set[bytes] = set()
+    me = this_process()
     for number, host, pid, boot, born, heartbeat, digests in others:
-        lives = is_alive(Process(host=host, pid=pid, boot=boot, born=born))
-        if lives is False:
+        process = Process(host=host, pid=pid, boot=boot, born=born)
+        if is_alive(process) is False:
             store.connection.execute(
                 "UPDATE job SET ended = ?, status = ?, claims = x'' WHERE id = ?", (now(), LOST, number)
             )
-        elif lives or now() - heartbeat < STALE_S * 1e6:
+        elif process == me or now() - heartbeat < STALE_S * 1e6:  # it may beat again: nobody ends it
             claimed.update(digests[at : at + _DIGEST] for at in range(0, len(digests), _DIGEST))
     return claimed

@@ -83,6 +83,11 @@ class Ledger:
         """How many answers are not committed yet."""
         return self._writer.unsaved_answers() if self._writer else 0
 
+    @property
+    def lapses(self) -> int:
+        """How often its heartbeat came so late that other processes may have taken its jobs' claims over."""
+        return self._writer.lapses if self._writer else 0
+
     def begin_job(self, job: JobStart) -> None:
         """Enter a job as open, in this process; its heartbeat is kept from now on."""
         writer = self._at_work()

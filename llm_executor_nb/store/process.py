@@ -1,7 +1,8 @@
 """Which process is this, and does another one still live: what a job's claims end with.
 
 A process is known by machine, boot, number and start time, so that neither a reboot nor a number given out again
-makes a dead one look alive. Where a machine does not tell, the heartbeat of the job decides (claims.py).
+makes a dead one look alive. Of one that lives, or where a machine does not tell, the heartbeat of the job decides
+(claims.py).
 """
 
 from __future__ import annotations

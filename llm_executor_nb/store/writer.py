@@ -91,6 +91,7 @@ class Writer:
         trouble: why nothing can be committed at the moment; "": it can.
         notices: what the user should be told, oldest first.
         opened: set once the file was opened, or something took its place.
+        lapses: how often a heartbeat came so late that other processes may have taken its jobs' claims over.
         gate: held while the thread is at the file. Who forks must hold it: SQLite's locks, and what it notes of them in
             memory, would go wrong in the child.
     """
@@ -106,7 +107,9 @@ class Writer:
         self._asks: deque[_Ask] = deque()
         self._jobs: dict[str, JobStart] = {}
         self._store: Store | None = None
+        self.lapses = 0
         self._next_beat = 0.0
+        self._beat_at: int | None = None
         self._bell, self._urgent = threading.Event(), threading.Event()
         self._is_closing = self._may_pass = self._is_entered = self._is_stale = False
         self._thread = threading.Thread(target=self._run, name="llm_executor_nb ledger", daemon=True)
@@ -261,7 +264,13 @@ class Writer:
                 claims.beat(store, jobs)
         self._jobs, self._is_entered = jobs, True
         if is_beat_due or not jobs:
-            self._next_beat = time.monotonic() + BEAT_S
+            self._note_beat()
+
+    def _note_beat(self) -> None:
+        self._next_beat = time.monotonic() + BEAT_S
+        before, self._beat_at = self._beat_at, claims.now() if self._jobs else None
+        if before and self._beat_at and self._beat_at - before >= claims.STALE_S * 1e6:
+            self.lapses += 1
 
     def _write_singly(self, store: Store) -> None:
         """Commit one by one, because one of them holds what no column takes; only that one is lost, and it is said."""
