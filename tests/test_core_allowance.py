@@ -212,8 +212,8 @@ def windows(*limits):
 CASES = {
     "two of 20/min": (buckets(1 / 3, 1 / 3, burst=20), 100, {}, 1.1),
     "two of 7/s": (buckets(7, 7, burst=7), 350, {}, 1.0),
-    "three of 50/s, burst 20": (buckets(50, 50, 50, burst=20), 2000, {}, 0.9),
-    "three of 200/s, burst 20": (buckets(200, 200, 200, burst=20), 2000, {}, 0.7),
+    "three of 50/s, burst 20": (buckets(50, 50, 50, burst=20), 2000, {}, 1.0),
+    "three of 200/s, burst 20": (buckets(200, 200, 200, burst=20), 2000, {}, 0.85),
     "windows of 20 a minute": (windows((20, 60), (20, 60)), 100, {}, 1.1),
     "windows of 50 a second": (windows((50, 1), (50, 1)), 1500, {}, 0.6),
     "windows of 10 in 10 s, two seconds": (windows((10, 10), (10, 10)), 100, {"latency_s": 2.0}, 0.7),

@@ -8,10 +8,10 @@ Three keys, 0.05 s, 3,000 rows (at 7/s 1,000), seeds 31 to 33, in % of the limit
 for a second. "Best" is the best fixed pace of eleven, which no learner knows, and without a search:
 
     burst 1          untold   told     told, stalls   best        burst 20     untold    told
-    50 + 7 + 200/s   52-53    56-63                               mix          79-80     97-100
-    50/s             72       81-83    45-56          86          50/s         88-89     100
-    7/s              81-82    95                                  7/s          104-105   100
-    200/s            37-43    52-54    17-21          58          200/s        66-67     99
+    50 + 7 + 200/s   51-55    56-63                               mix          79-88     97-100
+    50/s             71-72    81-83    45-56          86          50/s         88-93     100
+    7/s              81-82    95                                  7/s          104       100
+    200/s            41-43    52-54    17-21          58          200/s        75-82     99
 
 Without a time in the refusals (the key is held for 1 s all the same): within 3 points of these.
 
@@ -296,6 +296,8 @@ LIMITS = [
     ("20/s, burst 20, half a second", keys(20, 20, burst=20), 1200, {"latency_s": 0.5}, 0.7),
     ("7/s, burst 20, two seconds", keys(7, 7, burst=20), 400, {"latency_s": 2.0}, 0.7),
     ("three keys of 50/s, burst 20", keys(50, 50, 50, burst=20), 2000, {}, 0.7),
+    ("three keys of 200/s, burst 20", keys(200, 200, 200, burst=20), 3000, {}, 0.7),
+    ("three keys of 50/s, burst 1", keys(50, 50, 50), 3000, {}, 0.7),
     ("three keys of 7/s, burst 20, told", keys(7, 7, 7, burst=20, is_told=True), 800, {}, 0.9),
     ("three keys, burst 20", keys(50, 7, 200, burst=20), 2400, {}, 0.7),
     ("three keys, burst 20, told", keys(50, 7, 200, burst=20, is_told=True), 1500, {}, 0.9),
@@ -316,7 +318,6 @@ SHORT = [
     ("7/s, burst 1, two seconds", keys(7, 7), 300, {"latency_s": 2.0}, 0.33, None),
     ("three keys, burst 1", keys(50, 7, 200), 3000, {}, 0.5, None),
     ("three keys, burst 1, told", keys(50, 7, 200, is_told=True), 3000, {}, 0.53, None),
-    ("three keys of 200/s, burst 20", keys(200, 200, 200, burst=20), 3000, {}, 0.55, None),
     ("50/s, burst 1, stalls", keys(50, 50, 50), 2000, {"has_stalls": True}, 0.42, 45),
     ("50/s, burst 1, told, stalls", keys(50, 50, 50, is_told=True), 2000, {"has_stalls": True}, 0.42, 45),
 ]

@@ -6,9 +6,10 @@ and what was sent until the first one came back tells more than that one alone.
 1. *How much too fast?* A burst's requests went out at a known pace and a share of them was answered; the pace times
    that share is what the key bears. The new pace begins a tenth below, lower (by the answers since the last burst,
    time spent held included) when refusals follow one another quickly.
-2. *And then?* It doubles quickly until the second burst; later it climbs back along a cubic: soon back near what was
-   borne, long at it, then faster and faster, so a limit that rose fourfold is found in half a minute. Only answers
-   that came while the pace was what held the job back raise it, never time spent held.
+2. *And then?* After a first burst too small to tell, it doubles quickly until the second one; else it climbs back
+   along a cubic: soon back near what was borne, long at it, then faster and faster, so a limit that rose fourfold is
+   found in half a minute. Only answers that came while the pace was what held the job back raise it, never time
+   spent held.
 3. *Was it about speed at all?* Refusals that come as often after two cuts as before them do not depend on our pace (a
    shared pool, chance). The cuts are taken back then, and each such refusal doubles the pace, which leaves nothing but
    the holds; until a burst is refused by half: then it was about speed, and the next such finding needs four cuts.
@@ -42,12 +43,14 @@ _SHORTEST_HOLD_S = 0.5
 _PLATEAU_S = 8.0
 """Seconds until the climb is back at what was borne; four latencies are added, since a refusal costs so much more."""
 _ABOVE = 0.1
-_DOUBLE_S = 1.0
+_DOUBLE_S = 0.7
 _LATENCIES_TO_DOUBLE = 3.0
 _BORNE_S = 3.0
 """Seconds (and four latencies) at a pace after which its refusal means that it is just above the limit."""
 
 _LARGE_BURST = 4
+_SURE = 12
+"""So many replies to a first burst tell what the key bears; fewer let the pace search by doubling."""
 _LOOK_BACK = 16
 _SMALL_SAMPLE = 6
 _SHARE_OVER = 20
@@ -217,7 +220,8 @@ class Pace:
 
     def _climbed(self, per_s: float, step_s: float) -> float:
         """Return what the climb has come to."""
-        if self.refusals == 1 and self.told_per_s is None:
+        is_search = self.refusals == 1 and self._burst_answers + self._burst_refusals < _SURE
+        if is_search and self.told_per_s is None:
             return per_s * 2 ** (step_s / max(_DOUBLE_S, _LATENCIES_TO_DOUBLE * self._latency_s))
         plateau_s = _TOLD_PLATEAU_S if self.told_per_s is not None else _PLATEAU_S + 4 * self._latency_s
         away = self._climbed_s / plateau_s - 1
