@@ -46,6 +46,7 @@ def offered(shell, text, at=None):
         ("%llm he", ["%llm health"]),
         ("%llm use gem", ["%llm use gemma"]),
         ("%llm keys add hugg", ["%llm keys add huggingface"]),
+        ("%llm models gem", ["%llm models gemma"]),
         ("%llm rehearse o", ["%llm rehearse off", "%llm rehearse openrouter:"]),
     ],
 )
@@ -75,6 +76,26 @@ def test_what_may_not_be_filled_in_is_not_offered(shell, text):
 @pytest.mark.parametrize("text", ["impor", "x = {rev", "%timei", "print('%%llm gem"])
 def test_other_code_is_left_to_ipython(shell, text):
     assert not [found for found in offered(shell, text) if "gemma" in found or "}" in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%llm keys remove huggingface ",
+        "%llm rehearse openrouter: 4",
+        "%llm doctor ",
+        "%%llm -o ",
+        "%llm keys add nope i",
+    ],
+)
+def test_where_nothing_of_ours_may_stand_pythons_words_are_not_offered_either(shell, text):
+    assert set(offered(shell, text)) <= {text}
+
+
+def test_the_keys_of_a_backend_are_offered_by_their_labels(shell):
+    with llm.rehearse(openrouter_keys=2, huggingface_tokens=3):
+        text = "%llm keys remove openrouter "
+        assert offered(shell, text) == [f"{text}key 1", f"{text}key 2"]
 
 
 def test_a_new_alias_is_offered_at_once(shell):

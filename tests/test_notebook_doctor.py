@@ -165,3 +165,29 @@ def test_a_long_name_in_the_report_is_broken_and_its_lines_are_not_striped():
     html = report_bundle([Finding("models", GOOD, "x" * 300)])["text/html"]
     assert f'<td class="long">{"x" * 300}</td>' in html
     assert "table.plain tr { background: none; }" in html
+
+
+def test_a_network_that_is_down_is_said_once_for_all_keys():
+    with llm.rehearse(openrouter_keys=3, huggingface_tokens=2):
+        llm.configure(
+            openrouter_base_url="http://127.0.0.1:9/api/v1", huggingface_base_url="http://127.0.0.1:9/hugging"
+        )
+        keys = [finding for finding in examine(None) if finding.part == "keys"]
+    (network,) = [finding for finding in keys if "network" in finding.words]
+    assert network.words.startswith("5 keys could not be looked up, and that is the network: ")
+    assert sum("Cannot connect" in finding.words for finding in keys) == 1
+    assert "network below" in network.next_step
+    for name in ("openrouter key 3 ..0003, from code", "huggingface key 2 ..0002, from code"):
+        assert sum(finding.words == name for finding in keys) == 1
+
+
+def test_of_a_large_table_the_doctor_names_twenty_models_and_those_first_that_do_not_work():
+    with llm.rehearse():
+        for number in range(3000):
+            llm.MODEL_INFERENCE_PROVIDERS[f"maker/model-{number}"] = ["a"]
+        llm.MODEL_INFERENCE_PROVIDERS["maker/broken"] = "scaleway"
+        models = [finding for finding in examine(None) if finding.part == "models"]
+    assert models[0].words.startswith("maker/broken: ")
+    assert models[-1].words == f"and {len(llm.models) - 20 + 3001:,} more models, all with a route"
+    assert "%llm models gemma" in models[-1].next_step
+    assert len(models) < 30

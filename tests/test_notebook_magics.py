@@ -263,7 +263,7 @@ def test_the_help_is_good_reading(shell):
         ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
         ("helth", "Did you mean %llm health"),
         ("gemma", "begins with %%llm gemma"),
-        ("models all", "nothing behind it"),
+        ("health all", "nothing behind it"),
         ("log never", "last 50"),
         ("keys take", "keys add"),
         ("keys add", "whose key"),

@@ -209,6 +209,8 @@ def test_the_table_shows_label_ending_source_state_and_pace_and_nothing_of_the_k
     html = llm.keys._repr_html_()
     for told in ("&lt;team&gt; ..0001", "session", "disabled, 20 a minute", "HF_TOKEN", "key 1 ..0001"):
         assert told in html
+    assert "<td>" not in html
+    assert "<th>" not in html
     for text in (html, repr(llm.keys), repr(llm.keys.lines()), repr(vars(llm.keys))):
         assert "keyring" not in text.replace("what llm.keys.save kept (keyring", "")
 
@@ -217,6 +219,8 @@ def test_without_keys_the_text_says_where_they_are_looked_for():
     assert llm.keys._repr_html_() is None
     for place in ("OPENROUTER_API_KEY", ".env", "Hugging Face login", "keys.json"):
         assert place in repr(llm.keys)
+    for step in ("llm.panel()", "llm.keys.add('openrouter', key)", "with llm.rehearse():"):
+        assert step in repr(llm.keys)
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])

@@ -93,6 +93,26 @@ def test_a_row_that_is_no_list_says_so_where_the_table_is_shown(table):
     assert "must be a list" in table._repr_html_()
 
 
+def test_of_ten_thousand_models_fifty_are_shown_and_the_others_are_counted_and_found(table):
+    for number in range(10_000):
+        table.add(f"maker/Model-{number}", providers=["a"], alias=f"short{number}")
+    assert len(repr(table).splitlines()) == 51
+    assert table._repr_html_().count("<tr>") == 51
+    for shown in (repr(table), table._repr_html_()):
+        assert "… and 9,951 more" in shown
+    assert table.find("model-777") == ["maker/Model-777", *(f"maker/Model-777{digit}" for digit in range(10))]
+    assert table.find("SHORT9999") == ["maker/Model-9999"]
+    assert table.find("nothing") == []
+    assert table.find() == list(table)
+    with pytest.raises(ValueError, match=r"and 19,9[0-9]{2} more") as refused:
+        table.resolve("☃")
+    assert len(str(refused.value)) < 1000
+
+
+def test_tables_are_aligned_to_the_left_where_style_sheets_are_taken_out(table):
+    assert table._repr_html_().count('style="text-align:left"') == 8
+
+
 # --- saving -----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquo
 from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.paint import show
 from llm_executor_nb.notebook.panel import panel
-from llm_executor_nb.notebook.tables import health_bundle, log_bundle, report_bundle
+from llm_executor_nb.notebook.tables import health_bundle, log_bundle, models_bundle, report_bundle
 from llm_executor_nb.rehearsal.swap import rehearse
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.html import block, line, plain
@@ -126,9 +126,14 @@ class Commands:
         say(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")
 
     def _models(self, rest: str) -> None:
-        _takes_nothing("models", rest)
-        display(live().models)
-        self._use("")
+        part = unquoted(rest)
+        if not part:
+            display(live().models)
+            self._use("")
+        elif live().models.find(part):
+            show(models_bundle(part))
+        else:
+            say(f"No model has {part} in its name or its aliases. %llm models shows what there is.")
 
     def _use(self, rest: str) -> None:
         if rest:

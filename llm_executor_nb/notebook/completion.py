@@ -43,6 +43,7 @@ _WITH_VALUE = frozenset(
 )
 _FORMS = ("md", "text", "json")
 _MAGIC = re.compile(r"(?:^|\s|=)(%{1,2})llm\s+(.*)$")
+_LINE = re.compile(r"\s*%{1,2}llm\s.*")
 _BRACE = re.compile(r"\{(\w*)$")
 
 
@@ -67,6 +68,8 @@ def _make_matcher(shell: InteractiveShell) -> Any:  # noqa: ANN401 - IPython has
     @context_matcher(identifier=IDENTIFIER)
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
         fragment, words = _offers(context, shell)
+        if not words and _LINE.fullmatch(context.text_until_cursor):
+            words = [fragment]  # a word that becomes itself: for an empty list IPython would offer Python's keywords
         return {
             "completions": [SimpleCompletion(word, type="magic") for word in words],
             "suppress": bool(words),
@@ -116,14 +119,24 @@ def _after_command(done: list[str]) -> Iterable[str]:
     match done:
         case []:
             return COMMANDS
-        case ["use"]:
+        case ["use" | "models"]:
             return _models()
         case ["rehearse"]:
             return ["off", "openrouter:", "huggingface:"]
-        case ["keys"]:
+        case ["keys", *rest]:
+            return _after_keys(rest)
+        case _:
+            return []
+
+
+def _after_keys(done: list[str]) -> Iterable[str]:
+    match done:
+        case []:
             return ["add", "remove"]
-        case ["keys", "add" | "remove"]:
+        case ["add" | "remove"]:
             return live().keys.code
+        case ["remove", backend]:
+            return [line.label for line in live().keys.lines() if line.backend == backend]
         case _:
             return []
 

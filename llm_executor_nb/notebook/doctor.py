@@ -20,7 +20,9 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
+from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
 from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, LOOK, Finding
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 _WITHIN_S = 5.0
 """Seconds for the network, and again for the search of notebooks."""
 _SHOWN_LEAKS = 20
+_SHOWN_MODELS = 20
+_GRAVE = (BAD, LOOK, GOOD, FACT)
+_NO_NETWORK = frozenset({Outcome.CONNECTION.value, Outcome.TIMEOUT.value})
+"""What a look-up came to that never got to the provider."""
 _PACKAGES = (
     "langchain-core",
     "langchain-openai",
@@ -89,7 +95,26 @@ def _keys() -> list[Finding]:
         return [Finding(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
     is_practice = live().practice_url is not None
     practice = [Finding(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")]
-    return [*(practice if is_practice else []), *(_key(row) for row in checked.itertuples())]
+    rows: list[Any] = list(checked.itertuples())
+    unreached = [row for row in rows if pd.isna(row.is_alive) and row.outcome in _NO_NETWORK]
+    if len(unreached) < 2:
+        unreached = []
+    return [
+        *(practice if is_practice else []),
+        *(_key(row) for row in rows if row not in unreached),
+        *_behind_the_network(unreached),
+    ]
+
+
+def _behind_the_network(rows: list[Any]) -> Iterator[Finding]:
+    """Say once why none of these keys could be looked up, and of each only what it is."""
+    if not rows:
+        return
+    told = "; ".join(dict.fromkeys(str(row.message) for row in rows if not pd.isna(row.message)))
+    words = f"{len(rows)} keys could not be looked up, and that is the network" + (f": {told}" if told else "")
+    yield Finding("keys", LOOK, words, f"see {NETWORK} below; a key may be fine all the same")
+    for row in rows:
+        yield Finding("keys", FACT, f"{row.backend} {row.label} {row.key}, from {row.source}")
 
 
 def _key(row: Any) -> Finding:  # noqa: ANN401 - a row of a frame has no type
@@ -106,23 +131,35 @@ def _key(row: Any) -> Finding:  # noqa: ANN401 - a row of a frame has no type
 
 
 def _models() -> Iterator[Finding]:
-    now = clock.current().now()
-    for model in live().models:
-        try:
-            routes = list(compiled(model, live(), session().health).routes())
-        except MissingKeyError:
-            yield Finding("models", BAD, f"{model}: no route, because there is no key for any")
-            continue
-        except ConfigError as error:
-            yield Finding("models", BAD, f"{model}: {error}")
-            continue
-        held = [(route, holds[0]) for route in routes if (holds := session().health.of(route, now))]
-        listed = ", ".join(route.name for route in routes)
-        yield Finding("models", GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {listed}")
-        for route, hold in held:
-            yield Finding("models", LOOK, f"{route.name}: {hold_words(hold, now)}")
-        for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
-            yield Finding("models", LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
+    """Yield what there is to say of each model; of a large table of those first with which something is wrong."""
+    told = [list(_model(model)) for model in tuple(live().models)]
+    if len(told) > _SHOWN_MODELS:
+        told.sort(key=lambda findings: min(_GRAVE.index(one.kind) for one in findings))
+    for findings in told[:_SHOWN_MODELS]:
+        yield from findings
+    if rest := told[_SHOWN_MODELS:]:
+        bad = sum(any(one.kind == BAD for one in findings) for findings in rest)
+        words = f"and {len(rest):,} more models, " + (f"{bad:,} of them without a route" if bad else "all with a route")
+        yield Finding("models", BAD if bad else GOOD, words, "%llm models gemma finds some by a part of the name")
+
+
+def _model(model: str) -> Iterator[Finding]:
+    part, now = "models", clock.current().now()
+    try:
+        routes = list(compiled(model, live(), session().health).routes())
+    except MissingKeyError:
+        yield Finding(part, BAD, f"{model}: no route, because there is no key for any")
+        return
+    except ConfigError as error:
+        yield Finding(part, BAD, f"{model}: {error}")
+        return
+    held = [(route, holds[0]) for route in routes if (holds := session().health.of(route, now))]
+    listed = ", ".join(route.name for route in routes)
+    yield Finding(part, GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {listed}")
+    for route, hold in held:
+        yield Finding(part, LOOK, f"{route.name}: {hold_words(hold, now)}")
+    for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
+        yield Finding(part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
 
 
 def _ledger() -> list[Finding]:

@@ -76,7 +76,7 @@ class LLMMagics(Magics):
 
             %llm panel               keys, models and health, to click
             %llm keys                the keys there are; %llm keys add openrouter asks for one, unseen
-            %llm models              the models, their aliases and who serves them
+            %llm models              the models, their aliases and who serves them; %llm models gemma finds some
             %llm use MODEL           make a model the default of this notebook
             %llm health              what is on hold, why, and for how long
             %llm log                 the last attempts: who was asked, what came back

@@ -12,6 +12,8 @@ from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
+from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.model_lines import SHOWN
 from llm_executor_nb.view.answer import usd
 from llm_executor_nb.view.html import Bundle, block, line, marked, plain, table, text_table
 
@@ -35,6 +37,20 @@ def health_bundle() -> Bundle:
 
 def _left(hold: Hold, now: float) -> str:
     return "until a change" if math.isinf(hold.until) else f"{max(0.0, hold.until - now):.0f} s"
+
+
+def models_bundle(part: str) -> Bundle:
+    """Return the models that have some text in their names, as many as can be read, and how many more there are."""
+    models = live().models
+    found = models.find(part)
+    lines = models.lines(found[:SHOWN])
+    names = ("model", "aliases", "OpenRouter", "then")
+    rows = [(one.model, ", ".join(one.aliases), "yes" if one.is_on_openrouter else "no", one.served) for one in lines]
+    rest = f"… and {len(found) - SHOWN:,} more; a longer part of the name finds fewer" if len(found) > SHOWN else ""
+    return {
+        "text/plain": plain("\n".join([*map(str, lines), *filter(None, [rest])])),
+        "text/html": block(table(names, rows) + (line(rest, "dim") if rest else "")),
+    }
 
 
 def log_bundle(count: int) -> Bundle:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COLUMNS = ("backend", "key", "from", "saved in", "state")
+_LEFT = ' style="text-align:left"'
+"""Inline, where a front end aligns tables to the right and takes a style sheet out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,12 @@ def as_text(lines: Sequence[KeyLine]) -> str:
 
 def as_html(lines: Sequence[KeyLine]) -> str:
     """Return a table with a row for each key."""
-    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    head = "".join(f"<th{_LEFT}>{name}</th>" for name in _COLUMNS)
     rows = "".join(
         "<tr>"
         + "".join(
-            f"<td>{escape(cell)}</td>" for cell in (line.backend, line.shown, line.source, line.saved_in, line.state)
+            f"<td{_LEFT}>{escape(cell)}</td>"
+            for cell in (line.backend, line.shown, line.source, line.saved_in, line.state)
         )
         + "</tr>"
         for line in lines

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyList", "KeyRing", "KeyText"]
 _LONGEST_LABEL = 40
+_NEXT_STEP = (
+    "Add one with llm.keys.add('openrouter', key) or in llm.panel(); to practise without a key: with llm.rehearse():"
+)
 _OURS = ("code", "session", f"saved in the {KEYRING}", f"saved in the {FILE}")
 """The sources that `remove` can take a key out of."""
 
@@ -258,7 +261,7 @@ class KeyRing:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return as_text(self.lines()) or "no keys; looked for in " + ", ".join(self.looked_for())
+        return as_text(self.lines()) or f"no keys; looked for in {', '.join(self.looked_for())}. {_NEXT_STEP}"
 
     def _repr_html_(self) -> str | None:
         """Return a table of the keys; None, and so the text, when there are none."""

@@ -7,13 +7,14 @@ first needed, never at import. What code assigns stands above both.
 from __future__ import annotations
 
 import difflib
-from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import kinds_of_keys
 from llm_executor_nb.settings import saved_models
+from llm_executor_nb.settings.model_lines import SHOWN, ModelLine, as_html, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ LEFT: dict[str, str] = {"nebius": "left Hugging Face on 2026-07-01"}
 """Providers that are known to have gone, and since when; shown beside their name."""
 _PARTS = ("providers", "aliases", "names", "off_openrouter")
 """What the table is made of; looked up when it is first needed."""
+_NAMED = 20
+"""Names that an error lists."""
 
 
 class ModelTable:
@@ -195,30 +198,30 @@ class ModelTable:
     def __len__(self) -> int:
         return len(self.providers)
 
+    def find(self, part: str = "") -> list[str]:
+        """Return the models whose id, or one of whose aliases, has some text in it; upper case and lower are one."""
+        part = part.strip().casefold()
+        called = self._called()
+        return [model for model in self if any(part in name.casefold() for name in (model, *called.get(model, ())))]
+
+    def lines(self, models: Iterable[str]) -> list[ModelLine]:
+        """Return what there is to show of some models."""
+        called = self._called()
+        return [
+            ModelLine(
+                model=model,
+                aliases=tuple(called.get(model, ())),
+                is_on_openrouter=model not in self.off_openrouter,
+                served=self._served(model),
+            )
+            for model in models
+        ]
+
     def __repr__(self) -> str:
-        return "\n".join(
-            f"{model}{self._called(model)}: {'' if model in self.off_openrouter else 'openrouter; then '}"
-            f"{self._served(model)}"
-            for model in self
-        )
+        return as_text(self.lines(islice(self, SHOWN)), len(self))
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{word}</th>" for word in ("model", "aliases", "OpenRouter", "then"))
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f'<td style="text-align:left">{escape(cell)}</td>'
-                for cell in (
-                    model,
-                    self._called(model).strip(" ()"),
-                    "no" if model in self.off_openrouter else "yes",
-                    self._served(model),
-                )
-            )
-            + "</tr>"
-            for model in self
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return as_html(self.lines(islice(self, SHOWN)), len(self))
 
     def _served(self, model: str) -> str:
         try:
@@ -233,14 +236,18 @@ class ModelTable:
     def _mark(self, model: str, provider: str) -> str | None:
         return self.marks.get((model, provider), LEFT.get(provider))
 
-    def _called(self, model: str) -> str:
-        names = [alias for alias, target in self.aliases.items() if target == model]
-        return f" ({', '.join(names)})" if names else ""
+    def _called(self) -> dict[str, list[str]]:
+        """Return each model's aliases."""
+        called: dict[str, list[str]] = {}
+        for alias, model in self.aliases.items():
+            called.setdefault(model, []).append(alias)
+        return called
 
     def _unknown(self, name: str) -> str:
         known = [*self.providers, *(alias for alias, model in self.aliases.items() if model in self.providers)]
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-        hint = f"Near names: {', '.join(near)}." if near else f"There are: {', '.join(known) or 'none'}."
+        some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else "")
+        hint = f"Near names: {', '.join(near)}." if near else f"There are: {some or 'none'}."
         return (
             f"Model not supported: {name}. {hint} "
             f"Add it with llm.models.add({str(name)!r}, providers=['scaleway']) or in MODEL_INFERENCE_PROVIDERS."
