@@ -1,4 +1,4 @@
-"""A process that is stopped in the middle of a job is waited for until its lease is over; woken, it buys little again."""
+"""A process that is stopped amid a job is waited for until its lease is over; woken, it buys little again."""
 
 from __future__ import annotations
 

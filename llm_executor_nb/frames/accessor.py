@@ -141,7 +141,7 @@ class FrameAccessor:
         await warmup.loaded()
         if options.get("budget_usd") is not None and options.get("price") is None:
             await aprices_of(model)  # kept for an hour, so making the job asks nobody
-        return await make_job(self._frame, model, column, **options).aresult()
+        return await make_job(self._frame, model, column, options).aresult()
 
     def start(self, model: str, column: Hashable | None = None, **options: Any) -> Job:  # noqa: ANN401 - the options of run
         """Begin what `run` does and return at once; the kernel stays free.
@@ -158,7 +158,7 @@ class FrameAccessor:
         Raises:
             ConfigError: as `run`; nothing was sent.
         """
-        return make_job(self._frame, model, column, **options).begin()
+        return make_job(self._frame, model, column, options).begin()
 
     def plan(self, model: str, column: Hashable | None = None, **options: Any) -> Plan:  # noqa: ANN401 - the options of run
         """Count what `run` would do, without a request: rows, distinct requests, stored answers, tokens, price range.
@@ -171,8 +171,7 @@ class FrameAccessor:
         Raises:
             ConfigError: as `run`.
         """
-        options.pop("progress", None)
-        order, prompts = check(self._frame, model, column, **options)
+        order, prompts = check(self._frame, model, column, options)
         return make_plan(order, prompts, session().ledger)
 
     def preview(self, model: str, column: Hashable | None = None, *, n: int = 5, **options: Any) -> Preview:  # noqa: ANN401 - the options of run
@@ -192,10 +191,9 @@ class FrameAccessor:
         Raises:
             ConfigError, JobInterrupted: as `run`.
         """
-        shown = {name: value for name, value in options.items() if name != "progress"}
-        order, prompts = check(self._frame, model, column, **shown)
+        order, prompts = check(self._frame, model, column, options)
         positions = spread(prompts, n)
-        job = make_job(self._frame.iloc[positions], model, column, **options).begin()
+        job = make_job(self._frame.iloc[positions], model, column, options).begin()
         return make_preview(job.result(), order.out, prompts, positions, order.concurrency)
 
     def retry_failed(
@@ -219,7 +217,7 @@ class FrameAccessor:
             ConfigError: it is not the result of a job of this process; nothing was sent.
             JobInterrupted, LLMExecutorError: as `run`; `.result` is the whole frame.
         """
-        return with_retries(self._frame, model, {"skip_routes": skip_routes, **options})
+        return with_retries(self._frame, model, options, skip_routes)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts behind this frame's answers, one row each, as `attempts(frame)` does.
@@ -300,7 +298,8 @@ class SeriesAccessor:
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
         frame = self._series.to_frame(_TEXT)
-        return frame, out or (NAME if self._series.name is None else f"{self._series.name}_{NAME}")
+        usual = NAME if self._series.name is None else f"{self._series.name}_{NAME}"
+        return frame, usual if out is None else out
 
 
 def register_accessors() -> None:

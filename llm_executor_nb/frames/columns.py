@@ -32,8 +32,10 @@ def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = (), *, ea
     Raises:
         ConfigError: a name is taken.
     """
-    if not isinstance(out, str) or not out:
-        raise ConfigError(f"out={out!r} must be a text: the name of the answer's column.")
+    if not isinstance(out, str) or not out.strip():
+        raise ConfigError(
+            f"out={out!r} must be a text: the name of the answer's column. Leave it out for the usual one."
+        )
     if frame.columns.nlevels > 1:
         raise ConfigError(
             "The columns have several levels; flatten them first: df.columns = map('_'.join, df.columns)."

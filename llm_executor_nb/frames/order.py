@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.api import check_accept, check_alone
-from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.structured import make_schema
 from llm_executor_nb.core.errors import ConfigError
@@ -20,7 +18,7 @@ from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.settings.config import check_bound, check_concurrency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from langchain_core.messages import AIMessage
 
@@ -74,8 +72,9 @@ class Order:
 
 
 def make_order(
-    model: str,
+    chain: Chain,
     column: Hashable | None,
+    /,
     *,
     out: str | None = None,
     system: str | None = None,
@@ -91,17 +90,18 @@ def make_order(
     reuse: bool = True,
     max_age: object = "7D",
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    skip_routes: Iterable[str] = (),
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> Order:
     """Check the arguments of a job; `df.llm.run` says what they mean.
 
+    Args:
+        chain: the routes.
+        column: of the prompts.
+
     Raises:
         ConfigError: one of them cannot be right; nothing was sent.
     """
-    warmup.wait()
-    config, health = session().config, session().health
-    chain = without(compiled(model, config, health), skip_routes)
+    config = session().config
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
@@ -110,8 +110,8 @@ def make_order(
     order = Order(
         chain=chain,
         column=NAME if column is None else str(column),
-        out=out or (NAME if column is None else f"{column}_{NAME}"),
-        fields={name: f"{out}_{name}" if out else name for name in checked.fields} if checked else {},
+        out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,
+        fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
         params=check_params(params),
         system=system,
         extra_body=check_extra_body(extra_body, config.backend_names),

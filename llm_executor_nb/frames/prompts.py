@@ -5,6 +5,7 @@ Requests are made a window at a time, when they are asked for: a million prompts
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ class Prompts:
         if column is not None:
             take_column(frame, column)
         used = {str(column): column} if template is None else _used(frame, template)
-        self._columns = {name: take_column(frame, label).copy() for name, label in used.items()}
+        self._columns = {name: _own(take_column(frame, label)) for name, label in used.items()}
         self._rows = len(frame)
         self.is_asked = self._find_asked()
 
@@ -84,6 +85,36 @@ def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
     return found
 
 
+def _own(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a copy that no later change reaches, also of the lists, dicts and messages in it; texts are shared."""
+    found = column.copy()
+    if found.dtype != object:
+        return found
+    cells = enumerate(found.to_numpy())
+    changing = [at for at, cell in cells if not (isinstance(cell, str) or pd.api.types.is_scalar(cell))]
+    if not changing:
+        return found
+    values = found.to_numpy(copy=True)
+    copies: dict[int, Any] = {}  # so that cells which are one object stay one
+    for at in changing:
+        values[at] = _copied(values[at], copies)
+    return pd.Series(values, index=found.index, dtype=object)
+
+
+def _copied(cell: Any, copies: dict[int, Any]) -> object:  # noqa: ANN401 - whatever a frame holds
+    if not _is_request(cell):
+        return str(cell)
+    try:
+        return copy.deepcopy(cell, copies)
+    except Exception:  # noqa: BLE001 - what a user's own object says; what is wrong with the cell is told at its row
+        return cell
+
+
+def _is_request(cell: object) -> bool:
+    """Say whether a cell is sent as it is, not as text."""
+    return isinstance(cell, str | list | dict | tuple) or hasattr(cell, "to_messages") or hasattr(cell, "content")
+
+
 def is_missing(cell: object) -> bool:
     """Say whether a cell is missing input: None, NA, NaN, NaT or a blank text."""
     if isinstance(cell, str):
@@ -97,9 +128,9 @@ def is_missing(cell: object) -> bool:
 def _request_of(cell: object) -> object | None:
     if is_missing(cell):
         return None
-    if isinstance(cell, str | list | dict) or hasattr(cell, "to_messages") or hasattr(cell, "content"):
-        return cell
-    return [*cell] if isinstance(cell, tuple) else str(cell)
+    if isinstance(cell, tuple):
+        return [*cell]
+    return cell if _is_request(cell) else str(cell)
 
 
 def _used(frame: pd.DataFrame, template: str) -> dict[str, Hashable]:

@@ -13,6 +13,8 @@ from llm_executor_nb.frames.results import Status
 from llm_executor_nb.frames.start import asked_by, make_job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llm_executor_nb.frames.start import Asked
 
 _AGAIN = (Status.FAILED.value, Status.CANCELLED.value)
@@ -21,13 +23,16 @@ _USED_UP = ("budget_usd", "budget_s")
 _BY_RUNNING = "Run df.llm.run again instead: what is answered is not asked again."
 
 
-def with_retries(frame: pd.DataFrame, model: str | None, options: dict[str, Any]) -> pd.DataFrame:
+def with_retries(
+    frame: pd.DataFrame, model: str | None, options: dict[str, Any], skip_routes: Iterable[str] = ()
+) -> pd.DataFrame:
     """Return a frame in which every failed or cancelled row was asked again.
 
     Args:
         frame: what a job returned.
         model: whom to ask; None: as before.
         options: what is to be other than before.
+        skip_routes: who is not to be asked.
 
     Raises:
         ConfigError: it is no job's frame, or this process does not know what was asked.
@@ -35,20 +40,27 @@ def with_retries(frame: pd.DataFrame, model: str | None, options: dict[str, Any]
     outs = outs_of(frame)
     if not outs:
         raise ConfigError("This frame has no column that ends in '_run', so it is not the result of df.llm.run.")
+    skipped = [skip_routes] if isinstance(skip_routes, str) else list(skip_routes)
     for out in outs:
-        frame = _with_retries_of(frame, out, model, options)
+        frame = _with_retries_of(frame, out, model, options, skipped)
     return frame
 
 
-def _with_retries_of(frame: pd.DataFrame, out: str, model: str | None, options: dict[str, Any]) -> pd.DataFrame:
+def _with_retries_of(
+    frame: pd.DataFrame, out: str, model: str | None, options: dict[str, Any], skipped: list[str]
+) -> pd.DataFrame:
     positions = np.flatnonzero(frame[f"{out}_status"].astype("string").isin(_AGAIN).to_numpy(dtype=bool))
     for asked, rows in _by_what_was_asked(frame, out, positions) if len(positions) else ():
-        frame = _asked_again(frame, out, rows, _arguments(asked, out, model, options))
+        frame = _asked_again(frame, out, rows, _arguments(asked, out, model, options), skipped)
     return frame
 
 
-def _asked_again(frame: pd.DataFrame, out: str, rows: list[int], arguments: dict[str, Any]) -> pd.DataFrame:
-    job = make_job(frame.iloc[rows], taken=frame[f"{out}{RUN}"].dropna().astype(str), **arguments)
+def _asked_again(
+    frame: pd.DataFrame, out: str, rows: list[int], arguments: dict[str, Any], skipped: list[str]
+) -> pd.DataFrame:
+    model, column = arguments.pop("model"), arguments.pop("column")
+    taken = frame[f"{out}{RUN}"].dropna().astype(str)
+    job = make_job(frame.iloc[rows], model, column, arguments, skip_routes=skipped, taken=taken)
     try:
         return _put_back(frame, rows, job.begin().result(), job.columns)
     except (LLMExecutorError, JobInterrupted) as stopped:
@@ -59,7 +71,7 @@ def _asked_again(frame: pd.DataFrame, out: str, rows: list[int], arguments: dict
 
 def _arguments(asked: Asked, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
-    as_before = {"model": asked.model, "column": asked.column, "template": asked.template}
+    as_before = {"model": asked.model, "column": asked.column}
     renamed = {} if asked.out == out else {"out": out}
     return {**as_before, **kept, **renamed, **({} if model is None else {"model": model}), **options}
 

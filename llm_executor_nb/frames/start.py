@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.chain import warmup
+from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.frames.columns import RUN, check_names
 from llm_executor_nb.frames.job import Job
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REMEMBERED = 1000
+_OWN = ("template", "progress")
+"""Arguments of `df.llm.run` that an order has no part in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,6 @@ class Asked:
 
     model: str
     column: Hashable | None
-    template: str | None
     options: Mapping[str, Any]
     out: str
     fields: tuple[str, ...]
@@ -40,17 +43,26 @@ def check(
     frame: pd.DataFrame,
     model: str,
     column: Hashable | None,
+    options: Mapping[str, Any],
     *,
-    template: str | None = None,
-    **options: Any,  # noqa: ANN401 - the options of run
+    skip_routes: Iterable[str] = (),
 ) -> tuple[Order, Prompts]:
     """Check the arguments of a job against its frame.
+
+    Args:
+        frame: the input.
+        model: as `df.llm.run` takes it.
+        column: as `df.llm.run` takes it.
+        options: all other arguments of `df.llm.run`, by name; one that it does not have is refused.
+        skip_routes: as `retry_failed` takes it.
 
     Raises:
         ConfigError: one of them cannot be right; nothing was sent.
     """
-    prompts = Prompts(frame, column, template)
-    order = make_order(model, column, **options)
+    prompts = Prompts(frame, column, options.get("template"))
+    warmup.wait()
+    chain = without(compiled(model, session().config, session().health), skip_routes)
+    order = make_order(chain, column, **_without(options, _OWN))
     check_names(frame, order.out, list(order.fields.values()), earlier=_fields_asked(frame, order.out))
     return order, prompts
 
@@ -59,11 +71,10 @@ def make_job(
     frame: pd.DataFrame,
     model: str,
     column: Hashable | None,
+    options: Mapping[str, Any],
     *,
-    template: str | None = None,
-    progress: bool = True,
+    skip_routes: Iterable[str] = (),
     taken: Iterable[str] = (),
-    **options: Any,  # noqa: ANN401 - the options of run
 ) -> Job:
     """Return a job that has not begun.
 
@@ -71,15 +82,14 @@ def make_job(
         frame: the input.
         model: as `df.llm.run` takes it.
         column: as `df.llm.run` takes it.
-        template: as `df.llm.run` takes it.
-        progress: show a line of progress.
+        options: all other arguments of `df.llm.run`, by name.
+        skip_routes: as `retry_failed` takes it.
         taken: runs whose answers are drawn already; no other row gets them.
-        **options: all other arguments of `df.llm.run`.
 
     Raises:
         ConfigError: an argument is wrong; nothing was sent.
     """
-    order, prompts = check(frame, model, column, template=template, **options)
+    order, prompts = check(frame, model, column, options, skip_routes=skip_routes)
     now = session()
     work = Work(
         order, prompts, index=frame.index, engine=now.engine(), health=now.health, ledger=now.ledger, taken=taken
@@ -87,12 +97,12 @@ def make_job(
     now.job_ids.append(work.job_id)
     fields = tuple(order.fields.values())
     _asked[work.job_id] = Asked(
-        model=model, column=column, template=template, options=options, out=order.out, fields=fields
+        model=model, column=column, options=_without(options, ("progress",)), out=order.out, fields=fields
     )
     if len(_asked) > _REMEMBERED:
         del _asked[next(iter(_asked))]
     kept = frame.copy(deep=False)
-    job = Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=progress))
+    job = Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=options.get("progress", True)))
     now.jobs.add(job)
     return job
 
@@ -100,6 +110,10 @@ def make_job(
 def asked_by(job_id: str) -> Asked | None:
     """Return what a job of this process was asked; None: it was another's, or too long ago."""
     return _asked.get(job_id)
+
+
+def _without(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _fields_asked(frame: pd.DataFrame, out: str) -> set[str]:
