@@ -67,6 +67,19 @@ def test_a_started_job_shows_itself_live_and_its_stop_button_stops_it(lab):
         assert notebook.text(4).split(" ")[0] == sent
 
 
+def test_the_stop_button_of_a_kernel_that_was_killed_says_so(lab):
+    cells = [FRAME, START, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    with lab.notebook("killed", *cells) as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        stop = notebook.output(2).get_by_role("button", name="Stop the job")
+        assert stop.is_enabled()
+        notebook.begin(3)
+        notebook.wait_for_text(2, "The kernel is gone, and the job with it.")
+        assert stop.is_disabled()
+        notebook.shoot("stop-killed")
+
+
 def test_blocks_tables_and_pictures_can_be_read(lab):
     cells = [
         FRAME.replace("latency=0.3", "latency=0.02"),

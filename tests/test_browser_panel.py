@@ -79,6 +79,56 @@ def test_an_edited_provider_table_is_used_by_the_next_cell(lab):
         assert notebook.text(4).startswith("newprovider")
 
 
+def test_what_was_typed_stays_when_it_is_refused_but_never_the_key(lab):
+    with lab.notebook("refused", PRACTICE, PANEL) as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        label, key = panel.get_by_role("textbox", name="Label", exact=True), panel.get_by_label("API key")
+        for typed, is_kept in ((f"{CANARY} and more", True), (CANARY, False)):
+            key.fill(typed)
+            label.fill("mine")
+            panel.get_by_role("button", name="Add key").click()
+            panel.locator(f"[role=status].{'bad' if is_kept else 'good'}").wait_for()
+            assert key.input_value() == ""
+            assert label.input_value() == ("mine" if is_kept else "")
+        panel.get_by_role("tab", name="Models").click()
+        names = [panel.get_by_role("textbox", name=name, exact=True) for name in ("Model", "Providers", "Alias")]
+        for field, text in zip(names, ("google/gemma-3-27b-it", "scaleway", "short"), strict=True):
+            field.fill(text)
+        panel.get_by_role("button", name="Add model").click()
+        panel.locator("[role=status].bad").wait_for()
+        assert [field.input_value() for field in names] == ["google/gemma-3-27b-it", "scaleway", "short"]
+        names[0].fill("maker/other")
+        panel.get_by_role("button", name="Add model").click()
+        panel.locator("[role=status].good").wait_for()
+        assert [field.input_value() for field in names] == ["", "", ""]
+        alias = panel.get_by_role("textbox", name="Add alias to maker/other")
+        for typed, left in (("google/gemma-3-27b-it", "google/gemma-3-27b-it"), ("other", "")):
+            alias.fill(typed)
+            alias.press("Enter")
+            panel.locator(f"[role=status].{'bad' if left else 'good'}").wait_for()
+            assert alias.input_value() == left
+
+
+def test_in_a_large_table_models_are_found_by_a_part_of_their_name(lab):
+    large = PRACTICE + "for number in range(10_000): llm.models.add(f'maker/model-{number}', providers=['a'])"
+    with lab.notebook("large", large, PANEL) as notebook:
+        notebook.run(1)
+        notebook.run(2)
+        panel = panel_of(notebook)
+        panel.get_by_role("tab", name="Models").click()
+        cards = panel.locator(".card")
+        assert cards.count() == 25
+        assert "25 of 10,001 models" in panel.inner_text()
+        notebook.shoot("panel-large")
+        panel.get_by_role("searchbox", name="Find models").type("Model-777")
+        panel.get_by_text("11 of 11 models").wait_for()
+        assert cards.count() == 11
+        notebook.shoot("panel-found")
+        assert notebook.faults(panel) == []
+
+
 def test_the_panel_is_worked_by_keyboard_alone(lab):
     with lab.notebook("keyboard", PRACTICE, PANEL, "print([key.shown for key in llm.keys])") as notebook:
         notebook.run(1)

@@ -204,6 +204,27 @@ def test_a_row_that_code_broke_is_shown_with_what_is_wrong(shown):
     assert "must be a list" in next(row["wrong"] for row in shown.model_rows if row["model"] == MODEL)
 
 
+def test_of_a_large_table_some_models_are_shown_and_the_others_are_counted_and_found(shown):
+    assert shown.model_counts == {
+        "part": "",
+        "shown": len(llm.models),
+        "matching": len(llm.models),
+        "total": len(llm.models),
+    }
+    for number in range(10_000):
+        llm.MODEL_INFERENCE_PROVIDERS[f"maker/model-{number}"] = ["a"]
+    _tell(shown, "keys", "add", backend="openrouter", key=KEY, label="team")
+    assert len(shown.model_rows) == 25
+    assert len({row["model"] for row in shown.route_rows}) == 25
+    assert len(_state(shown)) < 60_000
+    assert f"{len(llm.models):,} models" in _tell(shown, "models", "find", part="Model-77")["text"]
+    assert (shown.model_counts["shown"], shown.model_counts["matching"]) == (25, 111)
+    assert all("model-77" in row["model"] for row in shown.model_rows + shown.route_rows)
+    assert _tell(shown, "models", "find", part="")["ok"]
+    assert _tell(shown, "models", "add", model="maker/new", providers="a", alias="")["ok"]
+    assert [row["model"] for row in shown.model_rows] == ["maker/new"]
+
+
 # --- health -------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from llm_executor_nb.core.holds import Standing
     from llm_executor_nb.core.outcomes import Outcome
@@ -45,10 +45,13 @@ class RouteState:
     outcomes: Mapping[Outcome, int]
 
 
-def route_states() -> Iterator[RouteState]:
-    """Yield every route of every model that has one, in the order they are asked; models without a key are left out."""
+def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
+    """Yield every route of some models of the table (None: of all), in the order they are asked.
+
+    A model without a key has none.
+    """
     now = session()
-    for model in tuple(now.config.models):
+    for model in tuple(now.config.models) if models is None else models:
         try:
             routes = list(compiled(model, now.config, now.health).routes())
         except ConfigError:  # no key, or a row that is none; the call itself says so

@@ -20,6 +20,15 @@ function render({ model, el }) {
     button.disabled = false;
   }
 
+  // A kernel that was killed or restarted takes the job with it, and nobody is left to take the button out.
+  function look(_, status) {
+    if (!["dead", "restarting", "autorestarting", "terminating"].includes(status)) return;
+    clearTimeout(late);
+    button.disabled = true;
+    said.textContent = "The kernel is gone, and the job with it.";
+  }
+  kernel?.statusChanged?.connect?.(look);
+
   button.addEventListener("click", () => {
     button.disabled = true;
     said.textContent = "Stopping …";
@@ -34,7 +43,10 @@ function render({ model, el }) {
   el.addEventListener("keydown", (event) => event.stopPropagation());
   el.classList.add("llm-stop");
   el.append(button, said);
-  return () => clearTimeout(late);
+  return () => {
+    clearTimeout(late);
+    kernel?.statusChanged?.disconnect?.(look);
+  };
 }
 
 export default { render };

@@ -11,7 +11,7 @@ from llm_executor_nb.core.holds import Standing
 from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from llm_executor_nb.chain.routes import RouteState
 
@@ -29,8 +29,8 @@ class HealthTab:
     def __init__(self) -> None:
         self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {"reset": self._reset}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return every route that has a key, with its state in words and its outcomes."""
+    def rows(self, models: Sequence[str]) -> list[dict[str, Any]]:
+        """Return every route of some models that has a key, with its state in words and its outcomes."""
         return [
             {
                 "model": state.model,
@@ -41,14 +41,14 @@ class HealthTab:
                 "in_flight": state.in_flight,
                 "outcomes": _outcome_words(state.outcomes),
             }
-            for state in route_states()
+            for state in route_states(models)
         ]
 
-    def lines(self) -> list[str]:
+    def lines(self, models: Sequence[str]) -> list[str]:
         """Return the same as lines of text."""
         return [
             f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
-            for row in self.rows()
+            for row in self.rows(models)
         ]
 
     def _reset(self, _: Mapping[str, Any]) -> str:

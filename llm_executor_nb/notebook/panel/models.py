@@ -11,15 +11,22 @@ from llm_executor_nb.settings.config import live
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llm_executor_nb.settings.model_lines import ModelLine
     from llm_executor_nb.settings.models import ModelTable
+
+
+SHOWN = 25
+"""Models that are shown at once; of a larger table some can be found."""
 
 
 class ModelsTab:
     """What the tab shows and does."""
 
     def __init__(self) -> None:
+        self._part = ""
         self._missing: dict[str, list[str]] = {}
         self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
+            "find": self._find,
             "add": self._add,
             "remove": self._remove,
             "providers": self._providers,
@@ -32,15 +39,24 @@ class ModelsTab:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return each model with its aliases, its providers in order, and what is wrong with one."""
-        return [self._row(model) for model in tuple(_table())]
+        """Return each model that is shown, with its aliases, its providers in order, and what is wrong with one."""
+        return [self._row(line) for line in _table().lines(self.shown())]
 
-    def _row(self, model: str) -> dict[str, Any]:
-        table = _table()
+    def shown(self) -> list[str]:
+        """Return the models that are shown."""
+        return _table().find(self._part)[:SHOWN]
+
+    def counts(self) -> dict[str, Any]:
+        """Return what is looked for in the names, and how many models are shown, have that, and are in the table."""
+        matching = len(_table().find(self._part))
+        return {"part": self._part, "shown": min(matching, SHOWN), "matching": matching, "total": len(_table())}
+
+    def _row(self, line: ModelLine) -> dict[str, Any]:
+        table, model = _table(), line.model
         row: dict[str, Any] = {
             "model": model,
-            "aliases": [alias for alias, target in table.aliases.items() if target == model],
-            "is_on_openrouter": model not in table.off_openrouter,
+            "aliases": list(line.aliases),
+            "is_on_openrouter": line.is_on_openrouter,
             "missing": self._missing.get(model, []),
             "wrong": "",
         }
@@ -51,11 +67,18 @@ class ModelsTab:
             return {**row, "providers": [], "wrong": str(error)}
         return {**row, "providers": providers}
 
+    def _find(self, told: Mapping[str, Any]) -> str:
+        self._part = str(told["part"]).strip()
+        counts = self.counts()
+        return f"{counts['matching']:,} of {counts['total']:,} models have that in a name." if self._part else ""
+
     def _add(self, told: Mapping[str, Any]) -> str:
         model, providers = str(told["model"]).strip(), _names(told["providers"])
         if model in _table().providers:
             raise ConfigError(f"{model} is in the table already. Change its row there.")
         _table().add(model, providers=providers, alias=_names(told["alias"])[0] if told.get("alias") else None)
+        if model not in self.shown():
+            self._part = model
         return f"Added {model}."
 
     def _remove(self, told: Mapping[str, Any]) -> str:

@@ -40,17 +40,27 @@ function render({ model, el }) {
   const status = h("p", { class: "status", role: "status", "aria-live": "polite" });
   function say(text, kind = "") { status.textContent = text; status.className = `status ${kind}`; }
 
-  function send(tab, what, told = {}) {
+  // `then` is called when it was done; after a refusal what was typed stays where it is.
+  function send(tab, what, told = {}, then = () => {}) {
     const id = `${view}-${++sent}`;
     say("…", "wait");
-    waiting.set(id, setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200));
+    const late = setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200);
+    waiting.set(id, { late, then });
     model.send({ id, tab, do: what, ...told });
+  }
+
+  // Empty fields, unless something else was typed since.
+  function emptier(...inputs) {
+    const typed = inputs.map((input) => input.value);
+    return () => inputs.forEach((input, number) => { if (input.value === typed[number]) input.value = ""; });
   }
 
   function heard(reply) {
     if (!reply || !waiting.has(reply.id)) return;
-    clearTimeout(waiting.get(reply.id));
+    const { late, then } = waiting.get(reply.id);
+    clearTimeout(late);
     waiting.delete(reply.id);
+    if (reply.ok) then();
     say(reply.text, reply.ok ? "good" : "bad");
   }
 
@@ -110,9 +120,8 @@ function render({ model, el }) {
   const saveTo = h("select", {}, h("option", { value: "keyring" }, "the system's keyring"), h("option", { value: "file" }, "a file only you can read"));
   function add() {
     if (!key.value.trim()) { say("Paste a key first.", "bad"); key.focus(); return; }
-    send("keys", "add", { backend: backend.value, key: key.value, label: label.value.trim() });
+    send("keys", "add", { backend: backend.value, key: key.value, label: label.value.trim() }, emptier(label));
     key.value = "";
-    label.value = "";
   }
   panes.keys.append(
     h("div", { class: "bar", role: "group", "aria-label": "Add a key" },
@@ -188,13 +197,20 @@ function render({ model, el }) {
   const [aliasField, aliasName] = field("Alias", { placeholder: "optional", onkeydown: onEnter(addModel) });
   function addModel() {
     if (!modelName.value.trim()) { say("Give the model's id first.", "bad"); modelName.focus(); return; }
-    send("models", "add", { model: modelName.value, providers: providerNames.value, alias: aliasName.value });
-    for (const input of [modelName, providerNames, aliasName]) input.value = "";
+    const told = { model: modelName.value, providers: providerNames.value, alias: aliasName.value };
+    send("models", "add", told, emptier(modelName, providerNames, aliasName));
   }
+  const [partField, part] = field("Find models", { placeholder: "a part of a name", type: "search", oninput: () => {
+    clearTimeout(finding);
+    finding = setTimeout(() => send("models", "find", { part: part.value }), 300);
+  } });
+  let finding;
+  const found = h("p", { class: "dim" });
+  const finder = h("div", { class: "bar", role: "search" }, partField, found);
   panes.models.append(
     h("div", { class: "bar", role: "group", "aria-label": "Add a model" }, modelField, providersField, aliasField,
       button("Add model", "Add model", addModel, { class: "main" })),
-    modelList,
+    finder, modelList,
     h("div", { class: "bar foot" },
       button("Compare with Hugging Face", "Compare with Hugging Face", () => send("models", "sync")),
       button("Take what it offers", "Take what Hugging Face offers: stale providers out, new ones in", () => send("models", "apply")),
@@ -203,11 +219,13 @@ function render({ model, el }) {
   function modelCard(row) {
     const at = (what) => ({ "data-at": `${what} ${row.model}` });
     const names = row.providers.map((one) => one.name);
-    const set = (providers) => send("models", "providers", { model: row.model, providers });
+    const set = (providers, then) => send("models", "providers", { model: row.model, providers }, then);
     const swap = (one, to) => { const next = [...names]; next.splice(to, 0, ...next.splice(one, 1)); set(next); };
     const addTo = (what, text, name, run) => {
       const input = h("input", { type: "text", "aria-label": name, placeholder: text, size: 14, autocomplete: "off", spellcheck: "false", ...at(what) });
-      const go = () => { if (input.value.trim()) { run(input.value.trim()); input.value = ""; } };
+      const mark = input.dataset.at;
+      const empty = () => { for (const one of modelList.querySelectorAll("input")) if (one.dataset.at === mark) one.value = ""; };
+      const go = () => { if (input.value.trim()) run(input.value.trim(), empty); };
       input.addEventListener("keydown", onEnter(go));
       return h("span", { class: "adder" }, input, button("+", name, go));
     };
@@ -222,7 +240,7 @@ function render({ model, el }) {
         h("strong", {}, row.model),
         row.aliases.map((alias) => h("span", { class: "chip" }, alias,
           button("×", `Remove alias ${alias}`, () => send("models", "unalias", { alias })))),
-        addTo("alias", "alias", `Add alias to ${row.model}`, (alias) => send("models", "alias", { model: row.model, alias })),
+        addTo("alias", "alias", `Add alias to ${row.model}`, (alias, then) => send("models", "alias", { model: row.model, alias }, then)),
         button("Remove", `Remove ${row.model}`, () => send("models", "remove", { model: row.model }), { class: "end" })),
       row.wrong ? h("p", { class: "bad" }, row.wrong) : "",
       h("label", { class: "line" },
@@ -237,19 +255,29 @@ function render({ model, el }) {
           button("×", `Remove ${one.name} from ${row.model}`, () => set(names.filter((name) => name !== one.name))),
           one.mark ? h("em", {}, one.mark) : "")))),
       h("div", { class: "line wrap" },
-        addTo("provider", "provider", `Add provider to ${row.model}`, (name) => set([...names, name])),
+        addTo("provider", "provider", `Add provider to ${row.model}`, (name, then) => set([...names, name], then)),
         row.missing.length ? h("span", { class: "dim" }, "also offered:") : "",
         row.missing.map((name) => button(`+ ${name}`, `Add ${name} to ${row.model}`, () => set([...names, name])))));
   }
 
   function drawModels() {
     const rows = model.get("model_rows") || [];
-    redraw(modelList, rows.length ? rows.map(modelCard) : h("p", { class: "dim" }, "No model in the table. Add one above."));
+    redraw(modelList, rows.length ? rows.map(modelCard) : h("p", { class: "dim" }, counts().part ? "No model has that in its names." : "No model in the table. Add one above."));
+  }
+  function counts() { return model.get("model_counts") || {}; }
+  function drawCounts() {
+    const { part: sought = "", shown = 0, matching = 0, total = 0 } = counts();
+    finder.hidden = !sought && shown === total;
+    if (el.ownerDocument.activeElement !== part) part.value = sought;
+    found.textContent = `${shown.toLocaleString("en")} of ${(sought ? matching : total).toLocaleString("en")} models ${sought ? "with that in a name" : ""}`;
+    cut.hidden = finder.hidden;
+    drawModels();
   }
 
   // --- health
   const routeList = h("div", {});
-  panes.health.append(routeList, h("div", { class: "bar foot" },
+  const cut = h("p", { class: "dim" }, "Only routes of the models that the tab Models shows; llm.health() has every hold.");
+  panes.health.append(cut, routeList, h("div", { class: "bar foot" },
     button("Drop all holds", "Drop all holds, so that every route is asked again", () => send("health", "reset"))));
   function drawRoutes() {
     const rows = model.get("route_rows") || [];
@@ -277,7 +305,7 @@ function render({ model, el }) {
   root.addEventListener("keydown", (event) => event.stopPropagation());  // or a notebook takes b, dd, x and Enter
   el.append(root);
 
-  const drawn = { key_rows: drawKeys, model_rows: drawModels, route_rows: drawRoutes, place: drawPlace };
+  const drawn = { key_rows: drawKeys, model_rows: drawModels, model_counts: drawCounts, route_rows: drawRoutes, place: drawPlace };
   for (const [name, draw] of Object.entries(drawn)) { draw(); model.on(`change:${name}`, draw); }
   model.on("msg:custom", heard);
   choose(open);
@@ -285,7 +313,8 @@ function render({ model, el }) {
   return () => {
     for (const [name, draw] of Object.entries(drawn)) model.off(`change:${name}`, draw);
     model.off("msg:custom", heard);
-    for (const timer of waiting.values()) clearTimeout(timer);
+    for (const { late } of waiting.values()) clearTimeout(late);
+    clearTimeout(finding);
   };
 }
 

@@ -39,6 +39,7 @@ class Panel(anywidget.AnyWidget):
 
     Attributes:
         key_rows, model_rows, route_rows: what the tabs show.
+        model_counts: how many models are shown, and how many there are.
         place: the backends a key can be for, and whether a rehearsal is running.
     """
 
@@ -46,6 +47,7 @@ class Panel(anywidget.AnyWidget):
     _css = (_HERE / "panel.css").read_text(encoding="utf-8")
     key_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     model_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    model_counts: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     route_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     place: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
@@ -119,7 +121,7 @@ class Panel(anywidget.AnyWidget):
         config = live()
         self.place = {"backends": list(config.keys.code), "is_practice": config.practice_url is not None}
         self.key_rows, self.model_rows = self._keys.rows(), self._models.rows()
-        self.route_rows = self._health.rows()
+        self.model_counts, self.route_rows = self._models.counts(), self._health.rows(self._models.shown())
 
 
 _panels: list[Panel] = []
