@@ -11,13 +11,17 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 
+_RUN = "_run"
+_OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
+"""The form of a job's run ids."""
+
 
 def attempts(of: object = None) -> pd.DataFrame:
     """Return the attempt log: who was asked, what came back, how long it took, what it cost.
 
     Args:
-        of: a reply, an exception of this package, a frame that a job returned, its `*_run` column, a job, or a run id;
-            None: all that this process made (of calls by hand the last 10,000).
+        of: a reply, an exception of this package, a frame that a job returned (merged or not), its `*_run` column, a
+            job, or a run id; None: all that this process made (of calls by hand the last 10,000).
 
     Returns:
         One row per request, by the time it was sent; the columns of `Attempt`.
@@ -57,8 +61,23 @@ def run_ids_of(of: object) -> list[str] | None:
     metadata = getattr(of, "response_metadata", None)
     if isinstance(metadata, dict) and "llm_run_id" in metadata:
         return [metadata["llm_run_id"]]
-    if isinstance(of, pd.Series) and str(of.name).endswith("_run"):
-        return [str(run) for run in of.dropna()]
-    columns = [name for name in getattr(of, "columns", ()) if isinstance(name, str) and name.endswith("_run")]
+    if isinstance(of, pd.Series):
+        return [str(run) for run in of.dropna()] if _is_of_runs(of) else None
     frame: Any = of
-    return [run for name in columns for run in frame[name].dropna()] if columns else None
+    columns = [frame.iloc[:, at] for at in range(frame.shape[1])] if isinstance(of, pd.DataFrame) else []
+    found = [column for column in columns if _is_of_runs(column)]
+    return [str(run) for column in found for run in column.dropna()] if found else None
+
+
+def has_run_ids(column: pd.Series[Any]) -> bool:
+    """Say whether a column holds run ids of jobs, whatever its name: it has texts of their form and no others."""
+    if not pd.api.types.is_string_dtype(column.dropna()):
+        return False
+    told = column.dropna().astype("string")
+    return len(told) > 0 and bool(told.str.fullmatch(_OF_A_JOB).all())
+
+
+def _is_of_runs(column: pd.Series[Any]) -> bool:
+    """Say whether a column has the name of a run's, or had before a merge gave it a suffix."""
+    name = column.name
+    return isinstance(name, str) and (name.endswith(_RUN) or (_RUN in name and has_run_ids(column)))

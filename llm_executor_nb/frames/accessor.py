@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.inspection import attempts, run_ids_of
+from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
-from llm_executor_nb.frames.columns import outs_of
+from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
+from llm_executor_nb.frames.columns import no_result, run_columns, status_column
 from llm_executor_nb.frames.order import NAME
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.preview import make_preview, spread
@@ -235,13 +235,14 @@ class FrameAccessor:
             ConfigError: the frame has no `{out}_run` column.
         """
         self._check_is_result()
-        statuses = pd.concat([self._frame[f"{out}_status"].astype("string") for out in outs_of(self._frame)])
+        runs = run_columns(self._frame)
+        statuses = pd.concat([status_column(self._frame, run).astype("string") for run in runs])
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         return make_report(counts, attempts(self._frame))
 
     def _check_is_result(self) -> None:
-        if run_ids_of(self._frame) is None or not outs_of(self._frame):
-            raise ConfigError("This frame has no column that ends in '_run', so it is not the result of df.llm.run.")
+        if not run_columns(self._frame):
+            raise no_result(self._frame)
 
 
 class SeriesAccessor:

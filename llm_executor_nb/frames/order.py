@@ -94,10 +94,6 @@ def make_order(
 ) -> Order:
     """Check the arguments of a job; `df.llm.run` says what they mean.
 
-    Args:
-        chain: the routes.
-        column: of the prompts.
-
     Raises:
         ConfigError: one of them cannot be right; nothing was sent.
     """

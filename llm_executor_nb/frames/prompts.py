@@ -31,6 +31,10 @@ class Prompts:
         column: whose cells are the requests; with a template only checked.
         template: a text with columns in braces; all other braces stand as they are.
 
+    Attributes:
+        labels: the columns that were named.
+        is_asked: 1 for each row that has input, 0 where it is missing.
+
     Raises:
         ConfigError: there is no such column, or several of that name; the template names no column, or something
             that is meant as one and is not.
@@ -46,6 +50,7 @@ class Prompts:
             take_column(frame, column)
         used = {str(column): column} if template is None else _used(frame, template)
         self._columns = {name: _own(take_column(frame, label)) for name, label in used.items()}
+        self.labels = {*used.values(), *(() if column is None else (column,))}
         self._rows = len(frame)
         self.is_asked = self._find_asked()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
-from llm_executor_nb.frames.columns import RUN, outs_of, put
+from llm_executor_nb.frames.columns import RUN, no_result, outs_of, put
 from llm_executor_nb.frames.results import Status
 from llm_executor_nb.frames.start import asked_by, make_job
 
@@ -39,7 +39,7 @@ def with_retries(
     """
     outs = outs_of(frame)
     if not outs:
-        raise ConfigError("This frame has no column that ends in '_run', so it is not the result of df.llm.run.")
+        raise no_result(frame)
     skipped = [skip_routes] if isinstance(skip_routes, str) else list(skip_routes)
     for out in outs:
         frame = _with_retries_of(frame, out, model, options, skipped)
@@ -86,7 +86,7 @@ def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any,
     known = _asked_by_row(frame, out, wanted)
     last = next((asked for asked in known if asked is not None), None)
     if last is None:
-        raise ConfigError(f"What was asked for {out!r} is not known to this process. {_BY_RUNNING}")
+        raise _unknown(frame, out)
     groups: list[tuple[Asked, list[int]]] = []
     for position, asked in enumerate(known):
         last = asked or last
@@ -96,6 +96,21 @@ def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any,
                 groups.append((last, group := []))
             group.append(position)
     return groups
+
+
+def _unknown(frame: pd.DataFrame, out: str) -> ConfigError:
+    """Return the error that says why nobody knows what was asked."""
+    jobs = sorted({str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()})
+    if not jobs:
+        return ConfigError(
+            f"{out + RUN!r} holds no run id: none of these rows was ever sent, or the ids were lost, so what was asked "
+            f"for {out!r} is not known. {_BY_RUNNING}"
+        )
+    more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+    return ConfigError(
+        f"What was asked for {out!r} is not known here: job {jobs[0]}{more} ran in another process, or long ago. "
+        f"{_BY_RUNNING}"
+    )
 
 
 def _asked_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[Asked | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.frames.columns import RUN, check_names
+from llm_executor_nb.frames.columns import RUN, between, check_names, fields_of_answers
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.order import Order, make_order
 from llm_executor_nb.frames.prompts import Prompts
@@ -101,7 +101,8 @@ def make_job(
     )
     if len(_asked) > _REMEMBERED:
         del _asked[next(iter(_asked))]
-    kept = frame.copy(deep=False)
+    left_over = _left_over(frame, order, prompts)
+    kept = frame.drop(columns=left_over) if left_over else frame.copy(deep=False)
     job = Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=options.get("progress", True)))
     now.jobs.add(job)
     return job
@@ -116,10 +117,29 @@ def _without(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
     return {name: value for name, value in options.items() if name not in names}
 
 
+def _left_over(frame: pd.DataFrame, order: Order, prompts: Prompts) -> list[str]:
+    """Return the fields of an earlier run in place of which this one has none; never a column that is no field.
+
+    A field stands between the answers and their status, and is known by the run that wrote it; where this process does
+    not know that run, by the answers, whose JSON names it.
+    """
+    out = order.out
+    if f"{out}{RUN}" not in frame.columns or not (found := between(frame, out)):
+        return []
+    asked = [asked_by(job) for job in _jobs_of(frame, out)]
+    is_known = all(one is not None and one.out == out for one in asked)
+    fields = _fields_asked(frame, out) | (set() if is_known else fields_of_answers(frame, out))
+    stay = {*order.fields.values(), *prompts.labels}
+    return [name for name in found if name in fields - stay and list(frame.columns).count(name) == 1]
+
+
+def _jobs_of(frame: pd.DataFrame, out: str) -> set[str]:
+    return {str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()}
+
+
 def _fields_asked(frame: pd.DataFrame, out: str) -> set[str]:
     """Return the fields that the jobs of this process wrote beside an answers' column."""
     if f"{out}{RUN}" not in frame.columns:
         return set()
-    jobs = {str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()}
-    found = [asked for job in jobs if (asked := asked_by(job)) is not None and asked.out == out]
+    found = [asked for job in _jobs_of(frame, out) if (asked := asked_by(job)) is not None and asked.out == out]
     return {name for asked in found for name in asked.fields}
