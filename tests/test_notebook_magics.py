@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 
 import pytest
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -54,7 +55,7 @@ def test_a_cell_is_a_prompt_and_its_answer_is_shown_with_a_quiet_line_below(shel
     answer, footer = capsys.readouterr().out.splitlines()
     assert "'What is Lyon?'" in answer
     assert footer.startswith("openrouter ..0001 · ")
-    assert "tokens · $0.00000" in footer
+    assert re.search(r" · tokens \d+ in, \d+ out · \$0\.00000", footer)
     assert footer.endswith("filled in: city · rehearsal: practice answers")
 
 

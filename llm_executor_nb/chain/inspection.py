@@ -10,6 +10,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
+from llm_executor_nb.view.holds import HoldsFrame
 
 _RUN = "_run"
 _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
@@ -44,9 +45,13 @@ def attempts(of: object = None) -> pd.DataFrame:
 
 
 def health() -> pd.DataFrame:
-    """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing."""
+    """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing.
+
+    Returns:
+        A frame; where nothing is on hold it has no row, and its display says so.
+    """
     now = clock.current().now()
-    return holds_frame(session().health.holds(now), now)
+    return HoldsFrame(holds_frame(session().health.holds(now), now))
 
 
 def reset_health() -> None:

@@ -15,6 +15,7 @@ from llm_executor_nb.core.holds import describe
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.settings.model_lines import SHOWN
 from llm_executor_nb.view.answer import usd
+from llm_executor_nb.view.holds import NOTHING_HELD
 from llm_executor_nb.view.html import Bundle, block, line, marked, plain, table, text_table
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def health_bundle() -> Bundle:
     rows = [
         (describe(hold.scope), hold.why.value, _left(hold, now), hold.message) for hold in session().health.holds(now)
     ]
-    return _table(("on hold", "why", "for", "in the provider's words"), rows) if rows else _lines("Nothing is on hold.")
+    return _table(("on hold", "why", "for", "in the provider's words"), rows) if rows else _lines(NOTHING_HELD)
 
 
 def _left(hold: Hold, now: float) -> str:

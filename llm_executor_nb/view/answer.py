@@ -121,7 +121,7 @@ def usd(cost: float) -> str:
 def _tokens(attempts: Sequence[Attempt]) -> list[str]:
     if not attempts or attempts[-1].input_tokens is None or attempts[-1].output_tokens is None:
         return []
-    return [f"{attempts[-1].input_tokens} + {attempts[-1].output_tokens} tokens"]
+    return [f"tokens {attempts[-1].input_tokens} in, {attempts[-1].output_tokens} out"]
 
 
 def _json_of(text: str) -> str | None:

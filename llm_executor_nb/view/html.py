@@ -5,8 +5,8 @@ Values are foreign text (a model's, a provider's, a column's name): they are esc
 
 from __future__ import annotations
 
+import html
 import re
-from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ Bundle = dict[str, str]
 _LONG = 30
 """Characters from which a column may be broken anywhere, so that the others stay whole."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_TURN = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the direction of what follows: in a foreign text they may have it read as another."""
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
   --dim: color-mix(in srgb, var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText)) 75%,
@@ -55,18 +57,18 @@ def block(inside: str) -> str:
 
 def span(text: str, kind: str) -> str:
     """Return a text with one of the kinds dim, good, bad, wait, small, head."""
-    return f'<span class="{kind}">{escape(text)}</span>'
+    return f'<span class="{kind}">{escaped(text)}</span>'
 
 
 def line(text: str, kind: str = "") -> str:
     """Return a text as a line of its own."""
-    return f'<div class="{kind}">{escape(text)}</div>'
+    return f'<div class="{kind}">{escaped(text)}</div>'
 
 
 def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
     """Return lines with a mark before each: the mark, its kind, the words, and what to do about it."""
     rows = "".join(
-        f'<tr><td>{span(mark, kind)}</td><td class="long">{escape(words)}{_next_step(step)}</td></tr>'
+        f'<tr><td>{span(mark, kind)}</td><td class="long">{escaped(words)}{_next_step(step)}</td></tr>'
         for mark, kind, words, step in lines
     )
     return f'<table class="plain"><tbody>{rows}</tbody></table>'
@@ -74,17 +76,17 @@ def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
 
 def pre(text: str) -> str:
     """Return a text as it stands, line breaks and all."""
-    return f"<pre>{escape(text)}</pre>"
+    return f"<pre>{escaped(text)}</pre>"
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return rows as an HTML table; numbers stand at the right, None is empty."""
     listed = [list(row) for row in rows]
     kinds = [_kind(row[place] for row in listed) for place in range(len(names))]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(names, kinds, strict=True))
+    head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(names, kinds, strict=True))
     body = "".join(
         "<tr>"
-        + "".join(f"<td{kind}>{escape(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True))
+        + "".join(f"<td{kind}>{escaped(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True))
         + "</tr>"
         for row in listed
     )
@@ -94,7 +96,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def pairs(lines: Iterable[tuple[str, str]]) -> str:
     """Return names, each with what there is to say, as an HTML table."""
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="long">{escape(said)}</td></tr>' for name, said in lines
+        f'<tr><th scope="row">{escaped(name)}</th><td class="long">{escaped(said)}</td></tr>' for name, said in lines
     )
     return f"<table><tbody>{rows}</tbody></table>"
 
@@ -106,7 +108,7 @@ def cut(text: str, longest: int) -> str:
 
 def text_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return rows as text in columns."""
-    lines = [list(names), *([plain(shown(value)).replace("\n", " ") for value in row] for row in rows)]
+    lines = [[plain(shown(value)).replace("\n", " ") for value in row] for row in (names, *rows)]
     widths = [max(len(row[place]) for row in lines) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
@@ -121,8 +123,17 @@ def shown(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text without the control characters that would steer a terminal."""
-    return _CONTROL.sub("", text)
+    """Return a text without the control characters that would steer a terminal, and with those seen that turn it."""
+    return _seen(_CONTROL.sub("", text))
+
+
+def escaped(text: str) -> str:
+    """Return a text as HTML shows it: no markup, and nothing in it that turns its direction."""
+    return html.escape(_seen(text))
+
+
+def _seen(text: str) -> str:
+    return _TURN.sub(lambda turn: f"⟨U+{ord(turn[0]):X}⟩", text)
 
 
 def _next_step(words: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.view.html import Bundle, block, line, plain, span
+from llm_executor_nb.view.html import Bundle, block, escaped, line, plain, span
 
 if TYPE_CHECKING:
     from llm_executor_nb.view.snapshot import Snapshot
@@ -32,11 +31,11 @@ def _bar(snapshot: Snapshot) -> str:
     done = snapshot.done if snapshot.total else total
     return (
         f'<progress class="bar" style="width:100%" role="progressbar" value="{done}" max="{total}" aria-valuemin="0" '
-        f'aria-valuemax="{total}" aria-valuenow="{done}" aria-label="{escape(snapshot.rows())}"></progress>'
+        f'aria-valuemax="{total}" aria-valuenow="{done}" aria-label="{escaped(snapshot.rows())}"></progress>'
     )
 
 
 def _counts(snapshot: Snapshot) -> str:
-    words = [f"<strong>{escape(snapshot.rows())}</strong>"]
+    words = [f"<strong>{escaped(snapshot.rows())}</strong>"]
     words += [span(counted, "bad" if counted.endswith(" failed") else "") for counted in snapshot.counts()]
     return f"<div>{' · '.join(words)}</div>"
