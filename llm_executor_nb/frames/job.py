@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import warnings
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, run_async
-from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorWarning
+from llm_executor_nb.core.errors import JobInterrupted
+from llm_executor_nb.core.warn import warn
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
@@ -192,9 +192,9 @@ class Job:
             ending.error.result = frame
             raise ending.error
         if not is_kept and (words := self._unsaved()):
-            self._warn(words)
+            warn(words)
         if ending.note:
-            self._warn(f"The job {ending.note}. {_GO_ON}")
+            warn(f"The job {ending.note}. {_GO_ON}")
         return frame
 
     def _interrupted(self) -> JobInterrupted:
@@ -207,6 +207,3 @@ class Job:
         count = self._ledger.unsaved
         why = self._ledger.trouble or "the disk is slow"
         return f"{count} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""
-
-    def _warn(self, words: str) -> None:
-        warnings.warn(words, LLMExecutorWarning, stacklevel=5)

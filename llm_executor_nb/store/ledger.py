@@ -10,7 +10,6 @@ import math
 import os
 import threading
 import time
-import warnings
 import weakref
 from functools import partial
 from numbers import Real
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 import pandas as pd
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.warn import warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.answers import find_answers
 from llm_executor_nb.store.columns import AttemptColumns
@@ -275,7 +275,7 @@ class Ledger:
 
     def _tell(self, writer: Writer) -> None:
         while writer.notices:
-            warnings.warn(writer.notices.popleft(), LLMExecutorWarning, stacklevel=3)
+            warn(writer.notices.popleft())
 
     def _leave_to_parent(self, *, is_clean: bool) -> None:
         """Begin anew in a forked child: whatever the parent's thread was at is the parent's.
@@ -333,11 +333,7 @@ def _age_s(told: object) -> float:
 
 
 def _nowhere() -> None:
-    warnings.warn(
-        "This process was forked while its parent was writing the ledger; here all is kept in memory.",
-        LLMExecutorWarning,
-        stacklevel=4,
-    )
+    warn("This process was forked while its parent was writing the ledger; here all is kept in memory.")
 
 
 _held: list[tuple[Ledger, Writer, bool]] = []

@@ -10,13 +10,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-import warnings
 from collections import deque
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_executor_nb.core.errors import LLMExecutorWarning
+from llm_executor_nb.core.warn import warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.records import Answer, JobStart, LedgerBusyError
 from llm_executor_nb.store.rows import insert_answers, insert_attempts
@@ -174,11 +173,8 @@ class Writer:
             self._thread.join(timeout_s)
         lost = sum(isinstance(item, Kept) for item in (*self._taken, *self._queue.copy()))
         if lost:
-            warnings.warn(
-                f"{lost} rows of the ledger could not be saved in time ({self.trouble or 'the disk is slow'}).",
-                LLMExecutorWarning,
-                stacklevel=2,
-            )
+            why = self.trouble or "the disk is slow"
+            warn(f"{lost} rows of the ledger could not be saved in time ({why}).")
 
     def _run(self) -> None:
         while not self._is_closing:
