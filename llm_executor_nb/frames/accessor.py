@@ -105,7 +105,7 @@ class FrameAccessor:
             The input's columns, index and order, plus `{out}` (string), a schema's fields, `{out}_status` (category:
             ok, cached, failed, skipped, cancelled), `{out}_attempts` (the outcomes in order), `{out}_route`,
             `{out}_error`, and `{out}_run` (joins to `attempts().run_id`). Columns of an earlier run are replaced in
-            place.
+            place; fields that its schema had and this one has not are left out.
 
         Raises:
             ConfigError: an argument is wrong, a column is missing, or there is no key; nothing was sent.
@@ -232,7 +232,7 @@ class FrameAccessor:
         """Return what came of this result: rows by status, attempts by route and outcome, waits, tokens, dollars.
 
         Raises:
-            ConfigError: the frame has no `{out}_run` column.
+            ConfigError: the frame has no `{out}_run` or no `{out}_status` column.
         """
         self._check_is_result()
         runs = run_columns(self._frame)
