@@ -121,10 +121,10 @@ def test_there_is_no_bound_without_a_cause_and_what_was_told_before_ends(news):
 
 def test_no_more_than_is_left_goes_out_at_once_where_others_were_to_take_some_of_it():
     spread = told(Spread(), 10, 20, wanted=8)
-    assert [spread.room_at(11, ahead) for ahead in (9, 10)] == [11, 31]
+    assert [spread.room_at(11, ahead) for ahead in (9, 10)] == [11, 12]
     for _ in range(10):
         spread.sent(11)
-    assert spread.room_at(11) == 31
+    assert spread.room_at(11) == 12
 
 
 def test_after_a_reset_of_unknown_size_it_goes_on_as_fast_as_before():

@@ -170,9 +170,10 @@ def test_a_limit_told_after_one_was_learnt_takes_its_place():
     traffic.sent(route(), 10, None)
     traffic.refused(route(), 10, 10.1)
     assert not traffic.has_room(route(), 10.1)
-    assert traffic.has_room(route(rpm=6000), 10.1)
-    traffic.sent(route(rpm=6000), 10.1, None)
-    assert traffic.has_room(route(rpm=6000), 10.2)
+    traffic.retell(route(rpm=60))
+    traffic.sent(route(rpm=60), 10.1, None)
+    assert not traffic.has_room(route(), 11.0)  # a job that began before it was told keeps to it too
+    assert traffic.has_room(route(rpm=60), 11.11)
 
 
 def test_a_reset_forgets_what_refusals_have_taught():

@@ -99,6 +99,8 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
     chain = _build_fallback_chain(recipe)
     if not any(chain.tiers):
         raise _missing(recipe, config)
+    for route in chain.routes():
+        health.traffic.retell(route)
     _fallback_chain_cache[model] = chain
     return chain
 

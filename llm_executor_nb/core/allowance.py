@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LONGEST_WINDOW_S = 300.0
 """Seconds; Hugging Face's window. What is left for longer, for a day, is a quota: to be used up, not spread."""
+_LOOK_AGAIN_S = 1.0
+"""Seconds after which more than was left goes out: a bucket has room again long before it is full."""
 
 
 class Spread:
@@ -90,7 +92,7 @@ class Spread:
         if left >= wanted:
             self._free()
             if left > 0 and allowance.reset_s <= ceiling_s:  # others may be to take some of what is wanted
-                self._used_up_until = now + allowance.reset_s
+                self._used_up_until = now + min(allowance.reset_s, _LOOK_AGAIN_S)
             return
         gap_s = allowance.reset_s / max(left, 1.0)
         if gap_s > ceiling_s:

@@ -67,6 +67,15 @@ class Traffic:
         self._in_flight.clear()
         self._queues.clear()
 
+    def retell(self, route: Route) -> None:
+        """Let what the user tells now of the key's limit take the place of what was told, or learnt, before.
+
+        Only a newly made chain says so: a job that is under way brings the limit of its beginning.
+        """
+        pace = self._paces.get(_limited(route))
+        if pace is not None and pace.told_per_s != _told_per_s(route):
+            del self._paces[_limited(route)]
+
     def reset(self) -> None:
         """Forget how fast each key may be asked."""
         self._paces.clear()
@@ -147,12 +156,14 @@ class Traffic:
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
 
     def _pace(self, route: Route) -> Pace:
-        scope, rpm = _limited(route), route.key.rpm if route.key else None
-        told_per_s = None if rpm is None else rpm / 60
-        pace = self._paces.get(scope)
-        if pace is None or pace.told_per_s != told_per_s:
-            pace = self._paces[scope] = Pace(told_per_s)
-        return pace
+        scope = _limited(route)
+        if scope not in self._paces:
+            self._paces[scope] = Pace(_told_per_s(route))
+        return self._paces[scope]
+
+
+def _told_per_s(route: Route) -> float | None:
+    return None if route.key is None or route.key.rpm is None else route.key.rpm / 60
 
 
 def _spoken_of(route: Route) -> Scope:
