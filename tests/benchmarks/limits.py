@@ -6,11 +6,7 @@ The goals: no row lost; refused at most 5 % of the rows and one wave; 70 % of th
 were told with `rpm=`. The practice providers have a process of their own, as real ones do. Run it alone: a limit with
 a burst of 1 also refuses what a busy machine lets arrive too close together.
 
-Measured on a quiet machine with two cores, 3,000 rows (7/s: 600), latency 0.05 s, in % of the limits together, refused
-requests behind it (allowed: 214; at 7/s 94); no row was lost. `tests/test_core_simulation.py` says why a burst of 1
-cannot do better:
-
-RESULTS
+`tests/test_core_simulation.py` has the numbers of the simulation, and says why a burst of 1 cannot do better.
 """
 
 from __future__ import annotations
