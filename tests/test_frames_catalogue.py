@@ -10,7 +10,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 
 QUESTIONS = ["one?", "two?", "three?"]
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.5
 
 
 @pytest.fixture(autouse=True)
