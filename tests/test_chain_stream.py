@@ -232,9 +232,9 @@ def test_a_reader_that_stops_stops_the_provider():
         chunks = llm.stream_llm(MODEL, QUESTION)
         next(chunks)
         waiting = chunks.gi_frame.f_locals["pipe"]._pieces
-        wait_until(lambda: len(waiting) >= HIGH_WATER)
+        wait_until(lambda: len(waiting) >= HIGH_WATER - 1)  # the first was taken before or after the others came
         wait_until(lambda: _stands_still(sent))
-        assert len(waiting) == HIGH_WATER
+        assert len(waiting) in (HIGH_WATER - 1, HIGH_WATER)
         assert len(sent) < 2000
         assert len([next(chunks) for _ in range(2 * HIGH_WATER)]) == 2 * HIGH_WATER
         chunks.close()

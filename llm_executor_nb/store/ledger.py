@@ -238,7 +238,7 @@ class Ledger:
         return target
 
     def close(self) -> None:
-        """Commit what is queued, within a second, and let go of the file; it is opened again when needed."""
+        """Commit what is queued, within 4 s, and let go of the file; it is opened again when needed."""
         with self._lock:
             at_end, self._writer, self._at_end = self._at_end, None, None
         if at_end:

@@ -46,6 +46,8 @@ RETRY_S = 0.25
 BEAT_S = 5.0
 PATIENCE_S = 30.0
 """How long `ask` waits for another program's lock."""
+CLOSE_S = 4.0
+"""How long the end waits for a slow disk: a little less than Jupyter leaves a kernel that is to shut down."""
 _POLL_S = 0.1
 _BAD_VALUE = (TypeError, ValueError, AttributeError, OverflowError)
 _T = TypeVar("_T")
@@ -165,12 +167,12 @@ class Writer:
         begun = {item.job_id for item in self._queue.copy() if isinstance(item, JobStart)}
         return bool((self._jobs.keys() | begun) - ended)
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Commit what is queued and end the thread; wait for that no longer than `timeout_s`."""
+    def close(self) -> None:
+        """Commit what is queued and end the thread; wait for that as long as the disk works, but no longer than 4 s."""
         self._is_closing = True
         self.hurry()
         if threading.current_thread() is not self._thread:  # which may collect the last one that held the ledger
-            self._thread.join(timeout_s)
+            self._thread.join(CLOSE_S)
         lost = sum(isinstance(item, Kept) for item in (*self._taken, *self._queue.copy()))
         if lost:
             why = self.trouble or "the disk is slow"
