@@ -74,7 +74,7 @@ def settle(server: object) -> None:
     wait_until(lambda: all(line.replied_s is not None for line in server.lines))
 
 
-def wait_until(is_so: Callable[[], bool], within_s: float = 20.0) -> None:
+def wait_until(is_so: Callable[[], bool], within_s: float = 5.0) -> None:
     """Poll until something is so."""
     end = time.monotonic() + within_s
     while not is_so():

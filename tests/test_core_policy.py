@@ -140,6 +140,22 @@ def test_a_told_hold_within_the_ceiling_is_waited_for_before_anything_is_probed(
     assert next_move(_run(), health, NOW) == Wait(NOW + 20, is_told=True)
 
 
+def test_after_its_round_a_run_waits_for_a_hold_told_anew_but_not_for_one_whose_probe_failed(health):
+    _condemn(health, K2, A)
+    run = _run(has_waited=True)
+    _tell(health, K1, 5)
+    assert next_move(run, health, NOW) == Wait(NOW + 5, is_told=True)
+    probe = health.begin_probe(K1, NOW + 5)
+    assert next_move(run, health, NOW + 5) == Join(K1)
+    health.end_probe(probe, NOW + 5, is_lifted=True)
+    _tell(health, K1, 3, now=NOW + 6)
+    assert next_move(run, health, NOW + 6) == Wait(NOW + 9, is_told=True)
+    probe = health.begin_probe(K1, NOW + 9)
+    health.tell(K1.scope(Reach.KEY), NOW + 9, why=Outcome.RATE_LIMITED, message="", seconds=3, is_probe=True)
+    health.end_probe(probe, NOW + 9, is_lifted=True)
+    assert next_move(run, health, NOW + 9) == Stop(Why.EXHAUSTED)
+
+
 def test_a_probe_in_flight_is_joined(health):
     _strike(health, K1, K2, A, B)
     health.begin_probe(K2, NOW)

@@ -34,7 +34,7 @@ def test_start_returns_at_once_and_frame_shows_what_there_is():
         run(prompts(1, start=1000))  # loads what the first call loads
         began = time.perf_counter()
         job = start(prompts(40), concurrency=2)
-        assert time.perf_counter() - began < 0.9  # the job itself takes 1 s at least
+        assert time.perf_counter() - began < 0.5
         wait_until(lambda: job.snapshot().done >= 4)
         half = job.frame()
         assert 4 <= half["q_llm"].notna().sum() < 40

@@ -57,8 +57,7 @@ def test_20_calls_at_once_come_through_an_outage_of_the_only_route(script):
     with llm.rehearse(script, **ONLY_ROUTE) as rehearsal, clock.use(clock.FrozenClock()):
         found = asyncio.run(gather())
         assert_log_is_what_the_server_saw(rehearsal, in_order=False)
-    failed = [f for f in found if isinstance(f, BaseException)]
-    assert len(failed) <= 1, failed  # a probe refused because another call came before it may be a run's last
+    assert not [f for f in found if isinstance(f, BaseException)]
 
 
 def test_a_column_through_an_outage_of_the_only_route_loses_no_row():

@@ -110,9 +110,6 @@ def test_tab_takes_no_time_with_large_variables(shell):
     shell.user_ns["large"] = pd.DataFrame({"a": ["text " * 50] * 20_000})
     shell.user_ns["longer"] = list(range(1_000_000))
     offered(shell, "%%llm gemma\n{la")
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert offered(shell, "%%llm gemma\n{la") == ["%%llm gemma\n{large}"]
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.1
+    began = time.perf_counter()
+    assert offered(shell, "%%llm gemma\n{la") == ["%%llm gemma\n{large}"]
+    assert time.perf_counter() - began < 0.1

@@ -122,7 +122,7 @@ def test_on_a_full_disk_everything_stays_queued_and_is_kept_once_there_is_room(p
         began = time.perf_counter()
         for number in range(50):  # with words that the ledger has not met, and learns twice
             ledger.keep([attempt(run_id=str(number), column=f"column {number}")], answer(str(number), BIG))
-        assert time.perf_counter() - began < 2  # nobody waited for 50 tries
+        assert time.perf_counter() - began < 0.5
         assert not ledger.flush(0.5)
         assert ledger.trouble == "the disk is full"
         assert texts(ledger.find([want("before"), want("0")], max_age_s=None)) == ["here", None]

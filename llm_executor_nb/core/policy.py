@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core.holds import PROBE_PAUSE_S, Health, Hold, Kind, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from llm_executor_nb.core.records import Route, Scope
 
@@ -212,9 +212,9 @@ def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
 def _sweep(run: RunMemory, health: Health, now: float) -> Move:
     """Nothing is free: wait for a told time, join a probe, else send one probe per hold, in order."""
     candidates = list(_sweepable(run, health, now))
-    told = [h.until for _, _, h in candidates if h.kind is Kind.TOLD and h.is_active(now)]
-    if told and not run.has_waited and run.has_time_until(min(told)):
-        return Wait(min(told), is_told=True)
+    told = [h for _, _, h in candidates if h.kind is Kind.TOLD and h.is_active(now)]
+    if not run.has_waited and (end := _end_within(run, told)) is not None:
+        return Wait(end, is_told=True)
     for route, standing, _ in candidates:
         if standing is Standing.PROBING:
             return Join(route)
@@ -225,7 +225,15 @@ def _sweep(run: RunMemory, health: Health, now: float) -> Move:
     ripe = min((_ripe_at(hold) for _, hold in streaks), default=None)
     if ripe is not None and not run.has_waited and run.has_time_until(ripe):
         return Wait(ripe)
+    if (end := _end_within(run, [h for h in told if h.probed_at is None])) is not None:
+        return Wait(end, is_told=True)  # told anew after the round, and no probe of it has failed
     return _stop(run)
+
+
+def _end_within(run: RunMemory, holds: Iterable[Hold]) -> float | None:
+    """Return when the first of some holds ends; None: there is none, or the deadline comes first."""
+    end = min((hold.until for hold in holds), default=None)
+    return end if end is not None and run.has_time_until(end) else None
 
 
 def _ripe_at(hold: Hold) -> float:
