@@ -38,6 +38,8 @@ class Feed:
             for position, content in enumerate(self._prompts.window(start, self._next), start):
                 if content is not None:
                     found += self._drawn(self._maker.make(position, content))
+        if self.is_dry:
+            self._firsts.clear()  # no row is left that could ask the same
         return found
 
     def _drawn(self, request: Request) -> list[Request]:

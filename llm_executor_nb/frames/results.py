@@ -1,6 +1,7 @@
 """What the rows of a job came to, in columns: a few bytes a row, whatever their number.
 
 Rows that share one request share its result. Written by the loop's thread, read by any: a row's status is set last.
+Texts lie in arrays: Python's garbage collector looks at every item of a list again and again.
 """
 
 from __future__ import annotations
@@ -89,10 +90,9 @@ class Results:
         self._is_set = bytearray(rows)
         self._first = array("i", range(rows))
         self._sharers: Counter[int] = Counter()
-        self._answers: list[str | None] = [None] * rows
+        self._answers, self._runs = np.full(rows, None, dtype=object), np.full(rows, None, dtype=object)
         self._parsed: dict[int, Any] = {}
         self._errors: dict[int, str] = {}
-        self._runs: list[str | None] = [None] * rows
         self._outcomes, self._routes = array("i", [_NONE]) * rows, array("i", [_NONE]) * rows
         self._outcome_words, self._route_words = _Words(), _Words()
 
@@ -127,11 +127,11 @@ class Results:
 
     def answers(self) -> np.ndarray[Any, Any]:
         """Return per row its answer, or None."""
-        return self._spread(_objects(self._answers))
+        return self._spread(self._answers.copy())
 
     def runs(self) -> np.ndarray[Any, Any]:
         """Return per row its run id, or None."""
-        return self._spread(_objects(self._runs))
+        return self._spread(self._runs.copy())
 
     def outcomes(self) -> np.ndarray[Any, Any]:
         """Return per row the outcomes of its attempts as one text; empty where there was none."""
@@ -165,9 +165,3 @@ class Results:
         for position, value in list(found.items()):
             values[position] = value
         return values
-
-
-def _objects(values: list[str | None]) -> np.ndarray[Any, Any]:
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import itertools
 import re
+import sqlite3
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.records import ATTEMPT_COLUMNS, Attempt
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Sequence
 
     from llm_executor_nb.store.records import Answer
@@ -43,7 +44,7 @@ _ANSWER_COLUMNS = (
     "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text"
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 256
 _MAX_INTEGER = 2**63 - 1
 _HALVES = re.compile("[\ud800-\udfff]")
 _values_of = attrgetter(*ATTEMPT_COLUMNS)
@@ -176,13 +177,19 @@ def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]]) -
     """Insert many rows by few statements: each one that runs gives the interpreter's lock away and waits for it."""
     if not rows:
         return
-    one = f"({', '.join('?' * len(rows[0]))})"
-    whole = len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-    insert = f"INSERT INTO {table} VALUES "  # noqa: S608 - no text of anybody's
-    many = insert + ", ".join([one] * _ROWS_AT_ONCE)
-    for start in range(0, whole, _ROWS_AT_ONCE):
-        connection.execute(many, list(itertools.chain.from_iterable(rows[start : start + _ROWS_AT_ONCE])))
-    connection.executemany(insert + one, rows[whole:])
+    most = min(_ROWS_AT_ONCE, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0]))
+    start = 0
+    while left := len(rows) - start:
+        count = 1 << min(left, most).bit_length() - 1
+        values = list(itertools.chain.from_iterable(rows[start : start + count]))
+        connection.execute(_insert_query(table, len(rows[0]), count), values)
+        start += count
+
+
+@cache
+def _insert_query(table: str, columns: int, rows: int) -> str:
+    one = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([one] * rows)}"  # noqa: S608 - no text of anybody's
 
 
 def _integer(value: int | None) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MODEL = "my/model"
 SMALL = 10_000
+SMALL_RUNS = 3
 REVIEW = "What does this review say about us, and is it right? " * 6
 ANSWER = "An answer of a usual length, three hundred characters or so. " * 5
 
@@ -112,18 +114,25 @@ def child(rows: int) -> None:
 
 
 def main(rows: int) -> None:
-    """Measure both sizes, each in a process of its own, and compare them."""
-    found = {}
-    for size in (SMALL, rows):
-        command = [sys.executable, __file__, "--child", str(size)]
-        line = subprocess.run(command, check=True, capture_output=True, text=True)
-        _, each, above, stored, largest = map(float, line.stdout.split())
-        found[size] = each
-        print(
-            f"{size:>9} rows: {each:.1f} us a row ({1e6 / each:.0f} rows/s), {above:.0f} bytes a row above the frame "
-            f"and its result, {stored:.0f} bytes a row on disk, {largest:.0f} MB at most"
-        )
-    print(f"time per row at {rows}: {found[rows] / found[SMALL]:.2f} x that at {SMALL}")
+    """Measure both sizes, each in a process of its own, and compare them; the small one, which is over soon, often."""
+    small = [_measured(SMALL) for _ in range(SMALL_RUNS)]
+    large = _measured(rows)
+    small += [_measured(SMALL) for _ in range(SMALL_RUNS)]
+    ratio = large / statistics.median(small)
+    print(f"time per row at {rows}: {ratio:.2f} x the median at {SMALL} ({min(small):.0f} to {max(small):.0f} us)")
+
+
+def _measured(rows: int) -> float:
+    """Measure one size in a process of its own; print what was found and return the microseconds per row."""
+    command = [sys.executable, __file__, "--child", str(rows)]
+    line = subprocess.run(command, check=True, capture_output=True, text=True)
+    _, each, above, stored, largest = map(float, line.stdout.split())
+    print(
+        f"{rows:>9} rows: {each:.1f} us a row ({1e6 / each:.0f} rows/s), {above:.0f} bytes a row above the frame "
+        f"and its result, {stored:.0f} bytes a row on disk, {largest:.0f} MB at most",
+        flush=True,
+    )
+    return each
 
 
 if __name__ == "__main__":
