@@ -18,7 +18,8 @@ Without a time in the refusals (the key is held for 1 s all the same): within 3 
 Two requests sent 5 ms apart arrive less than that apart half the time, and a burst of 1 refuses the second: at 200/s a
 fixed pace of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
 35, 84, 86 and 79 %. So a told pace that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
-at 200/s. Nobody reaches 90 % there, or 70 % at 200/s, unless requests arrive as evenly as they were sent.
+at 200/s. Nobody reaches 90 % there, or 70 % at 200/s, unless requests arrive as evenly as they were sent; a bare client
+over real HTTP does not either (`tests/benchmarks/bound.py`).
 
 How the rule was chosen: of 49 scenarios all goals were reached in 40 on the choosing seed, of some 19 rules. The rule
 before (half the pace at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
