@@ -256,7 +256,7 @@ def test_a_client_that_leaves_a_stream_is_noted_and_prints_nothing(caplog):
                     await reply.content.readany()
                     reply.close()
 
-    with RehearsalServer("*: stream-bytes") as server:
+    with RehearsalServer("*: pace=0.005, stream-bytes") as server:
         asyncio.run(leave(server.openrouter_url))
         _wait_until(lambda: all(line.replied_s for line in server.lines))
         assert [(line.status, line.fault) for line in server.lines] == [(200, "client left")] * 8
