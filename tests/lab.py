@@ -76,7 +76,7 @@ class Lab:
 
     def start(self, environment: dict[str, str]) -> None:
         """Start the server and wait until it answers."""
-        command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={self._port}"]
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self._port}"]
         options = [
             "--ServerApp.token=",
             "--ServerApp.password=",
