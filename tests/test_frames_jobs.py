@@ -53,13 +53,14 @@ def test_stop_cancels_what_is_in_flight_and_a_rerun_asks_only_the_rest():
         began = time.perf_counter()
         job.stop()
         assert time.perf_counter() - began < 1.0
-        settle(server)
-        sent = len(server.lines)
         out = job.result()
         answered = statuses(out)["ok"]
         assert set(statuses(out)) == {"ok", "cancelled"}
-        time.sleep(0.2)
-        assert len(server.lines) == sent
+        asked = len(job.attempts())
+        time.sleep(0.2)  # what was on its way when it was stopped arrives
+        settle(server)
+        sent = len(server.lines)
+        assert answered <= sent <= asked < 30
         again = run(prompts(30), concurrency=30)
         assert statuses(again) == {"cached": answered, "ok": 30 - answered}
         assert len(server.lines) == sent + 30 - answered

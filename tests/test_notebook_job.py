@@ -64,6 +64,28 @@ def test_a_run_is_one_display_redrawn_four_times_a_second_and_a_button_that_is_t
     assert [message["comm_id"] for message in ran.of("comm_close")]
 
 
+def test_no_button_comes_after_the_end_of_the_job(kernel):
+    """The loop draws the end while the cell that waits has looked just before it."""
+    ran = kernel.run(
+        """
+from llm_executor_nb.view.cell import CellBlock, FIRST_S
+job = df.head(3).llm.start('gemma', 'q', progress=False)
+block, sooner = CellBlock(), job.snapshot()
+job.result()
+time.sleep(FIRST_S)
+block.show(sooner)
+while not block._waiting_button.is_loaded:
+    time.sleep(0.01)
+block.redraw(job.snapshot())
+block.show(sooner)
+block.close(job.snapshot())
+"""
+    )
+    assert ran.reply["status"] == "ok"
+    [bundles] = displays(ran).values()
+    assert bundles[-1]["text/plain"].startswith("3/3 rows")
+
+
 def test_redraws_are_a_quarter_of_a_second_apart(kernel):
     ran = kernel.run("out = df.llm.run('gemma', 'q', concurrency=6, reuse=False)")
     times = [
