@@ -44,7 +44,8 @@ _ANSWER_COLUMNS = (
     "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text"
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
-_ROWS_AT_ONCE = 256
+_ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
+"""Rows of one statement: SQLite's module keeps what a statement was last run with, and answers may be long."""
 _MAX_INTEGER = 2**63 - 1
 _HALVES = re.compile("[\ud800-\udfff]")
 _values_of = attrgetter(*ATTEMPT_COLUMNS)
@@ -124,7 +125,7 @@ def attempt_row(attempt: Attempt, words: Words | Numbers) -> list[Any]:
 def insert_attempts(connection: sqlite3.Connection, attempts: Iterable[Attempt], words: Words) -> None:
     """Add attempts to the log."""
     rows = [attempt_row(attempt, words) for attempt in attempts]
-    _insert(connection, f"attempt({_ATTEMPT_NAMES})", rows)
+    _insert(connection, f"attempt({_ATTEMPT_NAMES})", rows, _ATTEMPTS_AT_ONCE)
 
 
 def insert_answers(connection: sqlite3.Connection, answers: Sequence[Answer], words: Words) -> None:
@@ -135,7 +136,7 @@ def insert_answers(connection: sqlite3.Connection, answers: Sequence[Answer], wo
         copy = following.get(answer.key, 0)
         following[answer.key] = copy + 1
         rows.append(_answer_row(answer, copy, words))
-    _insert(connection, f"answer({_ANSWER_COLUMNS})", rows)
+    _insert(connection, f"answer({_ANSWER_COLUMNS})", rows, _ANSWERS_AT_ONCE)
 
 
 def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
@@ -173,11 +174,11 @@ def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes
     return dict(in_chunks(connection, query, list(keys)))
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]]) -> None:
+def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]], at_once: int) -> None:
     """Insert many rows by few statements: each one that runs gives the interpreter's lock away and waits for it."""
     if not rows:
         return
-    most = min(_ROWS_AT_ONCE, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0]))
+    most = min(at_once, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0]))
     start = 0
     while left := len(rows) - start:
         count = 1 << min(left, most).bit_length() - 1

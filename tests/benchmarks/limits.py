@@ -14,7 +14,7 @@ One run each, 3,000 rows (at 7/s 600), in % of the limits together; no row lost,
     7/s              71       73                    94       7/s        107      107       100
     200/s            36       41                    47       200/s      78       78        98
 
-A burst of 1 allows no more: `bound.py` beside this file has what a bare client gets that is told the limits.
+The goals that are missed, all with a burst of 1, a bare client does not reach either (`bound.py` beside this file).
 """
 
 from __future__ import annotations
