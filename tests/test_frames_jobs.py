@@ -61,6 +61,8 @@ def test_stop_cancels_what_is_in_flight_and_a_rerun_asks_only_the_rest():
         settle(server)
         sent = len(server.lines)
         assert answered <= sent <= asked < 30
+        time.sleep(0.2)
+        assert len(server.lines) == sent
         again = run(prompts(30), concurrency=30)
         assert statuses(again) == {"cached": answered, "ok": 30 - answered}
         assert len(server.lines) == sent + 30 - answered

@@ -39,7 +39,7 @@ class CellBlock:
         self._bundle: Bundle = {}
         self._drawn_at = 0.0
         self._first_at = time.monotonic() + FIRST_S
-        self._is_waited_for = self._is_over = False
+        self._is_waited_for = False
         self._waiting_button = StopButton(None)
         self._job_button: StopButton | None = None
 
@@ -52,7 +52,7 @@ class CellBlock:
                 self._is_waited_for = True
                 self._display(snapshot)
                 self._waiting_button.load()
-            elif self._waiting_button.is_loaded and not self._waiting_button.is_shown and not self._is_over:
+            elif self._waiting_button.is_loaded and not self._waiting_button.is_shown:
                 self._waiting_button.display()
 
     def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
@@ -106,7 +106,6 @@ class CellBlock:
                 self._job_button.take_out()
 
     def _keep(self, snapshot: Snapshot) -> None:
-        self._is_over = self._is_over or snapshot.is_over
         hint = _BY_INTERRUPT if self._is_waited_for else _BY_CALL if self._job_button is not None else ""
         self._bundle, self._drawn_at = job_bundle(snapshot, hint=hint), time.monotonic()
 
@@ -152,7 +151,8 @@ class StopButton:
         self._handle = display(self._widget.bundle(), raw=True, display_id=shown_as)
 
     def take_out(self) -> None:
-        """Leave nothing of it, neither on the screen nor in the file."""
+        """Leave nothing of it, neither on the screen nor in the file; to be shown again it must be loaded again."""
+        self._loading = None
         if self._widget is not None:
             self._handle.update(NOTHING, raw=True)
             self._widget.close()

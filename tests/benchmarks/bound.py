@@ -27,7 +27,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from limits import KEYS, serving
+from limits import KEYS, MODEL, serving
 
 CONNECTIONS = 24
 SPIN_S = 0.0015
@@ -122,7 +122,7 @@ def _connect(url: str) -> socket.socket:
 
 def _request(url: str, key: str) -> bytes:
     parts = urlsplit(url)
-    body = json.dumps({"model": "my/model", "messages": [{"role": "user", "content": "question"}]})
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "question"}]})
     head = (
         f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
