@@ -183,6 +183,9 @@ class Run:
     def _condemned(self, move: Go, verdict: Verdict, now: float) -> None:
         route = move.route
         reach = verdict.reach or RULES[verdict.outcome].condemns or Reach.ROUTE
+        if reach is Reach.REQUEST:
+            self.memory.leave(route)
+            return
         hold = self._health.condemn(
             route.scope(reach),
             now,

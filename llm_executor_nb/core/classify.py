@@ -114,6 +114,7 @@ def _refusal(reply: Reply, body: object, status: int | None, backend: str, now_u
     return Verdict(
         outcome=found.outcome,
         reach=reach,
+        need=found.need,
         retry_after_s=retry_after_s(reply.headers, body, now_utc),
         http_status=reply.status,
         error_code=_code_of(error),

@@ -335,14 +335,17 @@ def describe(scope: Scope) -> str:
     ending = f"key {scope.secret.ending}" if scope.secret else "no key"
     match scope.reach:
         case Reach.KEY:
-            return f"{ending} of {scope.backend}"
-        case Reach.ROUTE:
+            words = f"{ending} of {scope.backend}"
+        case Reach.MODEL:
+            words = f"{scope.backend} with {ending} for {scope.model}"
+        case Reach.ROUTE | Reach.REQUEST:
             place = f"{scope.backend}/{scope.provider}" if scope.provider else scope.backend
-            return f"{place} with {ending} for {scope.model}"
+            words = f"{place} with {ending} for {scope.model}"
         case Reach.PROVIDER if scope.provider:
-            return f"provider {scope.provider} of {scope.backend} for {scope.model}"
+            words = f"provider {scope.provider} of {scope.backend} for {scope.model}"
         case Reach.PROVIDER | Reach.BACKEND:
-            return f"{scope.backend} for {scope.model}"
+            words = f"{scope.backend} for {scope.model}"
+    return words if scope.need is None else f"{words}, for requests with {scope.need}"
 
 
 def _ignore(_: Hold) -> None:

@@ -45,12 +45,31 @@ class Decision(StrEnum):
 
 
 class Reach(StrEnum):
-    """How far an outcome's hold reaches: from one route to the whole backend for a model."""
+    """What a reply speaks of, and so how far its hold reaches: from this request alone to a backend for a model."""
 
+    REQUEST = auto()
+    """This request: nothing is held."""
     ROUTE = auto()
+    MODEL = auto()
+    """This model on this key, through any provider."""
     KEY = auto()
     PROVIDER = auto()
     BACKEND = auto()
+
+
+class Need(StrEnum):
+    """What a request may need of a route beyond answering a text."""
+
+    IMAGE = auto()
+    FILE = auto()
+    AUDIO = auto()
+    VIDEO = auto()
+    TOOLS = auto()
+    SCHEMA = auto()
+    POLICY = auto()
+    """Conditions on who may answer; a request's own need has a digest behind it."""
+    PARAM = auto()
+    """A call parameter; a request's own need has its name behind it."""
 
 
 class Follow(StrEnum):
@@ -112,10 +131,17 @@ RULES: dict[Outcome, Rule] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a piece of evidence says: the outcome, and how far its hold reaches (None: as its rule says)."""
+    """What a piece of evidence says.
+
+    Attributes:
+        outcome: what came of the attempt.
+        reach: how far its hold reaches; None: as its rule says.
+        need: what of the request it speaks of; requests without this need are not held. None: of every request.
+    """
 
     outcome: Outcome
     reach: Reach | None = None
+    need: Need | None = None
 
 
 _GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)

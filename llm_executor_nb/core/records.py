@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.outcomes import Decision, Outcome, Reach
+from llm_executor_nb.core.outcomes import Decision, Need, Outcome, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,9 +46,12 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a hold holds: a key, a route, a provider for a model, or a backend for a model.
+    """What a hold holds: a key, a route, a model on a key, a provider or a backend for a model.
 
     Every move of every row looks scopes up, so each works out its hash once.
+
+    Attributes:
+        need: only requests that need this are held, such as `image` or `param:seed`; None: every request is.
     """
 
     reach: Reach
@@ -56,10 +59,11 @@ class Scope:
     secret: Secret | None = None
     provider: str | None = None
     model: str | None = None
+    need: str | None = None
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        parts = (self.reach, self.backend, self.secret, self.provider, self.model)
+        parts = (self.reach, self.backend, self.secret, self.provider, self.model, self.need)
         object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
@@ -96,6 +100,7 @@ class Route:
         secret = self.key.secret if self.key else None
         scopes = {
             Reach.ROUTE: Scope(Reach.ROUTE, self.backend, secret, self.provider, self.model),
+            Reach.MODEL: Scope(Reach.MODEL, self.backend, secret, None, self.model),
             Reach.KEY: Scope(Reach.KEY, self.backend, secret),
             Reach.PROVIDER: Scope(Reach.PROVIDER, self.backend, None, self.provider, self.model),
             Reach.BACKEND: Scope(Reach.BACKEND, self.backend, None, None, self.model),
@@ -166,6 +171,7 @@ class Verdict:
         outcome: the finding.
         body: the parsed JSON of an answer; None otherwise.
         reach: how far a hold reaches; None: as the outcome's rule says.
+        need: what of the request it speaks of; None: of every request.
         retry_after_s: seconds the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
@@ -175,6 +181,7 @@ class Verdict:
     outcome: Outcome
     body: dict[str, Any] | None = None
     reach: Reach | None = None
+    need: Need | None = None
     retry_after_s: float | None = None
     http_status: int | None = None
     error_code: str | None = None
