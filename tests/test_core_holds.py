@@ -236,7 +236,7 @@ def test_a_streak_is_long_enough_at_the_limit_it_began_with(health, route):
 @pytest.mark.parametrize(("sent_at", "is_ended"), [(NOW - 1, False), (NOW, False), (NOW + 1, True)])
 def test_only_an_answer_to_a_request_sent_after_the_first_failure_ends_a_streak(health, route, sent_at, is_ended):
     health.count_failure(route, NOW, limit=2)
-    health.count_answer(route, sent_at)
+    health.evidence.answered(route, sent_at, NOW + 2)
     assert health.count_failure(route, NOW + 3, limit=2) is not is_ended
 
 

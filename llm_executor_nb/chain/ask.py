@@ -68,6 +68,7 @@ class Ask:
         row: the row it is for; None: a call by hand.
         slots: what bounds the requests in flight.
         rows_left: how many rows of the job have no answer yet.
+        has_fresh: tells whether a row of the job waits to be asked that has not failed yet.
         run_id: joins the reply to its attempts.
     """
 
@@ -83,6 +84,7 @@ class Ask:
     row: Row | None = None
     slots: Slots = field(default_factory=Unbounded)
     rows_left: Callable[[], int] = lambda: 1
+    has_fresh: Callable[[], bool] = lambda: False
     run_id: str = field(default_factory=make_run_id)
 
     @property

@@ -107,7 +107,7 @@ class Engine:
         """Make one attempt; and once more at once, if the connection had died unused or the form was refused."""
         route = move.route
         run.begin(route)
-        probe = self._health.begin_probe(route, clock.current().now()) if move.is_probe else ()
+        probe = self._health.begin_probe(route, clock.current().now(), run.memory.needs) if move.is_probe else ()
         run.memory.probed.update(probe)
         try:
             came = await self._send(run, route)
@@ -143,7 +143,7 @@ class Engine:
                     order, route, timeout_s=run.ask.timeout_s, until=run.memory.deadline, hand_on=run.sink.take
                 )
         finally:
-            self._health.traffic.returned(route)
+            self._health.returned(route)
 
     # --- judging ------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Engine:
             raise StreamInterruptedError(
                 advice.interrupted(run.attempts[-1]), partial=run.sink.partial, attempts=attempts
             )
-        if run.is_refused:
+        if run.memory.is_refused:
             raise RequestError(advice.refused(run.attempts[-1]), outcome=verdict.outcome.value, attempts=attempts)
         if run.sink is not None:
             run.sink.drop()
@@ -194,17 +194,17 @@ class Engine:
     async def _join(self, run: Run, move: Join) -> None:
         """Wait for the reply of another run's probe; remember the hold when it failed."""
         began = clock.current().now()
-        scopes = {hold.scope for hold in self._health.of(move.route, began)}
+        scopes = {hold.scope for hold in self._health.of(move.route, began, run.memory.needs)}
         end = run.memory.deadline
         while True:
             seen, now = self._health.changes, clock.current().now()
-            is_probing = self._health.standing(move.route, now)[0] is Standing.PROBING
+            is_probing = self._health.standing(move.route, now, run.memory.needs)[0] is Standing.PROBING
             if not is_probing or (end is not None and now >= end):
                 break
             await until_changed(self._health, end, seen)
         run.waited_s += now - began
         run.memory.keeps_pace = True
-        standing, hold = self._health.standing(move.route, now)
+        standing, hold = self._health.standing(move.route, now, run.memory.needs)
         has_failed = standing is Standing.HELD and hold is not None and hold.probed_at is not None  # not cancelled
         if not has_failed or hold is None:
             return
@@ -224,10 +224,9 @@ class Engine:
         held = list(run.left_out(now))
         if move.why is Why.DEADLINE and run.ask.deadline_s is not None:
             return DeadlineError(advice.late(run.ask.deadline_s, attempts, held, now), attempts=attempts)
-        if run.context_refusals:
-            return RequestError(
-                advice.refused(run.context_refusals[-1]), outcome=Outcome.CONTEXT_LENGTH.value, attempts=attempts
-            )
+        if run.refusals:
+            last = run.refusals[-1]
+            return RequestError(advice.refused(last), outcome=last.outcome.value, attempts=attempts)
         outcome, words = run.last_cause(held)
         return AllRoutesFailedError(
             advice.all_failed(run.ask.chain.recipe.model, attempts, held, now, run.ask.chain.own_urls),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from llm_executor_nb.chain.phrasing import Phrasing
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.holds import Kind
-from llm_executor_nb.core.outcomes import RULES, Decision, Follow, Outcome, Reach
+from llm_executor_nb.core.learning import Learning, Sent
+from llm_executor_nb.core.needs import needs_of
+from llm_executor_nb.core.outcomes import RULES, Decision, Follow, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
 from llm_executor_nb.core.records import Attempt, FaultKind, Verdict
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from llm_executor_nb.settings.config import Config
 
 _log = logging.getLogger("llm_executor_nb")
-_STREAK = 8
-_STREAK_ON_LAST_ROUTE = 16
+_PAID_IN_VAIN = 3
+"""Answers that may be paid for in vain after the first, where a tenacity stop object bounds the retries."""
+_REFUSALS = (Outcome.BAD_REQUEST, Outcome.CONTEXT_LENGTH)
 
 
 class Run:
@@ -43,8 +44,7 @@ class Run:
         self.sink = sink
         self.is_interrupted = False
         self.attempts: list[Attempt] = []
-        self.context_refusals: list[Attempt] = []
-        self.is_refused = False
+        self.refusals: list[Attempt] = []
         self.broken: ConfigError | None = None
         self.waited_s = 0.0
         self.span: Span | None = None
@@ -54,14 +54,22 @@ class Run:
             is_by_hand=ask.is_by_hand,
             ceiling_s=config.retry_after_ceiling_s,
             deadline=None if ask.deadline_s is None else now + ask.deadline_s,
+            needs=needs_of(ask.payload, ask.extra_body),
+            has_fresh=ask.has_fresh,
         )
         self._health = health
         self._config = config
-        self._backoffs: dict[Route, Backoff] = {}
+        self._retries = config.retries if ask.retries is None else ask.retries
+        self._learning = Learning(
+            self.memory,
+            health,
+            make_backoff=self._backoff,
+            retries=self._retries if isinstance(self._retries, int) else _PAID_IN_VAIN,
+            rows_left=ask.rows_left,
+        )
         self._asked: set[Route] = set()
-        self._too_long_for: set[str] = set()
         self._queued_for: Route | None = None
-        self._sent_at = now
+        self._sent_at, self._in_flight = now, 0
         self._sent_utc: datetime = clock.current().utc()
         self._wait_before = 0.0
 
@@ -83,7 +91,7 @@ class Run:
     def sent(self, route: Route, now: float) -> None:
         """Note when the request goes out."""
         self._sent_at, self._sent_utc = now, clock.current().utc()
-        self._health.traffic.sent(route, now, self.memory)
+        self._in_flight = self._health.traffic.sent(route, now, self.memory)
         self.span = tracing.begin(self.ask, route, self._config, is_stream=self.sink is not None)
 
     def queue_for(self, route: Route | None) -> None:
@@ -116,167 +124,24 @@ class Run:
         if self.phrasing is not None:
             self.phrasing.learn(move.route, verdict)
         try:
-            self._learn(move, verdict, now)
+            self._learning.learn(move, verdict, Sent(self._sent_at, self._in_flight), now)
         except ConfigError as error:  # a wait strategy, stop object or hook of the user's
             self.broken = error
 
-    def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
-        route, rule = move.route, RULES[verdict.outcome]
-        self.memory.failures += rule.follow is not Follow.ACCEPT
-        if rule.follow is Follow.ACCEPT:
-            self._answered(route, verdict, now)
-        elif verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
-            self._told(move, verdict, now)
-        elif rule.condemns is not None:
-            self._condemned(move, verdict, now)
-        elif rule.follow is Follow.NEXT_BACKEND:
-            self._too_long(route)
-        elif rule.follow is Follow.REFUSE:
-            self.is_refused = True
-        else:
-            self._failed(move, verdict, now)
-
-    def _answered(self, route: Route, verdict: Verdict, now: float) -> None:
-        self._health.count_answer(route, self._sent_at)
-        self._health.traffic.answered(route, now, self._sent_at)
-        self._health.traffic.told(
-            route,
-            verdict.allowance,
-            now,
-            self._sent_at,
-            wanted=math.inf if self.ask.is_by_hand else self.ask.rows_left(),
-            ceiling_s=self._config.retry_after_ceiling_s,
-        )
-        held = self._health.of(route, self._sent_at)
-        if held and all(hold.kind is Kind.STREAK for hold in held):
-            self._health.lift([h.scope for h in held if self._sent_at >= h.since], now)
-
-    def _told(self, move: Go, verdict: Verdict, now: float) -> None:
-        """A provider asked to wait: hold what it speaks of, then wait within the ceiling, else move on."""
-        route, told = move.route, verdict.retry_after_s
-        is_limit = verdict.outcome is Outcome.RATE_LIMITED
-        if told is None and self.ask.is_by_hand:
-            self._failed(move, verdict, now)
-            return
-        if is_limit:
-            self.memory.keeps_pace = True
-            is_of_pool = verdict.reach is Reach.BACKEND  # others fill it; our pace has nothing to do with it
-            if not move.is_probe and not is_of_pool:  # nor does a failed probe say that the pace was too high
-                self._health.traffic.refused(route, self._sent_at, now)
-        hold = self._health.tell(
-            route.scope(verdict.reach or Reach.ROUTE),
-            now,
-            why=verdict.outcome,
-            message=verdict.message or "",
-            seconds=told,
-            is_probe=move.is_probe,
-        )
-        self.memory.own_holds.add(hold.scope)
-        if not self.ask.is_by_hand and is_limit:
-            return
-        self._end_round(move)
-        if told is not None and told > self._config.retry_after_ceiling_s:
-            self.memory.leave(route)
-            return
-        self._plan_retry(route, verdict, now, told_s=told)
-
-    def _condemned(self, move: Go, verdict: Verdict, now: float) -> None:
-        route = move.route
-        reach = verdict.reach or RULES[verdict.outcome].condemns or Reach.ROUTE
-        if reach is Reach.REQUEST:
-            self.memory.leave(route)
-            return
-        hold = self._health.condemn(
-            route.scope(reach),
-            now,
-            why=verdict.outcome,
-            message=verdict.message or "",
-            reset_s=verdict.retry_after_s,
-            is_probe=move.is_probe,
-        )
-        self.memory.own_holds.add(hold.scope)
-        self._end_round(move)
-        self.memory.leave(route)
-
-    def _too_long(self, route: Route) -> None:
-        """Ask the next backend, whose window may be longer; when two agree, it is the request."""
-        self._too_long_for.add(route.backend)
-        self.is_refused = len(self._too_long_for) > 1
-        for other in self.memory.routes():
-            if other.backend == route.backend:
-                self.memory.leave(other)
-
-    def _failed(self, move: Go, verdict: Verdict, now: float) -> None:
-        """Count a failure, and plan the retry or leave the route."""
-        route = move.route
-        is_transient = RULES[verdict.outcome].is_transient or verdict.outcome is Outcome.RATE_LIMITED
-        is_first_here = route not in self._backoffs
-        if is_transient and move.is_probe and not self.ask.is_by_hand:
-            self._strike(route, verdict, now, is_probe=True)
-            self._plan_retry(route, verdict, now)
-            return
-        if is_transient and move.is_probe and is_first_here:
-            self._strike(route, verdict, now, is_probe=True)
-            self._end_round(move)
-            self.memory.leave(route)
-            return
-        if is_transient and not self.ask.is_by_hand:
-            self._count(route, verdict, now)
-        if RULES[verdict.outcome].follow is Follow.MOVE_THEN_RETRY and self._has_another(route, now):
-            self.memory.leave(route)
-            return
-        if not self._plan_retry(route, verdict, now) and is_transient and self.ask.is_by_hand:
-            self._strike(route, verdict, now)
-
-    def _end_round(self, move: Go) -> None:
-        """By hand, let a failed probe be the last one if the run has had its round of waiting."""
-        if move.is_probe and move.route not in self._backoffs and self.memory.has_waited:
-            self.memory.is_over = True
-
     def joined_in_vain(self, route: Route, hold: Hold, now: float) -> None:
         """Count a probe that this run waited for in the midst of its retries, and that failed, as one of them."""
-        verdict = Verdict(outcome=hold.why, message=hold.message)
         try:
-            self._plan_retry(route, verdict, now, told_s=max(0.0, hold.until - now))
+            self._learning.joined_in_vain(route, hold, now)
         except ConfigError as error:
             self.broken = error
 
-    def _plan_retry(self, route: Route, verdict: Verdict, now: float, *, told_s: float | None = None) -> bool:
-        """Plan the next retry on a route; leave it, and say so, when its retries are used up."""
-        if route not in self._backoffs:
-            self._backoffs[route] = Backoff(
-                route,
-                wait=self._config.retry_wait_strategy,
-                retries=self._config.retries if self.ask.retries is None else self.ask.retries,
-                before_sleep=self._config.before_sleep,
-                now=self._sent_at,
-            )
-        seconds = self._backoffs[route].after_failure(verdict, now, told_s=told_s)
-        if seconds is None:
-            self.memory.leave(route)
-            return False
-        self.memory.ready_at[route] = now + seconds
-        return True
-
-    def _count(self, route: Route, verdict: Verdict, now: float) -> None:
-        is_last = not self._has_another(route, now)
-        limit = max(
-            _STREAK_ON_LAST_ROUTE if is_last else _STREAK, self._health.traffic.in_flight(route, Reach.ROUTE) + 1
-        )
-        limit = max(1, min(limit, 2 * self.ask.rows_left()))
-        if self._health.count_failure(route, now, limit=limit):
-            self._strike(route, verdict, now)
-
-    def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
-        scope = route.scope(Reach.ROUTE)
-        self._health.strike(scope, now, why=verdict.outcome, message=verdict.message or "", is_probe=is_probe)
-        self.memory.own_holds.add(scope)
-
-    def _has_another(self, route: Route, now: float) -> bool:
-        """Say whether a route other than this one is still to be asked and not held."""
-        return any(
-            other is not route and other not in self.memory.used_up and not self._health.of(other, now)
-            for other in self.memory.routes()
+    def _backoff(self, route: Route, sent_at: float) -> Backoff:
+        return Backoff(
+            route,
+            wait=self._config.retry_wait_strategy,
+            retries=self._retries,
+            before_sleep=self._config.before_sleep,
+            now=sent_at,
         )
 
     # --- recording ----------------------------------------------------------------------------------------------
@@ -300,7 +165,7 @@ class Run:
         if RULES[verdict.outcome].follow is Follow.ACCEPT:
             return Decision.ACCEPT
         self.is_interrupted = self.sink is not None and self.sink.is_begun
-        if self.is_refused or self.is_interrupted or self.broken is not None:
+        if self.memory.is_refused or self.is_interrupted or self.broken is not None:
             return Decision.STOP
         match next_move():
             case Join() | Wait(route=None) | Wait(is_told=True):
@@ -341,8 +206,8 @@ class Run:
         )
         self.attempts.append(attempt)
         self._health.traffic.ended(route, verdict.outcome)
-        if verdict.outcome is Outcome.CONTEXT_LENGTH:
-            self.context_refusals.append(attempt)
+        if verdict.outcome in _REFUSALS:
+            self.refusals.append(attempt)
         tracing.end(self.span, attempt)
         _log.debug("%s: %s, then %s", attempt.route, attempt.outcome.value, attempt.decision.value)
         self.ask.record(attempt)
@@ -350,7 +215,7 @@ class Run:
     def left_out(self, now: float) -> Iterator[tuple[Route, Hold]]:
         """Yield the routes this run never asked, each with the hold that kept it from doing so."""
         for route in self.memory.routes():
-            _, hold = self._health.standing(route, now)
+            _, hold = self._health.standing(route, now, self.memory.needs)
             if hold is not None and route not in self._asked:
                 yield route, hold
 

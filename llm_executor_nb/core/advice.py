@@ -42,6 +42,7 @@ _NEXT_STEP: dict[Outcome, str] = {
 }
 
 _OTHERWISE = "try again"
+_NETWORK = "every host refused or could not be found, so it is the network; check the connection"
 
 
 def all_failed(
@@ -51,7 +52,7 @@ def all_failed(
     lines = [f"No route to {model} gave an answer ({_counted(len(attempts), 'request')})."]
     if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
         lines += [*attempt_lines(attempts), *held_lines(held, now)]
-        lines.append("Next: every host refused or could not be found, so it is the network; check the connection.")
+        lines.append(f"Next: {_NETWORK}.")
         return "\n".join(lines)
     for cause in dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)]):
         those = [a for a in attempts if a.outcome is cause]
@@ -153,6 +154,19 @@ def next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls) -> str:
         has_key=attempt.key is not None,
         words=attempt.message or "",
     )
+
+
+def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -> str:
+    """Return what a user can do about the outcome that ended a job.
+
+    Args:
+        cause: the outcome.
+        attempts: one for each outcome there was.
+        own: the user's own backends.
+    """
+    if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
+        return _NETWORK
+    return next_step(cause, next((one for one in attempts if one.outcome is cause), None), own)
 
 
 def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, words: str) -> str:

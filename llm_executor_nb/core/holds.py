@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.evidence import Evidence
+from llm_executor_nb.core.needs import NO_NEEDS
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.traffic import Traffic
 
@@ -91,18 +93,12 @@ class Hold:
         return not self.is_probing and now - self.until > FORGET_S
 
 
-@dataclass(slots=True)
-class _Streak:
-    began: float
-    limit: int
-    count: int = 0
-
-
 class Health:
     """All holds and streaks of one configuration.
 
     Attributes:
-        traffic: what is in flight, and the pace of each key.
+        traffic: what is in flight, the pace of each key, and what each route bears at once.
+        evidence: what answers and failures so far say of whose fault a failure is.
         changes: how often the holds have changed; tells a waiter that it missed one.
         declined: who does not take which schema by `response_format`; no hold, for it is asked in words.
         on_hold: called with each hold that is set.
@@ -110,8 +106,8 @@ class Health:
 
     def __init__(self) -> None:
         self._holds: dict[Scope, Hold] = {}
-        self._streaks: dict[Scope, _Streak] = {}
         self.traffic = Traffic()
+        self.evidence = Evidence()
         self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
         self.declined: set[tuple[Scope, str]] = set()
@@ -130,16 +126,19 @@ class Health:
         self._forget(now)
         return sorted((h for h in tuple(self._holds.values()) if not h.is_lifted), key=lambda h: h.since)
 
-    def of(self, route: Route, now: float) -> list[Hold]:
-        """Return the holds that bear on a route: running ones, and ended ones that want a probe."""
+    def of(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> list[Hold]:
+        """Return the holds that bear on a route for requests with these needs: running ones, and those due a probe."""
         if not self._holds:
             return []
-        found = (self._holds.get(scope) for scope in route.scopes.values())
+        scopes = [*route.scopes.values()]
+        for need in needs & {scope.need for scope in self._holds} if needs else ():
+            scopes += [scope.for_need(need) for scope in route.scopes.values()]
+        found = (self._holds.get(scope) for scope in scopes)
         return [h for h in found if h is not None and not h.is_lifted and not h.is_forgotten(now)]
 
-    def standing(self, route: Route, now: float) -> tuple[Standing, Hold | None]:
-        """Return how a route stands, and the hold that says so (the gravest; None when it is free)."""
-        holds = self.of(route, now)
+    def standing(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[Standing, Hold | None]:
+        """Return how a route stands for requests with these needs, and the gravest hold; None when it is free."""
+        holds = self.of(route, now, needs)
         if not holds:
             return Standing.FREE, None
         gravest = max(holds, key=lambda h: (h.is_active(now), h.kind is Kind.CONDEMNED, h.until))
@@ -159,8 +158,8 @@ class Health:
         reset_s: float | None,
         is_probe: bool = False,
     ) -> Hold:
-        """Hold a scope on a verdict that stands: a key until its reset or for 10 minutes, else until a change."""
-        is_lasting = scope.reach is not Reach.KEY
+        """Hold a scope on a verdict that stands: of a key until its reset or for 10 minutes, else until a change."""
+        is_lasting = scope.reach in (Reach.PROVIDER, Reach.BACKEND)
         length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
         return self._set(
             Hold(scope=scope, kind=Kind.CONDEMNED, since=now, until=now + length, why=why, message=message),
@@ -202,7 +201,7 @@ class Health:
 
     def strike(self, scope: Scope, now: float, *, why: Outcome, message: str, is_probe: bool = False) -> Hold:
         """Hold a route after a streak: 5 s, doubled by a failed probe or a new streak within 60 s, up to 60 s."""
-        self._streaks.pop(scope, None)
+        self.evidence.end_streak(scope)
         old = self._remembered(scope, now)
         if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
             return old
@@ -229,25 +228,15 @@ class Health:
             now: when.
             limit: how many failures make a hold, if this one begins the streak.
         """
-        scope = route.scope(Reach.ROUTE)
         if self.standing(route, now)[0] is Standing.HELD:
             return False
-        streak = self._streaks.setdefault(scope, _Streak(began=now, limit=limit))
-        streak.count += 1
-        return streak.count >= streak.limit
-
-    def count_answer(self, route: Route, sent_at: float) -> None:
-        """Let an answer end the route's streak, if its request was sent after the streak's first failure."""
-        scope = route.scope(Reach.ROUTE)
-        streak = self._streaks.get(scope)
-        if streak is not None and sent_at > streak.began:
-            del self._streaks[scope]
+        return self.evidence.failed(route, now, limit=limit)
 
     # --- probing ------------------------------------------------------------------------------------------------
 
-    def begin_probe(self, route: Route, now: float) -> tuple[Scope, ...]:
-        """Mark the route's holds as being probed; return their scopes, to be handed to `end_probe`."""
-        probed = [h for h in self.of(route, now) if h.kind is not Kind.CONDEMNED or not h.is_active(now)]
+    def begin_probe(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[Scope, ...]:
+        """Mark the holds that bear on such a request as being probed; return their scopes, for `end_probe`."""
+        probed = [h for h in self.of(route, now, needs) if h.kind is not Kind.CONDEMNED or not h.is_active(now)]
         for hold in probed:
             self._holds[hold.scope] = replace(hold, is_probing=True, probed_at=now)
         return tuple(h.scope for h in probed)
@@ -283,10 +272,10 @@ class Health:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop every hold and streak, every learned pace, and who declined a schema."""
+        """Drop every hold and streak, all that was learnt of pace and capacity, and who declined a schema."""
         self.traffic.reset()
+        self.evidence = Evidence()
         self._holds.clear()
-        self._streaks.clear()
         self.declined.clear()
         self._notify()
 
@@ -294,9 +283,14 @@ class Health:
         """Drop the holds of scopes that a change of settings made stale."""
         for scope in [s for s in tuple(self._holds) if is_stale(s)]:
             self._holds.pop(scope, None)
-            self._streaks.pop(scope, None)
+            self.evidence.end_streak(scope)
         self.declined -= {entry for entry in tuple(self.declined) if is_stale(entry[0])}
         self._notify()
+
+    def returned(self, route: Route) -> None:
+        """Note that a request is over, and wake who waits for room on its route."""
+        if self.traffic.returned(route):
+            self._notify()
 
     def watch(self, wake: Callable[[], object]) -> Callable[[], None]:
         """Call `wake` at every change of the holds; return what ends that."""

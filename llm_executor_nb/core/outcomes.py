@@ -77,8 +77,11 @@ class Follow(StrEnum):
 
     ACCEPT = auto()
     RETRY = auto()
+    ONCE_MORE = auto()
+    """It was paid for: two tries on a route, and few in the whole run."""
     MOVE_THEN_RETRY = auto()
     MOVE = auto()
+    NEXT_PROVIDER = auto()
     NEXT_BACKEND = auto()
     REFUSE = auto()
     STOP = auto()
@@ -102,7 +105,7 @@ class Rule:
 _TRANSIENT = Rule(follow=Follow.RETRY, is_transient=True)
 _KEY_IS_DEAD = Rule(follow=Follow.MOVE, condemns=Reach.KEY)
 _NOT_SERVED_HERE = Rule(follow=Follow.MOVE, condemns=Reach.PROVIDER)
-_ASK_AGAIN = Rule(follow=Follow.RETRY)
+_PAID_IN_VAIN = Rule(follow=Follow.ONCE_MORE)
 _REFUSED = Rule(follow=Follow.REFUSE)
 
 RULES: dict[Outcome, Rule] = {
@@ -119,10 +122,10 @@ RULES: dict[Outcome, Rule] = {
     Outcome.FORBIDDEN: _KEY_IS_DEAD,
     Outcome.NOT_FOUND: _NOT_SERVED_HERE,
     Outcome.UNSUPPORTED: _NOT_SERVED_HERE,
-    Outcome.INVALID_OUTPUT: _ASK_AGAIN,
-    Outcome.REJECTED: _ASK_AGAIN,
+    Outcome.INVALID_OUTPUT: _PAID_IN_VAIN,
+    Outcome.REJECTED: _PAID_IN_VAIN,
     Outcome.CONTEXT_LENGTH: Rule(follow=Follow.NEXT_BACKEND),
-    Outcome.BAD_REQUEST: _REFUSED,
+    Outcome.BAD_REQUEST: Rule(follow=Follow.NEXT_PROVIDER),
     Outcome.CONTENT_FILTER: _REFUSED,
     Outcome.TRUNCATED: _REFUSED,
     Outcome.CANCELLED: Rule(follow=Follow.STOP),

@@ -6,15 +6,18 @@ Nothing is sent, waited for or recorded here.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import PROBE_PAUSE_S, Health, Hold, Kind, Standing
+from llm_executor_nb.core.needs import NO_NEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from llm_executor_nb.core.backoff import Backoff
     from llm_executor_nb.core.records import Route, Scope
 
 _YIELD_S = 0.001
@@ -66,15 +69,21 @@ class Stop:
 Move = Go | Wait | Join | Stop
 
 
+def _nobody() -> bool:
+    return False
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class RunMemory:
-    """What one run remembers of itself.
+    """What one run remembers of itself; `policy` reads it, `learning` writes it.
 
     Attributes:
         tiers: the chain: per tier the keys in listed order, per key its routes.
         is_by_hand: a call by hand; else a row of a job.
         ceiling_s: the longest Retry-After that is waited for.
         deadline: when the run must be over, on the clock; None: no bound.
+        needs: what its request needs beyond answering a text.
+        has_fresh: in a job, tells whether a row that has not failed yet waits to be asked; it probes first.
         used_up: routes that are not asked again by this run.
         ready_at: routes in the middle of their retries, and when the next one may go out.
         current: by hand, the route whose retries are running.
@@ -84,13 +93,23 @@ class RunMemory:
         has_waited: by hand, it has had its one round of waiting for holds.
         is_pressed: a wait was left out because the deadline was too near.
         failures: how many of its requests have failed; who has fewer wakes first, and so is the next probe.
-        is_over: by hand, the probe after its round of waiting has failed.
+        is_over: it has had all the tries it may have.
+        is_refused: its request was refused on its merits.
+        backoffs: the retries on each route where something has failed.
+        first_failed_at: when the first request that failed on a route was sent.
+        last_failed_at: when the last one was.
+        excused: how many refusals on a route used up no retry, though others were answered there meanwhile.
+        paid_in_vain: how many answers of a route were paid for and of no use.
+        refused_by: which providers refused the request.
+        too_long_for: for which backends it is too long.
     """
 
     tiers: tuple[tuple[KeyRoutes, ...], ...]
     is_by_hand: bool
     ceiling_s: float
     deadline: float | None = None
+    needs: frozenset[str] = NO_NEEDS
+    has_fresh: Callable[[], bool] = _nobody
     used_up: set[Route] = field(default_factory=set)
     ready_at: dict[Route, float] = field(default_factory=dict)
     current: Route | None = None
@@ -101,12 +120,20 @@ class RunMemory:
     is_pressed: bool = False
     failures: int = 0
     is_over: bool = False
+    is_refused: bool = False
+    backoffs: dict[Route, Backoff] = field(default_factory=dict)
+    first_failed_at: dict[Route, float] = field(default_factory=dict)
+    last_failed_at: dict[Route, float] = field(default_factory=dict)
+    excused: Counter[Route] = field(default_factory=Counter)
+    paid_in_vain: Counter[Route] = field(default_factory=Counter)
+    refused_by: set[tuple[str, str | None]] = field(default_factory=set)
+    too_long_for: set[str] = field(default_factory=set)
     _entered: dict[int, tuple[Route, ...]] = field(default_factory=dict)
 
     def order(self, tier: int, health: Health, now: float) -> tuple[Route, ...]:
         """Return a tier's routes in this run's order, fixed when it first enters the tier."""
         if tier not in self._entered:
-            self._entered[tier] = _enter(self.tiers[tier], health, now)
+            self._entered[tier] = _enter(self.tiers[tier], health, now, self.needs)
         return self._entered[tier]
 
     def enter_anew(self) -> None:
@@ -126,6 +153,10 @@ class RunMemory:
         if self.current == route:
             self.current = None
 
+    def within(self, moment: float) -> float:
+        """Return a time whose end is not known, cut at the deadline."""
+        return moment if self.deadline is None else min(moment, self.deadline)
+
     def has_time_until(self, moment: float) -> bool:
         """Say whether a wait until then fits in; remember it when it does not."""
         if self.deadline is None or moment <= self.deadline:
@@ -143,19 +174,15 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
     return _by_hand(run, health, now) if run.is_by_hand else _in_a_job(run, health, now)
 
 
-def _enter(keys: Sequence[KeyRoutes], health: Health, now: float) -> tuple[Route, ...]:
+def _enter(keys: Sequence[KeyRoutes], health: Health, now: float, needs: frozenset[str]) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap."""
-    free = [i for i, routes in enumerate(keys) if any(_is_free(r, health, now) for r in routes)]
+    free = [i for i, routes in enumerate(keys) if any(health.standing(r, now, needs)[0] in _FREE for r in routes)]
     start = min(
         free,
         key=lambda i: (not health.traffic.has_room(keys[i][0], now), health.traffic.in_flight(keys[i][0])),
         default=0,
     )
     return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
-
-
-def _is_free(route: Route, health: Health, now: float) -> bool:
-    return health.standing(route, now)[0] in _FREE
 
 
 def _stop(run: RunMemory) -> Stop:
@@ -172,7 +199,7 @@ def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
         for route in run.order(tier, health, now):
             if route in run.used_up:
                 continue
-            standing, _ = health.standing(route, now)
+            standing, _ = health.standing(route, now, run.needs)
             if standing is Standing.FREE or (standing is Standing.DUE and not _is_own(run, route, health, now)):
                 return _at_its_pace(run, Go(route, is_probe=standing is Standing.DUE), health, now)
     return _sweep(run, health, now)
@@ -180,7 +207,7 @@ def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
 
 def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | None:
     """Go on with the retries of a route, or leave it: for a condemnation, a long wait, or want of time."""
-    standing, hold = health.standing(route, now)
+    standing, hold = health.standing(route, now, run.needs)
     ready = run.ready_at.get(route, now)
     is_told = hold is not None and hold.kind is Kind.TOLD
     if hold is not None and standing is Standing.HELD:
@@ -206,7 +233,7 @@ def _at_its_pace(run: RunMemory, move: Go, health: Health, now: float) -> Move:
 
 
 def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
-    return any(hold.scope in run.own_holds for hold in health.of(route, now))
+    return any(hold.scope in run.own_holds for hold in health.of(route, now, run.needs))
 
 
 def _sweep(run: RunMemory, health: Health, now: float) -> Move:
@@ -245,7 +272,7 @@ def _sweepable(run: RunMemory, health: Health, now: float) -> Iterator[tuple[Rou
     """Yield held routes whose hold this run may wait for or probe: not its own, not condemned, not told for long."""
     for tier in range(len(run.tiers)):
         for route in run.order(tier, health, now):
-            standing, hold = health.standing(route, now)
+            standing, hold = health.standing(route, now, run.needs)
             if hold is None or route in run.used_up or hold.scope in run.probed or _is_own(run, route, health, now):
                 continue
             if hold.is_active(now) and (
@@ -262,7 +289,7 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
     for tier in range(len(run.tiers)):
         routes = [r for r in run.order(tier, health, now) if r not in run.used_up]
         for route in routes:
-            standing, _ = health.standing(route, now)
+            standing, _ = _standing_in_a_job(run, route, health, now)
             is_ready = run.ready_at.get(route, now) <= now and standing in _FREE
             if is_ready and health.traffic.has_room(route, now, run):
                 return Go(route, is_probe=standing is Standing.DUE)
@@ -272,13 +299,23 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
     return _wait_for_a_hold(run, health, now)
 
 
+def _standing_in_a_job(run: RunMemory, route: Route, health: Health, now: float) -> tuple[Standing, Hold | None]:
+    """Return how a route stands for a row: the probe is one that has not failed yet, while there is one.
+
+    Whether a row fails by itself is not known of one that has failed; as a probe it would keep all others waiting.
+    """
+    standing, hold = health.standing(route, now, run.needs)
+    is_others = standing is Standing.DUE and run.failures and hold is not None and now < hold.until + PROBE_PAUSE_S
+    return (Standing.PROBING if is_others and run.has_fresh() else standing), hold
+
+
 def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wait | None:
     """Return the wait for which a row stays in this tier: its own for a retry, a short told one, or the key's pace.
 
     A told hold that failed probes have drawn out beyond the ceiling is no short one: a key that answers every probe
     with "in 2 s" would keep the rows from a free tier for as long as the job runs.
     """
-    standing, hold = health.standing(route, now)
+    standing, hold = _standing_in_a_job(run, route, health, now)
     ready = run.ready_at.get(route, now)
     is_told = False
     if hold is not None and standing is not Standing.DUE:
@@ -286,9 +323,11 @@ def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wai
             return None
         is_told, ready = True, max(ready, hold.until + _YIELD_S * run.failures)
         if standing is Standing.PROBING:
-            ready = max(ready, now + PROBE_PAUSE_S)
+            ready = run.within(max(ready, now + PROBE_PAUSE_S))
     is_for_pace = ready <= now
-    ready = health.traffic.room_at(route, now, run) if is_for_pace else ready
+    if is_for_pace:
+        ready = health.traffic.room_at(route, now, run)
+        ready = ready if health.traffic.bears_more(route) else run.within(ready)
     if not run.has_time_until(ready):
         return None
     return Wait(ready, route, is_told=is_told or is_for_pace, is_for_pace=is_for_pace)
@@ -298,11 +337,13 @@ def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:
     """Wait for the soonest streak or told hold; a condemned one is not waited for."""
     ends = []
     for route in run.routes():
-        standing, hold = health.standing(route, now)
+        standing, hold = _standing_in_a_job(run, route, health, now)
         if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is Kind.CONDEMNED):
             continue
-        end = now + PROBE_PAUSE_S if standing is Standing.PROBING else max(hold.until, run.ready_at.get(route, now))
-        ends.append(end + _YIELD_S * run.failures)
+        if standing is Standing.PROBING:
+            ends.append(run.within(now + PROBE_PAUSE_S))
+        else:
+            ends.append(max(hold.until, run.ready_at.get(route, now)) + _YIELD_S * run.failures)
     if ends and run.has_time_until(min(ends)):
         return Wait(min(ends))
     return _stop(run)

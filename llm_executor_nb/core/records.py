@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,10 @@ class Scope:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def for_need(self, need: str | None) -> Scope:
+        """Return the same scope, for requests with a need; None: for every request."""
+        return self if need is None else replace(self, need=need)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""What is under way: requests in flight, the pace of each key, who waits for it in which order, and what came back.
+"""What is under way: requests in flight, the pace of each key, what a route bears at once, and what came back.
 
 Pure: the time comes in as an argument, nothing waits here. One `Traffic` belongs to one `Health`.
 """
@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.allowance import Spread
+from llm_executor_nb.core.capacity import Capacity
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.pace import Pace
 from llm_executor_nb.core.records import OPENROUTER
@@ -26,12 +27,13 @@ class Traffic:
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
         self._paces: dict[Scope, Pace] = {}
+        self._capacities: dict[Scope, Capacity] = {}
         self._spreads: dict[Scope, Spread] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
-    def sent(self, route: Route, now: float, who: object) -> None:
-        """Note that a request goes out; whose it is waits no more, for no pace."""
+    def sent(self, route: Route, now: float, who: object) -> int:
+        """Note that a request goes out; whose it is waits no more. Return how many are in flight on the route then."""
         for queue in self._queues.values():
             queue.pop(who, None)
         self._pace(route).sent(now)
@@ -39,11 +41,14 @@ class Traffic:
             spread.sent(now)
         self._in_flight[route.scope(Reach.ROUTE)] += 1
         self._in_flight[route.scope(Reach.KEY)] += 1
+        return self._in_flight[route.scope(Reach.ROUTE)]
 
-    def returned(self, route: Route) -> None:
-        """Note that a request is over."""
+    def returned(self, route: Route) -> bool:
+        """Note that a request is over; say whether others may have waited for that."""
         self._in_flight[route.scope(Reach.ROUTE)] -= 1
         self._in_flight[route.scope(Reach.KEY)] -= 1
+        capacity = self._capacities.get(route.scope(Reach.ROUTE))
+        return capacity is not None and capacity.is_bound
 
     def ended(self, route: Route, outcome: Outcome) -> None:
         """Count what came of a request."""
@@ -77,20 +82,30 @@ class Traffic:
             del self._paces[_limited(route)]
 
     def reset(self) -> None:
-        """Forget how fast each key may be asked."""
+        """Forget how fast each key may be asked, and how much each route bears at once."""
         self._paces.clear()
+        self._capacities.clear()
         self._spreads.clear()
 
     # --- the pace of a key --------------------------------------------------------------------------------------
 
     def has_room(self, route: Route, now: float, who: object = None) -> bool:
-        """Say whether the pace of the route's key lets a request of `who` out now, behind those before it."""
+        """Whether the route bears one more, and its key's pace lets `who` go now, behind those before it."""
+        if not self.bears_more(route):
+            return False
         if not self._is_bound(route):
             return True
         return self._next_at(route, now) <= now and self._next_at(route, now, self._place(route, who)) <= now
 
+    def bears_more(self, route: Route) -> bool:
+        """Whether one more request may be in flight on the route."""
+        capacity = self._capacities.get(route.scope(Reach.ROUTE))
+        return capacity is None or capacity.has_room(self._in_flight[route.scope(Reach.ROUTE)])
+
     def room_at(self, route: Route, now: float, who: object = None) -> float:
         """Return when to look whether there is room; where it is later there, it is later here."""
+        if not self.bears_more(route):
+            return now + LONGEST_LOOK_S
         wait_s = self._next_at(route, now, self._place(route, who)) - now
         return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)
 
@@ -107,13 +122,35 @@ class Traffic:
         """Wait no more."""
         self._queues[_limited(route)].pop(who, None)
 
-    def answered(self, route: Route, now: float, sent_at: float | None = None) -> None:
-        """Let an answer (to a request sent then) raise the key's pace."""
+    def answered(self, route: Route, now: float, sent_at: float | None = None, in_flight: int = 1) -> None:
+        """Let an answer raise the key's pace.
+
+        Args:
+            route: who answered.
+            now: when.
+            sent_at: when its request was sent; None: now.
+            in_flight: how many were in flight on the route then.
+        """
         self._pace(route).answered(now, now if sent_at is None else sent_at)
+        self._capacity(route).answered(in_flight, now)
 
     def refused(self, route: Route, sent_at: float, now: float) -> None:
         """Let a refusal by a rate limit slow the key's pace."""
         self._pace(route).refused(sent_at, now)
+
+    def overloaded(self, route: Route, now: float, in_flight: int) -> bool:
+        """Let a refusal bound what may be in flight on the route; say whether too much at once explains it.
+
+        Args:
+            route: who refused.
+            now: when.
+            in_flight: how many were in flight on the route when the request was sent.
+        """
+        return self._capacity(route).refused(in_flight, now)
+
+    def return_slowly(self, route: Route) -> None:
+        """Let requests return to a route one by one, after a hold."""
+        self._capacity(route).return_slowly()
 
     def told(
         self, route: Route, allowance: Allowance | None, now: float, sent_at: float, *, wanted: float, ceiling_s: float
@@ -154,6 +191,12 @@ class Traffic:
     def _place(self, route: Route, who: object) -> int:
         queue = self._queues[_limited(route)]
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
+
+    def _capacity(self, route: Route) -> Capacity:
+        scope = route.scope(Reach.ROUTE)
+        if scope not in self._capacities:
+            self._capacities[scope] = Capacity()
+        return self._capacities[scope]
 
     def _pace(self, route: Route) -> Pace:
         scope = _limited(route)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SAME_CAUSE_ROWS = 20
 NO_ANSWER_S = 600.0
+_PAID_IN_VAIN = frozenset({Outcome.INVALID_OUTPUT, Outcome.REJECTED})
 _GRACE_S, _GRACE_SHARE = 0.5, 0.1
 """How long after `budget_s` what is in flight may still come in."""
 
@@ -38,6 +39,7 @@ class Ending:
 
     Attributes:
         is_set: the job is to end.
+        is_hopeless: nothing more was to be had from the providers; it was no bound of the user's.
         note: why; empty: the error says it.
         error: what the job ends with; None: its frame.
         cut_at: the time on the clock after which nothing in flight is waited for; None: there is none.
@@ -45,7 +47,7 @@ class Ending:
     """
 
     def __init__(self, order: Order, health: Health, stir: Callable[[], None]) -> None:
-        self.is_set = False
+        self.is_set = self.is_hopeless = False
         self.note = ""
         self.error: LLMExecutorError | None = None
         self.spent_usd = 0.0
@@ -82,13 +84,14 @@ class Ending:
             self.end("")
             return
         cause = _cause_of(error, attempts)
-        if cause is None or RULES[cause].condemns is None:
+        if cause is None or (RULES[cause].condemns is None and cause not in _PAID_IN_VAIN):
             self._same_cause = (None, 0)
             return
-        count = self._same_cause[1] + 1 if self._same_cause[0] is cause else 1
+        is_same = self._same_cause[0] is cause or {self._same_cause[0], cause} <= _PAID_IN_VAIN
+        count = self._same_cause[1] + 1 if is_same else 1
         self._same_cause = (cause, count)
         if count >= SAME_CAUSE_ROWS:
-            self.end(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
+            self.give_up(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
 
     def pardon(self) -> None:
         """Forget the silence so far: it was not the providers'."""
@@ -129,24 +132,33 @@ class Ending:
                 self._over_budget(f"ended early: its {self._order.budget_s:g} s are over")
                 return
             if now >= self._answered_at + longest:
-                self.end(f"ended early: no answer for {longest / 60:.0f} minutes", self._last_cause)
+                self.give_up(f"ended early: no answer for {longest / 60:.0f} minutes", self._last_cause)
                 return
             if (soonest := self._soonest(now)) - now > NO_ANSWER_S:
                 words = f"ended early: every route is on hold, the soonest for {(soonest - now) / 60:.0f} minutes"
-                self.end(words, self._last_cause)
+                self.give_up(words, self._last_cause)
                 return
             ends = [self._answered_at + longest, *([] if self._ends_at is None else [self._ends_at])]
             await until_changed(self._health, min(ends), seen)
 
-    def end(self, note: str, cause: Outcome | None = None) -> None:
+    def give_up(self, note: str, cause: Outcome | None) -> None:
+        """Let the job end because its providers bring nothing more; rows that were tried have failed."""
+        self.is_hopeless = self.is_hopeless or not self.is_set
+        self.end(note if cause is None else f"{note} ({cause.value}: {self._step(cause)})")
+
+    def end(self, note: str) -> None:
         """Let the job end; the first reason counts."""
         if not self.is_set:
-            self.is_set = True
-            self.note = note if cause is None else f"{note} ({cause.value}: {self._step(cause)})"
+            self.is_set, self.note = True, note
             self._stir()
 
+    def was_in_time(self) -> None:
+        """Take back that a bound ended the job: every row had come to its end."""
+        if not self.is_hopeless and (self.error is None or isinstance(self.error, BudgetError)):
+            self.note, self.error = "", None
+
     def _step(self, cause: Outcome) -> str:
-        return advice.next_step(cause, self._causes.get(cause), self._order.chain.own_urls)
+        return advice.next_step_after(cause, list(self._causes.values()), self._order.chain.own_urls)
 
     def _over_budget(self, words: str) -> None:
         if self._order.is_raising and not self.is_set:

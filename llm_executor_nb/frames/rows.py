@@ -63,12 +63,17 @@ class RowRun:
         self.failure = error
         return RowResult(status=Status.FAILED, error=shorten(str(error)))
 
-    def cancelled(self) -> RowResult | None:
-        """Return the result of a row that was cancelled; None: it had not been sent."""
+    def cancelled(self, *, is_hopeless: bool) -> RowResult | None:
+        """Return the result of a row that was cancelled; None: it had not been sent.
+
+        Args:
+            is_hopeless: the job has given up, so a row that was tried has failed.
+        """
         if not self.attempts:
             return None
+        status = Status.FAILED if is_hopeless else Status.CANCELLED
         last = next((one for one in reversed(self.attempts) if one.outcome is not Outcome.CANCELLED), None)
-        return RowResult(status=Status.CANCELLED, error=None if last is None else _words_of(last), **self._log())
+        return RowResult(status=status, error=None if last is None else _words_of(last), **self._log())
 
     @property
     def is_via_fallback(self) -> bool:
@@ -87,6 +92,7 @@ def make_ask(
     index: pd.Index[Any],
     slots: Slots,
     rows_left: Callable[[], int],
+    has_fresh: Callable[[], bool],
     record: Callable[[Attempt], None],
 ) -> Ask:
     """Return what the engine is asked for one row.
@@ -98,6 +104,7 @@ def make_ask(
         index: the frame's, for the row's label.
         slots: what bounds the requests in flight.
         rows_left: how many rows have no result yet.
+        has_fresh: tells whether a row waits to be asked that has not failed yet.
         record: takes each attempt, with its cost where the price is known.
     """
     position = run.request.position
@@ -120,6 +127,7 @@ def make_ask(
         row=Row(job_id=job_id, row=_label(index[position]), position=position, column=order.column),
         slots=slots,
         rows_left=rows_left,
+        has_fresh=has_fresh,
         run_id=run.run_id,
     )
 

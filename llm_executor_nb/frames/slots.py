@@ -78,9 +78,14 @@ class Slots:
         is_free = len(self._holders) + len(self._queue) < self.limit
         return not self._is_closed and is_free and len(self._unsent) < AHEAD
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a row has begun that was not sent yet."""
+        return bool(self._unsent)
+
     def is_full_of(self, rows: int) -> bool:
-        """Say whether so many rows under way are all that may be, in flight and parked."""
-        return rows >= self.limit * (1 + PARKED_PER_SLOT)
+        """Whether so many rows under way are all that may be; one that was not sent yet always has a place."""
+        return self.has_unsent and rows >= self.limit * (1 + PARKED_PER_SLOT)
 
     def stir(self) -> None:
         """Wake who waits for room, to look again."""

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import Kind
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.frames.ending import Ending
 from llm_executor_nb.frames.feed import Feed
@@ -112,6 +113,8 @@ class Work:
             while self._rows and not self.ending.is_set:
                 await self._slots.stirred()
             await self._let_finish()
+            if not self._left:
+                self.ending.was_in_time()
             status = "failed" if self.ending.error is not None else "stopped" if self.ending.is_set else "done"
         finally:
             watch.cancel()
@@ -130,18 +133,38 @@ class Work:
     async def _feed_all(self) -> None:
         """Begin every row in turn; what another job asks comes back to the queue until it has an answer."""
         while not self.ending.is_set and not (self._feed.is_dry and not self._later):
-            drawn = self._feed.take(self.reuse.window)
+            drawn = self._draw()
             if not drawn and self._later and not await self._pause():
                 return
             window = [self._later.popleft() for _ in range(min(len(self._later), self.reuse.window))]
             await self._feed_window([*window, *drawn])
+
+    def _draw(self) -> list[Request]:
+        """Return the next requests: a window in order, or one at random while a route is in doubt."""
+        if self._feed.is_dry:
+            return []
+        return self._feed.take_at_random() if self._is_in_doubt() else self._feed.take(self.reuse.window)
+
+    def _is_in_doubt(self) -> bool:
+        """Whether a route has failures that no answer explains, or is held for a streak of them."""
+        routes, now = tuple(self.order.chain.routes()), clock.current().now()
+        if self._health.evidence.is_in_doubt(routes):
+            return True
+        return any(hold.kind is Kind.STREAK for route in routes for hold in self._health.of(route, now))
+
+    def _has_fresh(self) -> bool:
+        """Whether a row waits to be asked that has not failed yet."""
+        return not self._feed.is_dry or self._slots.has_unsent
 
     async def _feed_window(self, window: list[Request]) -> None:
         waiting = [request for request in window if request.error is None]
         turns = await self._turns(waiting)
         for request in (request for request in window if request.error is not None):
             self._begin(request)
-        for request, turn in zip(waiting, turns, strict=False):
+        for place, (request, turn) in enumerate(zip(waiting, turns, strict=False)):
+            if len(waiting) > 1 and self._is_in_doubt():
+                self._feed.put_back(waiting[place:])
+                return
             if isinstance(turn, Answer):
                 self._maker.take(request, turn.run_id)
                 found = await self.reuse.result(turn)
@@ -242,8 +265,10 @@ class Work:
         try:
             result = await run.run(self._ask(run), self._engine)
         except asyncio.CancelledError:
-            if (left := run.cancelled()) is not None:
-                self.results.put(run.request.position, left)
+            if (left := run.cancelled(is_hopeless=self.ending.is_hopeless)) is not None:
+                rows = self.results.put(run.request.position, left)
+                if left.status is Status.FAILED:
+                    self._count(rows, "failed")
             raise
         if run.failure is not None:
             self._failed(run, result, run.failure)
@@ -258,6 +283,7 @@ class Work:
             index=self._index,
             slots=self._slots,
             rows_left=lambda: self._left,
+            has_fresh=self._has_fresh,
             record=self._attempted,
         )
 

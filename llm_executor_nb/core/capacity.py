@@ -1,0 +1,108 @@
+"""How many requests a route bears at once, learnt from refusals that come while others are answered.
+
+A server that takes six requests at once refuses the seventh. So the numbers in flight at which refusals outweigh
+answers tell the bound; a refusal by chance does not, because as many in flight were answered just before or soon after.
+
+1. *The bound.* Each reply is kept with the number in flight when its request was sent. A number is too many when the
+   refusals of requests sent with so many in flight, or more, outweigh the answers to them. Older replies weigh less.
+2. *The way back.* The bound rises by one when it was used up for a while, a while that doubles each time the next
+   number is refused again, up to a minute.
+3. *After a hold* requests return one by one: one more with each answer.
+
+Pure: the time comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+_KEPT = 64
+_FADES = 0.9
+"""What a reply weighs of the one after it."""
+_PER_REFUSAL_S, _FIRST_S, _LONGEST_S = 1.0, 4.0, 60.0
+"""Seconds until a bound is tried again: one for each refusal that made it, at most four; a minute in the end."""
+_FULL_RAMP = 64
+"""In flight after which a return from a hold is over."""
+
+
+class Capacity:
+    """What one route bears at once.
+
+    Attributes:
+        limit: requests in flight that it bears; None: no bound is known.
+    """
+
+    __slots__ = ("_failed_raises", "_raises", "_ramp", "_refused", "_replies", "_try_at", "_used_up", "limit")
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self._ramp: int | None = None
+        self._replies: deque[tuple[int, bool]] = deque(maxlen=_KEPT)
+        self._refused = 0
+        self._raises = self._failed_raises = 0
+        self._used_up = 0
+        self._try_at = 0.0
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a request may have to wait for another to come back."""
+        return self.limit is not None or self._ramp is not None
+
+    def has_room(self, in_flight: int) -> bool:
+        """Whether one more request may go out beside those in flight."""
+        return (self.limit is None or in_flight < self.limit) and (self._ramp is None or in_flight < self._ramp)
+
+    def return_slowly(self) -> None:
+        """Let requests return one by one: a hold is over."""
+        self._ramp = 1
+
+    def answered(self, in_flight: int, now: float) -> None:
+        """Note an answer to a request that was sent as one of so many in flight."""
+        self._replies.append((in_flight, False))
+        if self._ramp is not None:
+            self._ramp += 1
+            if self._ramp > (self.limit or _FULL_RAMP):
+                self._ramp = None
+        if self.limit is None:
+            return
+        if in_flight > self.limit:
+            if self._weight(self.limit + 1) <= 0:
+                self._rise(in_flight)
+            return
+        self._used_up += in_flight == self.limit
+        if self._used_up >= self.limit and now >= self._try_at:
+            self._raises += 1
+            if self._raises > 1:
+                self._failed_raises = 0
+            self._rise(self.limit + 1)
+
+    def refused(self, in_flight: int, now: float) -> bool:
+        """Note a refusal of a request that was sent as one of so many in flight; say whether they were too many."""
+        self._replies.append((in_flight, True))
+        if in_flight <= 1 or self._weight(in_flight) <= 0:
+            return False
+        if self.limit is None:
+            self._failed_raises = 0
+        elif in_flight == self.limit:
+            self._failed_raises += 1
+        self.limit = max(1, min(in_flight - 1, self.limit or in_flight))
+        self._refused += 1
+        first_s = min(self._refused * _PER_REFUSAL_S, _FIRST_S)
+        self._try_at = now + min(first_s * 2**self._failed_raises, _LONGEST_S)
+        self._used_up = self._raises = 0
+        return True
+
+    def _rise(self, limit: int) -> None:
+        self._used_up = 0
+        self.limit = limit
+        if not any(is_refused for _, is_refused in self._replies):
+            self.limit, self._refused, self._failed_raises = None, 0, 0
+
+    def _weight(self, in_flight: int) -> float:
+        """Return by how much refusals outweigh answers among requests sent as one of so many, or of more."""
+        weight, found = 1.0, 0.0
+        for many, is_refused in reversed(self._replies):
+            if many >= in_flight:
+                found += weight if is_refused else -weight
+            weight *= _FADES
+        return found
