@@ -32,7 +32,16 @@ class Capacity:
         limit: requests in flight that it bears; None: no bound is known.
     """
 
-    __slots__ = ("_failed_raises", "_raises", "_ramp", "_refused", "_replies", "_try_at", "_used_up", "limit")
+    __slots__ = (
+        "_failed_raises",
+        "_raises",
+        "_ramp",
+        "_refused",
+        "_replies",
+        "_try_at",
+        "_used_up",
+        "limit",
+    )
 
     def __init__(self) -> None:
         self.limit: int | None = None
@@ -47,6 +56,11 @@ class Capacity:
     def is_bound(self) -> bool:
         """Whether a request may have to wait for another to come back."""
         return self.limit is not None or self._ramp is not None
+
+    def forget(self) -> None:
+        """Drop the bound: the refusals have another reason."""
+        self.limit, self._refused = None, 0
+        self._replies.clear()
 
     def has_room(self, in_flight: int) -> bool:
         """Whether one more request may go out beside those in flight."""

@@ -131,6 +131,7 @@ class FrozenClock(Clock):
             await end
         finally:
             end.cancel()
+            self._stir()  # who has slept may end without another wait, and others sleep on
 
     async def sleep_until(self, end: float) -> None:
         """Wait until the clock has jumped to a time."""

@@ -29,7 +29,9 @@ _STREAK_ON_LAST_ROUTE = 16
 _TRIES_PAID_IN_VAIN = 2
 """Answers of one route that may be paid for and be of no use."""
 _EXCUSED = 8
-"""Refusals of one row that use up no retry although others were answered meanwhile; then they are the row's own."""
+"""Rate limits met by one row that use up no retry although others were answered meanwhile; then they are its own."""
+_EXCUSED_FOR_TOO_MUCH = 1
+"""The same of refusals that say "too many at once"; those after it say nothing of the route any more."""
 _OF_THE_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
 _OF_TOO_MUCH = (Outcome.OVERLOADED, Outcome.CONNECTION)
 """What a server says or does that takes no more at once; for a rate limit there is the pace."""
@@ -157,11 +159,12 @@ class Learning:
         """Let a rate limit slow the key down, unless others fill the limit, or a failed probe met it."""
         self._run.keeps_pace = True
         if not move.is_probe and verdict.reach is not Reach.BACKEND:
-            self._health.traffic.refused(move.route, sent.at, now)
+            self._health.traffic.refused(move.route, sent.at, now, sent.in_flight)
 
     def _is_too_much(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> bool:
         """Whether a refusal only says that too much was in flight: others were, or are, answered beside it."""
-        if verdict.outcome not in _OF_TOO_MUCH or self._run.is_by_hand or move.is_probe:
+        is_of_row = self._run.excused[move.route] > _EXCUSED_FOR_TOO_MUCH
+        if verdict.outcome not in _OF_TOO_MUCH or self._run.is_by_hand or move.is_probe or is_of_row:
             return False
         traffic, route = self._health.traffic, move.route
         is_explained = traffic.overloaded(route, now, sent.in_flight)

@@ -17,6 +17,8 @@ from llm_executor_nb.core.records import OPENROUTER
 if TYPE_CHECKING:
     from llm_executor_nb.core.records import Allowance, Route, Scope
 
+_BURST = 3
+"""A rate limit refused so few in flight: what it lets through in a burst is less than any server takes at once."""
 LONGEST_LOOK_S = 0.5
 """Seconds after which one that waits for a pace looks again, because the pace may have risen."""
 
@@ -134,9 +136,23 @@ class Traffic:
         self._pace(route).answered(now, now if sent_at is None else sent_at)
         self._capacity(route).answered(in_flight, now)
 
-    def refused(self, route: Route, sent_at: float, now: float) -> None:
-        """Let a refusal by a rate limit slow the key's pace."""
-        self._pace(route).refused(sent_at, now)
+    def refused(self, route: Route, sent_at: float, now: float, in_flight: int = 1) -> None:
+        """Let a refusal by a rate limit bound what is in flight on the route, or slow the key's pace.
+
+        "Too many requests" may mean too many at once or too many in a time. The former is believed first: it is soon
+        found wrong, when no more than was answered before is refused. A pace that fits by chance is not.
+
+        Args:
+            route: who refused.
+            sent_at: when the request was sent.
+            now: when it was refused.
+            in_flight: how many were in flight on the route when it was sent.
+        """
+        pace, capacity = self._pace(route), self._capacity(route)
+        if pace.per_s is None and capacity.refused(in_flight, now) and in_flight > _BURST:
+            return
+        capacity.forget()
+        pace.refused(sent_at, now)
 
     def overloaded(self, route: Route, now: float, in_flight: int) -> bool:
         """Let a refusal bound what may be in flight on the route; say whether too much at once explains it.
