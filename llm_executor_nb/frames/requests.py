@@ -68,9 +68,11 @@ class RequestMaker:
 
         Args:
             position: the row.
-            content: its cell or its filled template.
+            content: its cell or its filled template; an error: it cannot be asked.
         """
         try:
+            if isinstance(content, ConfigError):
+                raise content
             payload, digest = self._payload_and_digest(content)
         except ConfigError as error:  # this cell is no request; the other rows are not to blame
             return Request(position, None, Want(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
