@@ -125,7 +125,7 @@ class _Cells:
     def missing(self, start: int, stop: int) -> list[int]:
         """Return which of some cells are missing, counted from the first of them."""
         cells = enumerate(self._column.iloc[start:stop])
-        return [at for at, cell in cells if is_missing(cell) or not (is_plain(cell) or self._told(cell))]
+        return [at for at, cell in cells if is_missing(cell) or (not is_plain(cell) and is_missing(self._told(cell)))]
 
     def _told(self, cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
         if isinstance(cell, str) or is_missing(cell):
