@@ -112,3 +112,13 @@ def test_a_budget_counts_what_the_users_own_key_paid(budget, most):
         out = frame.llm.run(MODEL, "q", budget_usd=budget, price=(1, 1), progress=False)
     assert 1 <= len(asked) <= most
     assert out.llm.attempts()["cost_usd"].sum() == pytest.approx(0.03 * len(asked))
+
+
+def test_a_rehearsed_bill_of_the_users_own_key_is_what_the_same_answer_costs_elsewhere():
+    with fresh(), llm.rehearse("openrouter: own-provider-key*1"):
+        llm.MODEL_INFERENCE_PROVIDERS[MODEL] = []
+        for _ in range(2):
+            llm.run_llm(MODEL, "What is red?")
+        first, second = llm.attempts()["cost_usd"]
+    assert first == pytest.approx(second)
+    assert first > 0
