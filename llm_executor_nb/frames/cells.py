@@ -59,7 +59,7 @@ def value_of(cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
         ConfigError: it holds bytes that are no text.
     """
     value = plain(cell)
-    if is_plain(value) or isinstance(value, list | tuple | dict):
+    if isinstance(value, str | int | float) or is_plain(value) or isinstance(value, list | tuple | dict):
         return value
     return text_of(value)
 

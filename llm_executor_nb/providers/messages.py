@@ -16,6 +16,8 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.returned import KEPT, extras_of
 
 _ARRAYS = (np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+_PLAIN = (str, int, float, bool, type(None))
+"""Python's own scalars, which most values are."""
 _FREE = frozenset({"args", "arguments", "input", "reasoning_details", "annotations", "extra_content"})
 """Fields of a form of their own, where a None may be meant; only storage's are left out."""
 _ASSISTANT = ("assistant", "ai")
@@ -30,10 +32,10 @@ def is_array(value: object) -> bool:
 
 def is_missing(value: object) -> bool:
     """Whether a value is missing: None, NA, NaN or NaT."""
-    if value is None:
-        return True
+    if type(value) in _PLAIN:
+        return value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
     scalar: Any = value
-    return not isinstance(value, str) and bool(pd.api.types.is_scalar(value) and pd.isna(scalar))
+    return bool(pd.api.types.is_scalar(value) and pd.isna(scalar))
 
 
 def text_in(data: bytes | bytearray | memoryview) -> str:
@@ -55,18 +57,19 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a frame holds
     Raises:
         ConfigError: it holds bytes that are no text.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value[()]
     if isinstance(value, bytes | bytearray | memoryview):
         return text_in(value)
     if isinstance(value, np.generic):
         return _scalar(value)
-    if is_array(value):
-        return [plain(one) for one in value]
     if isinstance(value, Mapping):
         return {plain(name): plain(one) for name, one in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(plain(one) for one in value)
+    if is_array(value) or type(value) in (list, tuple):
+        found = [plain(one) for one in value]
+        return tuple(found) if isinstance(value, tuple) else found
     return value
 
 
@@ -90,6 +93,8 @@ def tidy(value: Any, *, is_stored: bool, is_free: bool = True) -> Any:  # noqa: 
     Raises:
         ConfigError: it holds bytes that are no text.
     """
+    if type(value) is str:
+        return value
     if isinstance(value, Mapping):
         return _tidy_struct(value, is_stored=is_stored, is_free=is_free)
     if is_array(value) or isinstance(value, list | tuple):
