@@ -1,6 +1,7 @@
 """What a `schema=` is: the shape an answer must have, in some ways of writing it, and the answer read as an object.
 
-A class (pydantic's, a dataclass, a TypedDict); a dict of name and type; a list of names (all text); a JSON Schema.
+A class (pydantic's, a dataclass, a TypedDict); a dict of name and type; a list of names (all text); a JSON Schema. A
+dict of types takes what converts without loss; a list of names takes any scalar as text, and null as missing.
 Whatever the way, pydantic checks the answer, and its words are what a model is told that got it wrong. How a route is
 asked for it is in `phrasing`.
 """
@@ -15,6 +16,7 @@ from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any, get_origin
 
 from llm_executor_nb.chain.json_text import TOO_DEEP, object_in
+from llm_executor_nb.chain.lossless import lossless, text_or_missing
 from llm_executor_nb.chain.schema_types import as_typed_dict, is_strict, make_typed_dict, resolve, tightened, type_of
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import ConfigError
@@ -70,7 +72,7 @@ class Schema:
         """Return an answer as an object: of the class, or a dict for the other ways of writing a schema.
 
         A fence, thoughts, and words before or after the JSON object are passed over; "3" is read as 3 where a number
-        is wanted, as pydantic does.
+        is wanted, and 3 as "3" where a dict of types or a list of names wants text; never 3.7 as 3.
 
         Raises:
             ValueError: it does not fit; in the validator's words, scrubbed of keys, at most 300 characters.
@@ -149,12 +151,17 @@ def _of_names(names: Sequence[object]) -> Schema:
         raise ConfigError(f"schema={_short(names)}: a list holds names of fields, as texts. {_WHAT_TO_WRITE}")
     if len(set(names)) < len(names):
         raise ConfigError(f"schema={_short(names)}: a name stands twice. Give each field a name of its own.")
-    return _of_types({str(name): str for name in names})
+    fields = {str(name): str for name in names}
+    return _made("answer", make_typed_dict(dict.fromkeys(fields, text_or_missing())), fields)
 
 
 def _of_types(types: Mapping[Any, Any]) -> Schema:
     fields = _fields(types, "")
-    return _made("answer", make_typed_dict(fields), fields)
+    return _made("answer", _taking(fields), fields)
+
+
+def _taking(fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type
+    return make_typed_dict({name: lossless(kind) for name, kind in fields.items()})
 
 
 def _fields(types: Mapping[Any, Any], path: str) -> dict[str, Any]:
@@ -165,7 +172,7 @@ def _fields(types: Mapping[Any, Any], path: str) -> dict[str, Any]:
 
 def _type(kind: Any, path: str) -> Any:  # noqa: ANN401 - types
     if isinstance(kind, Mapping) and kind:
-        return make_typed_dict(_fields(kind, f"{path}."))
+        return _taking(_fields(kind, f"{path}."))
     is_type = isinstance(kind, type) or get_origin(kind) is not None or kind is Any or hasattr(kind, "__value__")
     if not is_type:
         raise ConfigError(f"schema: {path!r} is to be a type, such as str or list[int], not {_short(kind)}.")

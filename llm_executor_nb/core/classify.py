@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from llm_executor_nb.core.cost import cost_usd
 from llm_executor_nb.core.hints import allowance, field, number, retry_after_s
 from llm_executor_nb.core.outcomes import (
     AVAILABILITY,
@@ -293,7 +294,6 @@ def _status_in(error: object) -> int | None:
 
 def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime) -> Verdict:
     usage = body.get("usage")
-    cost = number(field(usage, "cost"))
     return Verdict(
         outcome=Outcome.MALFORMED,
         http_status=reply.status,
@@ -301,7 +301,7 @@ def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime
         response_model=_text(body.get("model")),
         input_tokens=_count(field(usage, "prompt_tokens")),
         output_tokens=_count(field(usage, "completion_tokens")),
-        cost_usd=cost if cost is not None and cost >= 0 else None,
+        cost_usd=cost_usd(usage),
         allowance=allowance(reply.headers, now_utc),
     )
 

@@ -81,8 +81,10 @@ class FrameAccessor:
 
         Args:
             model: a model of the provider table, or an alias.
-            column: whose cells are the prompts: texts, message lists, dicts; other scalars are sent as text.
-            template: a prompt with columns in braces, `Summarise {review}`; all other braces stay as they are.
+            column: whose cells are the prompts: texts (bytes in UTF-8), message lists (also as the arrays that Parquet
+                makes of them), dicts; other scalars are sent as text.
+            template: a prompt with columns in braces, `Summarise {review}`, formatted as Python does it,
+                `{price:.2f}`; all other braces stay as they are.
             out: the name of the answer's column; default `{column}_llm`, with a template alone `llm`.
             system: a system message for every row.
             schema: what each answer must fit (a class, a dict of types, a list of names, a JSON Schema);

@@ -6,25 +6,23 @@ Requests are made a window at a time, when they are asked for: a million prompts
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.frames.cells import is_missing, is_plain, narrow_float, request_of, text_of, value_of
+from llm_executor_nb.frames.templates import Template
+from llm_executor_nb.providers.messages import plain
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-_BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
-_MEANT_AS_COLUMN = re.compile(r"(?<![\w\\{}^$])\{([A-Za-z_]\w+)\}(?![{}])")
-_HINT = "Write {{name}} where the braces are meant as text."
 _WINDOW = 4096
 
 
 class Prompts:
-    """One request per row of a frame: texts, message lists and dicts as they are, other scalars as text.
+    """One request per row of a frame: texts, message lists and dicts as they were meant, other scalars as text.
 
     Args:
         frame: the input; what is asked for of it is kept as it is now.
@@ -37,43 +35,126 @@ class Prompts:
 
     Raises:
         ConfigError: there is no such column, or several of that name; the template names no column, or something
-            that is meant as one and is not.
+            that is meant as one and is not, or gives one a format that does not fit its dtype.
     """
 
     def __init__(self, frame: pd.DataFrame, column: Hashable | None, template: str | None) -> None:
-        self._template = template
         if template is None and column is None:
             raise ConfigError(
                 "Say which column holds the prompts: df.llm.run(model, 'review'), or give template='...'."
             )
         if column is not None:
             take_column(frame, column)
-        used = {str(column): column} if template is None else _used(frame, template)
-        self._columns = {name: _own(take_column(frame, label)) for name, label in used.items()}
+        self._template, used = None, {str(column): column}
+        if template is not None:
+            names = _names(frame, template)
+            self._template = Template(template, names)
+            used = {field.name: names[field.name] for field in self._template.fields}
+        self._columns = {
+            name: _Cells(take_column(frame, label), is_filled=template is not None) for name, label in used.items()
+        }
         self.labels = {*used.values(), *(() if column is None else (column,))}
-        self._rows = len(frame)
+        self._index = frame.index
         self.is_asked = self._find_asked()
+        self._check_formats()
 
     def __len__(self) -> int:
-        return self._rows
+        return len(self._index)
 
     def window(self, start: int, stop: int) -> list[object | None]:
-        """Return the requests of some rows, missing ones as None."""
-        cells = [list(column.iloc[start:stop]) for column in self._columns.values()]
-        if self._template is None:
-            return [_request_of(cell) for cell in cells[0]]
-        names = list(self._columns)
-        return [_filled(self._template, dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)]
+        """Return the requests of some rows: None where input is missing, the error where it cannot be asked."""
+        rows = zip(*(column.read(start, stop) for column in self._columns.values()), strict=True)
+        return [self._request(row, at) for at, row in enumerate(rows, start)]
+
+    def _request(self, row: tuple[object, ...], at: int) -> object | None:
+        if any(map(is_missing, row)):
+            return None
+        wrong = next((cell for cell in row if isinstance(cell, ConfigError)), None)
+        try:
+            if wrong is None:
+                return self._template.fill(dict(zip(self._columns, row, strict=True))) if self._template else row[0]
+        except ConfigError as error:
+            wrong = error
+        return ConfigError(f"Row {self._index[at]}: {wrong}")
 
     def _find_asked(self) -> bytearray:
         """Return 1 for each row that has input, 0 where it is missing."""
-        asked = bytearray(b"\x01") * self._rows
+        asked = bytearray(b"\x01") * len(self)
         for column in self._columns.values():
-            for start in range(0, self._rows, _WINDOW):
-                for offset, cell in enumerate(column.iloc[start : start + _WINDOW]):
-                    if is_missing(cell):
-                        asked[start + offset] = 0
+            for start in range(0, len(self), _WINDOW):
+                for offset in column.missing(start, start + _WINDOW):
+                    asked[start + offset] = 0
         return asked
+
+    def _check_formats(self) -> None:
+        """Refuse a format that does not fit the dtype of its column; in a column of objects each cell has its own."""
+        first = self.is_asked.find(1)
+        if self._template is None or first < 0:
+            return
+        for field in self._template.fields:
+            column = self._columns[field.name]
+            cell = column.read(first, first + 1)[0]
+            if column.is_of_one_kind and not isinstance(cell, ConfigError):
+                field.text(cell)
+
+
+class _Cells:
+    """A column's cells as they are now; no later change reaches them.
+
+    Args:
+        column: the column. Texts are shared; lists, dicts and messages are copied.
+        is_filled: its cells fill a template; else each is a request.
+
+    Attributes:
+        is_of_one_kind: a format fits all its cells or none.
+    """
+
+    def __init__(self, column: pd.Series[Any], *, is_filled: bool) -> None:
+        is_stored = isinstance(column.dtype, pd.ArrowDtype)
+        self._meaning: Callable[[Any], object] = value_of if is_filled else partial(request_of, is_stored=is_stored)
+        self._scalar: Callable[[Any], object] = value_of if is_filled else text_of
+        self._float = narrow_float(column.dtype)
+        self._is_read = column.dtype == object
+        self.is_of_one_kind = not self._is_read and not isinstance(column.dtype, pd.CategoricalDtype)
+        self._column = self._all_read(column) if self._is_read else column.copy()
+
+    def read(self, start: int, stop: int) -> list[Any]:
+        """Return some cells as they are meant: missing ones as they are, the error where one cannot be read."""
+        return [self._told(cell) for cell in self._column.iloc[start:stop]]
+
+    def missing(self, start: int, stop: int) -> list[int]:
+        """Return which of some cells are missing, counted from the first of them."""
+        cells = enumerate(self._column.iloc[start:stop])
+        return [at for at, cell in cells if is_missing(cell) or (not is_plain(cell) and is_missing(self._told(cell)))]
+
+    def _told(self, cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
+        if isinstance(cell, str) or is_missing(cell):
+            return cell
+        if is_plain(cell):
+            return self._scalar(cell if self._float is None else self._float(cell))
+        return cell if self._is_read else self._meant(cell)
+
+    def _all_read(self, column: pd.Series[Any]) -> pd.Series[Any]:
+        """Return a column of objects with each that is no scalar read; cells that are one object stay one."""
+        cells = column.to_numpy()
+        changing = [at for at, cell in enumerate(cells) if not is_plain(cell)]
+        if not changing:
+            return column.copy()
+        values, copies, read = cells.copy(), {}, {}  # type: ignore[var-annotated] # by the ids of objects
+        for at in changing:
+            if id(cells[at]) not in read:
+                read[id(cells[at])] = self._meant(_copied(cells[at], copies))
+            values[at] = read[id(cells[at])]
+        return pd.Series(values, index=column.index, dtype=object)
+
+    def _meant(self, cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
+        """Return what a cell means; the error where it cannot be read."""
+        try:
+            if isinstance(cell, np.ndarray) and not cell.ndim:
+                cell = plain(cell)
+            return cell if is_missing(cell) else self._meaning(cell)
+        except ConfigError as error:
+            return error
 
 
 def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
@@ -90,89 +171,18 @@ def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
     return found
 
 
-def _own(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a copy that no later change reaches, also of the lists, dicts and messages in it; texts are shared."""
-    found = column.copy()
-    if found.dtype != object:
-        return found
-    cells = enumerate(found.to_numpy())
-    changing = [at for at, cell in cells if not (isinstance(cell, str) or pd.api.types.is_scalar(cell))]
-    if not changing:
-        return found
-    values = found.to_numpy(copy=True)
-    copies: dict[int, Any] = {}  # so that cells which are one object stay one
-    for at in changing:
-        values[at] = _copied(values[at], copies)
-    return pd.Series(values, index=found.index, dtype=object)
-
-
 def _copied(cell: Any, copies: dict[int, Any]) -> object:  # noqa: ANN401 - whatever a frame holds
-    if not _is_request(cell):
-        return str(cell)
     try:
         return copy.deepcopy(cell, copies)
     except Exception:  # noqa: BLE001 - what a user's own object says; what is wrong with the cell is told at its row
         return cell
 
 
-def _is_request(cell: object) -> bool:
-    """Say whether a cell is sent as it is, not as text."""
-    return isinstance(cell, str | list | dict | tuple) or hasattr(cell, "to_messages") or hasattr(cell, "content")
-
-
-def is_missing(cell: object) -> bool:
-    """Say whether a cell is missing input: None, NA, NaN, NaT or a blank text."""
-    if isinstance(cell, str):
-        return not cell or cell.isspace()
-    if cell is None:
-        return True
-    scalar: Any = cell
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(scalar))
-
-
-def _request_of(cell: object) -> object | None:
-    if is_missing(cell):
-        return None
-    if isinstance(cell, tuple):
-        return [*cell]
-    return cell if _is_request(cell) else str(cell)
-
-
-def _used(frame: pd.DataFrame, template: str) -> dict[str, Hashable]:
-    """Return the columns that a template uses, by their names as text."""
+def _names(frame: pd.DataFrame, template: str) -> dict[str, Hashable]:
+    """Return the columns that a template can name, by their names as text."""
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("template= must be a text such as 'Summarise {review}'.")
-    names = {str(name): name for name in frame.columns}
+    names: dict[str, Hashable] = {str(name): name for name in frame.columns}
     if len(names) < len(set(frame.columns)):
         raise ConfigError("Two columns have the same name as text, such as 1 and '1'; rename one of them.")
-    used = list(dict.fromkeys(name for name in _named(template) if name in names))
-    _check_names(template, used, names)
-    return {name: names[name] for name in used}
-
-
-def _named(template: str) -> Iterator[str]:
-    for match in _BRACES.finditer(template):
-        if match[2] is not None:
-            yield match[2]
-
-
-def _check_names(template: str, used: list[str], names: Mapping[str, Hashable]) -> None:
-    columns = ", ".join(names)
-    unknown = [name for name in _MEANT_AS_COLUMN.findall(template) if name not in names]
-    if unknown:
-        raise ConfigError(f"The template names {unknown[0]!r}, which is no column. There are: {columns}. {_HINT}")
-    if not used:
-        raise ConfigError(f"The template names no column, so every row would be the same. There are: {columns}.")
-
-
-def _filled(template: str, row: dict[str, object]) -> str | None:
-    if any(is_missing(cell) for cell in row.values()):
-        return None
-
-    def fill(match: re.Match[str]) -> str:
-        name = match[2]
-        if name is None:
-            return "{" + match[1] + "}" if match[1].isidentifier() else match[0]
-        return str(row[name]) if name in row else match[0]
-
-    return _BRACES.sub(fill, template)
+    return names

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.api import check_alone, split_request
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.providers.messages import tidy
 from llm_executor_nb.providers.payload import make_payload
+from llm_executor_nb.providers.returned import KEPT
 from llm_executor_nb.store.records import Want
 
 if TYPE_CHECKING:
@@ -68,9 +70,11 @@ class RequestMaker:
 
         Args:
             position: the row.
-            content: its cell or its filled template.
+            content: its cell or its filled template; an error: it cannot be asked.
         """
         try:
+            if isinstance(content, ConfigError):
+                raise content
             payload, digest = self._payload_and_digest(content)
         except ConfigError as error:  # this cell is no request; the other rows are not to blame
             return Request(position, None, Want(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
@@ -100,7 +104,7 @@ class RequestMaker:
         if self._schema:
             check_alone(params, None)
         payload = make_payload(messages, params, system=self._system)
-        return payload, _hashed(self._canonical(payload))
+        return payload, _hashed(self._canonical({**payload, "messages": [*map(_as_stored, payload["messages"])]}))
 
     def _filled(self, text: str) -> dict[str, Any]:
         """Return the payload of a text: the one LangChain built for another text, with this one in its place."""
@@ -109,6 +113,12 @@ class RequestMaker:
 
     def _canonical(self, payload: Mapping[str, Any]) -> str:
         return json.dumps([payload, self._schema], sort_keys=True, default=repr, separators=(",", ":"))
+
+
+def _as_stored(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message without the nulls in what goes back to its provider: a file does not tell them from nothing."""
+    kept = {name: tidy(message[name], is_stored=True) for name in KEPT if name in message}
+    return {**message, **kept} if kept else message
 
 
 def _entry(route: Route, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers.returned import Joined, Thoughts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,18 +71,22 @@ def huggingface_chunks(model: str) -> ChunkReader:
 class Ending:
     """Keeps back what ends an answer, so that its last chunk carries finish_reason and usage, and each of them once.
 
-    Some servers repeat the usage so far, or the finish_reason; LangChain would add them up.
+    Some servers repeat the usage so far, or the finish_reason; LangChain would add them up. So it would with what the
+    provider asks to get back.
     """
 
     def __init__(self) -> None:
         self._kept: AIMessageChunk | None = None
         self._usage: UsageMetadata | None = None
         self._facts: dict[str, Any] = {}
+        self._returned = Joined()
 
     def take(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
         """Return a chunk that can be handed on now; None when it is kept for the last one."""
         self._usage = chunk.usage_metadata or self._usage
         chunk.usage_metadata = None
+        if chunk.additional_kwargs:
+            self._returned.take(chunk.additional_kwargs)
         if self._kept is None and "finish_reason" not in chunk.response_metadata:
             return chunk
         self._facts |= chunk.response_metadata
@@ -95,6 +100,7 @@ class Ending:
 
         last = self._kept or AIMessageChunk(content="")
         last.usage_metadata, last.response_metadata = self._usage, self._facts
+        last.additional_kwargs.update(self._returned.whole)
         last.chunk_position = "last"
         return last
 
@@ -107,12 +113,15 @@ def as_last_chunk(message: AIMessage) -> AIMessageChunk:
 
 
 def _reader(read: ChunkReader) -> ChunkReader:
-    """Return `read` with one id for all chunks, and with one kind of error."""
-    run_id = f"lc_run--{uuid4()}"
+    """Return `read` with one id for all chunks, what is to go back noted on them, and one kind of error."""
+    run_id, thoughts = f"lc_run--{uuid4()}", Thoughts()
 
     def read_tidily(event: dict[str, Any]) -> AIMessageChunk | None:
         try:
-            chunk = read(_tidy(event))
+            tidy = _tidy(event)
+            chunk = read(tidy)
+            if chunk is not None and tidy["choices"]:
+                thoughts.note(tidy["choices"][0]["delta"] or {}, chunk)
         except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
             words = scrub(f"{type(error).__name__}: {error}")[:200]
         else:

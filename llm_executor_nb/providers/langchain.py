@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.providers.returned import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +135,9 @@ def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
         **message.response_metadata,
     }
     message.id = message.id or f"lc_run--{uuid4()}-0"
-    if refusal := body["choices"][0]["message"].get("refusal"):
+    told = body["choices"][0]["message"]
+    message.additional_kwargs.update(kept_of(told))
+    if refusal := told.get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
     return message
 

@@ -9,8 +9,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers.messages import is_array, tidy_messages
 from llm_executor_nb.providers.parameters import check_params, merge_extra_body
+from llm_executor_nb.providers.returned import put_back, without_returned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +31,7 @@ def make_payload(request: object, params: Mapping[str, Any], *, system: str | No
     """Return the body of a request, without `model`.
 
     Args:
-        request: a text, a list of messages (LangChain's, pairs, OpenAI dicts), or a LangChain prompt value.
+        request: a text, a list or an array of messages (LangChain's, pairs, OpenAI dicts), or a LangChain prompt value.
         params: call parameters by name; those that are None are left out.
         system: a system message to put in front; None: none.
 
@@ -63,6 +66,8 @@ def make_body(
     Raises:
         ConfigError: something in it is not JSON; nothing was sent.
     """
+    if backend == HUGGINGFACE:
+        payload = {**payload, "messages": without_returned(payload["messages"])}
     body = {"model": model, **merge_extra_body(payload, extra_body, backend), **(_AS_STREAM if stream else {})}
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -77,9 +82,12 @@ def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any
     except ConfigError:  # the wires warn of it
         build = langchain.public_payload
     try:
-        return build(messages, **params)
+        payload = build(messages, **params)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
         words = f"{type(error).__name__}: {error}"[:200]
+    else:
+        put_back(messages, payload["messages"])
+        return payload
     raise ConfigError(f"LangChain cannot write these messages ({words}). {_WHAT_TO_GIVE}")
 
 
@@ -97,7 +105,9 @@ def _messages_of(request: object) -> list[BaseMessage]:
         case PromptValue():
             return _some(request.to_messages())
         case list():
-            return _some(_converted(request))
+            return _some(_converted(tidy_messages(request)))
+        case _ if is_array(request):
+            return _some(_converted(tidy_messages(request)))
         case _:
             raise ConfigError(f"A request cannot be of the type {type(request).__name__}. {_WHAT_TO_GIVE}")
 

@@ -13,6 +13,7 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, Entry, Shelf, is_rate, is_seconds, is_status
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_money import BILLS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
 from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
 from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
@@ -59,6 +60,7 @@ SHELVES: dict[str, Shelf] = {
     "models": MODELS,
     "requests": REQUESTS,
     "no answer": NO_ANSWERS,
+    "bills": BILLS,
     "bodies": BODIES,
     "connections": CONNECTIONS,
     "streams": STREAMS,
