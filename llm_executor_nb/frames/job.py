@@ -7,7 +7,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, run_async
+from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.core.errors import JobInterrupted
 from llm_executor_nb.core.warn import warn
 from llm_executor_nb.frames.columns import names, with_results
@@ -122,6 +122,7 @@ class Job:
 
     async def aresult(self) -> pd.DataFrame:
         """Do what `result` does, awaited from the caller's loop; cancelling it stops the job."""
+        refuse_without_asyncio()
         self._work.enter()
         try:
             with self._shown():
