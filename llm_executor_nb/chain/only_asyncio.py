@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_openai.chat_models.base import BaseChatOpenAI
 
 from llm_executor_nb.chain.loop import refuse_without_asyncio
+from llm_executor_nb.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine, Generator
 
 
 class OnlyAsyncio(BaseChatOpenAI):
@@ -49,7 +50,7 @@ class OnlyAsyncio(BaseChatOpenAI):
     def astream_events(self, *args: Any, **options: Any) -> Any:
         """Do what LangChain's `astream_events` does, under asyncio: its version 3 is awaited, those before iterated."""
         coming = super().astream_events(*args, **options)
-        return _steps(coming) if isinstance(coming, AsyncIterator) else _awaited(coming)
+        return _steps(coming) if isinstance(coming, AsyncIterator) else _Awaited(coming)
 
 
 async def _steps(coming: Any) -> AsyncGenerator[Any, None]:
@@ -59,9 +60,16 @@ async def _steps(coming: Any) -> AsyncGenerator[Any, None]:
             yield one
 
 
-async def _awaited(coming: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        refuse_without_asyncio()
-        return await coming
-    finally:
-        coming.close()  # one that was not awaited would be warned of
+class _Awaited:
+    """A coroutine of LangChain's with a look at who awaits it, and nobody in between: LangChain looks for itself."""
+
+    def __init__(self, coming: Coroutine[Any, Any, Any]) -> None:
+        self._coming = coming
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        try:
+            refuse_without_asyncio()
+        except ConfigError:
+            self._coming.close()  # one that is never awaited would be warned of
+            raise
+        return self._coming.__await__()
