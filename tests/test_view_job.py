@@ -130,22 +130,18 @@ def test_a_terminal_has_one_line_that_is_written_over_four_times_a_second(now):
 
 def test_what_is_said_of_a_wait_stays_above_the_line_of_a_terminal(now):
     stream = io.StringIO()
-    line = TerminalLine(stream)
+    terminal = TerminalLine(stream)
     now[0] += 1
-    line.show(snapshot(held=(Held("a route with a long name, on hold", 5),)))
-    line.say("All routes fail.")
-    line.show(snapshot())
+    terminal.show(snapshot(held=(Held("a route with a long name, on hold", 5),)))
+    terminal.say("All routes fail.")
+    terminal.show(snapshot())
     now[0] += 1
-    line.show(snapshot())
-    line.say("All routes still fail.")
-    line.close(snapshot(done=60, is_over=True))
+    terminal.show(snapshot())
+    terminal.say("All routes still fail.")
+    terminal.close(snapshot(done=60, is_over=True))
     first, second, third, _ = stream.getvalue().split("\n")
-    assert [text.split(" · ")[0].rstrip() for text in first.split("\r")] == ["", "12/60 rows", "All routes fail."]
-    assert [text.split(" · ")[0].rstrip() for text in second.split("\r")] == [
-        "",
-        "12/60 rows",
-        "All routes still fail.",
-    ]
+    for line, said in ((first, "All routes fail."), (second, "All routes still fail.")):
+        assert [text.split(" · ")[0].rstrip() for text in line.split("\r")] == ["", "12/60 rows", said]
     assert third.startswith("\r60/60 rows · ")
     assert len(first.rsplit("\r")[-1]) == len(first.split("\r")[1]), "something of the line before stayed"
 
