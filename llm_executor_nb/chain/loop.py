@@ -34,7 +34,8 @@ _DRAIN_STEP_S = 0.002
 """Seconds that cancelled work may take to end."""
 _MOST_CALLBACKS = 1_000
 """Threads for users' functions: so many that those which ask a model themselves find one for what they wait for."""
-_TRIO = "trio"
+_ASYNCIOS, _TRIOS = "asyncio.", "trio."
+"""How the names of the modules begin whose frames drive a coroutine."""
 
 
 class LoopThread:
@@ -237,16 +238,16 @@ def _is_on_asyncio() -> bool:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
-    return _TRIO not in sys.modules or _is_asyncio_nearest()
+    return "trio" not in sys.modules or _is_asyncio_nearest()
 
 
 def _is_asyncio_nearest() -> bool:
     """Whether asyncio awaits, not trio, where one may run inside the other: a notebook's cell calls `trio.run`."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - who awaits is written nowhere else
     while frame is not None:
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package in (asyncio.__name__, _TRIO):
-            return package != _TRIO
+        name = frame.f_globals.get("__name__") or ""
+        if name.startswith((_ASYNCIOS, _TRIOS)):
+            return name.startswith(_ASYNCIOS)
         frame = frame.f_back
     return True
 
