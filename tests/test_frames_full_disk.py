@@ -17,6 +17,7 @@ from killing import Place, lines_since, question_of
 from rehearsing import fresh, wait_until
 
 import llm_executor_nb as llm
+from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 CONCURRENCY = 8
@@ -179,6 +180,20 @@ def test_while_another_program_holds_the_lock_the_job_waits_and_then_goes_on(pla
         out = job.result()
     assert statuses(out) == {"ok": 199, "cached": 1}
     assert len(place.answers()) == 200
+
+
+def test_a_job_that_waits_for_the_ledger_says_so_once_a_minute(place, caplog):
+    prompts(1).llm.run("gemma", "q", progress=False)
+    with Child(HOLDS_THE_LOCK, place.path) as child, clock.use(clock.ScaledClock(100)):
+        assert child.line() == "locked"
+        job = prompts(20).llm.start("gemma", "q", progress=False)
+        wait_until(lambda: len(caplog.records) >= 2, 10)
+        child.tell("go")
+        assert statuses(job.result()) == {"ok": 19, "cached": 1}
+    for record in caplog.records:
+        said = "The ledger cannot be written (locked by another program), so nothing is asked until it can."
+        assert record.getMessage().startswith(f"job {job.job_id}: {said} No answer for ")
+        assert record.getMessage().endswith("Waits without end; bound it with budget_s=.")
 
 
 def test_stop_while_the_ledger_is_locked_takes_a_second(place, monkeypatch):

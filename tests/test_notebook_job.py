@@ -152,6 +152,35 @@ def test_a_job_that_is_over_shows_a_block_that_nothing_updates(kernel):
     assert WIDGET not in result["data"]
 
 
+ALL_HELD = """
+import pandas as pd
+from llm_executor_nb.core import clock
+practice, fast = llm.rehearse("*: retry-after=300"), clock.use(clock.ScaledClock(100))
+practice.__enter__(), fast.__enter__()
+df = pd.DataFrame({"q": [f"question {n}" for n in range(60)]})
+"""
+
+
+@pytest.fixture
+def waiting(a_kernel):  # noqa: F811 - the fixture
+    """A kernel whose keys are all held for five minutes, on a clock that runs a hundred times as fast."""
+    began = a_kernel.run(ALL_HELD)
+    assert began.reply["status"] == "ok", began.reply
+    yield a_kernel
+    a_kernel.run("fast.__exit__(None, None, None)\npractice.__exit__(None, None, None)")
+
+
+def test_a_job_that_waits_says_why_in_its_block_for_as_long_as_it_does(waiting):
+    ran = waiting.run("out = df.llm.run('gemma', 'q', budget_s=250, reuse=False)")
+    assert ran.reply["status"] == "ok"
+    block, _ = block_and_button(ran)
+    [said, *_] = [bundle for bundle in block if "routes fail (rate_limited: " in bundle["text/plain"]]
+    for words in ("Next try in ", "No answer for ", "by its budget_s="):
+        assert words in said["text/plain"]
+        assert words in said["text/html"]
+    assert "routes fail" not in block[-1]["text/plain"]
+
+
 def test_progress_false_is_silent(kernel):
     ran = kernel.run("out = df.llm.run('gemma', 'q', concurrency=60, reuse=False, progress=False)")
     assert ran.reply["status"] == "ok"

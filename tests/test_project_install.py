@@ -91,6 +91,17 @@ def test_both_names_are_one_module_in_either_order(site, names):
     python(site, "-c", f"import {names}; assert llm_executor is llm_executor_nb")
 
 
+def test_what_names_the_module_by_either_name_is_pickled_as_one(site):
+    python(
+        site,
+        "-c",
+        "import cloudpickle, copy, pickle, llm_executor as first, llm_executor_nb as real\n"
+        "assert pickle.loads(pickle.dumps(first)) is copy.deepcopy(first) is real\n"
+        "assert cloudpickle.loads(cloudpickle.dumps(lambda: first))() is real\n"
+        "assert cloudpickle.loads(cloudpickle.dumps(lambda: first.core.secret))().Secret is real.core.secret.Secret",
+    )
+
+
 def test_modules_below_both_names_are_one_too(site):
     python(
         site,

@@ -39,6 +39,7 @@ FULL = snapshot(
     trouble="the disk is full",
     spent_usd=1.25,
     left_s=200.0,
+    wait="All 3 routes fail (overloaded).",
 )
 
 
@@ -58,6 +59,7 @@ def test_every_count_is_said_in_words_in_both_forms(form):
         "4 waiting for another job",
         "nothing is asked: the disk is full",
         "■ stops it",
+        "All 3 routes fail (overloaded).",
     ):
         assert words in said, words
 
@@ -82,8 +84,8 @@ def test_a_job_that_was_stopped_says_what_is_missing_and_no_more_how_to_stop_it(
 
 @pytest.mark.parametrize(
     "told",
-    [{"note": HOSTILE}, {"trouble": HOSTILE}, {"held": (Held(HOSTILE, 3),)}],
-    ids=["note", "trouble", "held"],
+    [{"note": HOSTILE}, {"trouble": HOSTILE}, {"held": (Held(HOSTILE, 3),)}, {"wait": HOSTILE}],
+    ids=["note", "trouble", "held", "wait"],
 )
 def test_foreign_words_are_escaped(told):
     html = job_bundle(snapshot(**told))["text/html"]
@@ -95,7 +97,10 @@ def test_foreign_words_are_escaped(told):
 def test_foreign_words_do_not_steer_a_terminal():
     told = snapshot(note="red \x1b[31m", is_over=True)
     stream = io.StringIO()
-    LogLines(stream).close(told)
+    for shown in (LogLines(stream), TerminalLine(stream)):
+        shown.say("red \x1b[31m")
+        shown.close(told)
+    told = snapshot(wait="red \x1b[31m")
     assert "\x1b" not in stream.getvalue() + job_bundle(told)["text/plain"]
 
 
@@ -123,6 +128,48 @@ def test_a_terminal_has_one_line_that_is_written_over_four_times_a_second(now):
     assert len(last.rstrip("\n")) >= len(shown.rsplit("\r", 2)[1])
 
 
+def test_what_is_said_of_a_wait_stays_above_the_line_of_a_terminal(now):
+    stream = io.StringIO()
+    terminal = TerminalLine(stream)
+    now[0] += 1
+    terminal.show(snapshot(held=(Held("a route with a long name, on hold", 5),)))
+    terminal.say("All routes fail.")
+    terminal.show(snapshot())
+    now[0] += 1
+    terminal.show(snapshot())
+    terminal.say("All routes still fail.")
+    terminal.close(snapshot(done=60, is_over=True))
+    first, second, third, _ = stream.getvalue().split("\n")
+    for line, said in ((first, "All routes fail."), (second, "All routes still fail.")):
+        assert [text.split(" · ")[0].rstrip() for text in line.split("\r")] == ["", "12/60 rows", said]
+    assert third.startswith("\r60/60 rows · ")
+    assert len(first.rsplit("\r")[-1]) == len(first.split("\r")[1]), "something of the line before stayed"
+
+
+def test_what_is_said_of_a_wait_is_a_line_of_a_log_in_its_order():
+    stream = io.StringIO()
+    log = LogLines(stream)
+    log.show(snapshot(done=30))
+    for minute in range(3):
+        log.say(f"minute {minute}")
+    log.show(snapshot(done=30))
+    log.say("the last")
+    log.close(snapshot(done=60, is_over=True))
+    said = [line.split(" · ")[0] for line in stream.getvalue().splitlines()]
+    assert said == ["30/60 rows", "minute 0", "minute 1", "minute 2", "the last", "60/60 rows"]
+
+
+def test_of_a_job_that_nobody_waits_for_the_last_lines_are_kept():
+    stream = io.StringIO()
+    log = LogLines(stream)
+    for minute in range(1_000):
+        log.say(f"minute {minute}")
+    log.close(snapshot(done=60, is_over=True))
+    assert [line for line in stream.getvalue().splitlines() if "minute" in line] == [
+        f"minute {minute}" for minute in range(990, 1_000)
+    ]
+
+
 def test_a_log_has_a_line_for_each_tenth_and_one_at_the_end():
     stream = io.StringIO()
     log = LogLines(stream)
@@ -136,6 +183,7 @@ def test_silence_shows_nothing_and_leaves_a_display_to_ipython(capsys):
     silent = Silent()
     for show in (silent.show, silent.redraw, silent.close):
         show(FULL)
+    silent.say("All routes fail.")
     assert silent.open(FULL, list) is False
     assert capsys.readouterr() == ("", "")
 

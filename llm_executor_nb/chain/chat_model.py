@@ -18,13 +18,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ValidationError, model_validator
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.api import make_ask
 from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.model_options import check_call, check_options
+from llm_executor_nb.chain.only_asyncio import OnlyAsyncio
 from llm_executor_nb.chain.pump import pump_async, pump_sync
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
@@ -48,7 +48,7 @@ _OF_LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "system_fingerp
 _NOT_OF_A_REQUEST = ("model", "stream", "extra_body")
 
 
-class ChatChain(BaseChatOpenAI):
+class ChatChain(OnlyAsyncio):
     """A model's fallback chain as a LangChain chat model; `llm_executor_nb.chat_model` makes it.
 
     Args:

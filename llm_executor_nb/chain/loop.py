@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import os
 import selectors
+import sys
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ from llm_executor_nb.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from concurrent.futures import Future
+    from types import FrameType
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ _DRAIN_STEP_S = 0.002
 """Seconds that cancelled work may take to end."""
 _MOST_CALLBACKS = 1_000
 """Threads for users' functions: so many that those which ask a model themselves find one for what they wait for."""
+_ASYNCIOS, _TRIOS = "asyncio.", "trio."
+"""How the names of the modules begin whose frames drive a coroutine."""
 
 
 class LoopThread:
@@ -171,7 +175,12 @@ async def _tracked(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.
 
 
 async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run work on the private loop and await it in the caller's loop; cancelling one cancels the other."""
+    """Run work on the private loop and await it in the caller's loop; cancelling one cancels the other.
+
+    Raises:
+        ConfigError: asyncio is not what awaits it.
+    """
+    refuse_without_asyncio()
     thread = main_loop()
     if thread.is_current:
         return await work()
@@ -208,6 +217,39 @@ def refuse_own_loop() -> None:
             "llm.arun_llm(...)` here; in a function that cannot await, such as before_sleep, "
             "`asyncio.ensure_future(llm.arun_llm(...))`, or ask before the call.",
         )
+
+
+def refuse_without_asyncio() -> None:
+    """Refuse to be awaited by anything but asyncio, whose futures nothing else understands.
+
+    Raises:
+        ConfigError: trio awaits it, or it is driven by hand.
+    """
+    if not _is_on_asyncio():
+        raise ConfigError(
+            "llm_executor_nb's async functions need asyncio, and it is not asyncio that awaits here; nothing was sent. "
+            "Under trio use `await trio.to_thread.run_sync(llm.run_llm, model, request)` (with df.llm.run or another "
+            "function that is not async in the same way); in plain code llm.run_llm, or asyncio.run(...).",
+        )
+
+
+def _is_on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return "trio" not in sys.modules or _is_asyncio_nearest()
+
+
+def _is_asyncio_nearest() -> bool:
+    """Whether asyncio awaits, not trio, where one may run inside the other: a notebook's cell calls `trio.run`."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - who awaits is written nowhere else
+    while frame is not None:
+        name = frame.f_globals.get("__name__") or ""
+        if name.startswith((_ASYNCIOS, _TRIOS)):
+            return name.startswith(_ASYNCIOS)
+        frame = frame.f_back
+    return True
 
 
 def drained(ended: threading.Event) -> None:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 
+from llm_executor_nb.chain.loop import refuse_without_asyncio
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.providers.payload import make_payload
 
@@ -43,7 +44,12 @@ def wait() -> None:
 
 
 async def loaded() -> None:
-    """Load in a thread, not on the caller's event loop; return at once when that was done before."""
+    """Load in a thread, not on the caller's event loop; return at once when that was done before.
+
+    Raises:
+        ConfigError: there is no such loop, since it is not asyncio that awaits.
+    """
+    refuse_without_asyncio()
     begin()
     while not _is_loaded.is_set():  # noqa: ASYNC110 - it is set by another thread
         await asyncio.sleep(_STEP_S)

@@ -44,6 +44,7 @@ class Ending:
         error: what the job ends with; None: its frame.
         cut_at: the time on the clock after which nothing in flight is waited for; None: there is none.
         spent_usd: what its attempts have cost, as far as it is known.
+        silent_since: the time on the clock of the last answer, or of the job's beginning.
     """
 
     def __init__(self, order: Order, health: Health, stir: Callable[[], None]) -> None:
@@ -53,6 +54,7 @@ class Ending:
         self.spent_usd = 0.0
         self._order, self._health, self._stir = order, health, stir
         self._began = self._answered_at = clock.current().now()
+        self.silent_since = self._began
         self._answers = 0
         self._last_cause: Outcome | None = None
         self._causes: dict[Outcome, Attempt] = {}
@@ -72,7 +74,7 @@ class Ending:
 
     def answered(self) -> None:
         """Take in an answer."""
-        self._answered_at = clock.current().now()
+        self._answered_at = self.silent_since = clock.current().now()
         self._same_cause = (None, 0)
         self._answers += 1
 
@@ -121,11 +123,20 @@ class Ending:
         budget, spent = dollars(self._order.budget_usd), dollars(self.spent_usd)
         self._over_budget(f"ended early: its budget of {budget} is used up, {spent} spent")
 
+    @property
+    def silence_bound_s(self) -> float:
+        """Seconds without an answer after which the job ends."""
+        return max(NO_ANSWER_S, 2 * (self._order.timeout_s or 0.0))
+
+    def budget_left_s(self, now: float) -> float | None:
+        """Return the seconds until `budget_s` ends the job; None: it has none."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - now)
+
     # --- ending -------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """End the job when its time is over, no answer has come for too long, or none can come for too long."""
-        longest = max(NO_ANSWER_S, 2 * (self._order.timeout_s or 0.0))
+        longest = self.silence_bound_s
         while not self.is_set:
             seen, now = self._health.changes, clock.current().now()
             if self._ends_at is not None and now >= self._ends_at:

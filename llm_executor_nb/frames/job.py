@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import threading
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, run_async
+from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted
 from llm_executor_nb.core.warn import warn
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
+from llm_executor_nb.frames.wait_words import QUIET_S
 from llm_executor_nb.view.cell import REDRAW_S
 from llm_executor_nb.view.job import job_bundle
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.view.progress import Progress
     from llm_executor_nb.view.snapshot import Snapshot
 
+_log = logging.getLogger("llm_executor_nb")
 _SLICE_S = 0.1
 _DRAIN_S = 1.0
 _FLUSH_S = 1.0
@@ -122,6 +127,7 @@ class Job:
 
     async def aresult(self) -> pd.DataFrame:
         """Do what `result` does, awaited from the caller's loop; cancelling it stops the job."""
+        refuse_without_asyncio()
         self._work.enter()
         try:
             with self._shown():
@@ -150,11 +156,12 @@ class Job:
             self._future.cancel()
 
     async def _tracked(self) -> None:
-        ticker = asyncio.ensure_future(self._redrawing())
+        beside = [asyncio.ensure_future(task) for task in (self._redrawing(), self._telling())]
         try:
             await self._work.work()
         finally:
-            ticker.cancel()
+            for task in beside:
+                task.cancel()
             self._redraw()
             self._ended.set()
 
@@ -166,6 +173,20 @@ class Job:
     def _redraw(self) -> None:
         with contextlib.suppress(Exception):  # whatever the front end is at, the job goes on
             self._progress.redraw(self._work.snapshot())
+
+    async def _telling(self) -> None:
+        """Say once a minute why there are no answers, while there are none."""
+        looked_at = -math.inf
+        while True:
+            now = clock.current().now()
+            due = max(self._work.ending.silent_since, looked_at) + QUIET_S
+            if now < due:
+                await clock.current().sleep(due - now)
+                continue
+            looked_at = now
+            if words := self._work.snapshot().wait:
+                _log.warning("job %s: %s", self.job_id, words)
+                self._progress.say(words)
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:

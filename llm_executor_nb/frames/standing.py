@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
+from llm_executor_nb.frames.wait_words import QUIET_S, held_routes, wait_words
 from llm_executor_nb.view.snapshot import Held, Snapshot
 
 if TYPE_CHECKING:
@@ -49,4 +50,24 @@ def snapshot_of(work: Work, health: Health, ledger: Ledger, *, waiting: int) -> 
         left_s=elapsed_s / bought * (total - done) if is_telling else None,
         is_over=work.is_over,
         note=work.ending.note,
+        wait="" if work.is_over else _wait_of(work, health, ledger, others=waiting, now=now),
+    )
+
+
+def _wait_of(work: Work, health: Health, ledger: Ledger, *, others: int, now: float) -> str:
+    """Return why nothing was answered for a minute or longer; "": it was, or nothing stands in the way."""
+    ending = work.ending
+    silent_s = now - ending.silent_since
+    if silent_s < QUIET_S or ending.is_set:
+        return ""
+    routes = tuple(work.order.chain.routes())
+    return wait_words(
+        held_routes(routes, health, now),
+        routes=len(routes),
+        now=now,
+        silent_s=silent_s,
+        silence_bound_s=ending.silence_bound_s,
+        budget_left_s=ending.budget_left_s(now),
+        trouble=ledger.trouble,
+        others=others,
     )

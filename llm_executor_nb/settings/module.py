@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,11 @@ def _refuse(name: str) -> Callable[[Any], None]:
 
 
 class SettingsModule(ModuleType):
-    """The package's module, with the settings of the live configuration as attributes."""
+    """The package's module, with the settings of the live configuration as attributes.
+
+    It is pickled and copied by its name, as cloudpickle does it with modules of the plain class: a function that says
+    `llm.` can be sent to another process, which finds its own settings there. No setting, and so no key, is sent.
+    """
 
     OPENROUTER_KEYS = _setting(
         "OPENROUTER_KEYS",
@@ -75,6 +80,9 @@ class SettingsModule(ModuleType):
             hint = f" Did you mean {near[0]}?" if near else f" There are {', '.join(SETTINGS)}."
             raise ConfigError(f"{name} is no setting of llm_executor_nb.{hint}")
         super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        return importlib.import_module, (self.__name__,)
 
 
 SETTINGS = tuple(name for name in vars(SettingsModule) if name.isupper())

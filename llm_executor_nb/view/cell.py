@@ -64,6 +64,9 @@ class CellBlock:
             self._job_button.display()
         return True
 
+    def say(self, words: str) -> None:
+        """Add nothing: the block says why the job waits for as long as it does."""
+
     def redraw(self, snapshot: Snapshot) -> None:
         """Update the display, unless it was a moment ago; take the buttons out when the job is over.
 

@@ -18,10 +18,11 @@ def job_bundle(snapshot: Snapshot, *, hint: str = "") -> Bundle:
         hint: how it can be stopped; left out when it is over.
     """
     hint = "" if snapshot.is_over else hint
-    text = " · ".join(filter(None, [snapshot.line(), hint]))
+    text = "\n".join(filter(None, [" · ".join(filter(None, [snapshot.line(), hint])), snapshot.wait]))
     html = _bar(snapshot) + _counts(snapshot)
     html += line(" · ".join(filter(None, [*snapshot.bounds(), hint])), "dim small")
     html += "".join(line(words, f"{kind} small") for kind, words in snapshot.news())
+    html += line(snapshot.wait, "wait small") if snapshot.wait else ""
     return {"text/plain": plain(text), "text/html": block(html)}
 
 

@@ -37,6 +37,7 @@ class Snapshot:
         left_s: seconds it will take yet, at the pace so far; None: not known.
         is_over: nothing more will come.
         note: why it ended early; empty: it did not.
+        wait: why nothing was answered for a minute, when it is tried next, and what bounds it; empty: it goes on.
     """
 
     total: int
@@ -55,6 +56,7 @@ class Snapshot:
     left_s: float | None = None
     is_over: bool
     note: str = ""
+    wait: str = ""
 
     def line(self) -> str:
         """Return it in one line."""

@@ -1,0 +1,162 @@
+"""A job without answers says once a minute why, when it is tried next, and what bounds it; and never a key."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pandas as pd
+import pytest
+from rehearsing import MODEL, fresh
+
+import llm_executor_nb as llm
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import Hold, Kind
+from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.records import Scope
+from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.frames.wait_words import wait_words
+from llm_executor_nb.view import progress
+
+NOW = 1000.0
+
+
+def hold(left_s, *, why=Outcome.OVERLOADED, message="503 Service Temporarily Unavailable", kind=Kind.STREAK, **told):
+    scope = Scope(Reach.ROUTE, "openrouter", model=MODEL)
+    return Hold(scope=scope, kind=kind, since=NOW - 5, until=NOW + left_s, why=why, message=message, **told)
+
+
+def words(*held, **told):
+    usual = {"routes": len(held), "now": NOW, "silent_s": 119.0, "silence_bound_s": 600.0}
+    return wait_words(held, **{**usual, **told})
+
+
+def test_a_cause_is_said_once_with_its_words_and_not_for_each_route():
+    assert words(*(hold(left_s) for left_s in (60, 19, 25, 30, 31))) == (
+        "All 5 routes fail (overloaded: 503 Service Temporarily Unavailable). Next try in 19 s. No answer for 2 min. "
+        "Ends after 10 min without one; bound it with budget_s=."
+    )
+
+
+def test_different_causes_are_said_each_once():
+    told = hold(40, why=Outcome.RATE_LIMITED, message="Slow down.\n\tPlease.", kind=Kind.TOLD)
+    silent = hold(50, why=Outcome.EMPTY, message="")
+    said = words(hold(60), told, told, silent, routes=7)
+    assert said.startswith(
+        "4 of 7 routes fail (overloaded: 503 Service Temporarily Unavailable; rate_limited: Slow down. Please; empty). "
+        "Next try in 40 s. "
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ([hold(7.2)], "The only route fails (overloaded: 503 Service Temporarily Unavailable). Next try in 8 s. No"),
+        ([hold(-1, is_probing=True)], "The next try is under way. No"),
+        ([hold(math.inf, kind=Kind.CONDEMNED, why=Outcome.AUTH, message="")], "fails (auth). No answer"),
+        ([hold(90, kind=Kind.CONDEMNED), hold(200)], "Next try in 3 min."),
+        ([hold(7_500, kind=Kind.TOLD)], "Next try in 2 h 5 min."),
+        ([hold(-0.001)], "Next try in 0 s."),
+        ([hold(9, message="x" * 500)], f"({'overloaded: ' + 'x' * 120} …)."),
+    ],
+)
+def test_the_next_try_is_told_where_there_will_be_one(held, said):
+    assert said in words(*held)
+
+
+def test_a_budget_bounds_the_wait_beside_the_silence():
+    assert words(hold(9), budget_left_s=41.5).endswith("Ends after 10 min without one, or in 42 s by its budget_s=.")
+
+
+def test_a_ledger_that_cannot_be_written_is_a_cause_and_no_silence_ends_it():
+    said = words(trouble="the disk is full")
+    assert said == (
+        "The ledger cannot be written (the disk is full), so nothing is asked until it can. No answer for 2 min. "
+        "Waits without end; bound it with budget_s=."
+    )
+    assert words(trouble="the disk is full", budget_left_s=180.0).endswith("Ends in 3 min by its budget_s=.")
+
+
+def test_rows_that_another_job_asks_for_are_a_cause():
+    assert words(others=1).startswith("1 row waits for another job's answers. No answer for 2 min.")
+    assert words(others=4, routes=2).startswith("4 rows wait for another job's answers.")
+
+
+def test_where_nothing_stands_in_the_way_nothing_is_said():
+    assert words(routes=4) == ""
+
+
+def test_no_key_is_in_the_line():
+    key = Secret("sk-or-v1-waiting-canary-0001")
+    said = words(hold(9, message=f"Key {key.reveal()} is over its limit"), trouble=f"cannot open /{key.reveal()}")
+    assert key.reveal() not in said
+
+
+# --- in a job -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _fresh(caplog):
+    caplog.set_level(logging.WARNING, "llm_executor_nb")
+    with fresh():
+        yield
+
+
+@pytest.fixture
+def front_ends(monkeypatch):
+    """Keep what is said to the front end of each job."""
+    said = []
+
+    class Kept(progress.Silent):
+        def say(self, words):
+            said.append(words)
+
+    monkeypatch.setattr("llm_executor_nb.frames.start.make_progress", lambda **_: Kept())
+    return said
+
+
+def column(rows, **options):
+    return pd.DataFrame({"q": [f"question {n}" for n in range(rows)]}).llm.run(MODEL, "q", **options)
+
+
+def logged(caplog):
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("job ")]
+
+
+def test_in_an_outage_a_job_says_so_once_a_minute_and_then_ends(caplog, front_ends):
+    with llm.rehearse("*: 503"), clock.use(clock.FrozenClock()), pytest.warns(llm.LLMExecutorWarning):
+        column(30)
+    assert 8 <= len(front_ends) <= 10
+    assert [line.partition(": ")[2] for line in logged(caplog)] == front_ends
+    for minute, said in enumerate(front_ends, start=1):
+        assert "routes fail (overloaded: " in said
+        assert f"No answer for {'60 s' if minute == 1 else f'{minute} min'}." in said
+
+
+def test_a_job_that_goes_on_says_nothing_more(caplog, front_ends):
+    with llm.rehearse("*: 503@1..60"), clock.use(clock.FrozenClock()) as frozen:
+        out = column(30)
+    assert set(out["q_llm_status"]) == {"ok"}
+    assert len(front_ends) == len(logged(caplog)) <= frozen.elapsed_s // 60
+
+
+def test_a_job_that_is_answered_says_nothing(caplog, front_ends):
+    with llm.rehearse("*: rate=10/min"), clock.use(clock.FrozenClock()) as frozen:
+        column(90)
+    assert frozen.elapsed_s > 60
+    assert not [said for said in front_ends if "No answer" in said]
+    assert not logged(caplog)
+
+
+def test_with_progress_false_the_log_alone_has_it(caplog, capsys):
+    with llm.rehearse("*: 503"), clock.use(clock.FrozenClock()), pytest.warns(llm.LLMExecutorWarning):
+        column(30, progress=False, budget_s=150)
+    assert len(logged(caplog)) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_and_a_file_have_every_line(capsys):
+    with llm.rehearse("*: 503"), clock.use(clock.FrozenClock()), pytest.warns(llm.LLMExecutorWarning):
+        column(30, budget_s=150)
+    said = [line for line in capsys.readouterr().err.splitlines() if " routes fail (overloaded: " in line]
+    assert len(said) == 2
