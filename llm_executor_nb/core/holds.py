@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Outcome, Reach
@@ -41,6 +41,18 @@ class Standing(StrEnum):
     DUE = auto()
     PROBING = auto()
     HELD = auto()
+
+
+class Evidence(IntEnum):
+    """What is known of a place and something we add to requests; the stronger evidence stays.
+
+    MISSED: a request failed without a word, and was answered without it. TAKEN: one with it was answered.
+    REFUSED: it was refused in words, or ignored.
+    """
+
+    MISSED = 1
+    TAKEN = 2
+    REFUSED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +116,7 @@ class Health:
     Attributes:
         traffic: what is in flight, and the pace of each key.
         changes: how often the holds have changed; tells a waiter that it missed one.
-        declined: who does not take which schema by `response_format`; no hold, for it is asked in words.
+        extras: who takes what we add to a request, and who does not; no hold, for it can be left out.
         on_hold: called with each hold that is set.
     """
 
@@ -114,7 +126,7 @@ class Health:
         self.traffic = Traffic()
         self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
-        self.declined: set[tuple[Scope, str]] = set()
+        self.extras: dict[tuple[Scope, str], Evidence] = {}
         self.on_hold: Callable[[Hold], None] = _ignore
 
     def forget_flights(self) -> None:
@@ -283,11 +295,11 @@ class Health:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop every hold and streak, every learned pace, and who declined a schema."""
+        """Drop every hold and streak, every learned pace, and who takes what we add."""
         self.traffic.reset()
         self._holds.clear()
         self._streaks.clear()
-        self.declined.clear()
+        self.extras.clear()
         self._notify()
 
     def release(self, is_stale: Callable[[Scope], bool]) -> None:
@@ -295,7 +307,8 @@ class Health:
         for scope in [s for s in tuple(self._holds) if is_stale(s)]:
             self._holds.pop(scope, None)
             self._streaks.pop(scope, None)
-        self.declined -= {entry for entry in tuple(self.declined) if is_stale(entry[0])}
+        for entry in [entry for entry in tuple(self.extras) if is_stale(entry[0])]:
+            self.extras.pop(entry, None)
         self._notify()
 
     def watch(self, wake: Callable[[], object]) -> Callable[[], None]:
