@@ -15,6 +15,7 @@ the usage per provider; until the row or the backend changes, or `reset_health()
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,9 @@ _SPEAKS_OF_OTHERS = frozenset(
     }
 )
 """Outcomes that are about something else, whatever their words name."""
-_WITHOUT_A_REASON = frozenset({Outcome.EMPTY, Outcome.MALFORMED, Outcome.SERVER_ERROR})
+_WITHOUT_A_REASON = frozenset({Outcome.EMPTY, Outcome.MALFORMED, Outcome.OVERLOADED, Outcome.SERVER_ERROR})
 _PATIENCE = {RESPONSE_FORMAT: 1, STREAM_OPTIONS: 2}
-"""After how many failures without a reason in one run it is left out; one later where it was taken before."""
+"""After how many failures without a reason in one run it is left out; later where something speaks against that."""
 _LEAVE_OUT = (Evidence.MISSED, Evidence.REFUSED)
 _NONE: frozenset[str] = frozenset()
 
@@ -102,7 +103,7 @@ class Extras:
             self._leave_out(route, refused)
             return self._told(route, refused, verdict)
         if verdict.outcome in _WITHOUT_A_REASON and verdict.retry_after_s is None:
-            return verdict if self._is_doubtful(route) else None
+            return verdict if self._is_doubtful(route, verdict.outcome) else None
         return None
 
     def was_ignored(self, route: Route, name: str) -> None:
@@ -152,17 +153,21 @@ class Extras:
         self._learn(route, refused, Evidence.REFUSED)
         return replace(verdict, outcome=Outcome.UNSUPPORTED)
 
-    def _is_doubtful(self, route: Route) -> bool:
+    def _is_doubtful(self, route: Route, outcome: Outcome) -> bool:
         """Count a failure, and leave out what may be its cause; whether to ask without it at once."""
         place = route.scope(Reach.PROVIDER)
         count = self._failures[place] = self._failures.get(place, 0) + 1
-        suspects = frozenset(name for name in self._sent if count >= self._patience(name, route))
+        suspects = frozenset(name for name in self._sent if count >= self._patience(name, route, outcome))
         self._suspects[place] = suspects
         self._leave_out(route, suspects)
         return bool(suspects) and not self._ask.is_by_hand and count == 1
 
-    def _patience(self, name: str, route: Route) -> int:
-        return _PATIENCE[name] + (self._known.get(self._entry(name, route)) is Evidence.TAKEN)
+    def _patience(self, name: str, route: Route, outcome: Outcome) -> float:
+        """Return after how many failures an extra is left out; a busy server gives no reason to where it was taken."""
+        is_taken = self._known.get(self._entry(name, route)) is Evidence.TAKEN
+        if outcome is Outcome.OVERLOADED:
+            return math.inf if is_taken else _PATIENCE[name] + 1
+        return _PATIENCE[name] + is_taken
 
     def _leave_out(self, route: Route, names: frozenset[str]) -> None:
         place = route.scope(Reach.PROVIDER)

@@ -44,7 +44,9 @@ _OF_TOOLS = re.compile(
 )
 _OF_STREAM = re.compile(r"stream[_ -]?options?|include[_ ]?usage", re.IGNORECASE)
 _OF_FAILED_OUTPUT = re.compile(
-    r"json_validate_failed|failed to generate json|generated json does not match", re.IGNORECASE
+    r"json_validate_failed|failed to generate json|generated json does not match"
+    r"|output that does not match the expected \S+ format",
+    re.IGNORECASE,
 )
 _OF_FORMAT = re.compile(
     r"response[_ -]?(format|schema|mime)|json_?(schema|object)\b|json[ -]mode"
@@ -61,13 +63,15 @@ _OF_SCHEMA = re.compile(
     r"|(pars(e|ing)|compil(e|ed|ing)|initializ(e|ing)|build(ing)?|invalid|unsupported) (\S+ ){0,2}grammar"
     r"|additionalProperties|patternProperties|\$(ref|defs|schema)\b|\b(anyOf|oneOf|allOf|(min|max|prefix)Items)\b"
     r"|for '(object|array|string|integer|number|boolean)' type|for OBJECT type"
-    r"|input should be 'text'|^invalid format(: \"|[:;,]? ?expected|$)|invalid (json )?(schema )?in format",
+    r"|input should be 'text'|^invalid format(: \"|[:;,]? ?expected|$)|invalid (json )?(schema )?in format"
+    r"|struct field \w+\.format\b|mime_?type\b.{0,40}application/json",
     re.IGNORECASE,
 )
 """Words that can only be about a schema, unless the error names another parameter or a tool."""
 
 _LIST_OF_PARAMETERS = re.compile(
-    r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b[^.]*\bmessages\b.*", re.DOTALL
+    r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b[^.]*\bmessages\b.*",
+    re.DOTALL | re.IGNORECASE,
 )
 """What could have been sent instead, which is about none of it."""
 _AT_THE_BEGINNING = re.compile(r"^\W*((?:[A-Za-z_]\w*)(?:[.\[]\w+\]?)+): ")
