@@ -113,7 +113,7 @@ class Engine:
             if came.may_resend:
                 run.resent(route, came.verdict)
                 came = await self._send(run, route)
-            while (told := run.to_resend(route, came.verdict)) is not None:
+            while (told := run.to_resend(move, came.verdict)) is not None:
                 run.resent(route, told)
                 came = await self._send(run, route)
             verdict, message = await accepted(run, route, came)

@@ -6,7 +6,8 @@ every HTTP route is sent it first, and is asked again without it
 - when it refused it in so many words: at once, on the same route, and from then on;
 - when the model's output was thrown away because it did not keep to the format: at once;
 - when it failed without a reason (an error, a blank or a broken reply): a row of a job at once, if nobody was answered
-  with it there yet; a run by hand in its retries, first without the format, then without the wish for the usage.
+  with it there yet; a run by hand in its retries, first without the format, then without the wish for the usage. A
+  server that says it is busy is believed once.
 
 What was answered without it, next after such a failure, is left out there from then on, unless somebody was or is
 answered with it. "From then on" is kept with the holds: a response format per provider, model and schema, the wish for
@@ -92,8 +93,14 @@ class Extras:
         fields = (given or {}).get(route.backend) or {}
         return {**(given or {}), route.backend: {**fields, STREAM_OPTIONS: None}}
 
-    def judge(self, route: Route, verdict: Verdict) -> Verdict | None:
-        """Learn from a reply; return what it is in the log if the request goes out again at once without something."""
+    def judge(self, route: Route, verdict: Verdict, *, is_probe: bool) -> Verdict | None:
+        """Learn from a reply; return what it is in the log if the request goes out again at once without something.
+
+        Args:
+            route: who replied.
+            verdict: what the reply was found to be.
+            is_probe: the request was the probe of a hold, so that others have failed there before.
+        """
         if not self._wanted:
             return None
         if verdict.outcome is Outcome.OK:
@@ -103,7 +110,7 @@ class Extras:
             self._leave_out(route, refused)
             return self._told(route, refused, verdict)
         if verdict.outcome in _WITHOUT_A_REASON and verdict.retry_after_s is None:
-            return verdict if self._is_doubtful(route, verdict.outcome) else None
+            return verdict if self._is_doubtful(route, verdict.outcome, is_probe=is_probe) else None
         return None
 
     def was_ignored(self, route: Route, name: str) -> None:
@@ -153,21 +160,24 @@ class Extras:
         self._learn(route, refused, Evidence.REFUSED)
         return replace(verdict, outcome=Outcome.UNSUPPORTED)
 
-    def _is_doubtful(self, route: Route, outcome: Outcome) -> bool:
+    def _is_doubtful(self, route: Route, outcome: Outcome, *, is_probe: bool) -> bool:
         """Count a failure, and leave out what may be its cause; whether to ask without it at once."""
         place = route.scope(Reach.PROVIDER)
         count = self._failures[place] = self._failures.get(place, 0) + 1
-        suspects = frozenset(name for name in self._sent if count >= self._patience(name, route, outcome))
+        is_busy = outcome is Outcome.OVERLOADED
+        suspects = frozenset(
+            name
+            for name in self._sent
+            if count >= self._patience(name, route, is_busy=is_busy) + (is_busy and not is_probe)
+        )
         self._suspects[place] = suspects
         self._leave_out(route, suspects)
         return bool(suspects) and not self._ask.is_by_hand and count == 1
 
-    def _patience(self, name: str, route: Route, outcome: Outcome) -> float:
-        """Return after how many failures an extra is left out; a busy server gives no reason to where it was taken."""
+    def _patience(self, name: str, route: Route, *, is_busy: bool) -> float:
+        """Return after how many failures an extra is left out: later where it was taken, and there never if busy."""
         is_taken = self._known.get(self._entry(name, route)) is Evidence.TAKEN
-        if outcome is Outcome.OVERLOADED:
-            return math.inf if is_taken else _PATIENCE[name] + 1
-        return _PATIENCE[name] + is_taken
+        return math.inf if is_taken and is_busy else _PATIENCE[name] + is_taken
 
     def _leave_out(self, route: Route, names: frozenset[str]) -> None:
         place = route.scope(Reach.PROVIDER)

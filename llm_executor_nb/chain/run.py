@@ -85,9 +85,9 @@ class Run:
             return self.ask
         return replace(self.ask, payload=payload, extra_body=extra_body)
 
-    def to_resend(self, route: Route, verdict: Verdict) -> Verdict | None:
+    def to_resend(self, move: Go, verdict: Verdict) -> Verdict | None:
         """Return what a reply is in the log if the request goes out again at once without something that we added."""
-        told = self.extras.judge(route, verdict)
+        told = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
         return None if self.sink is not None and self.sink.is_begun else told
 
     def sent(self, route: Route, now: float) -> None:
