@@ -172,6 +172,15 @@ def test_nothing_is_sent_that_our_own_transport_would_not_send(door, hide, monke
     assert [name for name, value in sent.items() if CANARY in value] == []
 
 
+@pytest.mark.parametrize("options", [{}, {"extra_body": {"openrouter": {"stream_options": None}}}])
+def test_the_wish_for_a_streams_usage_is_left_out_here_too(options, hide):
+    hide()
+    with llm.rehearse("openrouter: refused-stream_options") as server:
+        assert "red" in _ask("stream", MODEL, "What is red?", **options).text
+        assert llm.attempts()["outcome"].astype(str).tolist() == ["unsupported"] * (not options) + ["ok"]
+        assert_log_is_what_the_server_saw(server)
+
+
 def _headers_sent(monkeypatch):
     """Return the list in which the headers of each request of OpenAI's client will be, as they went out."""
     from openai import DefaultAsyncHttpxClient  # noqa: PLC0415 - loaded in the test, not at collection

@@ -96,6 +96,11 @@ FAULTS = {
     "fenced-json": ["ok"],
     "refused-response_format": ["unsupported", "ok"],
     "refused-parameters": ["unsupported", "ok"],
+    "refused-schema": ["unsupported", "ok"],
+    "refused-response_format-param": ["unsupported", "ok"],
+    "refused-response_format-500": ["unsupported", "ok"],
+    "response_format-500": ["server_error", "ok"],
+    "json_validate_failed": ["invalid_output", "ok"],
     "500*1": ["server_error", "ok"],
     "null-choices*1": ["malformed", "ok"],
     "refused-response_format, wrong_schema*1": ["unsupported", "invalid_output", "ok"],
@@ -187,7 +192,14 @@ def test_a_stream_that_breaks_off_is_no_interruption_because_nothing_was_shown(c
 
 # --- who declined -----------------------------------------------------------------------------------------------
 
-DECLINES = ["refused-response_format", "ignored-response_format"]
+DECLINES = {
+    "refused-response_format": "unsupported",
+    "refused-response_format-500": "unsupported",
+    "refused-schema": "unsupported",
+    "response_format-500": "server_error",
+    "json_validate_failed": "invalid_output",
+    "ignored-response_format": "invalid_output",
+}
 
 
 @pytest.mark.parametrize("fault", DECLINES)
@@ -195,8 +207,7 @@ def test_who_declined_is_asked_in_words_from_then_on_on_every_key(fault, begin):
     server = begin(f"openrouter: {fault}; openrouter[1]: 401@3")
     for _ in range(3):
         llm.run_llm(MODEL, QUESTION, schema=Paint)
-    first = "unsupported" if fault == DECLINES[0] else "invalid_output"
-    assert words("outcome") == [first, "ok", "auth", "ok", "ok"]
+    assert words("outcome") == [DECLINES[fault], "ok", "auth", "ok", "ok"]
     assert [key[-4:] for key in words("key")] == ["0001", "0001", "0001", "0002", "0002"]
     assert_log_is_what_the_server_saw(server)
 

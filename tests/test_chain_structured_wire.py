@@ -167,11 +167,25 @@ def test_prose_shows_that_the_format_is_ignored_and_the_retry_is_in_words():
 
 
 @pytest.mark.parametrize("failure", [(500, "Internal error"), None, "", (502, "<html>")])
-def test_a_failure_without_a_reason_is_retried_in_words_and_not_remembered(failure):
+def test_a_failure_without_a_reason_that_vanishes_in_words_is_remembered(failure):
     with _says(failure, GOOD, GOOD) as bodies:
         llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
         llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
-    assert [_form(body) for body in bodies] == ["native", "words", "native"]
+    assert [_form(body) for body in bodies] == ["native", "words", "words"]
+
+
+def test_a_failure_that_stays_in_words_or_came_after_a_native_answer_is_not_laid_to_the_format():
+    with _says(*[(500, "Internal error")] * 2, GOOD, GOOD, (500, "Internal error"), GOOD, GOOD) as bodies:
+        for _ in range(4):
+            llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
+    assert [_form(body) for body in bodies] == ["native", "words", "words", *["native"] * 4]
+
+
+def test_where_natively_was_answered_before_the_format_is_left_out_after_two_failures_and_in_that_run_only():
+    with _says(GOOD, *[(500, "Internal error")] * 2, GOOD, GOOD) as bodies:
+        for _ in range(3):
+            llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
+    assert [_form(body) for body in bodies] == ["native", "native", "native", "words", "native"]
 
 
 NAMED = [

@@ -43,7 +43,7 @@ class Direct:
         chat_model: asks the object.
     """
 
-    takes_response_format = False
+    takes_extras = False
 
     def __init__(self, chat_model: ChatModelObject) -> None:
         self._model = chat_model
@@ -95,7 +95,8 @@ class Direct:
 
 
 def _extra(ask: Ask, route: Route) -> Mapping[str, Any]:
-    return (ask.extra_body or {}).get(route.backend) or {}
+    fields = (ask.extra_body or {}).get(route.backend) or {}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _last(whole: AIMessageChunk, ask: Ask) -> AIMessageChunk:

@@ -7,7 +7,6 @@ no pandas and no front end; whatever a provider does ends as a verdict.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from llm_executor_nb.chain import guard, tracing
@@ -23,7 +22,7 @@ from llm_executor_nb.core.errors import (
     StreamInterruptedError,
 )
 from llm_executor_nb.core.holds import Standing
-from llm_executor_nb.core.outcomes import RULES, Outcome
+from llm_executor_nb.core.outcomes import RULES
 from llm_executor_nb.core.policy import Go, Join, Stop, Wait, Why, next_move
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Engine:
             run.ask.slots.release()
 
     async def _attempt(self, run: Run, move: Go) -> AIMessage | None:
-        """Make one attempt; and once more at once, if the connection had died unused or the form was refused."""
+        """Make one attempt; and again at once, if the connection had died unused or what we added was refused."""
         route = move.route
         run.begin(route)
         probe = self._health.begin_probe(route, clock.current().now(), run.memory.needs) if move.is_probe else ()
@@ -114,8 +113,8 @@ class Engine:
             if came.may_resend:
                 run.resent(route, came.verdict)
                 came = await self._send(run, route)
-            if run.phrasing is not None and run.phrasing.is_declined(route, came.verdict):
-                run.resent(route, replace(came.verdict, outcome=Outcome.UNSUPPORTED))
+            while (told := run.to_resend(move, came.verdict)) is not None:
+                run.resent(route, told)
                 came = await self._send(run, route)
             verdict, message = await accepted(run, route, came)
             self._settle(run, move, probe, verdict, message)
@@ -132,7 +131,7 @@ class Engine:
         exchange = self._exchanges[route.backend]
         if guard.is_on() and (place := exchange.paid_at(route, self._config.practice_url)) is not None:
             guard.refuse(place)
-        order = run.order(route, is_native=exchange.takes_response_format)
+        order = run.order(route, takes_extras=exchange.takes_extras)
         now = clock.current().now()
         run.sent(route, now)
         try:

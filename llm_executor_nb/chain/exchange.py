@@ -61,10 +61,10 @@ class Exchanging(Protocol):
     """What the engine sends with; each backend has one.
 
     Attributes:
-        takes_response_format: a schema may be asked for by `response_format`; else only in words.
+        takes_extras: what we add to a request may be added; else a schema is asked for in words.
     """
 
-    takes_response_format: bool
+    takes_extras: bool
 
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
         """Return where a request to `route` would go, if it may cost something; None: it costs nothing."""
@@ -92,7 +92,7 @@ class Exchange:
         backends: name -> wire.
     """
 
-    takes_response_format = True
+    takes_extras = True
 
     def __init__(self, transport: Transport, backends: Mapping[str, Backend]) -> None:
         self._transport = transport

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain import tracing
+from llm_executor_nb.chain.extras import Extras
 from llm_executor_nb.chain.phrasing import Phrasing
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.backoff import Backoff
@@ -48,7 +49,8 @@ class Run:
         self.broken: ConfigError | None = None
         self.waited_s = 0.0
         self.span: Span | None = None
-        self.phrasing = None if ask.schema is None else Phrasing(ask.schema, ask.payload, health.declined)
+        self.extras = Extras(ask, health, is_stream=sink is not None)
+        self.phrasing = None if ask.schema is None else Phrasing(ask.schema, ask.payload, self.extras)
         self.memory = RunMemory(
             tiers=ask.chain.tiers,
             is_by_hand=ask.is_by_hand,
@@ -82,11 +84,19 @@ class Run:
         if self.ask.is_by_hand:
             self.memory.current = route
 
-    def order(self, route: Route, *, is_native: bool) -> Ask:
-        """Return what a route is asked now: a schema natively, if it may be, or in words."""
-        if self.phrasing is None:
+    def order(self, route: Route, *, takes_extras: bool) -> Ask:
+        """Return what a route is asked now: with what we add, if it may be sent that, and a schema in words else."""
+        self.extras.choose(route, takes_extras=takes_extras)
+        payload = self.ask.payload if self.phrasing is None else self.phrasing.payload(route)
+        extra_body = self.extras.extra_body(route)
+        if payload is self.ask.payload and extra_body is self.ask.extra_body:
             return self.ask
-        return replace(self.ask, payload=self.phrasing.payload(route, is_native=is_native))
+        return replace(self.ask, payload=payload, extra_body=extra_body)
+
+    def to_resend(self, move: Go, verdict: Verdict) -> Verdict | None:
+        """Return what a reply is in the log if the request goes out again at once without something that we added."""
+        told = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
+        return None if self.sink is not None and self.sink.is_begun else told
 
     def sent(self, route: Route, now: float) -> None:
         """Note when the request goes out."""
@@ -121,8 +131,6 @@ class Run:
 
     def learn(self, move: Go, verdict: Verdict, now: float) -> None:
         """Let the holds and the run's own memory take in a verdict."""
-        if self.phrasing is not None:
-            self.phrasing.learn(move.route, verdict)
         try:
             self._learning.learn(move, verdict, Sent(self._sent_at, self._in_flight), now)
         except ConfigError as error:  # a wait strategy, stop object or hook of the user's

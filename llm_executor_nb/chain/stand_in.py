@@ -14,6 +14,7 @@ from llm_executor_nb.chain.direct import Direct
 from llm_executor_nb.chain.exchange import Exchanged, not_after_all
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import classify
+from llm_executor_nb.core.named import STREAM_OPTIONS
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.providers.compatible import ChatModelObject
 from llm_executor_nb.providers.own_client import own_client
@@ -39,7 +40,7 @@ class StandIn:
         backends: name -> wire.
     """
 
-    takes_response_format = True
+    takes_extras = True
 
     def __init__(self, exchange: Exchange, backends: Mapping[str, Backend]) -> None:
         self._exchange = exchange
@@ -67,7 +68,10 @@ class StandIn:
     ) -> Exchanged:
         """Ask for a stream; `Exchange.streamed` says what the arguments are."""
         asked = _with_whole_body(ask, route)
-        async with own_client(self._backends[route.backend], route) as (model, seen):
+        asks_usage = STREAM_OPTIONS not in (
+            (ask.extra_body or {}).get(route.backend) or {}
+        )  # there it can only be None
+        async with own_client(self._backends[route.backend], route, asks_usage=asks_usage) as (model, seen):
             found = await Direct(ChatModelObject(model)).streamed(
                 asked, route, timeout_s=timeout_s, until=until, hand_on=hand_on
             )

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from llm_executor_nb.core.cost import cost_usd
 from llm_executor_nb.core.hints import allowance, field, number, retry_after_s
+from llm_executor_nb.core.named import named
 from llm_executor_nb.core.outcomes import (
     AVAILABILITY,
     ERROR_TYPE,
@@ -121,6 +122,7 @@ def _refusal(reply: Reply, body: object, status: int | None, backend: str, now_u
         error_code=_code_of(error),
         message=shorten(message),
         response_model=_text(field(body, "model")),
+        names=named(message) if body is None else named(error, body),
     )
 
 

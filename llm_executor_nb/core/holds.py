@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.evidence import Evidence
@@ -43,6 +43,18 @@ class Standing(StrEnum):
     DUE = auto()
     PROBING = auto()
     HELD = auto()
+
+
+class Support(IntEnum):
+    """What is known of a place and something we add to requests; the stronger evidence stays.
+
+    MISSED: a request failed without a word, and was answered without it. TAKEN: one with it was answered.
+    REFUSED: it was refused in words, or ignored.
+    """
+
+    MISSED = 1
+    TAKEN = 2
+    REFUSED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +112,7 @@ class Health:
         traffic: what is in flight, the pace of each key, and what each route bears at once.
         evidence: what answers and failures so far say of whose fault a failure is.
         changes: how often the holds have changed; tells a waiter that it missed one.
-        declined: who does not take which schema by `response_format`; no hold, for it is asked in words.
+        extras: who takes what we add to a request, and who does not; no hold, for it can be left out.
         on_hold: called with each hold that is set.
     """
 
@@ -110,7 +122,7 @@ class Health:
         self.evidence = Evidence()
         self._watchers: set[Callable[[], object]] = set()
         self.changes = 0
-        self.declined: set[tuple[Scope, str]] = set()
+        self.extras: dict[tuple[Scope, str], Support] = {}
         self.on_hold: Callable[[Hold], None] = _ignore
 
     def forget_flights(self) -> None:
@@ -272,11 +284,11 @@ class Health:
     # --- changing -----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Drop every hold and streak, all that was learnt of pace and capacity, and who declined a schema."""
+        """Drop every hold and streak, all that was learnt of pace and capacity, and who takes what we add."""
         self.traffic.reset()
         self.evidence = Evidence()
         self._holds.clear()
-        self.declined.clear()
+        self.extras.clear()
         self._notify()
 
     def release(self, is_stale: Callable[[Scope], bool]) -> None:
@@ -284,7 +296,8 @@ class Health:
         for scope in [s for s in tuple(self._holds) if is_stale(s)]:
             self._holds.pop(scope, None)
             self.evidence.end_streak(scope)
-        self.declined -= {entry for entry in tuple(self.declined) if is_stale(entry[0])}
+        for entry in [entry for entry in tuple(self.extras) if is_stale(entry[0])]:
+            self.extras.pop(entry, None)
         self._notify()
 
     def returned(self, route: Route) -> None:

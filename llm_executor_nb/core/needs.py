@@ -54,7 +54,8 @@ def needs_of(payload: Mapping[str, Any], extra_body: Mapping[str, Mapping[str, A
             found.add(_OF_FIELDS.get(name) or f"{Need.PARAM}:{name}")
     for fields in (extra_body or {}).values():
         for name, value in fields.items():
-            found.add(_policy_of(value) if name == _POLICY else _OF_FIELDS.get(name) or f"{Need.PARAM}:{name}")
+            if value is not None:
+                found.add(_policy_of(value) if name == _POLICY else _OF_FIELDS.get(name) or f"{Need.PARAM}:{name}")
     return frozenset(found) if found else NO_NEEDS
 
 

@@ -199,6 +199,7 @@ ERROR_TYPE: dict[str, Finding] = {
     "content_policy_violation": _FLAGGED,
     "content_filter": _FLAGGED,
     "refusal": _FLAGGED,
+    "json_validate_failed": Finding(Outcome.INVALID_OUTPUT),
     "region_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
     "model_not_supported": Finding(Outcome.UNSUPPORTED, Reach.PROVIDER),
     "model_not_found": Finding(Outcome.NOT_FOUND, Reach.PROVIDER),

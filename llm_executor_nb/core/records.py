@@ -180,6 +180,7 @@ class Verdict:
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
         allowance: what an answer tells of a limit; None: nothing, or nothing one can believe.
+        names: what an error speaks of, of the parameters that we add to a request; `core.named` has the words.
     """
 
     outcome: Outcome
@@ -196,6 +197,7 @@ class Verdict:
     output_tokens: int | None = None
     cost_usd: float | None = None
     allowance: Allowance | None = None
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

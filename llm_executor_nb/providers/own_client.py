@@ -76,10 +76,13 @@ def _warn(words: str) -> None:
 
 
 @asynccontextmanager
-async def own_client(backend: Backend, route: Route) -> AsyncIterator[tuple[BaseChatModel, Seen]]:
+async def own_client(
+    backend: Backend, route: Route, *, asks_usage: bool = True
+) -> AsyncIterator[tuple[BaseChatModel, Seen]]:
     """Open a ChatOpenAI for one request to a route, with what its client sees of the reply.
 
-    It sets no parameter, not even a model: the whole body comes to it as `extra_body`.
+    It sets no parameter, not even a model: the whole body comes to it as `extra_body`. Only the usage of a stream it
+    asks for itself, if it shall.
     """
     from langchain_openai import ChatOpenAI  # noqa: PLC0415 - loads on first use
     from langsmith import tracing_context  # noqa: PLC0415 - loads on first use
@@ -92,7 +95,7 @@ async def own_client(backend: Backend, route: Route) -> AsyncIterator[tuple[Base
         "api_key": "none",
         "base_url": url.removesuffix(CHAT_COMPLETIONS),
         "max_retries": 0,
-        "stream_usage": True,
+        "stream_usage": asks_usage,
         "use_responses_api": False,
         "output_version": "v0",
         "openai_proxy": "",

@@ -16,6 +16,8 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 _SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
+_MAY_BE_LEFT_OUT = "stream_options"
+"""What a run sets itself, but not where the user says None."""
 _BOUND_BY_LANGCHAIN = frozenset(
     {"stream", "stream_usage", "stream_options", "ls_structured_output_format", "strict"},
 )
@@ -46,7 +48,8 @@ def check_extra_body(
     """Return `extra_body` as one dict per backend.
 
     Args:
-        extra_body: fields that only one backend knows, under that backend's name; None: none.
+        extra_body: fields that only one backend knows, under that backend's name; None: none. A field that is None
+            is left out of the request, `stream_options` too, though a run sets it.
         backends: the names that are known.
 
     Raises:
@@ -62,8 +65,11 @@ def merge_extra_body(
     extra_body: Mapping[str, Mapping[str, Any]] | None,
     backend: str,
 ) -> dict[str, Any]:
-    """Return `payload` with the fields that `extra_body` has for `backend`; they win over parameters."""
-    return {**payload, **((extra_body or {}).get(backend) or {})}
+    """Return `payload` with the fields that `extra_body` has for `backend`; they win, and None leaves a field out."""
+    fields = (extra_body or {}).get(backend)
+    if not fields:
+        return dict(payload)
+    return {name: value for name, value in {**payload, **fields}.items() if name not in fields or value is not None}
 
 
 def _fields_of(name: str, fields: Any, backends: Sequence[str]) -> dict[str, Any]:  # noqa: ANN401 - a user's own
@@ -72,8 +78,14 @@ def _fields_of(name: str, fields: Any, backends: Sequence[str]) -> dict[str, Any
             f"extra_body is sorted by backend; {name!r} is not one with a dict of fields. "
             f"Write extra_body={{{backends[0]!r}: {{...}}}}; the backends are {', '.join(backends)}.",
         )
-    if taken := _SET_BY_US & fields.keys():
-        raise ConfigError(f"extra_body cannot set {', '.join(sorted(taken))}: a run sets that itself. Leave it out.")
+    taken = _SET_BY_US & fields.keys()
+    if fields.get(_MAY_BE_LEFT_OUT) is None:
+        taken -= {_MAY_BE_LEFT_OUT}
+    if taken:
+        raise ConfigError(
+            f"extra_body cannot set {', '.join(sorted(taken))}: a run sets that itself. Leave it out; "
+            f"{_MAY_BE_LEFT_OUT!r}: None asks for no usage.",
+        )
     return dict(fields)
 
 

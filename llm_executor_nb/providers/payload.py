@@ -61,14 +61,15 @@ def make_body(
         model: the model as it stands in the request.
         backend: whose part of `extra_body` is merged in.
         extra_body: fields that only one backend knows, under that backend's name.
-        stream: ask for the answer as an event stream, with its usage.
+        stream: ask for the answer as an event stream, with its usage unless `extra_body` leaves that out.
 
     Raises:
         ConfigError: something in it is not JSON; nothing was sent.
     """
     if backend == HUGGINGFACE:
         payload = {**payload, "messages": without_returned(payload["messages"])}
-    body = {"model": model, **merge_extra_body(payload, extra_body, backend), **(_AS_STREAM if stream else {})}
+    asked = {**payload, **_AS_STREAM} if stream else payload
+    body = {"model": model, **merge_extra_body(asked, extra_body, backend)}
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:

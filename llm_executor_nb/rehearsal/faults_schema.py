@@ -1,11 +1,12 @@
 """What only a request for a schema can meet: answers that do not fit it, and providers that take no response format.
 
 Any other request passes these faults by. The words of the refusals are the providers' own (openrouter.ai/docs,
-structured outputs; public threads about Hugging Face's providers).
+structured outputs; public threads about Hugging Face's providers, Google's, Groq's, Cerebras' and llama.cpp's models).
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
@@ -26,6 +27,29 @@ _NO_ENDPOINT = (
     "No endpoints found that can handle the requested parameters. To learn more about provider routing, visit: "
     "https://openrouter.ai/docs/guides/routing/provider-selection"
 )
+
+
+_STATES = {
+    "code": 400,
+    "message": "The specified schema produces a constraint that has too many states for serving.",
+    "status": "INVALID_ARGUMENT",
+}
+_WRAPPED = {
+    "code": 400,
+    "message": "Provider returned error",
+    "metadata": {"provider_name": "Google AI Studio", "raw": json.dumps({"error": _STATES})},
+}
+_BY_PARAM = {"message": "Unsupported value.", "type": "invalid_request_error", "param": "response_format", "code": 400}
+_LITERAL = (
+    "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), "
+    "'msg': \"Input should be 'text' or 'json_object'\", 'input': 'json_schema'}"
+)
+_FAILED_OUTPUT = {
+    "message": "Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.",
+    "type": "invalid_request_error",
+    "code": "json_validate_failed",
+    "failed_generation": '{"colour": "re',
+}
 
 
 def _wants_schema(asked: Asked) -> bool:
@@ -69,6 +93,10 @@ def _told(status: int, words: str) -> Stage:
     )
 
 
+def _says_no(status: int, error: object) -> Stage:
+    return lambda asked, effect: stage_refusal(asked, effect, Refusal(status=status, error=error))
+
+
 SCHEMA_FAULTS: Shelf = {
     "invalid_json": _says("JSON that breaks off in the middle", Outcome.INVALID_OUTPUT, _half),
     "wrong_schema": _says("a JSON object that does not fit the schema", Outcome.INVALID_OUTPUT, unfitting_text),
@@ -96,5 +124,30 @@ SCHEMA_FAULTS: Shelf = {
         Finding(Outcome.NOT_FOUND, Reach.BACKEND),
         _told(404, _NO_ENDPOINT),
         backends=ONLY_OPENROUTER,
+    ),
+    "refused-schema": _refuses(
+        "the provider finds the schema too complex, in words that name no parameter",
+        Finding(Outcome.BAD_REQUEST),
+        _says_no(400, _WRAPPED),
+    ),
+    "refused-response_format-param": _refuses(
+        "the provider names the response format in the field `param` alone",
+        Finding(Outcome.BAD_REQUEST),
+        _says_no(400, _BY_PARAM),
+    ),
+    "refused-response_format-500": _refuses(
+        "a server that does not know the response format says so with a 500",
+        Finding(Outcome.SERVER_ERROR),
+        _says_no(500, {"message": _LITERAL, "type": "internal_server_error", "param": None, "code": None}),
+    ),
+    "response_format-500": _refuses(
+        "a server fails on the response format without a word of it",
+        Finding(Outcome.SERVER_ERROR),
+        _told(500, "Internal Server Error"),
+    ),
+    "json_validate_failed": _refuses(
+        "the provider threw the model's answer away, because it did not keep to the response format",
+        Finding(Outcome.INVALID_OUTPUT),
+        _says_no(400, _FAILED_OUTPUT),
     ),
 }

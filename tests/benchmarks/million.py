@@ -42,7 +42,7 @@ ANSWER = "An answer of a usual length, three hundred characters or so. " * 5
 class Instant:
     """A provider that answers at once."""
 
-    takes_response_format = True
+    takes_extras = True
 
     def paid_at(self, *_: object) -> str | None:
         """Return nowhere: it costs nothing."""

@@ -1,0 +1,154 @@
+"""Which of the parameters that we add to a request does an error speak of?
+
+Providers say it in three ways: a field that names the parameter (`param`, `loc`, `field`), the parameter's name
+somewhere in the words, or words that can only be about it (a schema that has "too many states"). The whole error is
+read, also JSON inside its texts, for gateways wrap what is behind them; what it repeats of the request is passed over.
+
+Sources: public threads of the providers' and their users' repositories, as collected on 2026-11-25.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESPONSE_FORMAT: Final = "response_format"
+STREAM_OPTIONS: Final = "stream_options"
+TOOLS: Final = "tools"
+"""The schema of a tool. Some gateways ask for a response format by a tool of their own."""
+FAILED_OUTPUT: Final = "failed_output"
+"""No parameter: the model has not kept to the format it was held to, and its output was thrown away."""
+
+_DEEPEST = 12
+_MOST_TEXTS = 200
+_LONGEST = 4000
+_REPEATS = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
+"""Fields of an error that repeat the request, or hold what a model said."""
+_PARAMETER = frozenset({"field", "loc", "param", "parameter"})
+"""Fields of an error that name the parameter it speaks of."""
+
+_OTHERS = re.compile(
+    r"^(body\.)?(messages|contents?|prompt|model|temperature|top_[pk]|(max|min)_\w+|stop|seed|n|stream|user|reasoning\w*"
+    r"|logit_bias|(top_)?logprobs|\w+_penalty|tool_choice|parallel_tool_calls|functions?|metadata|modalities"
+    r"|(image|audio|file|input)\w*)\b(?!_)"
+)
+"""Parameters that are not ours. An error that names one of them is not about a schema because it says "schema"."""
+_OF_TOOLS = re.compile(
+    r"\btools?(\[\d+\]|\.\d+)|^(body\.)?tools?\b|function_declarations|for (the )?(function|tool)\b|input_schema",
+    re.IGNORECASE,
+)
+_OF_STREAM = re.compile(r"stream[_ -]?options?|include[_ ]?usage", re.IGNORECASE)
+_OF_FAILED_OUTPUT = re.compile(
+    r"json_validate_failed|failed to generate json|generated json does not match"
+    r"|output that does not match the expected \S+ format",
+    re.IGNORECASE,
+)
+_OF_FORMAT = re.compile(
+    r"response[_ -]?(format|schema|mime)|json_?(schema|object)\b|json[ -]mode"
+    r"|structured[_ -]?(output|generation|decoding|response)|output_?(format|config|schema)\b(?! .{0,20}(image|audio))"
+    r"|guided[_ -]?(json|decoding|generation|grammar)|xgrammar|llguidance|lm-format-enforcer|text\.format"
+    r"|requested parameters|support (for )?parameters",
+    re.IGNORECASE,
+)
+"""Names of a response format: ours, the providers' own, and those of what enforces it."""
+_OF_SCHEMA = re.compile(
+    r"json schema|(invalid|unsupported|specified|provided|supplied|your|output) schema|schema in generation_?config"
+    r"|schemas? (\S+ ){0,2}(too (large|complex|deep|big|many)|(not |un)supported)|nesting depth|too many states"
+    r"|grammar (\S+ ){0,2}(too (large|complex)|not (valid|supported)|invalid|unsupported)"
+    r"|(pars(e|ing)|compil(e|ed|ing)|initializ(e|ing)|build(ing)?|invalid|unsupported) (\S+ ){0,2}grammar"
+    r"|additionalProperties|patternProperties|\$(ref|defs|schema)\b|\b(anyOf|oneOf|allOf|(min|max|prefix)Items)\b"
+    r"|for '(object|array|string|integer|number|boolean)' type|for OBJECT type"
+    r"|input should be 'text'|^invalid format(: \"|[:;,]? ?expected|$)|invalid (json )?(schema )?in format"
+    r"|struct field \w+\.format\b|mime_?type\b.{0,40}application/json",
+    re.IGNORECASE,
+)
+"""Words that can only be about a schema, unless the error names another parameter or a tool."""
+
+_LIST_OF_PARAMETERS = re.compile(
+    r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b[^.]*\bmessages\b.*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What could have been sent instead, which is about none of it."""
+_AT_THE_BEGINNING = re.compile(r"^\W*((?:[A-Za-z_]\w*)(?:[.\[]\w+\]?)+): ")
+"""A parameter before the words about it: `messages.0.content: ...`."""
+_WRAPPED = re.compile(r"""\\*['"](?:param|parameter|field)\\*['"]: *\\*['"]([^'"\\]+)""")
+"""What names a parameter in JSON that is only a part of a text."""
+_LOC = re.compile(r"""['"]loc['"]: *[(\[]([^)\]]*)[)\]]""")
+_MSG = re.compile(r"""['"]msg['"]: *(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
+"""What stands in the `repr` of a validator's errors, which some servers send as a text."""
+
+
+def named(*told: object) -> frozenset[str]:
+    """Return which of the parameters that we may have added an error names. Never raises.
+
+    Args:
+        told: parts of an error, parsed JSON of any shape or texts.
+    """
+    places: list[str] = []
+    words: list[str] = []
+    for is_place, text in islice((one for part in told for one in _texts(part)), _MOST_TEXTS):
+        (places if is_place else words).append(text)
+    return frozenset(_found(places, words))
+
+
+def _found(places: list[str], words: list[str]) -> Iterator[str]:
+    texts = [*places, *words]
+    if any(map(_OF_STREAM.search, texts)):
+        yield STREAM_OPTIONS
+    if any(map(_OF_FAILED_OUTPUT.search, texts)):
+        yield FAILED_OUTPUT
+    elif any(map(_OF_FORMAT.search, texts)):
+        yield RESPONSE_FORMAT
+    elif any(map(_OF_TOOLS.search, texts)):
+        yield TOOLS
+    elif not any(map(_OTHERS.search, places)) and any(map(_OF_SCHEMA.search, words)):
+        yield RESPONSE_FORMAT
+
+
+def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool, str]]:
+    """Yield the texts of an error, each with whether it names a parameter."""
+    if depth > _DEEPEST:
+        return
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if key not in _REPEATS:
+                    yield from _texts(inner, str(key), depth + 1)
+        case list() if name == "loc":
+            yield True, ".".join(str(one) for one in value if isinstance(one, str | int))
+        case list():
+            for inner in value:
+                yield from _texts(inner, name, depth + 1)
+        case str() if name in _PARAMETER:
+            yield True, value[:_LONGEST]
+        case str():
+            yield from _of_text(value, depth)
+
+
+def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
+    if text.lstrip()[:1] in {"{", "["} and (nested := _parsed(text)) is not None:
+        yield from _texts(nested, depth=depth + 1)
+        return
+    text = text[:_LONGEST]
+    if _LOC.search(text):
+        for loc in _LOC.findall(text):
+            yield True, ".".join(re.findall(r"\w+", loc))
+        for msg in _MSG.findall(text):
+            yield False, "".join(msg)
+        return
+    text = _LIST_OF_PARAMETERS.sub("", text)
+    for place in (*_WRAPPED.findall(text), *_AT_THE_BEGINNING.findall(text)):
+        yield True, place
+    yield False, text
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,75 @@
+"""A server that answers as a function of the request's body says, as the only route of a model."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import llm_executor_nb as llm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Answer = Callable[[dict[str, Any]], tuple[int, Any]]
+
+NAME = "own"
+MODEL = "own/model"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)
+        status, told = self.server.answer(body)
+        is_stream = isinstance(told, bytes)
+        sent = told if is_stream else (told if isinstance(told, str) else json.dumps(told)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
+def said(body: dict[str, Any], text: str) -> Any:
+    """Return an answer as the request wants it: a whole body, or the bytes of a stream, with its usage if asked for."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    if not body.get("stream"):
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        return {"id": "r", "model": "m", "choices": [choice], "usage": usage}
+    delta = {"role": "assistant", "content": text}
+    events = [{"id": "r", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}]
+    if "stream_options" in body:
+        events.append({"id": "r", "model": "m", "choices": [], "usage": usage})
+    return "".join(f"data: {json.dumps(one)}\n\n" for one in events).encode() + b"data: [DONE]\n\n"
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[Any]:
+    """Serve MODEL as `answer(body)` says, (status, JSON, text or the bytes of a stream); give the server.
+
+    It has its `bodies`, the requests in order; `answer` may be set anew.
+    """
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.answer, server.bodies = answer, []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        llm.add_backend(NAME, base_url=f"http://127.0.0.1:{server.server_address[1]}/v1")
+        llm.models.add(MODEL, providers=[NAME], openrouter=False)
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join(5)
