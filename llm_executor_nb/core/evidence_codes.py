@@ -112,7 +112,9 @@ VAGUE: dict[str, Finding] = {
         ),
         _BAD,
     ),
-    **dict.fromkeys(("invalid_api_key", "authentication_error", "auth_error", "unauthenticated", "unauthorized"), _AUTH),
+    **dict.fromkeys(
+        ("invalid_api_key", "authentication_error", "auth_error", "unauthenticated", "unauthorized"), _AUTH
+    ),
     **dict.fromkeys(
         ("permission_error", "permission_denied", "permission_denied_error", "request_forbidden", "forbidden"),
         _FORBIDDEN,

@@ -31,7 +31,9 @@ _SECONDS: Final = ("retry-after", "x-retry-after")
 _RESETS: Final = re.compile(r"(?:x-)?(?:anthropic-)?rate-?limit-(?:\w[\w-]*-)?reset(?:-[\w-]+)?")
 """Headers that say when a limit starts anew; one with `remaining` in its name says what is left of it."""
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_AMOUNT: Final = r"\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])(?![a-z])"
+_AMOUNT: Final = (
+    r"\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])(?![a-z])"
+)
 _AMOUNTS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)\s?(ms|mil|[smhd])")
 _DURATION: Final = re.compile(rf"(?:{_AMOUNT}[\s,]{{0,2}}(?:and )?)+")
 _ISO: Final = r"\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,9})?(?:z|\s?utc|[+-]\d\d:?\d\d)?"

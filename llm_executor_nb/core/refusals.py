@@ -1,8 +1,8 @@
 """From an error that a server tells to a verdict: what came of the attempt, and how far its hold may reach.
 
-Evidence, strongest first: what OpenRouter types (`availability`, `limit_source`), codes with one meaning, words, a status
-that has a meaning of its own, and last the vague types that say no more than a status. Whatever the bytes are, the
-result is a verdict; nothing is raised. The data is in `evidence_codes` and `evidence_words`, the reading in `told`.
+Evidence, strongest first: what OpenRouter types (`availability`, `limit_source`), codes with one meaning, words, a
+status that has a meaning of its own, and last the vague types that say no more than a status. Whatever the bytes are,
+the result is a verdict; nothing is raised. The data is in `evidence_codes` and `evidence_words`, the reading in `told`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
     told_s = retry_after_s(reply.headers, told, now_utc)
     words = _words_of(told)
     found = _moved(reply, backend) or _find(reply, error, told, status, words, is_timed=told_s is not None)
-    if told_s is None and backend == OPENROUTER and FREE_REQUESTS_OF_THE_DAY.search(words):
+    if told_s is None and backend == OPENROUTER and FREE_REQUESTS_OF_THE_DAY.are_in(words):
         told_s = _DAY_S - now_utc.timestamp() % _DAY_S
     return Verdict(
         outcome=found.outcome,
@@ -88,24 +88,17 @@ def _is_relayed(error: object, words: str, backend: str) -> bool:
     """Whether a gateway passes on what another server said of the gateway's own key there."""
     if backend == OPENROUTER and field(error, "metadata", "limit_source") is not None:
         return False
-    return field(error, "metadata", "raw") is not None or RELAYED.search(words) is not None
+    return field(error, "metadata", "raw") is not None or RELAYED.are_in(words)
 
 
 # --- what it is ---------------------------------------------------------------------------------------------------
 
 
-def _find(
-    reply: Reply, error: object, told: Told, status: int | None, words: str, *, is_timed: bool
-) -> Finding:
+def _find(reply: Reply, error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
     if (found := next(_typed(error, told, status), None)) is not None:
         return found
     for wording in WORDINGS:
-        if (
-            status in wording.statuses
-            and not (is_timed and wording.is_untimed and status == 429)
-            and wording.says.search(words)
-            and not (wording.unless and wording.unless.search(words))
-        ):
+        if wording.fits(words, status, is_timed=is_timed):
             return wording.finding
     if status == 403 and _is_html(reply):
         return Finding(Outcome.FORBIDDEN, Reach.BACKEND)
@@ -120,7 +113,7 @@ def _typed(error: object, told: Told, status: int | None) -> Iterator[Finding]:
         value = field(metadata, name)
         if isinstance(value, str) and value in table:
             yield table[value]
-    yield from (DECISIVE[code] for code in told.codes if code in DECISIVE)
+    yield from (DECISIVE[code] for code in told.names if code in DECISIVE)
 
 
 def _available(error: object, status: int | None) -> Iterator[Finding]:
@@ -146,7 +139,7 @@ def _vague(told: Told, status: int | None) -> Finding | None:
     """Return what a vague type says, where the status says less: a 5xx says more than "invalid request"."""
     if status in STATUS:
         return None
-    found = [VAGUE[code] for code in told.codes if code in VAGUE]
+    found = [VAGUE[code] for code in told.names if code in VAGUE]
     if status is not None and status >= 500:
         found = [one for one in found if one.outcome is not Outcome.BAD_REQUEST]
     return next(iter(found), None)
@@ -175,7 +168,7 @@ def _status_of(reply: Reply, told: Told) -> int | None:
 def _words_of(told: Told) -> str:
     """Return all words of an error as they are judged: its texts, and its codes that are not vague as words."""
     lines = [_ADDRESS.sub("", " ".join(text.lower().split())) for text in told.texts]
-    lines += [code.replace("_", " ") for code in told.codes if code not in VAGUE]
+    lines += [code.replace("_", " ") for code in told.names if code not in VAGUE]
     return "\n".join(lines)
 
 

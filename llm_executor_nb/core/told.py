@@ -130,6 +130,11 @@ class Told:
         more = next((text for text in self.texts[1:] if text not in first), None)
         return first if more is None else f"{first}: {more}"
 
+    @property
+    def names(self) -> list[str]:
+        """Its codes, and texts of one word, which are codes too: `{"error": "insufficient_quota"}`."""
+        return [*self.codes, *(snake(text) for text in self.texts if " " not in text)]
+
     def is_full(self) -> bool:
         """Whether so much was read that the rest is left."""
         return self._parts >= _MOST_PARTS or self._length >= _LONGEST
@@ -244,8 +249,6 @@ def _read_text(text: str, told: Told, depth: int) -> None:
     before, inner = _split(text)
     if inner is None:
         told.text(text)
-        if " " not in text:
-            told.code(text)
         return
     count = len(told.texts)
     told.text(before)
