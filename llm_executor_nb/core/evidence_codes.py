@@ -130,7 +130,6 @@ VAGUE: dict[str, Finding] = {
             "too_many_requests_error",
             "throttling_error",
             "throttling_exception",
-            "resource_exhausted",
             "tokens",
             "requests",
         ),

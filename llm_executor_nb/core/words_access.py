@@ -78,7 +78,7 @@ _HAS_IT: Final = r"(supported|available|allowed|permitted|served|offered)"
 REGION: Final = Words(
     *(
         (stem, (rf"{_PLACE}[\w ,'\"/()-]{{0,60}} (is |are )?(not |n't |un-?){_HAS_IT}"
-               rf"|(not |un-?){_HAS_IT} (in|for|from) (your|this|the) ([\w-]+ )?{_PLACE}|unsupported {_PLACE}"))
+               rf"|(not |un-?){_HAS_IT} (in|for|from) ((your|this|the) )?([\w-]+ )?{_PLACE}|unsupported {_PLACE}"))
         for stem in ("countr", "region", "territor", "location", "geograph")
     ),
     ("region", r"region (is )?(restricted|blocked)"),
@@ -100,6 +100,9 @@ WRONG_KEY: Final = Words(
                r"|inactive|malformed|wrong|not provided)|not a valid (api )?key"))
         for stem in ("key", "token")
     ),
+    "reported as leaked",
+    "unregistered callers",
+    ("valid", r"(provide|pass|use|supply) a valid ((api|access|hf) )?(key|token)"),
     ("authentication", r"authentication (failed|failure|required|error)"),
     ("auth", r"(missing|invalid|no|bad) ([\w-]+ )?auth\w*( header| credentials| token)?\b"),
     ("credentials", r"(missing|invalid|no|bad) ([\w-]+ )?credentials\b"),
@@ -124,6 +127,7 @@ GONE: Final = Words(
         (r"(no such|unknown|invalid|unrecognized|non-?existent|unable to (access|find|load)|(could|can)(not| not) find"
         r"|not find|not a valid)( the| an?)? (chat )?model\b"),
     ),
+    ("model", r"model (identifier|id|name)[\w ]{0,20} (is )?(invalid|unknown|not valid|not recognized)"),
     ("model", r"no models? (are |is )?(loaded|found|available)|unknown provider for model"),
     ("model", r"model (not available|not exists?|decommissioned|deprecated|retired)\b"),
 )  # fmt: skip
@@ -138,7 +142,7 @@ NOT_HERE: Final = Words(
         "supported",
         (
             r"not supported (in|with|on|for) (the |this )?[\w/.]{0,40}(endpoint|task|api)\b|not a supported model"
-            r"|model\b[^\n]{0,80} (is )?(not |un-?)supported|unsupported model"
+            r"|model\b[^\n]{0,80} (is not |isn't |not |un-?)supported|unsupported model"
         ),
     ),
     ("support", r"not support(ed)? (for )?(chat|conversational|text-generation)"),

@@ -33,6 +33,8 @@ OF_ONE_PROVIDER: Final = Words(
 )
 MONEY: Final = Words(
     "key limit exceeded",
+    "exceededbudget",
+    "exceededtokenbudget",
     "failure to pay",
     "arrearage",
     "in arrears",
@@ -59,6 +61,7 @@ MONEY: Final = Words(
     ("credit limit", r"credit limit (exceeded|reached)"),
     ("billing", r"billing (hard limit|not active)"),
     ("limit", r"(spend(ing)?|budget|credit|billing|payment) limits?\b[\w ]{0,20}(exceeded|reached|hit)"),
+    ("limit", r"(due to|because of) ([\w']+ ){0,3}(spend(ing)?|budget|credit) limit"),
     ("limit", r"(reached|exceeded|over|hit) ([\w']+ ){0,3}(spend(ing)?|budget|credit|billing) (limit|cap)"),
     (
         "budget",
@@ -97,6 +100,10 @@ QUOTA: Final = Words(
 """What a used-up account is said with, and now and then a limit that passes."""
 PER_TIME: Final = Words(
     "slow down",
+    "resource exhausted",
+    "_per_second",
+    "_per_minute",
+    "_per_hour",
     "enhance your calm",
     ("per", r"per[- ]?(second|minute|hour|min|sec)\b"),
     ("/", r"/ ?(s|sec|min|minute|hour)\b"),
@@ -104,7 +111,7 @@ PER_TIME: Final = Words(
     ("tp", r"tp[ms]\b"),
     ("qp", r"qp[ms]\b"),
     ("rate", r"rate[ -]?limit(s|ed|ing)?\b"),
-    ("too many", r"too many (concurrent )?(requests|tokens)"),
+    ("too many", r"too many (concurrent )?requests|too many tokens,? please wait"),
     ("throttl", r"throttl"),
     ("concurren", r"concurren(t|cy)"),
     ("request", r"requests? (were |was )?(made )?too (fast|quickly|often|frequent)|request frequency"),

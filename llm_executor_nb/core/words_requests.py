@@ -19,7 +19,7 @@ UNUSABLE: Final = Words(
         "model",
         (
             r"model (has )?(generated|produced|returned|output|did not (output|return|produce))"
-            r" ([\w-]+ ){0,4}(json|tool call|function call|output)"
+            r" ([\w-]+ ){0,4}(json|tool call|function call|output|content)"
         ),
     ),
 )
@@ -72,6 +72,8 @@ TOO_LONG: Final = Words(
     ),
     ("limit", r"(size|length) limit"),
     ("too many", r"too many (input |prompt )?tokens"),
+    ("tokens", r"must (have|be) (less|fewer|shorter) than \d+ tokens"),
+    ("size", r"(payload|request|body) size exceeds"),
     *(
         (stem, (r"(prompt|inputs?|messages?|context)`?( tokens?| length| token count| size)+[^\n]{0,60}"
                r"(exceed|larger than|longer than|greater than|over the|must be|maximum|limit)"))
@@ -117,6 +119,7 @@ IMAGE: Final = Words(
     "not a multimodal model",
     "not a vision model",
     "at most 0 image",
+    "missing data required for image",
     cannot("image", r"\bimages?\b|image[ _](?:url|input)"),
     cannot("vision", r"\bvision\b"),
     cannot("modal", r"multi-?modal"),
@@ -133,10 +136,14 @@ FILE: Final = Words(
 TOOLS: Final = Words(
     "enable-auto-tool-choice",
     "tool-call-parser",
+    "tools param requires",
     cannot("tool", r"\btools?\b|\btool[ _-](?:use|calls?|calling|choice)"),
     cannot("function", r"function[ _-]?call(?:ing|s)?|\bfunctions\b"),
 )
+OF_PARALLEL_CALLS: Final = Words("at once", "single tool", "parallel")
+"""Words that speak of how many calls there may be in one message."""
 SCHEMA: Final = Words(
+    ("response", r"response[ _]format[\w ]{0,12} (is )?unavailable"),
     cannot("response", r"response[ _]format"),
     cannot("json", r"json[ _-]?(?:schema|mode|object)"),
     cannot("structured", r"structured[ _-]?outputs?"),
