@@ -51,13 +51,17 @@ MIDWAY = {
 FIRST = {"openrouter": ("openrouter", "..0001", None), "huggingface": ("huggingface", "..0001", "a")}
 BESIDE = {
     "openrouter": {
+        Reach.REQUEST: ("openrouter", "..0002", None),
         Reach.ROUTE: ("openrouter", "..0002", None),
+        Reach.MODEL: ("openrouter", "..0002", None),
         Reach.KEY: ("openrouter", "..0002", None),
         Reach.BACKEND: ("huggingface", "..0001", "a"),
     },
     "huggingface": {
+        Reach.REQUEST: ("huggingface", "..0001", "b"),
         Reach.ROUTE: ("huggingface", "..0001", "b"),
         Reach.PROVIDER: ("huggingface", "..0001", "b"),
+        Reach.MODEL: ("huggingface", "..0002", "a"),
         Reach.KEY: ("huggingface", "..0002", "a"),
         Reach.BACKEND: None,
     },
@@ -120,6 +124,8 @@ def _left(finding, told_s):
     """Return how far the run moves on, what is held, and the waits before the requests that failed."""
     reach = finding.reach or Reach.ROUTE
     match finding.outcome:
+        case _ if reach is Reach.REQUEST:
+            return reach, None, (0,)
         case Outcome.CONTEXT_LENGTH:
             return Reach.BACKEND, None, (0,)
         case Outcome.TIMEOUT:
@@ -222,7 +228,7 @@ def _hold_of(route, expected):
     backend, key, provider = route
     return (
         backend,
-        key if reach in {Reach.KEY, Reach.ROUTE} else None,
+        key if reach in {Reach.KEY, Reach.MODEL, Reach.ROUTE} else None,
         provider if reach in {Reach.PROVIDER, Reach.ROUTE} else None,
         None if reach is Reach.KEY else MODEL,
         kind,

@@ -1,7 +1,7 @@
 """Refusals in other shapes and other words: what providers, gateways and servers behind any address tell.
 
-A refusal is the same whether its error is an object, a list, a text, JSON in a text or a page. Bodies as quoted in public
-threads of the providers' and their users' repositories.
+A refusal is the same whether its error is an object, a list, a text, JSON in a text or a page. Bodies as quoted in
+public threads of the providers' and their users' repositories.
 """
 
 from __future__ import annotations
