@@ -124,12 +124,10 @@ def _left(finding, told_s):
     """Return how far the run moves on, what is held, and the waits before the requests that failed."""
     reach = finding.reach or Reach.ROUTE
     match finding.outcome:
-        case _ if reach is Reach.REQUEST:
-            return reach, None, (0,)
         case Outcome.CONTEXT_LENGTH:
             return Reach.BACKEND, None, (0,)
-        case Outcome.TIMEOUT:
-            return Reach.ROUTE, None, (0,)
+        case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
+            return reach, None, (0,)
         case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN:
             return reach, (reach, "condemned", (told_s or 600) if reach is Reach.KEY else math.inf), (0,)
         case Outcome.NOT_FOUND | Outcome.UNSUPPORTED:

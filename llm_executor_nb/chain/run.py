@@ -183,7 +183,7 @@ class Run:
     def _condemned(self, move: Go, verdict: Verdict, now: float) -> None:
         route = move.route
         reach = verdict.reach or RULES[verdict.outcome].condemns or Reach.ROUTE
-        if reach is Reach.REQUEST:
+        if reach is Reach.REQUEST or verdict.need is not None:
             self.memory.leave(route)
             return
         hold = self._health.condemn(

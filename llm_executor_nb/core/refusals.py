@@ -61,7 +61,7 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
         told_s = _DAY_S - now_utc.timestamp() % _DAY_S
     return Verdict(
         outcome=found.outcome,
-        reach=_reach_of(found, backend, is_relayed=_is_relayed(error, words, backend)),
+        reach=_reach_of(found, backend, status, is_relayed=_is_relayed(error, words, backend)),
         need=found.need,
         retry_after_s=told_s,
         http_status=reply.status,
@@ -74,14 +74,21 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
 # --- how far it reaches -------------------------------------------------------------------------------------------
 
 
-def _reach_of(found: Finding, backend: str, *, is_relayed: bool) -> Reach | None:
-    """Say what an error speaks of: as the evidence says, but no more than the model where a gateway relays it."""
+def _reach_of(found: Finding, backend: str, status: int | None, *, is_relayed: bool) -> Reach | None:
+    """Say what an error speaks of: as the evidence says, but no more than the model where a gateway relays it.
+
+    A user's own backend is its only provider. What its words alone say of a model is held for the key that was asked.
+    """
     reach = found.reach or RULES[found.outcome].condemns
     if reach is None and found.outcome is Outcome.RATE_LIMITED:
         reach = Reach.ROUTE if is_relayed or backend != OPENROUTER else Reach.KEY
     if reach is Reach.KEY and is_relayed:
         return Reach.MODEL
-    return Reach.BACKEND if reach is Reach.PROVIDER and backend == OPENROUTER else reach
+    if reach is not Reach.PROVIDER or backend == HUGGINGFACE:
+        return reach
+    if backend == OPENROUTER:
+        return Reach.BACKEND
+    return reach if status in STATUS or found.need is not None else Reach.ROUTE
 
 
 def _is_relayed(error: object, words: str, backend: str) -> bool:
