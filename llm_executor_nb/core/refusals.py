@@ -21,12 +21,13 @@ from llm_executor_nb.core.evidence_codes import (
     STATUS,
     VAGUE,
 )
-from llm_executor_nb.core.evidence_words import FREE_REQUESTS_OF_THE_DAY, RELAYED, WORDINGS
+from llm_executor_nb.core.evidence_words import RELAYED, WORDINGS
 from llm_executor_nb.core.hints import field, retry_after_s
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, FaultKind, Reply, Verdict
 from llm_executor_nb.core.shorten import shorten
 from llm_executor_nb.core.told import first_choice, read
+from llm_executor_nb.core.words_money import FREE_REQUESTS_OF_THE_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
