@@ -51,13 +51,17 @@ MIDWAY = {
 FIRST = {"openrouter": ("openrouter", "..0001", None), "huggingface": ("huggingface", "..0001", "a")}
 BESIDE = {
     "openrouter": {
+        Reach.REQUEST: ("openrouter", "..0002", None),
         Reach.ROUTE: ("openrouter", "..0002", None),
+        Reach.MODEL: ("openrouter", "..0002", None),
         Reach.KEY: ("openrouter", "..0002", None),
         Reach.BACKEND: ("huggingface", "..0001", "a"),
     },
     "huggingface": {
+        Reach.REQUEST: ("huggingface", "..0001", "b"),
         Reach.ROUTE: ("huggingface", "..0001", "b"),
         Reach.PROVIDER: ("huggingface", "..0001", "b"),
+        Reach.MODEL: ("huggingface", "..0002", "a"),
         Reach.KEY: ("huggingface", "..0002", "a"),
         Reach.BACKEND: None,
     },
@@ -122,8 +126,8 @@ def _left(finding, told_s):
     match finding.outcome:
         case Outcome.CONTEXT_LENGTH:
             return Reach.BACKEND, None, (0,)
-        case Outcome.TIMEOUT:
-            return Reach.ROUTE, None, (0,)
+        case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
+            return reach, None, (0,)
         case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN:
             return reach, (reach, "condemned", (told_s or 600) if reach is Reach.KEY else math.inf), (0,)
         case Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
@@ -222,7 +226,7 @@ def _hold_of(route, expected):
     backend, key, provider = route
     return (
         backend,
-        key if reach in {Reach.KEY, Reach.ROUTE} else None,
+        key if reach in {Reach.KEY, Reach.MODEL, Reach.ROUTE} else None,
         provider if reach in {Reach.PROVIDER, Reach.ROUTE} else None,
         None if reach is Reach.KEY else MODEL,
         kind,
