@@ -1,9 +1,9 @@
 """The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
 
 `CATALOGUE` holds the faults that any request can meet, `SCHEMA_FAULTS` those that only a request for a schema can,
-`NEED_FAULTS` those that only a request with a picture, a tool or another need can, `USAGE_FAULTS` those of a stream that
-shall bring its usage, `CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other HTTP
-error status is a fault as well; `entry_of` knows it.
+`NEED_FAULTS` those that only a request with a picture, a tool or another need can, `USAGE_FAULTS` those of a stream
+that shall bring its usage, `CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other
+HTTP error status is a fault as well; `entry_of` knows it.
 """
 
 from __future__ import annotations
