@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from llm_executor_nb.core.hints import allowance, field, number, retry_after_s
+from llm_executor_nb.core.hints import field, number, retry_after_s
+from llm_executor_nb.core.judging import facts_of, judge, said_in
 from llm_executor_nb.core.outcomes import (
     AVAILABILITY,
     ERROR_TYPE,
@@ -27,14 +28,13 @@ from llm_executor_nb.core.outcomes import (
     Reach,
 )
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.shorten import MESSAGE_LENGTH, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-MESSAGE_LENGTH = 300
-"""Characters of a provider's message that are kept."""
+__all__ = ["MESSAGE_LENGTH", "classify", "classify_event", "shorten"]
 _FAULTS: dict[FaultKind, Outcome] = {
     FaultKind.REFUSED: Outcome.CONNECTION,
     FaultKind.DNS: Outcome.CONNECTION,
@@ -83,12 +83,6 @@ def classify_event(
         now_utc: when it came, for reset times.
     """
     return _answer(Reply(status=status, headers=headers, body=b""), body, backend, now_utc)
-
-
-def shorten(text: str) -> str:
-    """Return a message as it may be kept: scrubbed of keys, on one line, at most 300 characters."""
-    clean = " ".join(scrub(text).split()).encode("utf-8", "replace").decode()
-    return clean if len(clean) <= MESSAGE_LENGTH else clean[: MESSAGE_LENGTH - 1] + "…"
 
 
 def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
@@ -244,40 +238,13 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     error = body.get("error") or field(choice, "error")
     if error:
         return _refusal(reply, body, _status_in(error), backend, now_utc)
-    facts = _facts(reply, body, choice, now_utc)
+    reason = field(choice, "finish_reason")
+    facts = facts_of(body, status=reply.status, headers=reply.headers, now_utc=now_utc, finish_reason=reason)
     message = field(choice, "message")
     if not isinstance(message, dict):
         return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
-    return _judge(facts, body, message)
-
-
-def _judge(facts: Verdict, body: dict[str, Any], message: dict[str, Any]) -> Verdict:
-    reason, content = facts.finish_reason, message.get("content")
-    if reason == "error":
-        return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
-    if reason == "content_filter":
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
-    if _has_text(content) or message.get("tool_calls") or message.get("function_call"):
-        return replace(facts, outcome=Outcome.OK, body=body)
-    return _judge_silence(facts, message)
-
-
-def _judge_silence(facts: Verdict, message: dict[str, Any]) -> Verdict:
-    """Say what a reply without text or tool calls is."""
-    content = message.get("content")
-    if content is not None and not isinstance(content, str | list):
-        return replace(facts, outcome=Outcome.MALFORMED, message="the content is no text")
-    if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(refusal))
-    if facts.finish_reason == "length":
-        return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up before any text")
-    return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
-
-
-def _has_text(content: object) -> bool:
-    if isinstance(content, list):
-        return any(_has_text(field(part, "text") if isinstance(part, dict) else part) for part in content)
-    return isinstance(content, str) and bool(content.strip())
+    verdict = judge(facts, said_in(message, body.get("usage")))
+    return replace(verdict, body=body) if verdict.outcome is Outcome.OK else verdict
 
 
 def _first_choice(body: object) -> object:
@@ -290,25 +257,5 @@ def _status_in(error: object) -> int | None:
     return int(code) if code is not None and 400 <= code <= 599 else None
 
 
-def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime) -> Verdict:
-    usage = body.get("usage")
-    cost = number(field(usage, "cost"))
-    return Verdict(
-        outcome=Outcome.MALFORMED,
-        http_status=reply.status,
-        finish_reason=_text(field(choice, "finish_reason")),
-        response_model=_text(body.get("model")),
-        input_tokens=_count(field(usage, "prompt_tokens")),
-        output_tokens=_count(field(usage, "completion_tokens")),
-        cost_usd=cost if cost is not None and cost >= 0 else None,
-        allowance=allowance(reply.headers, now_utc),
-    )
-
-
 def _text(value: object) -> str | None:
     return shorten(value) if isinstance(value, str) else None
-
-
-def _count(value: object) -> int | None:
-    found = number(value)
-    return int(found) if found is not None and 0 <= found < 2**53 else None

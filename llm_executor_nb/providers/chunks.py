@@ -12,6 +12,7 @@ from uuid import uuid4
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers import langchain
+from llm_executor_nb.providers.tidy import Deltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,10 +110,14 @@ def as_last_chunk(message: AIMessage) -> AIMessageChunk:
 def _reader(read: ChunkReader) -> ChunkReader:
     """Return `read` with one id for all chunks, and with one kind of error."""
     run_id = f"lc_run--{uuid4()}"
+    deltas = Deltas()
 
     def read_tidily(event: dict[str, Any]) -> AIMessageChunk | None:
         try:
-            chunk = read(_tidy(event))
+            tidy = _tidy(event, deltas)
+            chunk = read(tidy)
+            if chunk is not None and tidy["choices"] and (media := deltas.media(tidy["choices"][0]["delta"])):
+                chunk.additional_kwargs = {**chunk.additional_kwargs, **media}
         except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
             words = scrub(f"{type(error).__name__}: {error}")[:200]
         else:
@@ -124,17 +129,22 @@ def _reader(read: ChunkReader) -> ChunkReader:
     return read_tidily
 
 
-def _tidy(event: dict[str, Any]) -> dict[str, Any]:
+def first_choice(event: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return the choice of an event that counts; None: there is none."""
+    return next((choice for choice in event.get("choices") or [] if not choice.get("index")), None)
+
+
+def _tidy(event: dict[str, Any], deltas: Deltas) -> dict[str, Any]:
     """The first choice only, of the role that answers; what ends an answer counts also without a delta."""
     usage = event["usage"] if isinstance(event.get("usage"), dict) else None
-    first = next((choice for choice in event.get("choices") or [] if not choice.get("index")), None)
+    first = first_choice(event)
     if first is None:
         return {**event, "choices": [], "usage": usage}
-    delta = first.get("delta")
+    delta = deltas.of(first)
     if delta is None and (usage or first.get("finish_reason")):
         delta = {}
     if delta is not None:
-        delta = {**delta, "role": "assistant"}
+        delta = deltas.tidy(delta)
     return {**event, "choices": [{**first, "delta": delta}], "usage": usage}
 
 

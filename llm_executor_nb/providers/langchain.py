@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.providers.tidy import complete, tidy_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,13 +137,14 @@ def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
     message.id = message.id or f"lc_run--{uuid4()}-0"
     if refusal := body["choices"][0]["message"].get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
+    complete(message, body["choices"][0]["message"])
     return message
 
 
 def _tidy(body: dict[str, Any]) -> dict[str, Any]:
     """The first choice only, with what some servers leave out: a role, null logprobs, a usage that is one."""
     first = body["choices"][0]
-    choice = {"logprobs": None, **first, "message": {**first["message"], "role": "assistant"}}
+    choice = {"logprobs": None, **first, "message": tidy_message(first["message"])}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
         tidy["usage"] = None
