@@ -24,6 +24,7 @@ from llm_executor_nb.providers.chunks import Ending, as_last_chunk
 from llm_executor_nb.providers.events import recorded
 from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
+from llm_executor_nb.providers.shape import after_comments
 from llm_executor_nb.providers.sse import ERROR
 
 if TYPE_CHECKING:
@@ -154,8 +155,9 @@ class Exchange:
             timeout_s=timeout_s,
             until=until,
         ) as came:
-            events = recorded(came) if isinstance(came, Reply | Fault) else came
-            if events is not None:
+            if not isinstance(came, Reply | Fault):
+                return await _Stream(came, backend, ask, route, hand_on).read()
+            if (events := recorded(came)) is not None:
                 return await _Stream(events, backend, ask, route, hand_on).read()
             return await self._whole_instead(came, ask, route, hand_on)
 
@@ -169,6 +171,8 @@ class Exchange:
         return found
 
     def _judge(self, came: Reply | Fault, route: Route) -> Exchanged:
+        if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
+            came = replace(came, body=after_comments(came.body))
         verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
         if verdict.body is None:
             return Exchanged(verdict, may_resend=isinstance(came, Fault) and came.may_resend)

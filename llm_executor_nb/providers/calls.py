@@ -40,9 +40,9 @@ def is_misfit(call: dict[str, Any]) -> bool:
 
 
 def left_broken(whole: AIMessageChunk) -> AIMessageChunk | None:
-    """Return what to add to a stream, so that LangChain does not mend calls whose arguments are none; None: nothing.
+    """Return what to add to a stream so that LangChain does not mend calls with broken arguments; None: nothing.
 
-    It closes what is open in half a call, and then the call seems whole; a bracket that fits nowhere keeps it from that.
+    LangChain closes what is open in half a call, and the call then seems whole. A bracket that fits nowhere stops it.
     """
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
     from langchain_core.messages.tool import tool_call_chunk  # noqa: PLC0415 - as above
@@ -55,7 +55,7 @@ def left_broken(whole: AIMessageChunk) -> AIMessageChunk | None:
 
 
 def old_call(message: AIMessage) -> AIMessageChunk | None:
-    """Return the tool call of a message that makes it in the older form alone, as `function_call`; None: it does not."""
+    """Return the tool call that a message makes as `function_call`, the older form; None: it makes none so."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
     from langchain_core.messages.tool import tool_call_chunk  # noqa: PLC0415 - as above
 

@@ -100,6 +100,7 @@ class Events:
         silence: Silence,
         watch: Watch,
         shape: Shape = Shape.EVENTS,
+        size: int | None = None,
     ) -> None:
         self.status = watch.status
         self.headers = headers
@@ -111,7 +112,7 @@ class Events:
         self._watch = watch
         self._parser = LineParser() if shape is Shape.LINES else Parser()
         self._ready: Iterator[Event] = self._parser.feed(head)
-        self._size = len(head)
+        self._size = len(head) if size is None else size
         self._is_at_end = False
         self._is_over = False
         self._after_done: Fault | None = None

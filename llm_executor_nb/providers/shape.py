@@ -10,13 +10,13 @@ import re
 from enum import Enum, auto
 from typing import Final
 
-_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 _EVENT: Final = re.compile(rb"(?:data|event|id|retry)[ \t]*:")
-_BEGUN_EVENT: Final = re.compile(
-    rb"(?:d(?:a(?:t(?:a)?)?)?|e(?:v(?:e(?:n(?:t)?)?)?)?|id?|r(?:e(?:t(?:r(?:y)?)?)?)?)[ \t]*"
-)
-_DELTA: Final = b'"delta"'
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_FIELDS: Final = (b"data", b"event", b"id", b"retry")
+_CHUNK: Final = "chat.completion.chunk"
+_SIGNS: Final = (b'"delta"', _CHUNK.encode())
+"""What stands in every chunk of a streamed answer."""
+_COMMENTS: Final = re.compile(rb"[\xef\xbb\xbf \t\r\n]*(?::[^\r\n]*[\r\n][ \t\r\n]*(?=[^ \t\r\n]))+")
 
 
 class Shape(Enum):
@@ -27,39 +27,39 @@ class Shape(Enum):
     WHOLE = auto()
 
 
-def shape_of(head: bytes, *, is_all: bool) -> Shape | None:
+def shape_of(body: bytes, *, is_all: bool) -> Shape | None:
     """Return how a body is to be read; None: more of it is needed to say so.
 
     Args:
-        head: its first bytes.
+        body: its first bytes.
         is_all: no more will come.
     """
-    rest = after_keep_alives(head)
-    if not rest and is_all:
-        return Shape.EVENTS if head.strip(_BLANK) else Shape.WHOLE
-    if not rest:
-        return None
+    rest = after_comments(body).lstrip(BLANK)
     if rest.startswith(b"{"):
-        if not is_all and b"\n" not in rest:
-            return None
-        return Shape.LINES if _DELTA in rest and _is_chunk(rest.partition(b"\n")[0]) else Shape.WHOLE
+        line, end, _ = rest.partition(b"\n") if _has_signs(rest) or not is_all else (rest, b"", b"")
+        return (Shape.LINES if _has_signs(line) and _is_chunk(line) else Shape.WHOLE) if end or is_all else None
     if _EVENT.match(rest):
         return Shape.EVENTS
-    return None if not is_all and _BEGUN_EVENT.fullmatch(rest) else Shape.WHOLE
+    if is_all:
+        return Shape.EVENTS if rest.startswith(b":") else Shape.WHOLE
+    has_begun = rest.startswith(b":") or any(name.startswith(rest.rstrip(b" \t")) for name in _FIELDS)
+    return None if has_begun else Shape.WHOLE
 
 
-def after_keep_alives(body: bytes) -> bytes:
-    """Return a body from its first byte on that is neither a blank nor a part of a comment."""
-    rest = body.lstrip(_BLANK)
-    while rest.startswith(b":"):
-        end = _LINE_END.search(rest)
-        rest = rest[end.end() :].lstrip(_BLANK) if end else b""
-    return rest
+def after_comments(body: bytes) -> bytes:
+    """Return a body without the comments in front; the last is left when nothing stands behind it."""
+    comments = _COMMENTS.match(body)
+    return body[comments.end() :] if comments else body
+
+
+def _has_signs(line: bytes) -> bool:
+    return any(sign in line for sign in _SIGNS)
 
 
 def _is_chunk(line: bytes) -> bool:
     """Whether a line is one chunk of a streamed answer."""
     try:
-        return isinstance(json.loads(line)["choices"][0]["delta"], dict)
-    except (ValueError, LookupError, TypeError, RecursionError):
+        told = json.loads(line)
+        return told.get("object") == _CHUNK or isinstance(told["choices"][0]["delta"], dict)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False

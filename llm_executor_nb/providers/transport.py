@@ -18,7 +18,7 @@ from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
 from llm_executor_nb.providers.network import Network
-from llm_executor_nb.providers.shape import Shape, after_keep_alives, shape_of
+from llm_executor_nb.providers.shape import BLANK, Shape, after_comments, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -199,12 +199,13 @@ class Transport:
         watch.status = response.status
         if not 200 <= response.status < 300:
             return await self._whole(response, watch, bytearray())
-        head, shape = await self._head(response)
+        head, shape, size = await self._head(response)
         if shape is Shape.WHOLE:
             return await self._whole(response, watch, head)
         return Events(
             response.content,
             head=bytes(head),
+            size=size,
             headers=_plain(response.headers),
             body_cap=self._body_cap,
             silence=silence,
@@ -212,16 +213,18 @@ class Transport:
             shape=shape,
         )
 
-    async def _head(self, response: aiohttp.ClientResponse) -> tuple[bytearray, Shape]:
-        """Return the body up to the piece that shows what it is, and what it is."""
-        head, shape = bytearray(), None
-        while shape is None and len(head) <= self._body_cap and (piece := await response.content.readany()):
+    async def _head(self, response: aiohttp.ClientResponse) -> tuple[bytearray, Shape, int]:
+        """Return the body up to the piece that shows what it is, without comments; what it is; and its bytes."""
+        head, shape, size = bytearray(), None, 0
+        while shape is None and size <= self._body_cap and (piece := await response.content.readany()):
+            size += len(piece)
             head += piece
             if len(head) <= _FIRST or b"\n" in piece or b"\r" in piece:
+                head = bytearray(after_comments(bytes(head)))
                 shape = shape_of(bytes(head), is_all=False)
         shape = shape or shape_of(bytes(head), is_all=True) or Shape.WHOLE
-        is_told = response.content_type == _EVENT_STREAM and not after_keep_alives(bytes(head)).startswith(_NO_EVENT)
-        return head, Shape.EVENTS if is_told and shape is Shape.WHOLE else shape
+        is_told = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NO_EVENT)
+        return head, Shape.EVENTS if is_told and shape is Shape.WHOLE else shape, size
 
     async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, body: bytearray) -> Reply | Fault:
         """Read on to the end of the body, some of which may have been read; give up when it is larger than the cap."""
