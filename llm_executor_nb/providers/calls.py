@@ -171,14 +171,14 @@ class _Begun:
 
     def goes_on_with(self, piece: _Piece) -> bool:
         """Whether a piece belongs to this call; if not, it begins another one."""
-        is_in_midst = not are_arguments(self.arguments)
-        if piece.name is None or piece.id == self.id or is_in_midst:
+        is_told_apart = piece.id is not None and piece.id != self.id
+        if piece.id == self.id or (piece.name is None and (piece.index is not None or not is_told_apart)):
             return True
-        if piece.id is not None:
+        if is_told_apart:
             return self.is_own_id and not self.arguments
-        if not self.arguments:
-            return piece.index is not None or piece.name == self.name
-        return piece.name == self.name and not piece.arguments
+        if piece.name != self.name:
+            return piece.index is not None and not self.arguments  # the name comes in pieces
+        return not self.arguments or not piece.arguments or not are_arguments(self.arguments)
 
     def take(self, piece: _Piece, place: int, *, is_first: bool) -> dict[str, Any]:
         """Take a piece of this call; return it as LangChain adds it up: with its place, and nothing said twice."""
