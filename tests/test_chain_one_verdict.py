@@ -1,4 +1,4 @@
-"""One verdict for whole replies, streams, lines of JSON and objects: it is passed on the message that the caller gets."""
+"""One verdict for whole replies, streams, lines of JSON and objects: it is passed on what the caller gets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage
 from loopback import MODEL
 from rehearsing import fresh
 
@@ -18,7 +18,6 @@ from llm_executor_nb.chain.api import make_ask
 from llm_executor_nb.chain.direct import Direct
 from llm_executor_nb.chain.exchange import Exchange
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.providers.compatible import ChatModelObject
 from llm_executor_nb.providers.events import Events, Silence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
-from llm_executor_nb.providers.shape import Shape, shape_of
+from llm_executor_nb.providers.shape import BLANK, Shape, shape_of
 from llm_executor_nb.providers.sse import Event, LineParser, Parser
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Recorded:
         self.is_done = False
         self._broke = broke
         parser = LineParser() if shape is Shape.LINES else Parser()
-        self._ready = chain(parser.feed(body), parser.end())
+        self._ready = chain(parser.feed(body.lstrip(BLANK)), parser.end())
 
     def progress(self) -> None:
         """Say that the last event brought text; nobody waits for the next."""

@@ -204,7 +204,7 @@ class Transport:
             return await self._whole(response, watch, head)
         return Events(
             response.content,
-            head=bytes(head),
+            head=bytes(head).lstrip(BLANK),
             size=size,
             headers=_plain(response.headers),
             body_cap=self._body_cap,

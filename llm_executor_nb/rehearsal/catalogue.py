@@ -1,8 +1,8 @@
 """The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
 
 `CATALOGUE` holds the faults that any request can meet, `SCHEMA_FAULTS` those that only a request for a schema can,
-`CONDITIONS` what only slows or limits and decides nothing about a reply's kind. Any other HTTP error status is a fault
-as well; `entry_of` knows it.
+`FORMS` answers in other forms than the documented one, `CONDITIONS` what only slows or limits and decides nothing about
+a reply's kind. Any other HTTP error status is a fault as well; `entry_of` knows it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, Entry, Shelf, is_rate, is_seconds, is_status
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_forms import FORMS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
 from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
 from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
@@ -65,8 +66,9 @@ SHELVES: dict[str, Shelf] = {
     "odd streams that are fine": FINE_STREAMS,
 }
 SCHEMAS = "requests for a schema"
+OTHER_FORMS = "answers in other forms"
 CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
-_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **CONDITIONS}
+_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **FORMS, **CONDITIONS}
 _NEAR = 4
 """How many near names an error offers at most."""
 _SHORT = 3
@@ -92,7 +94,7 @@ def listing() -> str:
     examples = ", ".join(entry.example for entry in CONDITIONS.values())
     themes = (
         f"  {theme}: {', '.join(shelf)}"
-        for theme, shelf in {**SHELVES, SCHEMAS: SCHEMA_FAULTS}.items()
+        for theme, shelf in {**SHELVES, SCHEMAS: SCHEMA_FAULTS, OTHER_FORMS: FORMS}.items()
         if shelf is not STATUSES
     )
     return "\n".join([f"  conditions: {examples}", *themes])
