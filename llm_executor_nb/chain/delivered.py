@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.judging import Said, has_media, has_reasoning, is_media, is_thought, refusal_in
+from llm_executor_nb.core.judging import ONLY_TEXT, Said, has_media, has_reasoning, is_media, is_thought, refusal_in
 from llm_executor_nb.providers.calls import are_arguments
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def said_to_caller(message: AIMessage, *, refusal: str | None = None, had_reason
         had_reasoning: LangChain dropped hidden reasoning.
     """
     content, more = message.content, message.additional_kwargs
+    if isinstance(content, str) and content.strip() and not _has_calls(message):
+        return ONLY_TEXT
     text, parts = (content, []) if isinstance(content, str) else (str(message.text), list[Any](content))
     calls = list(_calls_of(message))
     wrong = [words for words in calls if words]
@@ -35,12 +37,21 @@ def said_to_caller(message: AIMessage, *, refusal: str | None = None, had_reason
     )
 
 
+def _has_calls(message: AIMessage) -> bool:
+    return bool(message.tool_calls or message.invalid_tool_calls or _pieces_of(message))
+
+
+def _pieces_of(message: AIMessage) -> list[Any]:
+    """Return the pieces of the tool calls of a stream's sum; a whole message has none."""
+    return vars(message).get("tool_call_chunks") or []
+
+
 def _calls_of(message: AIMessage) -> Iterator[str]:
     """Yield for each tool call what is wrong with it, "" if it can be made.
 
     The sum of a stream is looked at by its pieces: LangChain mends half a call, and then it seems whole.
     """
-    if pieces := getattr(message, "tool_call_chunks", None):
+    if pieces := _pieces_of(message):
         for piece in pieces:
             yield _wrong_with(piece["name"], piece["args"], is_whole=are_arguments(piece["args"]))
         return

@@ -243,8 +243,7 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     message = field(choice, "message")
     if not isinstance(message, dict):
         return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
-    verdict = judge(facts, said_in(message, body.get("usage")))
-    return replace(verdict, body=body) if verdict.outcome is Outcome.OK else verdict
+    return judge(facts, said_in(message, body.get("usage")), body)
 
 
 def _first_choice(body: object) -> object:

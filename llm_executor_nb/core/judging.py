@@ -88,17 +88,22 @@ class Said:
     is_text: bool = True
 
 
+ONLY_TEXT: Final = Said(has_text=True)
+"""Most answers: with a text and no tool call, nothing else counts."""
+
+
 def meaning(reason: object) -> str | None:
     """Return what a finish_reason means, one of the four above; None: an answer may end so."""
     return _MEANINGS.get(reason.strip().lower()) if isinstance(reason, str) else None
 
 
-def judge(facts: Verdict, said: Said) -> Verdict:
+def judge(facts: Verdict, said: Said, body: dict[str, Any] | None = None) -> Verdict:
     """Return the verdict on what may be an answer.
 
     Args:
-        facts: what the reply tells besides; it is returned with another outcome and message.
+        facts: what the reply tells besides, or an earlier verdict; it is returned with another outcome and message.
         said: what there is for the caller.
+        body: goes with the verdict if it is an answer.
     """
     end = meaning(facts.finish_reason)
     if end == FAILED:
@@ -110,7 +115,7 @@ def judge(facts: Verdict, said: Said) -> Verdict:
     if end == LENGTH and said.bad_call is not None:
         return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up within a tool call")
     if said.has_text or said.has_calls or said.has_media:
-        return replace(facts, outcome=Outcome.OK)
+        return facts if facts.outcome is Outcome.OK else replace(facts, outcome=Outcome.OK, body=body)
     return _judge_silence(facts, said, end)
 
 
@@ -134,6 +139,8 @@ def _judge_silence(facts: Verdict, said: Said, end: str | None) -> Verdict:
 def said_in(message: Mapping[str, Any], usage: object) -> Said:
     """Return what a message of a body may have for the caller, judged kindly: a tool call is read later."""
     content = message.get("content")
+    if isinstance(content, str) and content.strip() and not message.get("tool_calls"):
+        return ONLY_TEXT
     parts = list(parts_of(content))
     return Said(
         has_text=any(is_text(part) for part in parts),

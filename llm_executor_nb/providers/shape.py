@@ -36,7 +36,9 @@ def shape_of(body: bytes, *, is_all: bool) -> Shape | None:
     """
     rest = after_comments(body).lstrip(BLANK)
     if rest.startswith(b"{"):
-        line, end, _ = rest.partition(b"\n") if _has_signs(rest) or not is_all else (rest, b"", b"")
+        if is_all and not _has_signs(rest):
+            return Shape.WHOLE
+        line, end, _ = rest.partition(b"\n")
         return (Shape.LINES if _has_signs(line) and _is_chunk(line) else Shape.WHOLE) if end or is_all else None
     if _EVENT.match(rest):
         return Shape.EVENTS
@@ -48,12 +50,12 @@ def shape_of(body: bytes, *, is_all: bool) -> Shape | None:
 
 def after_comments(body: bytes) -> bytes:
     """Return a body without the comments in front; the last is left when nothing stands behind it."""
-    comments = _COMMENTS.match(body)
+    comments = None if body.startswith(b"{") else _COMMENTS.match(body)
     return body[comments.end() :] if comments else body
 
 
 def _has_signs(line: bytes) -> bool:
-    return any(sign in line for sign in _SIGNS)
+    return _SIGNS[0] in line or _SIGNS[1] in line
 
 
 def _is_chunk(line: bytes) -> bool:

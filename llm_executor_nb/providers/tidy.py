@@ -76,6 +76,8 @@ class Deltas:
     def media(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Return the media of a delta as they add up: each picture once, and what is told of speech once."""
         media: dict[str, Any] = {}
+        if "images" not in delta and "audio" not in delta:
+            return media
         images, audio = delta.get("images"), delta.get("audio")
         if images:
             media["images"] = self._new_images(images if isinstance(images, list) else [images])
