@@ -10,8 +10,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.cost import cost_usd
-from llm_executor_nb.core.hints import allowance, field, number
+from llm_executor_nb.core.hints import field
+from llm_executor_nb.core.judging import facts_of, judge, said_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.refusals import refuse
@@ -90,60 +90,9 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     if tells_error(body):
         return refuse(reply, body, backend=backend, now_utc=now_utc)
     choice = first_choice(body)
-    facts = _facts(reply, body, choice, now_utc)
+    reason = field(choice, "finish_reason")
+    facts = facts_of(body, status=reply.status, headers=reply.headers, now_utc=now_utc, finish_reason=reason)
     message = field(choice, "message")
     if not isinstance(message, dict):
         return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
-    return _judge(facts, body, message)
-
-
-def _judge(facts: Verdict, body: dict[str, Any], message: dict[str, Any]) -> Verdict:
-    reason, content = facts.finish_reason, message.get("content")
-    if reason == "error":
-        return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
-    if reason == "content_filter":
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
-    if _has_text(content) or message.get("tool_calls") or message.get("function_call"):
-        return replace(facts, outcome=Outcome.OK, body=body)
-    return _judge_silence(facts, message)
-
-
-def _judge_silence(facts: Verdict, message: dict[str, Any]) -> Verdict:
-    """Say what a reply without text or tool calls is."""
-    content = message.get("content")
-    if content is not None and not isinstance(content, str | list):
-        return replace(facts, outcome=Outcome.MALFORMED, message="the content is no text")
-    if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(refusal))
-    if facts.finish_reason == "length":
-        return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up before any text")
-    return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
-
-
-def _has_text(content: object) -> bool:
-    if isinstance(content, list):
-        return any(_has_text(field(part, "text") if isinstance(part, dict) else part) for part in content)
-    return isinstance(content, str) and bool(content.strip())
-
-
-def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime) -> Verdict:
-    usage = body.get("usage")
-    return Verdict(
-        outcome=Outcome.MALFORMED,
-        http_status=reply.status,
-        finish_reason=_text(field(choice, "finish_reason")),
-        response_model=_text(body.get("model")),
-        input_tokens=_count(field(usage, "prompt_tokens")),
-        output_tokens=_count(field(usage, "completion_tokens")),
-        cost_usd=cost_usd(usage),
-        allowance=allowance(reply.headers, now_utc),
-    )
-
-
-def _text(value: object) -> str | None:
-    return shorten(value) if isinstance(value, str) else None
-
-
-def _count(value: object) -> int | None:
-    found = number(value)
-    return int(found) if found is not None and 0 <= found < 2**53 else None
+    return judge(facts, said_in(message, body.get("usage")), body)
