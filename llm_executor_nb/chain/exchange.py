@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from llm_executor_nb.chain.delivered import said_to_caller
 from llm_executor_nb.chain.relay import Relay, says_something
-from llm_executor_nb.chain.tally import Tally, tells_error, with_legible_usage
+from llm_executor_nb.chain.tally import Tally, with_legible_usage
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import classify, classify_event, shorten
 from llm_executor_nb.core.judging import facts_of, judge
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
+from llm_executor_nb.core.told import tells_error
 from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.chunks import Ending, as_last_chunk
 from llm_executor_nb.providers.events import recorded

@@ -62,12 +62,6 @@ class Tally:
         return self._has_thoughts or has_reasoning({}, self.usage)
 
 
-def tells_error(body: Mapping[str, Any]) -> bool:
-    """Whether an event tells of an error."""
-    choice = _choice_of(body)
-    return bool(body.get("error") or (choice is not None and choice.get("error")))
-
-
 def with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:
     """Leave out a usage that is no counts, so that no answer is lost for it."""
     return body if _is_legible(body.get("usage")) else {**body, "usage": None}
