@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from refusing import served
 
 import llm_executor_nb as llm
 
@@ -17,25 +17,6 @@ KEY, TOKEN = "sk-or-v1-recording-0001", "hf_recordingtoken0001"
 MODEL = "my/model"
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.bodies.append(body)
-        told = self.server.answer(body)
-        is_stream = isinstance(told, str)
-        data = (told if is_stream else json.dumps(told)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        """Print nothing."""
-
-
 @contextmanager
 def recorded(answer: Callable[[dict[str, Any]], Any], backend: str = "openrouter") -> Iterator[list[dict[str, Any]]]:
     """Let a server be the only route of MODEL, and give the bodies it was sent.
@@ -44,16 +25,14 @@ def recorded(answer: Callable[[dict[str, Any]], Any], backend: str = "openrouter
         answer: returns the JSON of a whole reply, or the text of an event stream.
         backend: openrouter, huggingface, or the name of a backend of one's own.
     """
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.answer, server.bodies, server.daemon_threads = answer, [], True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        _be_the_only_route(backend, f"http://127.0.0.1:{server.server_address[1]}/v1")
-        try:
-            yield server.bodies
-        finally:
-            server.shutdown()
-            thread.join(5)
+
+    def told(body: dict[str, Any]) -> tuple[int, Any]:
+        found = answer(body)
+        return 200, found.encode() if isinstance(found, str) else found
+
+    with served(told) as server:
+        _be_the_only_route(backend, server.url)
+        yield server.bodies
 
 
 def _be_the_only_route(backend: str, url: str) -> None:

@@ -57,19 +57,42 @@ def said(body: dict[str, Any], text: str) -> Any:
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[Any]:
-    """Serve MODEL as `answer(body)` says, (status, JSON, text or the bytes of a stream); give the server.
+def served(answer: Answer) -> Iterator[Any]:
+    """Serve as `answer(body)` says: a status, and JSON, text or the bytes of a stream.
 
-    It has its `bodies`, the requests in order; `answer` may be set anew.
+    Yields:
+        The server. It has its `url`, and its `bodies`, the requests in order; `answer` may be set anew.
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.answer, server.bodies = answer, []
+        server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
-        llm.add_backend(NAME, base_url=f"http://127.0.0.1:{server.server_address[1]}/v1")
-        llm.models.add(MODEL, providers=[NAME], openrouter=False)
         try:
             yield server
         finally:
             server.shutdown()
             thread.join(5)
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[Any]:
+    """Serve as a backend of the user's, the only route of MODEL."""
+    with served(answer) as server:
+        llm.add_backend(NAME, base_url=server.url)
+        llm.models.add(MODEL, providers=[NAME], openrouter=False)
+        yield server
+
+
+@contextmanager
+def clouds(openrouter: Answer, huggingface: Answer | None, *, keys: int = 1, model: str = "my/model") -> Iterator[Any]:
+    """Serve in place of OpenRouter and of Hugging Face (None: there is no token), with so many keys of the former."""
+    with served(openrouter) as first, served(huggingface or (lambda _: (503, {}))) as second:
+        llm.configure(
+            openrouter_keys=[f"sk-or-v1-refusing-{number:04d}" for number in range(1, keys + 1)],
+            huggingface_tokens=["hf_refusingtoken0001"] if huggingface else [],
+            openrouter_base_url=first.url,
+            huggingface_base_url=second.url,
+        )
+        llm.models.add(model, providers=["a"] if huggingface else [])
+        yield first, second

@@ -31,10 +31,6 @@ ASKS = {
     "details without a call": {"content": "Hi", "reasoning_details": DETAILS},
     "a signed call": {"tool_calls": [{**CALL, **SIGNATURE}]},
     "two calls, the second signed": {"tool_calls": [CALL, {**CALL, "id": "c2", **SIGNATURE}]},
-    "a signed call without an id": {"tool_calls": [{**CALL, "id": "", **SIGNATURE}]},
-    "a signed call that is no JSON": {
-        "tool_calls": [{**CALL, **SIGNATURE, "function": {"name": "weather", "arguments": '{"city": '}}]
-    },
     "a signed text": {"content": "Hi", **SIGNATURE},
     "notes": {"content": "Hi", "annotations": NOTES},
     "thoughts beside a call": {"reasoning_content": "Hm.", "tool_calls": [CALL]},
@@ -95,12 +91,24 @@ def test_it_goes_back_with_the_message_of_a_chat_model(case, backend, keep):
     assert_is_back(bodies[1], case)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_signature_of_a_call_without_an_id_goes_back_with_the_id_it_was_given(backend):
+    unnamed = {**CALL, "id": "", **SIGNATURE}
+    with recorded(lambda _: said(text=None, tool_calls=[unnamed]), backend) as bodies:
+        model = llm.chat_model(MODEL).bind_tools([weather])
+        step = model.invoke([QUESTION])
+        model.invoke([QUESTION, step, *result_of(step)])
+    (sent,) = bodies[1]["messages"][1]["tool_calls"]
+    assert sent == {**unnamed, "id": step.tool_calls[0]["id"]}
+    assert sent["id"]
+
+
 def _rest(case):
     return {name: value for name, value in ASKS[case].items() if name != "content"}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("case", [case for case in ASKS if "no JSON" not in case])
+@pytest.mark.parametrize("case", ASKS)
 def test_it_goes_back_from_the_users_own_dicts(case, backend):
     message = {"role": "assistant", "content": None, **ASKS[case]}
     with recorded(lambda _: said(), backend) as bodies:

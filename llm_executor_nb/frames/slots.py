@@ -8,7 +8,8 @@ from typing import Any
 
 FIRST = 8
 LARGEST = 64
-PARKED_PER_SLOT = 4
+PARKED_PER_SLOT, PARKED_AT_LEAST = 4, 64
+"""Rows that may wait for their retries beside those in flight: enough that rows which always fail delay no others."""
 AHEAD = 8
 """Rows that may wait without having been sent; all wait for the same, and each looks at every change of it."""
 
@@ -84,8 +85,8 @@ class Slots:
         return bool(self._unsent)
 
     def is_full_of(self, rows: int) -> bool:
-        """Whether so many rows under way are all that may be; one that was not sent yet always has a place."""
-        return self.has_unsent and rows >= self.limit * (1 + PARKED_PER_SLOT)
+        """Whether so many rows under way are all that may be, in flight and parked."""
+        return rows >= max(self.limit * (1 + PARKED_PER_SLOT), PARKED_AT_LEAST)
 
     def stir(self) -> None:
         """Wake who waits for room, to look again."""

@@ -193,7 +193,7 @@ class Work:
     async def _has_room(self) -> bool:
         """Wait until one more row may begin; say no when the job is to end."""
         while not self.ending.is_set:
-            is_full = not self._slots.has_room or self._slots.is_full_of(len(self._rows))
+            is_full = not self._slots.has_room or self._is_full()
             if not is_full and self._ledger.trouble:
                 await self._pause()
             elif not is_full and self.ending.has_money_for(len(self._rows)):
@@ -201,6 +201,11 @@ class Work:
             elif not self.ending.is_set:
                 await self._slots.stirred()
         return False
+
+    def _is_full(self) -> bool:
+        """Whether no more rows may be under way; a probe has a place, however many rows wait that have failed."""
+        is_for_probe = self._is_in_doubt() and not self._slots.has_unsent
+        return self._slots.is_full_of(len(self._rows)) and not is_for_probe
 
     async def _pause(self) -> bool:
         """Wait for something outside this process, in real time; say whether the job goes on."""

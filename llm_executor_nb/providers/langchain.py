@@ -117,7 +117,8 @@ def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -
         ValueError: the reader cannot make a message of it.
     """
     try:
-        return _finish(reader(_tidy(body)), body)
+        tidy = _tidy(body)
+        return _finish(reader(tidy), tidy)
     except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
         words = scrub(f"{type(error).__name__}: {error}")[:200]
     raise ValueError(f"LangChain cannot read this answer ({words}).")
