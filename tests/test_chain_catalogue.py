@@ -23,7 +23,6 @@ TIMEOUT_S = 0.5
 CEILING_S = 30
 ENDS_AT_ONCE = {
     Outcome.OK: None,
-    Outcome.BAD_REQUEST: llm.RequestError,
     Outcome.CONTENT_FILTER: llm.RequestError,
     Outcome.TRUNCATED: llm.RequestError,
 }
@@ -51,13 +50,18 @@ MIDWAY = {
 FIRST = {"openrouter": ("openrouter", "..0001", None), "huggingface": ("huggingface", "..0001", "a")}
 BESIDE = {
     "openrouter": {
+        Reach.REQUEST: ("openrouter", "..0002", None),
         Reach.ROUTE: ("openrouter", "..0002", None),
+        Reach.MODEL: ("openrouter", "..0002", None),
         Reach.KEY: ("openrouter", "..0002", None),
+        Reach.PROVIDER: ("huggingface", "..0001", "a"),
         Reach.BACKEND: ("huggingface", "..0001", "a"),
     },
     "huggingface": {
+        Reach.REQUEST: ("huggingface", "..0001", "b"),
         Reach.ROUTE: ("huggingface", "..0001", "b"),
         Reach.PROVIDER: ("huggingface", "..0001", "b"),
+        Reach.MODEL: ("huggingface", "..0002", "a"),
         Reach.KEY: ("huggingface", "..0002", "a"),
         Reach.BACKEND: None,
     },
@@ -122,12 +126,17 @@ def _left(finding, told_s):
     match finding.outcome:
         case Outcome.CONTEXT_LENGTH:
             return Reach.BACKEND, None, (0,)
+        case Outcome.BAD_REQUEST:
+            return Reach.PROVIDER, None, (0,)
+        case Outcome.INVALID_OUTPUT:
+            return Reach.ROUTE, None, (0, 3)
         case Outcome.TIMEOUT:
             return Reach.ROUTE, None, (0,)
-        case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN:
-            return reach, (reach, "condemned", (told_s or 600) if reach is Reach.KEY else math.inf), (0,)
-        case Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
-            return reach, (reach, "condemned", math.inf), (0,)
+        case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN | Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
+            if reach is Reach.REQUEST or finding.need is not None:  # the question has no need that could be refused
+                return Reach.ROUTE, None, (0,)
+            is_lasting = reach in {Reach.PROVIDER, Reach.BACKEND}
+            return reach, (reach, "condemned", math.inf if is_lasting else told_s or 600), (0,)
         case _ if told_s is not None:
             return reach, (reach, "told", told_s), (0,)
         case _:
@@ -222,7 +231,7 @@ def _hold_of(route, expected):
     backend, key, provider = route
     return (
         backend,
-        key if reach in {Reach.KEY, Reach.ROUTE} else None,
+        key if reach in {Reach.KEY, Reach.MODEL, Reach.ROUTE} else None,
         provider if reach in {Reach.PROVIDER, Reach.ROUTE} else None,
         None if reach is Reach.KEY else MODEL,
         kind,
