@@ -44,6 +44,9 @@ PASSED_OVER = {
     "model_not_found": "not_found",
     "privacy_restricted": "unsupported",
     "region_restricted": "unsupported",
+    "400": "bad_request",
+    "422": "bad_request",
+    "413": "bad_request",
     "context_length_exceeded": "context_length",
     "retry-after=120": "rate_limited",
     "retry-after-date=2": "rate_limited",
@@ -86,9 +89,6 @@ def test_a_fault_of_one_backend_costs_no_row_its_answer(fault, answers):
 
 
 REFUSED = {
-    "400": "bad_request",
-    "422": "bad_request",
-    "413": "bad_request",
     "moderation": "content_filter",
     "content_filter-midway": "content_filter",
     "message-refusal": "content_filter",
@@ -107,6 +107,8 @@ def test_a_refusal_on_its_merits_is_one_request_a_row_and_fails_it(fault):
 
 
 EVERYWHERE = {
+    "400": "bad_request",
+    "422": "bad_request",
     "401": "auth",
     "quota": "quota",
     "404": "not_found",
