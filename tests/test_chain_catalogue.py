@@ -130,11 +130,9 @@ def _left(finding, told_s):
             return Reach.PROVIDER, None, (0,)
         case Outcome.INVALID_OUTPUT:
             return Reach.ROUTE, None, (0, 3)
-        case Outcome.TIMEOUT:
-            return Reach.ROUTE, None, (0,)
+        case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
+            return reach, None, (0,)
         case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN | Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
-            if reach is Reach.REQUEST or finding.need is not None:  # the question has no need that could be refused
-                return Reach.ROUTE, None, (0,)
             is_lasting = reach in {Reach.PROVIDER, Reach.BACKEND}
             return reach, (reach, "condemned", math.inf if is_lasting else told_s or 600), (0,)
         case _ if told_s is not None:

@@ -13,6 +13,7 @@ from llm_executor_nb.chain.exchange import not_after_all
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.judging import LENGTH, meaning
 from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.chain.exchange import Exchanged
     from llm_executor_nb.chain.run import Run
     from llm_executor_nb.core.records import Route, Verdict
-
-_CUT_OFF = frozenset({"length", "max_tokens"})
-"""Why an answer ended that was too long; objects of the user's have words of their own."""
 
 
 async def accepted(run: Run, route: Route, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
@@ -65,7 +63,7 @@ async def _unfit(run: Run, route: Route, message: AIMessage, verdict: Verdict) -
         if run.sink is not None:
             run.sink.complete(parsed)
         return None
-    if (verdict.finish_reason or "").lower() in _CUT_OFF:
+    if meaning(verdict.finish_reason) == LENGTH:
         if run.ask.payload.get("max_tokens") is not None:
             return not_after_all(verdict, Outcome.TRUNCATED, f"max_tokens cut the answer off: {words}")
         words = f"it was cut off because it is too long ({words}); be brief"

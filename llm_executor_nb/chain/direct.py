@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_executor_nb.chain.delivered import said_to_caller
 from llm_executor_nb.chain.exchange import Exchanged, signed
 from llm_executor_nb.chain.relay import Relay, says_something
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import classify, classify_event, shorten
 from llm_executor_nb.core.hints import field
+from llm_executor_nb.core.judging import facts_of, judge
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
+from llm_executor_nb.providers.calls import left_broken, old_call
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.strangers import CLASS
 
@@ -30,8 +33,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.strangers import Told
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
-_MEANINGS: Final = {"max_tokens": "length", "safety": "content_filter", "refusal": "content_filter"}
-"""Words of other clients for why an answer ended, in those of chat completions."""
+"""Where the clients of providers say why an answer ended."""
 _FREE: Final = ("langchain_core.language_models.fake", "llm_executor_nb.rehearsal.fakes")
 """Where models live that ask nobody."""
 
@@ -59,7 +61,9 @@ class Direct:
         came = await self._model.answer(ask.payload, _extra(ask, route), timeout_s=timeout_s)
         if isinstance(came, Reply | Fault | dict):
             return Exchanged(_refused(came, route))
-        return _judged(came, route)
+        if (more := old_call(came)) is not None:
+            came.tool_calls, came.invalid_tool_calls = more.tool_calls, more.invalid_tool_calls
+        return _judged(came)
 
     async def streamed(
         self,
@@ -87,10 +91,13 @@ class Direct:
             return Exchanged(_refused(pieces.told, route))
         if relay.whole is None:
             return Exchanged(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
-        found = _judged(relay.whole, route)
+        last = _last(relay.whole, ask)
+        for more in (old_call(relay.whole), left_broken(relay.whole)):
+            last = last if more is None else last + more
+        found = _judged(relay.add(last))
         if found.message is None:
             return found
-        await relay.take(_last(relay.whole, ask), is_speaking=True)
+        await relay.hand_on(last)
         return Exchanged(found.verdict, relay.whole)
 
 
@@ -112,39 +119,25 @@ def _refused(told: Told, route: Route) -> Verdict:
     """Return what an exception meant. A status that it did not tell is not logged as if it had."""
     if not isinstance(told, dict):
         return classify(told, backend=route.backend, now_utc=clock.current().utc())
-    verdict = _without_status(told, route)
-    return replace(verdict, error_code=field(told, "error", CLASS) or verdict.error_code)
-
-
-def _judged(message: AIMessage, route: Route) -> Exchanged:
-    verdict = _without_status(_as_body(message), route)
-    reason = _reason_of(message)
-    verdict = replace(verdict, finish_reason=reason, body=None)
-    return Exchanged(verdict, message if verdict.outcome is Outcome.OK else None)
-
-
-def _without_status(body: dict[str, Any], route: Route) -> Verdict:
     now = clock.current().utc()
-    return replace(classify_event(body, status=200, headers={}, backend=route.backend, now_utc=now), http_status=None)
+    verdict = classify_event(told, status=200, headers={}, backend=route.backend, now_utc=now)
+    return replace(verdict, http_status=None, error_code=field(told, "error", CLASS) or verdict.error_code)
 
 
-def _as_body(message: AIMessage) -> dict[str, Any]:
-    """Return the body that a server would have sent for a message."""
+def _judged(message: AIMessage) -> Exchanged:
+    """Judge a message as the engine's own: by what there is in it for the caller."""
     told, usage = message.response_metadata, message.usage_metadata
-    reason = _reason_of(message)
-    choice = {
-        "finish_reason": reason and _MEANINGS.get(reason.lower(), reason.lower()),
-        "message": {
-            "content": message.content,
-            "tool_calls": [*message.tool_calls, *message.invalid_tool_calls],
-            "refusal": message.additional_kwargs.get("refusal"),
-        },
-    }
-    return {
-        "model": told.get("model_name") or told.get("model"),
-        "choices": [choice],
-        "usage": {"prompt_tokens": field(usage, "input_tokens"), "completion_tokens": field(usage, "output_tokens")},
-    }
+    counts = {"prompt_tokens": field(usage, "input_tokens"), "completion_tokens": field(usage, "output_tokens")}
+    facts = facts_of(
+        {"model": told.get("model_name") or told.get("model"), "usage": counts},
+        status=None,
+        headers={},
+        now_utc=clock.current().utc(),
+        finish_reason=_reason_of(message),
+    )
+    spent = field(usage, "output_token_details", "reasoning")
+    verdict = judge(facts, said_to_caller(message, had_reasoning=bool(spent)))
+    return Exchanged(verdict, message if verdict.outcome is Outcome.OK else None)
 
 
 def _reason_of(message: AIMessage) -> str | None:

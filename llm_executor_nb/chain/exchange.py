@@ -7,18 +7,25 @@ before LangChain sees it. Makes exactly one request; retries nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from llm_executor_nb.chain.delivered import said_to_caller
 from llm_executor_nb.chain.relay import Relay, says_something
-from llm_executor_nb.core import clock, hints
+from llm_executor_nb.chain.tally import Tally, with_legible_usage
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.classify import classify, classify_event, shorten
+from llm_executor_nb.core.judging import facts_of, judge
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.records import Fault, Reply, Verdict
+from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
+from llm_executor_nb.core.told import tells_error
+from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.chunks import Ending, as_last_chunk
+from llm_executor_nb.providers.events import recorded
 from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
+from llm_executor_nb.providers.shape import after_comments
 from llm_executor_nb.providers.sse import ERROR
 
 if TYPE_CHECKING:
@@ -29,17 +36,13 @@ if TYPE_CHECKING:
     from llm_executor_nb.chain.ask import Ask
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.providers.backend import Backend
-    from llm_executor_nb.providers.events import Events
+    from llm_executor_nb.providers.events import Events, Recorded
     from llm_executor_nb.providers.sse import Event
     from llm_executor_nb.providers.transport import Transport
 
 
-_NEWS = ("content", "tool_calls", "function_call", "refusal", "reasoning", "reasoning_content", "reasoning_details")
-"""Fields of a delta that end a silence."""
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-_DETAIL_COUNTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
-"""What LangChain reads of a usage."""
+_AFTER_THE_END = frozenset({FaultKind.CUT, FaultKind.CLOSED, FaultKind.TIMEOUT, FaultKind.DEADLINE})
+"""Faults that take nothing away from an answer which had said why it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ class Exchange:
             headers=backend.headers(route),
             timeout_s=timeout_s,
         )
+        if (events := recorded(came)) is not None:
+            found = await _Stream(events, backend, ask, route, _to_nobody).read()
+            return replace(found, message=found.message and _as_whole(found.message))
         return self._judge(came, route)
 
     async def streamed(
@@ -150,9 +156,11 @@ class Exchange:
             timeout_s=timeout_s,
             until=until,
         ) as came:
-            if isinstance(came, Reply | Fault):
-                return await self._whole_instead(came, ask, route, hand_on)
-            return await _Stream(came, self._backends[route.backend], ask, route, hand_on).read()
+            if not isinstance(came, Reply | Fault):
+                return await _Stream(came, backend, ask, route, hand_on).read()
+            if (events := recorded(came)) is not None:
+                return await _Stream(events, backend, ask, route, hand_on).read()
+            return await self._whole_instead(came, ask, route, hand_on)
 
     async def _whole_instead(
         self, came: Reply | Fault, ask: Ask, route: Route, hand_on: Callable[[AIMessageChunk], Awaitable[None]]
@@ -164,14 +172,19 @@ class Exchange:
         return found
 
     def _judge(self, came: Reply | Fault, route: Route) -> Exchanged:
+        if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
+            came = replace(came, body=after_comments(came.body))
         verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
         if verdict.body is None:
             return Exchanged(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
         try:
-            body = _with_legible_usage(verdict.body)
-            return Exchanged(verdict, self._backends[route.backend].message(body, route.request_model))
+            message = self._backends[route.backend].message(with_legible_usage(verdict.body), route.request_model)
         except ValueError as error:
             return Exchanged(not_after_all(verdict, Outcome.MALFORMED, str(error)))
+        verdict = judge(verdict, said_to_caller(message))
+        if verdict.outcome is not Outcome.OK:
+            return Exchanged(replace(verdict, body=None))
+        return Exchanged(verdict, message)
 
 
 def not_after_all(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
@@ -195,55 +208,25 @@ def signed(chunk: AIMessageChunk, ask: Ask) -> AIMessageChunk:
     return chunk
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What the events of a stream add up to, in the form of a whole body."""
+async def _to_nobody(_: AIMessageChunk) -> None:
+    """Take a chunk of a stream that nobody reads: a whole answer was asked for."""
 
-    content: list[str] = field(default_factory=list)
-    refusal: list[str] = field(default_factory=list)
-    has_tool_calls: bool = False
-    finish_reason: Any = None
-    model: Any = None
-    usage: Any = None
 
-    def take(self, body: Mapping[str, Any]) -> None:
-        """Add one event."""
-        self.model = body.get("model") or self.model
-        self.usage = body.get("usage") or self.usage
-        choices = body.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
-            return
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        delta = choice.get("delta")
-        if isinstance(delta, dict):
-            self.has_tool_calls = self.has_tool_calls or bool(delta.get("tool_calls") or delta.get("function_call"))
-            self.content += [delta["content"]] if isinstance(delta.get("content"), str) else []
-            self.refusal += [delta["refusal"]] if isinstance(delta.get("refusal"), str) else []
+def _as_whole(message: AIMessage) -> AIMessage:
+    """Return the sum of a stream as the message that a whole reply would have been."""
+    from langchain_core.messages import AIMessage, message_chunk_to_message  # noqa: PLC0415 - loads on first use
 
-    @property
-    def is_silent(self) -> bool:
-        """Say whether there was neither text nor a tool call."""
-        return not ("".join(self.content).strip() or self.has_tool_calls)
-
-    def as_body(self) -> dict[str, Any]:
-        """Return the body that a whole reply would have had."""
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": "".join(self.content),
-            "refusal": "".join(self.refusal),
-            "tool_calls": [{}] if self.has_tool_calls else None,
-        }
-        choice = {"message": message, "finish_reason": self.finish_reason}
-        return {"model": self.model, "choices": [choice], "usage": self.usage}
+    whole = message_chunk_to_message(message)
+    assert isinstance(whole, AIMessage)  # noqa: S101 - it is of a chunk of one
+    return whole
 
 
 class _Stream:
-    """Reads one open stream to its end."""
+    """Reads one stream to its end."""
 
     def __init__(
         self,
-        events: Events,
+        events: Events | Recorded,
         backend: Backend,
         ask: Ask,
         route: Route,
@@ -253,7 +236,7 @@ class _Stream:
         self._read_chunk = backend.chunk_reader(route.request_model)
         self._ask, self._route = ask, route
         self._relay = Relay(hand_on)
-        self._tally = _Tally()
+        self._tally = Tally()
         self._ending = Ending()
 
     async def read(self) -> Exchanged:
@@ -262,14 +245,18 @@ class _Stream:
             wrong = await self._take(event)
             if wrong is not None:
                 return Exchanged(wrong)
-        verdict = self._verdict_at_end()
+        last = self._ending.last()
+        try:
+            whole = self._relay.add(last)
+        except ValueError as error:
+            return Exchanged(self._malformed(str(error)))
+        verdict = await self._verdict_on(whole)
         if verdict.outcome is not Outcome.OK:
             return Exchanged(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
-        try:
-            await self._relay.take(signed(self._ending.last(), self._ask), is_speaking=True)
-        except (ValueError, TypeError) as error:
-            return Exchanged(self._malformed(str(error)))
-        return Exchanged(verdict, self._relay.whole)
+        if broken := left_broken(whole):
+            last, whole = last + broken, self._relay.add(broken)
+        await self._relay.hand_on(signed(last, self._ask))
+        return Exchanged(verdict, signed(whole, self._ask))
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
@@ -280,13 +267,12 @@ class _Stream:
             return self._malformed(f"a piece of the stream is no JSON object: {event.data[:200]}")
         if event.name == ERROR and not body.get("error"):
             body = {"error": body}
-        self._tally.take(body)
-        if _brings_news(body):
+        if self._tally.take(body):
             self._events.progress()
-        if _tells_error(body):
+        if tells_error(body):
             return self._classified(body)
         try:
-            chunk = self._read_chunk(_with_legible_usage(body))
+            chunk = self._read_chunk(with_legible_usage(body))
             if chunk is not None:
                 await self._take_chunk(chunk)
         except (ValueError, TypeError) as error:  # LangChain adds chunks up, and raises over fields that do not fit
@@ -299,13 +285,22 @@ class _Stream:
         if now is not None:
             await self._relay.take(now, is_speaking=is_speaking)
 
-    def _verdict_at_end(self) -> Verdict:
-        if (fault := self._events.fault) is not None:
-            verdict = classify(fault, backend=self._route.backend, now_utc=clock.current().utc())
-            return self._with_facts(verdict)
-        if self._tally.finish_reason is None and not self._tally.is_silent:
+    async def _verdict_on(self, whole: AIMessageChunk) -> Verdict:
+        """Return the verdict on the sum of a stream; either mark of an end will do, a finish_reason or `[DONE]`."""
+        refusal = "".join(self._tally.refusal)
+        found = judge(self._facts(), said_to_caller(whole, refusal=refusal, had_reasoning=self._tally.had_reasoning))
+        if self._tally.finish_reason is None and self._events.is_done:
+            fault = await self._events.broke_after_done()
+        else:
+            fault = self._events.fault
+            if self._tally.finish_reason is not None and fault is not None and fault.kind in _AFTER_THE_END:
+                fault = None
+        if fault is not None:
+            return self._with_facts(classify(fault, backend=self._route.backend, now_utc=clock.current().utc()))
+        is_ended = self._events.is_done or self._tally.finish_reason is not None
+        if found.outcome in (Outcome.OK, Outcome.INVALID_OUTPUT) and not is_ended:
             return self._malformed("the stream ended without a finish_reason")
-        return self._classified(self._tally.as_body())
+        return found
 
     def _classified(self, body: dict[str, Any]) -> Verdict:
         verdict = classify_event(
@@ -321,15 +316,19 @@ class _Stream:
         verdict = Verdict(outcome=Outcome.MALFORMED, http_status=self._events.status, message=shorten(words))
         return self._with_facts(verdict)
 
-    def _with_facts(self, verdict: Verdict) -> Verdict:
-        """Add what the stream had told of the model and the usage before it ended."""
-        facts = classify_event(
-            self._tally.as_body(),
+    def _facts(self) -> Verdict:
+        """Return what the stream has told so far of the model, the usage and its end."""
+        return facts_of(
+            {"model": self._tally.model, "usage": self._tally.usage},
             status=self._events.status or 200,
-            headers={},
-            backend=self._route.backend,
+            headers=self._events.headers,
             now_utc=clock.current().utc(),
+            finish_reason=self._tally.finish_reason,
         )
+
+    def _with_facts(self, verdict: Verdict) -> Verdict:
+        """Add what the stream had told before it ended."""
+        facts = self._facts()
         return replace(
             verdict,
             finish_reason=verdict.finish_reason or facts.finish_reason,
@@ -338,35 +337,6 @@ class _Stream:
             output_tokens=facts.output_tokens,
             cost_usd=facts.cost_usd,
         )
-
-
-def _tells_error(body: Mapping[str, Any]) -> bool:
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return bool(body.get("error") or (isinstance(choice, dict) and choice.get("error")))
-
-
-def _brings_news(body: Mapping[str, Any]) -> bool:
-    """Say whether an event ends the silence: by text, a tool call, or a thought, even if LangChain drops that."""
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    delta = choice.get("delta") if isinstance(choice, dict) else None
-    return isinstance(delta, dict) and any(delta.get(name) for name in _NEWS)
-
-
-def _with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:
-    """Leave out a usage that is no counts, so that no answer is lost for it."""
-    return body if _is_legible(body.get("usage")) else {**body, "usage": None}
-
-
-def _is_legible(usage: object) -> bool:
-    if usage is None:
-        return True
-    counts = [hints.field(usage, name) for name in _COUNTS]
-    details = [hints.field(usage, name) for name in _DETAILS]
-    counts += [hints.field(detail, name) for detail in details for name in _DETAIL_COUNTS]
-    are_objects = all(isinstance(one, dict) for one in (usage, *(detail for detail in details if detail)))
-    return are_objects and all(count is None or type(count) is int for count in counts)
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.judging import has_media, is_media
 from llm_executor_nb.core.secret import scrub
 
 if TYPE_CHECKING:
@@ -29,15 +30,28 @@ class Relay:
         self._is_begun = False
 
     async def take(self, chunk: AIMessageChunk, *, is_speaking: bool) -> None:
-        """Hand a chunk on; what comes before the first that says something is kept until then.
+        """Add a chunk and hand it on; what comes before the first that says something is kept until then.
 
         Raises:
             ValueError: it does not go with those before it, and was not handed on.
         """
-        self.whole = chunk if self.whole is None else _sum(self.whole, chunk)
+        self.add(chunk)
         if not self._is_begun and not is_speaking:
             self._kept.append(chunk)
             return
+        await self.hand_on(chunk)
+
+    def add(self, chunk: AIMessageChunk) -> AIMessageChunk:
+        """Add a chunk to the sum, which is returned.
+
+        Raises:
+            ValueError: it does not go with those before it.
+        """
+        self.whole = chunk if self.whole is None else _sum(self.whole, chunk)
+        return self.whole
+
+    async def hand_on(self, chunk: AIMessageChunk) -> None:
+        """Hand on a chunk that was added, and before it what was kept."""
         self._is_begun = True
         for kept in (*self._kept, chunk):
             await self._hand_on(kept)
@@ -53,6 +67,10 @@ def _sum(whole: AIMessageChunk, chunk: AIMessageChunk) -> AIMessageChunk:
 
 
 def says_something(chunk: AIMessageChunk) -> bool:
-    """Say whether a chunk carries text or a piece of a tool call; a role, a comment or blanks alone do not."""
+    """Whether a chunk carries text, a piece of a tool call, or media; a role, a comment or blanks alone do not."""
     content = chunk.content
-    return bool((content if isinstance(content, str) else str(chunk.text)).strip() or chunk.tool_call_chunks)
+    if isinstance(content, str):
+        has_something = bool(content.strip())
+    else:
+        has_something = bool(str(chunk.text).strip()) or any(is_media(part) for part in content)
+    return has_something or bool(chunk.tool_call_chunks) or has_media(chunk.additional_kwargs)

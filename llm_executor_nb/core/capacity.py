@@ -67,7 +67,8 @@ class Capacity:
         return (self.limit is None or in_flight < self.limit) and (self._ramp is None or in_flight < self._ramp)
 
     def return_slowly(self) -> None:
-        """Let requests return one by one: a hold is over."""
+        """Let requests return one by one: an outage is over, and its refusals said nothing of how many are too many."""
+        self.forget()
         self._ramp = 1
 
     def answered(self, in_flight: int, now: float) -> None:

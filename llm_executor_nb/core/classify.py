@@ -1,8 +1,7 @@
 """From a reply to a verdict: is it an answer, and if not, which outcome is it.
 
-Evidence in this order: the body's `availability`, `limit_source`, error type, the HTTP status (or the code of an
-error inside a 200), the kind of a transport fault, and words last. Whatever the bytes are, the result is a verdict;
-nothing is raised. The tables are in `outcomes`.
+A reply that tells an error, with whatever status, is read in `refusals`; a fault of the transport has its outcome here.
+Whatever the bytes are, the result is a verdict; nothing is raised.
 """
 
 from __future__ import annotations
@@ -10,33 +9,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from llm_executor_nb.core.cost import cost_usd
-from llm_executor_nb.core.hints import allowance, field, number, retry_after_s
-from llm_executor_nb.core.named import named
-from llm_executor_nb.core.outcomes import (
-    AVAILABILITY,
-    ERROR_TYPE,
-    LIMIT_SOURCE,
-    MOVED,
-    REDIRECTED,
-    RULES,
-    STATUS,
-    WORDINGS,
-    Finding,
-    Outcome,
-    Reach,
-)
-from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.hints import field
+from llm_executor_nb.core.judging import facts_of, judge, said_in
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
+from llm_executor_nb.core.refusals import refuse
+from llm_executor_nb.core.shorten import MESSAGE_LENGTH, shorten
+from llm_executor_nb.core.told import first_choice, tells_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
-MESSAGE_LENGTH = 300
-"""Characters of a provider's message that are kept."""
+__all__ = ["MESSAGE_LENGTH", "classify", "classify_event", "shorten"]
 _FAULTS: dict[FaultKind, Outcome] = {
     FaultKind.REFUSED: Outcome.CONNECTION,
     FaultKind.DNS: Outcome.CONNECTION,
@@ -68,7 +54,7 @@ def classify(came: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict
         )
     body = _parse(came.body)
     if not 200 <= came.status < 300:
-        return _refusal(came, body, came.status, backend, now_utc)
+        return refuse(came, body, backend=backend, now_utc=now_utc)
     return _answer(came, body, backend, now_utc)
 
 
@@ -87,154 +73,11 @@ def classify_event(
     return _answer(Reply(status=status, headers=headers, body=b""), body, backend, now_utc)
 
 
-def shorten(text: str) -> str:
-    """Return a message as it may be kept: scrubbed of keys, on one line, at most 300 characters."""
-    clean = " ".join(scrub(text).split()).encode("utf-8", "replace").decode()
-    return clean if len(clean) <= MESSAGE_LENGTH else clean[: MESSAGE_LENGTH - 1] + "…"
-
-
 def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
     try:
         return json.loads(body)
     except (ValueError, RecursionError, MemoryError):
         return None
-
-
-# --- a reply that says no ---------------------------------------------------------------------------------------
-
-
-def _refusal(reply: Reply, body: object, status: int | None, backend: str, now_utc: datetime) -> Verdict:
-    error = _error_of(body)
-    elsewhere = _elsewhere(reply) if status is not None and 300 <= status < 400 else None
-    message = elsewhere or _message_of(body, error) or reply.body[:2000].decode("utf-8", "replace")
-    found = _find(reply, body, error, status, message)
-    if elsewhere and status in MOVED and backend not in (OPENROUTER, HUGGINGFACE):
-        found = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
-    reach = found.reach or _default_reach(found.outcome, backend)
-    if reach is Reach.PROVIDER and backend == OPENROUTER:
-        reach = Reach.BACKEND
-    return Verdict(
-        outcome=found.outcome,
-        reach=reach,
-        need=found.need,
-        retry_after_s=retry_after_s(reply.headers, body, now_utc),
-        http_status=reply.status,
-        error_code=_code_of(error),
-        message=shorten(message),
-        response_model=_text(field(body, "model")),
-        names=named(message) if body is None else named(error, body),
-    )
-
-
-def _find(reply: Reply, body: object, error: object, status: int | None, message: str) -> Finding:
-    findings = _typed(body, error, status)
-    if (found := next(findings, None)) is not None:
-        return found
-    if status == 403 and _is_html(reply):
-        return Finding(Outcome.FORBIDDEN, Reach.BACKEND)
-    lower = message.lower()
-    for wording in WORDINGS:
-        if status in wording.statuses and wording.words in lower:
-            return wording.finding
-    return Finding(Outcome.SERVER_ERROR) if status is None else _by_status(status)
-
-
-def _elsewhere(reply: Reply) -> str | None:
-    """Return where a reply redirects to, without what may hold a secret: query, fragment, user and password."""
-    try:
-        parts = urlsplit(reply.headers.get("location", ""))
-        host = parts.hostname or ""
-        place = f"{host}:{parts.port}" if parts.port else host
-    except ValueError:
-        return None
-    whole = f"{parts.scheme}://{place}{parts.path}" if host and parts.scheme else f"{place}{parts.path}"
-    return f"{REDIRECTED}{whole}" if whole else None
-
-
-def _typed(body: object, error: object, status: int | None) -> Iterator[Finding]:
-    """Yield what the typed fields of an error say, strongest first."""
-    by_status = _by_status(status) if status is not None else None
-    retryable = field(error, "availability", "retryable")
-    code = field(error, "availability", "code")
-    if isinstance(code, str) and code in AVAILABILITY:
-        yield AVAILABILITY[code]
-    elif retryable is False and (by_status is None or not RULES[by_status.outcome].condemns):
-        yield Finding(Outcome.UNSUPPORTED, Reach.BACKEND)
-    elif retryable is True and (by_status is None or not _may_pass(by_status.outcome)):
-        yield Finding(Outcome.OVERLOADED)
-    limit = field(error, "metadata", "limit_source")
-    if isinstance(limit, str) and limit in LIMIT_SOURCE:
-        yield LIMIT_SOURCE[limit]
-    if field(error, "metadata", "flagged_input") or field(error, "metadata", "patterns"):
-        yield Finding(Outcome.CONTENT_FILTER)
-    for name in (
-        field(error, "metadata", "error_type"),
-        field(error, "code"),
-        field(error, "type"),
-        field(body, "error_type"),
-    ):
-        if isinstance(name, str) and name in ERROR_TYPE and _is_vague(status, ERROR_TYPE[name]):
-            yield ERROR_TYPE[name]
-
-
-def _may_pass(outcome: Outcome) -> bool:
-    return RULES[outcome].is_transient or outcome is Outcome.RATE_LIMITED
-
-
-def _is_vague(status: int | None, finding: Finding) -> bool:
-    """A generic type such as invalid_request_error says less than a status that has a meaning of its own."""
-    return status is None or status not in STATUS or finding.outcome is not Outcome.BAD_REQUEST
-
-
-def _by_status(status: int) -> Finding:
-    if status in STATUS:
-        return STATUS[status]
-    if status >= 500:
-        return Finding(Outcome.SERVER_ERROR)
-    return Finding(Outcome.BAD_REQUEST if status >= 400 else Outcome.MALFORMED)
-
-
-def _default_reach(outcome: Outcome, backend: str) -> Reach | None:
-    """A limit that names no scope speaks of the key on OpenRouter, of the route elsewhere."""
-    if outcome is Outcome.RATE_LIMITED:
-        return Reach.KEY if backend == OPENROUTER else Reach.ROUTE
-    return RULES[outcome].condemns
-
-
-def _is_html(reply: Reply) -> bool:
-    return "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<"
-
-
-def _error_of(body: object) -> object:
-    return field(body, "error") or field(_first_choice(body), "error") or body
-
-
-def _message_of(body: object, error: object) -> str | None:
-    for found in (
-        field(error, "message"),
-        error,
-        field(error, "detail"),
-        field(body, "message"),
-        field(body, "error"),
-    ):
-        if isinstance(found, str) and found.strip():
-            raw = field(error, "metadata", "raw")
-            return f"{found}: {raw}" if isinstance(raw, str) else found
-    return None
-
-
-def _code_of(error: object) -> str | None:
-    for found in (
-        field(error, "availability", "code"),
-        field(error, "metadata", "limit_source"),
-        field(error, "metadata", "error_type"),
-        field(error, "code"),
-        field(error, "type"),
-        field(error, "error_type"),
-    ):
-        if found is not None and isinstance(found, str | int) and not isinstance(found, bool):
-            return shorten(str(found))[:80]
-    return None
 
 
 # --- a reply that may be an answer ------------------------------------------------------------------------------
@@ -244,74 +87,12 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     if not isinstance(body, dict):
         words = reply.body[:2000].decode("utf-8", "replace").strip() or "the body is blank"
         return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shorten(words))
-    choice = _first_choice(body)
-    error = body.get("error") or field(choice, "error")
-    if error:
-        return _refusal(reply, body, _status_in(error), backend, now_utc)
-    facts = _facts(reply, body, choice, now_utc)
+    if tells_error(body):
+        return refuse(reply, body, backend=backend, now_utc=now_utc)
+    choice = first_choice(body)
+    reason = field(choice, "finish_reason")
+    facts = facts_of(body, status=reply.status, headers=reply.headers, now_utc=now_utc, finish_reason=reason)
     message = field(choice, "message")
     if not isinstance(message, dict):
         return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
-    return _judge(facts, body, message)
-
-
-def _judge(facts: Verdict, body: dict[str, Any], message: dict[str, Any]) -> Verdict:
-    reason, content = facts.finish_reason, message.get("content")
-    if reason == "error":
-        return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
-    if reason == "content_filter":
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
-    if _has_text(content) or message.get("tool_calls") or message.get("function_call"):
-        return replace(facts, outcome=Outcome.OK, body=body)
-    return _judge_silence(facts, message)
-
-
-def _judge_silence(facts: Verdict, message: dict[str, Any]) -> Verdict:
-    """Say what a reply without text or tool calls is."""
-    content = message.get("content")
-    if content is not None and not isinstance(content, str | list):
-        return replace(facts, outcome=Outcome.MALFORMED, message="the content is no text")
-    if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(refusal))
-    if facts.finish_reason == "length":
-        return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up before any text")
-    return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
-
-
-def _has_text(content: object) -> bool:
-    if isinstance(content, list):
-        return any(_has_text(field(part, "text") if isinstance(part, dict) else part) for part in content)
-    return isinstance(content, str) and bool(content.strip())
-
-
-def _first_choice(body: object) -> object:
-    choices = field(body, "choices")
-    return choices[0] if isinstance(choices, list) and choices else None
-
-
-def _status_in(error: object) -> int | None:
-    code = number(field(error, "code"))
-    return int(code) if code is not None and 400 <= code <= 599 else None
-
-
-def _facts(reply: Reply, body: dict[str, Any], choice: object, now_utc: datetime) -> Verdict:
-    usage = body.get("usage")
-    return Verdict(
-        outcome=Outcome.MALFORMED,
-        http_status=reply.status,
-        finish_reason=_text(field(choice, "finish_reason")),
-        response_model=_text(body.get("model")),
-        input_tokens=_count(field(usage, "prompt_tokens")),
-        output_tokens=_count(field(usage, "completion_tokens")),
-        cost_usd=cost_usd(usage),
-        allowance=allowance(reply.headers, now_utc),
-    )
-
-
-def _text(value: object) -> str | None:
-    return shorten(value) if isinstance(value, str) else None
-
-
-def _count(value: object) -> int | None:
-    found = number(value)
-    return int(found) if found is not None and 0 <= found < 2**53 else None
+    return judge(facts, said_in(message, body.get("usage")), body)

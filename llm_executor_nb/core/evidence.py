@@ -1,8 +1,8 @@
 """Whose fault is a failure: what answers and failures on a route so far say of it. A part of `Health`.
 
-Rows of a job are each other's evidence. A row that failed while the route answered another, or before it did, fails by
-itself: it uses up its tries, and says nothing of the route. What is left, failures with no answer beside or behind
-them, makes the streak that puts a route on hold. Pure: the time comes in as an argument.
+Rows of a job are each other's evidence. When a route answers a request that was sent after a row's, that row fails by
+itself: it uses up its tries, and says nothing of the route. What is left, failures with no answer behind them, makes
+the streak that puts a route on hold. Pure: the time comes in as an argument.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Evidence:
     def __init__(self) -> None:
         self._streaks: dict[Scope, _Streak] = {}
         self._answered_at: dict[Scope, float] = {}
+        self._proved_until: dict[Scope, float] = {}
         self._models: defaultdict[Scope, set[str]] = defaultdict(set)
         self._too_dear: Counter[Scope] = Counter()
 
@@ -43,6 +44,7 @@ class Evidence:
         """Note an answer; it ends the route's streak if its request was sent after the streak's first failure."""
         scope, key = route.scope(Reach.ROUTE), route.scope(Reach.KEY)
         self._answered_at[scope] = now
+        self._proved_until[scope] = max(sent_at, self._proved_until.get(scope, sent_at))
         self._models[key].add(route.model)
         if self._too_dear:
             self._too_dear.pop(key, None)
@@ -53,6 +55,10 @@ class Evidence:
     def answered_at(self, route: Route) -> float:
         """Return when the route gave its last answer; never: minus infinity."""
         return self._answered_at.get(route.scope(Reach.ROUTE), -math.inf)
+
+    def proved_until(self, route: Route) -> float:
+        """Return when the last request that the route answered was sent; never: minus infinity."""
+        return self._proved_until.get(route.scope(Reach.ROUTE), -math.inf)
 
     def failed(self, route: Route, now: float, *, limit: int) -> bool:
         """Count a failure that no answer explains; say whether the streak is now long enough for a hold."""

@@ -266,9 +266,13 @@ class Learning:
             self._strike(route, verdict, now)
 
     def _count(self, route: Route, verdict: Verdict, sent: Sent, now: float) -> None:
-        """Count a failure in the route's streak, unless the route has answered others since this row first failed."""
-        first = self._run.first_failed_at.get(route, sent.at)
-        if self._health.evidence.answered_at(route) >= first:
+        """Count a failure in the route's streak, unless it is the row's own.
+
+        It is when the route answered a request that was sent after this one, and of a row that fails again when the
+        route has answered anybody since the first time.
+        """
+        evidence, first = self._health.evidence, self._run.first_failed_at.get(route)
+        if evidence.proved_until(route) >= sent.at or (first is not None and evidence.answered_at(route) >= first):
             return
         is_last = not self._has_another(route, now)
         limit = max(

@@ -104,6 +104,7 @@ class Rule:
 
 _TRANSIENT = Rule(follow=Follow.RETRY, is_transient=True)
 _KEY_IS_DEAD = Rule(follow=Follow.MOVE, condemns=Reach.KEY)
+_NOT_ALLOWED = Rule(follow=Follow.MOVE, condemns=Reach.ROUTE)
 _NOT_SERVED_HERE = Rule(follow=Follow.MOVE, condemns=Reach.PROVIDER)
 _PAID_IN_VAIN = Rule(follow=Follow.ONCE_MORE)
 _REFUSED = Rule(follow=Follow.REFUSE)
@@ -119,7 +120,7 @@ RULES: dict[Outcome, Rule] = {
     Outcome.RATE_LIMITED: Rule(follow=Follow.RETRY),
     Outcome.QUOTA: _KEY_IS_DEAD,
     Outcome.AUTH: _KEY_IS_DEAD,
-    Outcome.FORBIDDEN: _KEY_IS_DEAD,
+    Outcome.FORBIDDEN: _NOT_ALLOWED,
     Outcome.NOT_FOUND: _NOT_SERVED_HERE,
     Outcome.UNSUPPORTED: _NOT_SERVED_HERE,
     Outcome.INVALID_OUTPUT: _PAID_IN_VAIN,
@@ -147,125 +148,5 @@ class Finding:
     need: Need | None = None
 
 
-_GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
-_BUSY = Finding(Outcome.OVERLOADED)
-_NO_CREDIT = Finding(Outcome.QUOTA, Reach.KEY)
-_SHARED_POOL = Finding(Outcome.RATE_LIMITED, Reach.BACKEND)
-_BAD = Finding(Outcome.BAD_REQUEST)
-_TOO_LONG = Finding(Outcome.CONTEXT_LENGTH)
-_FLAGGED = Finding(Outcome.CONTENT_FILTER)
-_SERVER = Finding(Outcome.SERVER_ERROR)
-_LIMITED = Finding(Outcome.RATE_LIMITED)
-
-# Evidence, strongest first. Source of each table: the providers' own documentation and public threads as collected
-# on 2026-11-24 (openrouter.ai/docs: errors-and-debugging, limits; huggingface.co/docs: inference-providers).
-
-AVAILABILITY: dict[str, Finding] = {
-    "model_not_found": _GONE,
-    "wrong_endpoint": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
-    "no_endpoints": _GONE,
-    "model_deprecated": _GONE,
-    "model_unavailable_upstream": _GONE,
-    "privacy_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
-    "constraint_filtered": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
-    "free_variant_ended": _GONE,
-    "capacity_exhausted": _BUSY,
-    "temporarily_unavailable": _BUSY,
-}
-"""OpenRouter's `error.availability.code`."""
-
-LIMIT_SOURCE: dict[str, Finding] = {
-    "openrouter_credits": _NO_CREDIT,
-    "openrouter_key_limit": _NO_CREDIT,
-    "openrouter_in_flight_budget": Finding(Outcome.RATE_LIMITED, Reach.KEY),
-    "openrouter_free_tier_daily": _NO_CREDIT,
-    "upstream_provider_shared_pool": _SHARED_POOL,
-    "openrouter_shared_capacity": _SHARED_POOL,
-    "openrouter_admission_control": _SHARED_POOL,
-}
-"""OpenRouter's `error.metadata.limit_source`: which of the several things a 402 or a 429 can mean."""
-
-ERROR_TYPE: dict[str, Finding] = {
-    "invalid_request": _BAD,
-    "invalid_request_error": _BAD,
-    "invalid_prompt": _BAD,
-    "invalid_image": _BAD,
-    "string_too_long": _BAD,
-    "max_tokens_exceeded": _BAD,
-    "validation": _BAD,
-    "context_length_exceeded": _TOO_LONG,
-    "token_limit_exceeded": _TOO_LONG,
-    "exceed_context_size_error": _TOO_LONG,
-    "content_policy_violation": _FLAGGED,
-    "content_filter": _FLAGGED,
-    "refusal": _FLAGGED,
-    "json_validate_failed": Finding(Outcome.INVALID_OUTPUT),
-    "region_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
-    "model_not_supported": Finding(Outcome.UNSUPPORTED, Reach.PROVIDER),
-    "model_not_found": Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
-    "invalid_api_key": Finding(Outcome.AUTH),
-    "authentication_error": Finding(Outcome.AUTH),
-    "no_db_connection": Finding(Outcome.AUTH),
-    "insufficient_quota": _NO_CREDIT,
-    "rate_limit_exceeded": _LIMITED,
-    "rate_limit_error": _LIMITED,
-    "overloaded_error": _BUSY,
-    "provider_overloaded": _BUSY,
-    "server_error": _SERVER,
-    "internal_server_error": _SERVER,
-    "timeout": _SERVER,
-}
-"""Typed errors: OpenRouter's `metadata.error_type`, the OpenAI form's `code` and `type`, TGI's `error_type`.
-
-`no_db_connection` is what a litellm proxy without a database says, with a 400, to a key that it does not know;
-`exceed_context_size_error` is llama.cpp's.
-"""
-
-STATUS: dict[int, Finding] = {
-    401: Finding(Outcome.AUTH),
-    402: _NO_CREDIT,
-    403: Finding(Outcome.FORBIDDEN),
-    404: Finding(Outcome.NOT_FOUND),
-    405: Finding(Outcome.UNSUPPORTED),
-    408: Finding(Outcome.TIMEOUT),
-    409: _SERVER,
-    425: _SERVER,
-    429: _LIMITED,
-    503: _BUSY,
-    529: _BUSY,
-}
-"""HTTP status, where nothing better is known; other 4xx are a bad request, other 5xx a server error."""
-
-MOVED = frozenset({301, 307, 308})
-"""Redirects that speak of the address; 302 and 303 mostly lead to a page for logging in, and may pass."""
 REDIRECTED = "it redirects to "
 """What a verdict on a redirect begins with; then where it leads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """Text that tells apart what a vague status does not; read last, and only with these statuses.
-
-    Attributes:
-        statuses: where it is looked for; None: in an error inside a 200 that names no status.
-        words: what is looked for, in lower case.
-        finding: what it says.
-    """
-
-    statuses: frozenset[int | None]
-    words: str
-    finding: Finding
-
-
-WORDINGS: tuple[Wording, ...] = (
-    Wording(frozenset({None, 404}), "unexpected endpoint or method", Finding(Outcome.NOT_FOUND, Reach.BACKEND)),
-    Wording(frozenset({402}), "not enabled for provider", Finding(Outcome.QUOTA, Reach.PROVIDER)),
-    Wording(frozenset({400, 404, 422}), "not supported by", Finding(Outcome.UNSUPPORTED, Reach.PROVIDER)),
-    Wording(frozenset({400, 404, 422}), "not a valid model id", _GONE),
-    Wording(frozenset({400, 413, 422}), "context length", _TOO_LONG),
-    Wording(frozenset({400, 413, 422}), "context window", _TOO_LONG),
-    Wording(frozenset({400, 413, 422}), "context size", _TOO_LONG),
-    Wording(frozenset({400, 413, 422}), "`inputs` tokens + `max_new_tokens` must be", _TOO_LONG),
-    Wording(frozenset({403}), "key limit exceeded", _NO_CREDIT),
-    Wording(frozenset({429}), "free-models-per-day", _NO_CREDIT),
-)

@@ -142,12 +142,14 @@ class Fault:
         detail: the failure in words, scrubbed.
         status: the HTTP status when a reply had begun.
         may_resend: a kept-alive connection died before any byte of a reply, so the server may not have seen it.
+        begun: what had come of a body of events; it may hold a whole answer.
     """
 
     kind: FaultKind
     detail: str
     status: int | None = None
     may_resend: bool = False
+    begun: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

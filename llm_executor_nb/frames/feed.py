@@ -1,7 +1,8 @@
 """Draws a job's requests from its rows, each once; rows that ask the same share what the first of them comes to.
 
-In the order of the rows, so that a frame fills from its top. While a route is in doubt, at random: rows that fail by
-themselves may stand together, and one from elsewhere then shows that the route answers.
+A frame fills from its top, a block of rows at a time. Within a block the rows are drawn at random: rows that fail by
+themselves mostly stand together, and those among them that are answered show that the route is well. While a route is
+in doubt, rows are drawn from anywhere.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts
     from llm_executor_nb.frames.requests import Request, RequestMaker
 
-
+_BLOCK = 512
 _TRIES = 32
-"""Random looks for a row that was not drawn, before the next in order is taken."""
+"""Random looks for a row that was not drawn, before the next in turn is taken."""
 
 
 class Feed:
@@ -33,7 +34,8 @@ class Feed:
     def __init__(self, prompts: Prompts, maker: RequestMaker, share: Callable[[int, int], None]) -> None:
         self._prompts, self._maker, self._share = prompts, maker, share
         self._next = 0
-        self._out_of_order: set[int] = set()
+        self._block: list[tuple[int, object]] = []
+        self._out_of_turn: set[int] = set()
         self._put_back: deque[Request] = deque()
         self._firsts: dict[bytes, int] = {}
         self._dice = random.Random(len(prompts))  # noqa: S311 - no secret; the same frame is drawn the same way
@@ -41,7 +43,7 @@ class Feed:
     @property
     def is_dry(self) -> bool:
         """Whether all rows were drawn."""
-        return self._next >= len(self._prompts) and not self._put_back
+        return self._is_at_end and not self._block and not self._put_back
 
     def put_back(self, requests: Iterable[Request]) -> None:
         """Take back requests that were not begun."""
@@ -50,30 +52,47 @@ class Feed:
     def take(self, count: int) -> list[Request]:
         """Return the next requests that no row before asked, at most `count`."""
         found = [self._put_back.popleft() for _ in range(min(count, len(self._put_back)))]
-        while len(found) < count and self._next < len(self._prompts):
-            start, self._next = self._next, min(self._next + count - len(found), len(self._prompts))
-            for position, content in enumerate(self._prompts.window(start, self._next), start):
-                if content is not None and position not in self._out_of_order:
-                    found += self._drawn(self._maker.make(position, content))
-        if self._next >= len(self._prompts):
-            self._firsts.clear()  # no row is left that could ask the same
+        while len(found) < count and (self._block or not self._is_at_end):
+            if not self._block:
+                self._open_block()
+            while self._block and len(found) < count:
+                found += self._drawn(*self._block.pop())
+        self._forget_at_end()
         return found
 
     def take_at_random(self) -> list[Request]:
         """Return one request of those that are left; none if the row that was drawn shares another's."""
-        left = len(self._prompts) - self._next
-        if self._dice.randrange(left + len(self._put_back)) < len(self._put_back):
-            self._put_back.rotate(self._dice.randrange(len(self._put_back)))
+        beyond = len(self._prompts) - self._next
+        number = self._dice.randrange(len(self._put_back) + len(self._block) + beyond)
+        if number < len(self._put_back):
+            self._put_back.rotate(-number)
             return [self._put_back.popleft()]
-        for _ in range(_TRIES):
-            position = self._next + self._dice.randrange(left)
-            if self._prompts.is_asked[position] and position not in self._out_of_order:
-                self._out_of_order.add(position)
-                (content,) = self._prompts.window(position, position + 1)
-                return self._drawn(self._maker.make(position, content))
+        if number >= len(self._put_back) + len(self._block):
+            for _ in range(_TRIES):
+                position = self._next + self._dice.randrange(beyond)
+                if self._prompts.is_asked[position] and position not in self._out_of_turn:
+                    self._out_of_turn.add(position)
+                    return self._drawn(position, self._prompts.window(position, position + 1)[0])
         return self.take(1)
 
-    def _drawn(self, request: Request) -> list[Request]:
+    @property
+    def _is_at_end(self) -> bool:
+        return self._next >= len(self._prompts)
+
+    def _open_block(self) -> None:
+        """Make the next rows ready to be drawn."""
+        start, self._next = self._next, min(self._next + _BLOCK, len(self._prompts))
+        contents = enumerate(self._prompts.window(start, self._next), start)
+        self._block = [one for one in contents if one[1] is not None and one[0] not in self._out_of_turn]
+        self._out_of_turn -= set(range(start, self._next))
+        self._dice.shuffle(self._block)
+
+    def _forget_at_end(self) -> None:
+        if self._is_at_end and not self._block:
+            self._firsts.clear()  # no row is left that could ask the same
+
+    def _drawn(self, position: int, content: object) -> list[Request]:
+        request = self._maker.make(position, content)
         first = self._firsts.setdefault(request.wanted.digest, request.position)
         if first == request.position:
             return [request]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.core.classify import shorten
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
+from llm_executor_nb.core.judging import MEDIA, is_media
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.frames.results import RowResult, Status
 from llm_executor_nb.store.rows import clean_text
@@ -140,16 +141,23 @@ def _label(label: object) -> str:
 
 
 def text_of(message: AIMessage) -> str:
-    """Return an answer's text; of one that only calls tools, the calls as JSON.
+    """Return an answer's text; of one that only calls tools or only has media, these as JSON.
 
     What no table can hold (half a surrogate pair) becomes U+FFFD.
     """
-    content = message.content
-    parts = [content] if isinstance(content, str) else content
-    text = "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in parts)
+    text = str(message.text)
     if not text.strip() and message.tool_calls:
         text = json.dumps([{"name": call["name"], "args": call["args"]} for call in message.tool_calls])
+    if not text.strip() and (media := _media_of(message)):
+        text = json.dumps(media, ensure_ascii=False)
     return clean_text(text)
+
+
+def _media_of(message: AIMessage) -> dict[str, Any]:
+    """Return the pictures and the speech of an answer: whole, since they were paid for and are nowhere else."""
+    media = {name: message.additional_kwargs[name] for name in MEDIA if message.additional_kwargs.get(name)}
+    parts = [] if isinstance(message.content, str) else [part for part in message.content if is_media(part)]
+    return {**media, "content": parts} if parts else media
 
 
 def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:

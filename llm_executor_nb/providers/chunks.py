@@ -13,6 +13,7 @@ from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers import langchain
 from llm_executor_nb.providers.returned import Joined, Thoughts
+from llm_executor_nb.providers.tidy import Deltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,14 +115,17 @@ def as_last_chunk(message: AIMessage) -> AIMessageChunk:
 
 def _reader(read: ChunkReader) -> ChunkReader:
     """Return `read` with one id for all chunks, what is to go back noted on them, and one kind of error."""
-    run_id, thoughts = f"lc_run--{uuid4()}", Thoughts()
+    run_id, thoughts, deltas = f"lc_run--{uuid4()}", Thoughts(), Deltas()
 
     def read_tidily(event: dict[str, Any]) -> AIMessageChunk | None:
         try:
-            tidy = _tidy(event)
+            tidy = _tidy(event, deltas)
             chunk = read(tidy)
             if chunk is not None and tidy["choices"]:
-                thoughts.note(tidy["choices"][0]["delta"] or {}, chunk)
+                delta = tidy["choices"][0]["delta"]
+                if media := deltas.media(delta):
+                    chunk.additional_kwargs = {**chunk.additional_kwargs, **media}
+                thoughts.note(delta or {}, chunk)
         except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
             words = scrub(f"{type(error).__name__}: {error}")[:200]
         else:
@@ -133,17 +137,22 @@ def _reader(read: ChunkReader) -> ChunkReader:
     return read_tidily
 
 
-def _tidy(event: dict[str, Any]) -> dict[str, Any]:
+def first_choice(event: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return the choice of an event that counts; None: there is none."""
+    return next((choice for choice in event.get("choices") or [] if not choice.get("index")), None)
+
+
+def _tidy(event: dict[str, Any], deltas: Deltas) -> dict[str, Any]:
     """The first choice only, of the role that answers; what ends an answer counts also without a delta."""
     usage = event["usage"] if isinstance(event.get("usage"), dict) else None
-    first = next((choice for choice in event.get("choices") or [] if not choice.get("index")), None)
+    first = first_choice(event)
     if first is None:
         return {**event, "choices": [], "usage": usage}
-    delta = first.get("delta")
+    delta = deltas.of(first)
     if delta is None and (usage or first.get("finish_reason")):
         delta = {}
     if delta is not None:
-        delta = {**delta, "role": "assistant"}
+        delta = deltas.tidy(delta)
     return {**event, "choices": [{**first, "delta": delta}], "usage": usage}
 
 

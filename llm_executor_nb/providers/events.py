@@ -9,22 +9,27 @@ Must not: raise what the network does, or judge an event.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
-from llm_executor_nb.providers.sse import Event, Parser
+from llm_executor_nb.providers.shape import BLANK, Shape, shape_of
+from llm_executor_nb.providers.sse import Event, LineParser, Parser
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
     import aiohttp
 
+    from llm_executor_nb.core.records import Reply
+
 _DONE: Final = "[DONE]"
 _LINGER_S: Final = 0.05
 """Real seconds that a stream which said it is done is given to end, so that its connection can be used again."""
+_LONGER_S: Final = 0.5
+"""The same for one that did not say why its answer ended: whether its connection breaks says whether it was whole."""
 _T = TypeVar("_T")
 
 
@@ -94,6 +99,8 @@ class Events:
         body_cap: int,
         silence: Silence,
         watch: Watch,
+        shape: Shape = Shape.EVENTS,
+        size: int | None = None,
     ) -> None:
         self.status = watch.status
         self.headers = headers
@@ -103,11 +110,12 @@ class Events:
         self._body_cap = body_cap
         self._silence = silence
         self._watch = watch
-        self._parser = Parser()
+        self._parser = LineParser() if shape is Shape.LINES else Parser()
         self._ready: Iterator[Event] = self._parser.feed(head)
-        self._size = len(head)
+        self._size = len(head) if size is None else size
         self._is_at_end = False
         self._is_over = False
+        self._after_done: Fault | None = None
 
     def progress(self) -> None:
         """Say that the last event brought text: the silence begins anew."""
@@ -154,9 +162,79 @@ class Events:
             )
         return self.fault is not None
 
-    async def _linger(self) -> None:
+    async def broke_after_done(self) -> Fault | None:
+        """Return how the connection broke in the midst of its framing behind `[DONE]`; None: it ended as it should.
+
+        Some servers send `[DONE]` whatever happens, also where they fail.
+        """
+        if self._after_done is None and not self._is_at_end:
+            await self._linger(_LONGER_S)
+        return self._after_done
+
+    async def _linger(self, for_s: float = _LINGER_S) -> None:
         """Read what follows `[DONE]`, which is the end of the body if anything; nothing said there counts."""
-        with suppress(Exception):
-            async with asyncio.timeout(_LINGER_S):
+        try:
+            async with asyncio.timeout(for_s):
                 while await self._content.readany():
                     pass
+                self._is_at_end = True
+        except TimeoutError:
+            pass
+        except Exception as error:  # noqa: BLE001 - as in `__anext__`
+            self._after_done = fault_of(error, self._watch)
+
+
+class Recorded:
+    """The events of a body that came as a whole; they are iterated as those of an open stream.
+
+    Args:
+        body: the whole body, or what came of it.
+        shape: how it is to be read.
+        status: the HTTP status.
+        headers: by name in lower case.
+        broke: how the connection broke behind it; None: it did not.
+    """
+
+    def __init__(
+        self, body: bytes, shape: Shape, *, status: int | None, headers: Mapping[str, str], broke: Fault | None = None
+    ) -> None:
+        self.status, self.headers = status, headers
+        self.fault: Fault | None = None
+        self.is_done = False
+        self._broke = broke
+        parser = LineParser() if shape is Shape.LINES else Parser()
+        self._ready = chain(parser.feed(body.lstrip(BLANK)), parser.end())
+
+    def progress(self) -> None:
+        """Say that the last event brought text; nobody waits for the next."""
+
+    async def broke_after_done(self) -> Fault | None:
+        """Return how the connection broke behind `[DONE]`; None: it did not."""
+        return self._broke
+
+    def __aiter__(self) -> Recorded:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = None
+        try:
+            event = next(self._ready, None)
+        except UnicodeDecodeError as error:
+            self.fault = fault_of(error, Watch(status=self.status))
+        self.is_done = event is not None and event.data.strip() == _DONE
+        if event is None and self.fault is None:
+            self.fault = self._broke
+        if event is None or self.is_done:
+            raise StopAsyncIteration
+        return event
+
+
+def recorded(came: Reply | Fault) -> Recorded | None:
+    """Return the events of a reply that was to be a whole, and is none by its bytes; None: it is one."""
+    if isinstance(came, Fault):
+        shape = shape_of(came.begun, is_all=True) if came.begun else None
+        return shape and Recorded(came.begun, shape, status=came.status, headers={}, broke=came)
+    shape = shape_of(came.body, is_all=True) if 200 <= came.status < 300 else Shape.WHOLE
+    if shape is None or shape is Shape.WHOLE:
+        return None
+    return Recorded(came.body, shape, status=came.status, headers=came.headers)

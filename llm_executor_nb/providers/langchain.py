@@ -15,6 +15,7 @@ from uuid import uuid4
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.returned import kept_of
+from llm_executor_nb.providers.tidy import complete, tidy_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,13 +140,14 @@ def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
     message.additional_kwargs.update(kept_of(told))
     if refusal := told.get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
+    complete(message, told)
     return message
 
 
 def _tidy(body: dict[str, Any]) -> dict[str, Any]:
     """The first choice only, with what some servers leave out: a role, null logprobs, a usage that is one."""
     first = body["choices"][0]
-    choice = {"logprobs": None, **first, "message": {**first["message"], "role": "assistant"}}
+    choice = {"logprobs": None, **first, "message": tidy_message(first["message"])}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
         tidy["usage"] = None

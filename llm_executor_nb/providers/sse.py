@@ -1,4 +1,4 @@
-"""Server-sent events: bytes in, events out, the same events however the bytes were cut.
+"""Server-sent events, and lines of JSON: bytes in, events out, the same events however the bytes were cut.
 
 Comments, `id:`, `retry:` and events with blank data say nothing and are skipped. Lines end in CRLF, LF or CR; an event
 that the end of the stream closes counts as one. Pure: no network, no time.
@@ -87,3 +87,32 @@ class Parser:
         event = Event(data.decode(), name.decode())
         if event.data.strip() or event.name == ERROR:
             yield event
+
+
+class LineParser:
+    """Reads a stream of lines of JSON as if each were an event; a few servers mix `data:` and comments in."""
+
+    def __init__(self) -> None:
+        self._begun_line: list[bytes] = []
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Yield the lines that are whole with the next piece; take them all before feeding another.
+
+        Raises:
+            UnicodeDecodeError: a line is no UTF-8; those before it were yielded.
+        """
+        first, *rest = _LINE_END.split(piece)
+        self._begun_line.append(first)
+        for next_line in rest:
+            line = b"".join(self._begun_line).removeprefix(_BOM).strip()
+            self._begun_line = [next_line]
+            if line and not line.startswith(b":"):
+                yield Event(line.removeprefix(b"data:").strip().decode())
+
+    def end(self) -> Iterator[Event]:
+        """Yield the line that was begun when the stream ended, if any.
+
+        Raises:
+            UnicodeDecodeError: it is no UTF-8.
+        """
+        yield from self.feed(b"\n")

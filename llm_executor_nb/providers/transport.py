@@ -9,6 +9,7 @@ Must not: retry, judge a reply, or know a provider.
 from __future__ import annotations
 
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
 from llm_executor_nb.providers.network import Network
+from llm_executor_nb.providers.shape import BLANK, Shape, after_comments, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -36,8 +38,9 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _JSON: Final = "application/json"
 _EVENT_STREAM: Final = "text/event-stream"
 _NO_EVENT: Final = (b"{", b"[", b"<")
-"""How a body begins that is JSON or HTML, whatever its content type says."""
-_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+"""How a body begins that is JSON or HTML, though its content type says that it is events."""
+_FIRST: Final = 4096
+"""Bytes of a body that are looked at piece by piece for what it is; behind them only where a line ends."""
 
 
 class Transport:
@@ -116,8 +119,8 @@ class Transport:
     ) -> AsyncIterator[Events | Reply | Fault]:
         """Make exactly one request that asks for an event stream; leaving the block closes its connection at once.
 
-        What comes is an open stream of `Events`; a whole `Reply`, when the status is no 2xx or the body is no event
-        stream, also one that only says it is; or a `Fault`, when neither came.
+        What comes is an open stream of `Events`; a whole `Reply`, when the status is no 2xx or the body is neither
+        events nor lines of JSON; or a `Fault`, when neither came. The body tells, not its content type.
 
         Args:
             url: where to; http or https.
@@ -173,7 +176,12 @@ class Transport:
     async def _exchange(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
         async with request as response:
             watch.status = response.status
-            return await self._whole(response, watch)
+            body = bytearray()
+            try:
+                return await self._whole(response, watch, body)
+            except Exception as error:  # noqa: BLE001 - as in `_once`, but what had come is kept
+                has_events = response.status < 300 and shape_of(bytes(body), is_all=True) is not Shape.WHOLE
+                return replace(fault_of(error, watch), begun=bytes(body) if has_events else b"")
 
     async def _begin(
         self, request: _RequestContextManager, watch: Watch, silence: Silence, at_end: ExitStack
@@ -189,32 +197,37 @@ class Transport:
         response = await request
         at_end.callback(response.close)
         watch.status = response.status
-        if not 200 <= response.status < 300 or response.content_type != _EVENT_STREAM:
-            return await self._whole(response, watch)
-        head = await self._head(response)
-        if head.lstrip(_BLANK).startswith(_NO_EVENT):
+        if not 200 <= response.status < 300:
+            return await self._whole(response, watch, bytearray())
+        head, shape, size = await self._head(response)
+        if shape is Shape.WHOLE:
             return await self._whole(response, watch, head)
         return Events(
             response.content,
-            head=head,
+            head=bytes(head).lstrip(BLANK),
+            size=size,
             headers=_plain(response.headers),
             body_cap=self._body_cap,
             silence=silence,
             watch=watch,
+            shape=shape,
         )
 
-    async def _head(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the body up to the piece that shows what it is."""
-        head = bytearray()
-        while piece := await response.content.readany():
+    async def _head(self, response: aiohttp.ClientResponse) -> tuple[bytearray, Shape, int]:
+        """Return the body up to the piece that shows what it is, without comments; what it is; and its bytes."""
+        head, shape, size = bytearray(), None, 0
+        while shape is None and size <= self._body_cap and (piece := await response.content.readany()):
+            size += len(piece)
             head += piece
-            if piece.strip(_BLANK) or len(head) > self._body_cap:
-                break
-        return bytes(head)
+            if len(head) <= _FIRST or b"\n" in piece or b"\r" in piece:
+                head = bytearray(after_comments(bytes(head)))
+                shape = shape_of(bytes(head), is_all=False)
+        shape = shape or shape_of(bytes(head), is_all=True) or Shape.WHOLE
+        is_told = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NO_EVENT)
+        return head, Shape.EVENTS if is_told and shape is Shape.WHOLE else shape, size
 
-    async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, head: bytes = b"") -> Reply | Fault:
-        """Read on to the end of the body, of which `head` was read; give up when it is larger than the cap."""
-        body = bytearray(head)
+    async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, body: bytearray) -> Reply | Fault:
+        """Read on to the end of the body, some of which may have been read; give up when it is larger than the cap."""
         while len(body) <= self._body_cap:
             piece = await response.content.readany()
             if not piece:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.phrasing import as_asked
 from llm_executor_nb.core.hints import field
+from llm_executor_nb.core.outcomes import Need
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import ending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PARAMETERS = (
     "temperature",
@@ -30,6 +34,20 @@ _PARAMETERS = (
     "logprobs",
     "reasoning_effort",
 )
+_NEEDS_OF_PARTS = {
+    "image_url": Need.IMAGE,
+    "file": Need.FILE,
+    "input_audio": Need.AUDIO,
+    "video_url": Need.VIDEO,
+}
+"""What a part of a message needs, by its type."""
+_NEEDS_OF_FIELDS = {
+    "tools": Need.TOOLS,
+    "response_format": Need.SCHEMA,
+    "provider": Need.POLICY,
+    "temperature": Need.PARAM,
+}
+"""What a field of a request needs; of the parameters, one stands for all."""
 _ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
 """What may stand behind a Hugging Face model's colon without being a provider."""
 
@@ -52,6 +70,7 @@ class Asked:
         told_schema: the JSON Schema that its words ask for; they are not in `question`, nor what it was told of an
             earlier answer.
         has_tool_result: a tool's answer stands behind the last user message.
+        needs: what it needs of a route beyond answering a text.
     """
 
     backend: str
@@ -68,6 +87,7 @@ class Asked:
     response_format: Any = None
     told_schema: Any = None
     has_tool_result: bool = False
+    needs: frozenset[Need] = frozenset()
 
     @property
     def plain_model(self) -> str:
@@ -105,12 +125,24 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         response_format=body.get("response_format"),
         told_schema=told_schema,
         has_tool_result=_ends_in_tool_result(body.get("messages")),
+        needs=frozenset(_needs_of(body)),
     )
 
 
 def _provider_of(model: str) -> str | None:
     suffix = model.partition(":")[2]
     return suffix if suffix and suffix not in _ROUTING_WORDS else None
+
+
+def _needs_of(body: dict[str, Any]) -> Iterator[Need]:
+    yield from (need for name, need in _NEEDS_OF_FIELDS.items() if body.get(name) is not None)
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = field(message, "content")
+        for part in content if isinstance(content, list) else ():
+            kind = field(part, "type")
+            if isinstance(kind, str) and kind in _NEEDS_OF_PARTS:
+                yield _NEEDS_OF_PARTS[kind]
 
 
 def _digest(model: str, body: dict[str, Any]) -> str:

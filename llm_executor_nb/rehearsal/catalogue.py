@@ -1,8 +1,9 @@
 """The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
 
 `CATALOGUE` holds the faults that any request can meet, `SCHEMA_FAULTS` those that only a request for a schema can,
-`USAGE_FAULTS` those of a stream that shall bring its usage, `CONDITIONS` what only slows or limits and decides nothing
-about a reply's kind. Any other HTTP error status is a fault as well; `entry_of` knows it.
+`NEED_FAULTS` those that only a request with a picture, a tool or another need can, `USAGE_FAULTS` those of a stream
+that shall bring its usage, `FORMS` answers in other forms than the documented one, `CONDITIONS` what only slows or
+limits and decides nothing about a reply's kind. Any other HTTP error status is a fault as well; `entry_of` knows it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, Entry, Shelf, is_rate, is_seconds, is_status
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_forms import FORMS
 from llm_executor_nb.rehearsal.faults_money import BILLS
+from llm_executor_nb.rehearsal.faults_needs import NEED_FAULTS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
 from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
 from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
+from llm_executor_nb.rehearsal.faults_told import TOLD
 from llm_executor_nb.rehearsal.faults_usage import USAGE_FAULTS
 from llm_executor_nb.rehearsal.faults_waits import WAITS
 
@@ -60,6 +64,7 @@ SHELVES: dict[str, Shelf] = {
     "when to ask again": WAITS,
     "models": MODELS,
     "requests": REQUESTS,
+    "other shapes and words": TOLD,
     "no answer": NO_ANSWERS,
     "bills": BILLS,
     "bodies": BODIES,
@@ -69,8 +74,11 @@ SHELVES: dict[str, Shelf] = {
 }
 SCHEMAS = "requests for a schema"
 USAGE = "streams that shall bring their usage"
+NEEDS = "requests with a need"
+OTHER_FORMS = "answers in other forms"
 CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
-_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **USAGE_FAULTS, **CONDITIONS}
+_BESIDE: dict[str, Shelf] = {SCHEMAS: SCHEMA_FAULTS, NEEDS: NEED_FAULTS, USAGE: USAGE_FAULTS, OTHER_FORMS: FORMS}
+_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **NEED_FAULTS, **USAGE_FAULTS, **FORMS, **CONDITIONS}
 _NEAR = 4
 """How many near names an error offers at most."""
 _SHORT = 3
@@ -95,8 +103,6 @@ def listing() -> str:
     """Return all names by theme, a line each; statuses go without saying."""
     examples = ", ".join(entry.example for entry in CONDITIONS.values())
     themes = (
-        f"  {theme}: {', '.join(shelf)}"
-        for theme, shelf in {**SHELVES, SCHEMAS: SCHEMA_FAULTS, USAGE: USAGE_FAULTS}.items()
-        if shelf is not STATUSES
+        f"  {theme}: {', '.join(shelf)}" for theme, shelf in {**SHELVES, **_BESIDE}.items() if shelf is not STATUSES
     )
     return "\n".join([f"  conditions: {examples}", *themes])

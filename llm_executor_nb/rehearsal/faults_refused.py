@@ -114,7 +114,7 @@ LIMITS: Shelf = {
     "weight_exceeds_budget": _openrouter(
         "this request costs more than the credits that are left",
         402,
-        _QUOTA,
+        Finding(Outcome.QUOTA, Reach.REQUEST),
         _TOO_DEAR,
         metadata={"limit_source": "openrouter_credits", "reason": "weight_exceeds_budget"},
     ),
@@ -190,12 +190,6 @@ MODELS: Shelf = {
     "model_deprecated": _unavailable("the model was taken out of service", 404, _GONE, "model_deprecated"),
     "model_unavailable_upstream": _unavailable(
         "its provider took the model away", 404, _GONE, "model_unavailable_upstream"
-    ),
-    "privacy_restricted": _unavailable(
-        "the account's privacy settings allow no provider", 404, _UNSUPPORTED, "privacy_restricted"
-    ),
-    "constraint_filtered": _unavailable(
-        "no provider meets what the request asks for", 404, _UNSUPPORTED, "constraint_filtered"
     ),
     "free_variant_ended": _unavailable("the free variant has ended", 404, _GONE, "free_variant_ended"),
     "capacity_exhausted": _unavailable("no provider has room", 429, _BUSY, "capacity_exhausted", is_retryable=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
 from llm_executor_nb.rehearsal.bodies import answer_text, completion
 from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_completion, stage_refusal
@@ -116,12 +116,12 @@ SCHEMA_FAULTS: Shelf = {
     ),
     "refused-response_format": _refuses(
         "the provider does not take a response format; one that is asked in words gets its answer",
-        Finding(Outcome.BAD_REQUEST),
+        Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.SCHEMA),
         _told(400, "`response_format` of type json_schema is not supported by this model"),
     ),
     "refused-parameters": _refuses(
         "no endpoint of OpenRouter's takes the response format; one that is asked in words gets its answer",
-        Finding(Outcome.NOT_FOUND, Reach.BACKEND),
+        Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.PARAM),
         _told(404, _NO_ENDPOINT),
         backends=ONLY_OPENROUTER,
     ),

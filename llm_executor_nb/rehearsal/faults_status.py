@@ -52,10 +52,16 @@ _MEANT = {
     404: Finding(Outcome.NOT_FOUND, Reach.BACKEND),
     408: Finding(Outcome.TIMEOUT),
     409: _SERVER,
-    413: _BAD,
+    410: Finding(Outcome.NOT_FOUND, Reach.BACKEND),
+    413: Finding(Outcome.CONTEXT_LENGTH),
+    420: Finding(Outcome.RATE_LIMITED, Reach.KEY),
     422: _BAD,
+    424: _SERVER,
     425: _SERVER,
     429: Finding(Outcome.RATE_LIMITED, Reach.KEY),
+    451: Finding(Outcome.UNSUPPORTED, Reach.MODEL),
+    498: _BUSY,
+    499: _SERVER,
     500: _SERVER,
     502: _SERVER,
     503: _BUSY,
@@ -65,6 +71,8 @@ _MEANT = {
 }
 _MEANT_ON_HUGGINGFACE = {
     404: Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
+    410: Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
+    420: Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
     429: Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
 }
 

@@ -114,9 +114,10 @@ STREAMS: Shelf = {
         lambda parts: (*parts.opening, *parts.text),
     ),
     "stream-done-unfinished": _row(
-        "half the text and [DONE], but no finish_reason",
-        Outcome.MALFORMED,
+        "half the text and [DONE], but no finish_reason; then the connection breaks in the midst of its framing",
+        Outcome.CONNECTION,
         lambda parts: (*parts.some, DONE),
+        end=End.CLOSE,
     ),
     "stream-empty": _row("no event", Outcome.EMPTY, lambda _: ()),
     "stream-only-done": _row("nothing but [DONE]", Outcome.EMPTY, lambda _: (DONE,)),

@@ -10,7 +10,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, Entry, Shelf, is_seconds
 from llm_executor_nb.rehearsal.faults_status import plain_refusal
-from llm_executor_nb.rehearsal.replies import Refusal, limit_headers, stage_refusal
+from llm_executor_nb.rehearsal.replies import Refusal, error_of, limit_headers, stage_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,17 @@ def _reset_in_body(asked: Asked, effect: Effect) -> Staged:
     shown = _reset_ms(float(effect.value or 1))
     error = {"code": 429, "message": "Rate limit exceeded", "metadata": {"headers": shown}}
     return stage_refusal(asked, effect, Refusal(status=429, error=error))
+
+
+def _retry_info(asked: Asked, effect: Effect) -> Staged:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{float(effect.value or 1):g}s"}]
+    error = {"code": 429, "message": "Resource has been exhausted", "status": "RESOURCE_EXHAUSTED", "details": details}
+    return stage_refusal(asked, effect, Refusal(status=429, error=error))
+
+
+def _in_words(asked: Asked, effect: Effect) -> Staged:
+    words = f"Rate limit reached for model `{{model}}`. Please try again in {float(effect.value or 1):g}s."
+    return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429, words)))
 
 
 def _loading_nan(asked: Asked, effect: Effect) -> Staged:
@@ -115,6 +126,32 @@ WAITS: Shelf = {
         },
         backends=ONLY_HUGGINGFACE,
     ),
+    "reset-requests": _told(
+        "429, x-ratelimit-reset-requests as a span like 1.5s",
+        "reset-requests",
+        lambda s: {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": f"{s:g}s"},
+    ),
+    "retry-info": Entry(
+        does="429, retryDelay in the details of the error",
+        stage=_retry_info,
+        finding=_ON_KEY,
+        on_huggingface=_ON_ROUTE,
+        names_wait=True,
+        is_value=is_seconds,
+        example="retry-info=2",
+    ),
+    "retry-in-words": Entry(
+        does="429, when to ask again in words only",
+        stage=_in_words,
+        finding=_ON_KEY,
+        on_huggingface=_ON_ROUTE,
+        names_wait=True,
+        is_value=is_seconds,
+        example="retry-in-words=2",
+    ),
+    "retry-after-zero": _absurd("429, a Retry-After of zero", "0"),
+    "retry-after-ms-zero": _absurd("429, a retry-after-ms of zero", "0", "retry-after-ms"),
+    "retry-after-past": _absurd("429, a Retry-After in the past", "Wed, 21 Oct 2015 07:28:00 GMT"),
     "retry-after-negative": _absurd("429, a Retry-After below zero", "-5"),
     "retry-after-ten-years": _absurd("429, a Retry-After of ten years", str(_TEN_YEARS_S)),
     "retry-after-words": _absurd("429, a Retry-After that is no number", "soon"),

@@ -17,7 +17,7 @@ COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
 _FEW_WORDS = re.compile(r"(?:\s*\S+){1,3}\s*|\s+")
 _HEAD = ("id", "provider", "model", "created")
-_ASIDE = ("reasoning", "reasoning_content", "refusal")
+_ASIDE = ("reasoning", "reasoning_content", "refusal", "images", "audio", "function_call")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,4 +110,6 @@ def _tells_usage(asked: Asked) -> bool:
 def _pieces(content: object) -> list[Any]:
     if isinstance(content, str):
         return _FEW_WORDS.findall(content) or [""]
+    if isinstance(content, list):
+        return [[part] for part in content]
     return [] if content is None else [content]
