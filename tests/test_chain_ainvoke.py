@@ -311,7 +311,7 @@ def test_a_canary_key_comes_to_light_nowhere(door, hide, caplog):
     caplog.set_level(logging.DEBUG)
     hide("_get_request_payload")
     said = []
-    with llm.rehearse("*: 401@1, reset@2, html@3, 400@4, 503@5") as server:
+    with llm.rehearse("*: 401@1, reset@2, html@3, 400@4..5, 503@6") as server:
         llm.OPENROUTER_KEYS = [f"sk-or-v1-{CANARY}-000{number}" for number in range(3)]
         llm.HUGGINGFACE_TOKENS = [f"hf_{CANARY}0001"]
         with pytest.raises(llm.RequestError) as raised:

@@ -23,7 +23,6 @@ TIMEOUT_S = 0.5
 CEILING_S = 30
 ENDS_AT_ONCE = {
     Outcome.OK: None,
-    Outcome.BAD_REQUEST: llm.RequestError,
     Outcome.CONTENT_FILTER: llm.RequestError,
     Outcome.TRUNCATED: llm.RequestError,
 }
@@ -55,6 +54,7 @@ BESIDE = {
         Reach.ROUTE: ("openrouter", "..0002", None),
         Reach.MODEL: ("openrouter", "..0002", None),
         Reach.KEY: ("openrouter", "..0002", None),
+        Reach.PROVIDER: ("huggingface", "..0001", "a"),
         Reach.BACKEND: ("huggingface", "..0001", "a"),
     },
     "huggingface": {
@@ -126,12 +126,15 @@ def _left(finding, told_s):
     match finding.outcome:
         case Outcome.CONTEXT_LENGTH:
             return Reach.BACKEND, None, (0,)
+        case Outcome.BAD_REQUEST:
+            return Reach.PROVIDER, None, (0,)
+        case Outcome.INVALID_OUTPUT:
+            return Reach.ROUTE, None, (0, 3)
         case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
             return reach, None, (0,)
-        case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN:
-            return reach, (reach, "condemned", (told_s or 600) if reach is Reach.KEY else math.inf), (0,)
-        case Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
-            return reach, (reach, "condemned", math.inf), (0,)
+        case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN | Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
+            is_lasting = reach in {Reach.PROVIDER, Reach.BACKEND}
+            return reach, (reach, "condemned", math.inf if is_lasting else told_s or 600), (0,)
         case _ if told_s is not None:
             return reach, (reach, "told", told_s), (0,)
         case _:

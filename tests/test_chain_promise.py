@@ -289,16 +289,55 @@ def test_a_hold_told_beyond_the_ceiling_is_not_waited_for_when_nothing_else_is_l
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("fault", "outcome"),
-    [("400", "bad_request"), ("422", "bad_request"), ("content_filter", "content_filter"), ("truncated", "truncated")],
-)
-def test_a_request_refused_on_its_merits_ends_the_run_at_once(fault, outcome):
+@pytest.mark.parametrize("fault", ["content_filter", "truncated"])
+def test_a_request_refused_on_its_merits_ends_the_run_at_once(fault):
     with llm.rehearse(f"openrouter: {fault}") as server:
         error = _fails(llm.RequestError)
-        assert (error.outcome, len(error.attempts), words("decision")) == (outcome, 1, ["stop"])
+        assert (error.outcome, len(error.attempts), words("decision")) == (fault, 1, ["stop"])
         assert "Next: " in str(error)
         assert llm.health().empty
+        assert_log_is_what_the_server_saw(server)
+
+
+@pytest.mark.parametrize("fault", ["400", "422"])
+def test_a_request_that_one_provider_refuses_is_answered_by_the_next_and_holds_nothing(fault, frozen):
+    with llm.rehearse(f"openrouter: {fault}") as server:
+        assert llm.run_llm(MODEL, "hi").content.startswith("[practice answer")
+        assert words("route") == [ROUTES[0], ROUTES[2]]
+        assert words("outcome") == ["bad_request", "ok"]
+        assert words("decision") == ["fall_back", "accept"]
+        assert llm.health().empty
+        assert frozen.elapsed_s == 0
+        assert_log_is_what_the_server_saw(server)
+
+
+@pytest.mark.parametrize("fault", ["400", "422"])
+def test_a_request_that_two_providers_refuse_ends_the_run(fault, frozen):
+    with llm.rehearse(f"*: {fault}") as server:
+        error = _fails(llm.RequestError)
+        assert [attempt.route for attempt in error.attempts] == words("route") == [ROUTES[0], ROUTES[2]]
+        assert (error.outcome, words("decision")) == ("bad_request", ["fall_back", "stop"])
+        assert "Next: " in str(error)
+        assert llm.health().empty
+        assert frozen.elapsed_s == 0
+        assert_log_is_what_the_server_saw(server)
+
+
+@pytest.mark.parametrize("fault", ["400", "422"])
+def test_a_request_that_the_only_provider_refuses_is_one_request_and_ends_the_run(fault):
+    with llm.rehearse(f"*: {fault}", huggingface_tokens=0) as server:
+        error = _fails(llm.RequestError)
+        assert (error.outcome, words("decision")) == ("bad_request", ["stop"])
+        assert (words("route"), len(server.lines)) == (ROUTES[:1], 1)
+        assert_log_is_what_the_server_saw(server)
+
+
+def test_a_refusal_is_told_when_no_other_provider_answers():
+    with llm.rehearse("openrouter: 400; huggingface: 503") as server:
+        error = _fails(llm.RequestError)
+        assert words("outcome") == ["bad_request", *["overloaded"] * 12]
+        assert (error.outcome, len(error.attempts)) == ("bad_request", 13)
+        assert error.attempts[0].route in str(error)
         assert_log_is_what_the_server_saw(server)
 
 
@@ -348,22 +387,29 @@ def test_an_error_with_a_code_inside_a_200_is_judged_by_that_code():
 # --- accept= ------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_that_accept_refuses_is_asked_again_and_holds_nothing():
+def test_an_answer_that_accept_refuses_is_asked_again_once_then_elsewhere_and_holds_nothing():
     said = iter([False, None, "yes"])
     with llm.rehearse() as server:
         message = llm.run_llm(MODEL, "x", accept=lambda _: next(said))
         assert llm.attempts(message)["outcome"].tolist() == ["rejected", "rejected", "ok"]
-        assert waits() == [0, 3, 5]
+        assert words("route") == [ROUTES[0], ROUTES[0], ROUTES[1]]
+        assert words("decision") == ["retry", "fall_back", "accept"]
+        assert waits() == [0, 3, 0]
         assert llm.health().empty
         assert_log_is_what_the_server_saw(server)
 
 
-def test_accept_that_refuses_everything_walks_the_chain_and_holds_nothing():
+@pytest.mark.parametrize("retries", [0, 1, 3, 9])
+def test_accept_that_refuses_everything_pays_for_one_answer_and_the_retries_and_holds_nothing(retries):
+    llm.configure(retries=retries)
     with llm.rehearse() as server:
         error = _fails(accept=lambda message: "never" in message.content)
-        assert (len(error.attempts), len(server.lines)) == (20, 20)
+        asked = [route for route in ROUTES for _ in range(2)][: 1 + retries]
+        assert [attempt.route for attempt in error.attempts] == words("route") == asked
+        assert words("decision")[-1] == "stop"
         assert "accept=" in str(error)
         assert llm.health().empty
+        assert_log_is_what_the_server_saw(server)
 
 
 def test_accept_that_raises_ends_the_run_and_the_request_has_its_record():
@@ -453,7 +499,7 @@ def test_64_parallel_calls_use_both_keys_alike():
     async def ask_all():
         return await asyncio.gather(*(llm.arun_llm(MODEL, f"question {n}") for n in range(64)))
 
-    with llm.rehearse(latency_s=0.05) as server:
+    with llm.rehearse(latency_s=0.2) as server:
         messages = asyncio.run(ask_all())
         assert all(f"'question {n}'" in message.content for n, message in enumerate(messages))
         first = sum(line.key == "..0001" for line in server.lines)

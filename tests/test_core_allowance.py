@@ -216,14 +216,14 @@ CASES = {
     "three of 200/s, burst 20": (buckets(200, 200, 200, burst=20), 2000, {}, 0.85),
     "windows of 20 a minute": (windows((20, 60), (20, 60)), 100, {}, 1.1),
     "windows of 50 a second": (windows((50, 1), (50, 1)), 1500, {}, 0.6),
-    "windows of 10 in 10 s, two seconds": (windows((10, 10), (10, 10)), 100, {"latency_s": 2.0}, 0.7),
+    "windows of 10 in 10 s, two seconds": (windows((10, 10), (10, 10)), 100, {"latency_s": 2.0}, 1.0),
     "a window of 500 in 5 minutes": (windows((500, 300)), 900, {}, 1.1),
 }
 
 
 @pytest.mark.parametrize(("limits", "rows", "options", "at_most"), CASES.values(), ids=CASES)
 def test_who_is_told_what_is_left_is_hardly_ever_refused_and_takes_no_longer(limits, rows, options, at_most):
-    """Refused: 53 to 90 requests without (39 of 100 with a latency of 2 s), 0 to 8 with it; the last column: time."""
+    """Refused: 51 to 112 requests without, 0 to 3 with it; the last column: time."""
     silent, telling = (Job(limits(is_telling), rows, **options).run() for is_telling in (False, True))
     assert len(telling.answers) == len(silent.answers) == rows
     assert silent.refused >= 30

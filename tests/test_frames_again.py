@@ -71,7 +71,7 @@ def test_a_field_that_is_the_prompt_of_the_next_run_stays():
 
 
 def test_rows_asked_again_with_another_schema_take_nothing_from_the_others():
-    with llm.rehearse("*: 400@1"):
+    with llm.rehearse("*: content_filter@1"):
         out = run(prompts(3), schema={"score": int}, concurrency=1)
         again = out.llm.retry_failed(schema={"mood": str}, progress=False)
     assert again["score"].notna().tolist() == [False, True, True]
@@ -89,7 +89,7 @@ def test_a_retry_without_run_ids_says_that_nothing_was_sent():
 
 
 def test_a_retry_of_another_processs_rows_says_whose_they_are():
-    with llm.rehearse("*: 400@1..2"):
+    with llm.rehearse("*: content_filter@1..2"):
         out = _elsewhere(run(prompts(2), concurrency=1))
         with pytest.raises(llm.ConfigError, match=r"0000deadbeef.*another process.*df\.llm\.run"):
             out.llm.retry_failed()
@@ -105,7 +105,7 @@ def test_a_retry_says_which_columns_of_the_job_are_missing_or_were_renamed():
 
 
 def test_a_merge_that_renames_the_columns_still_joins_to_its_attempts():
-    with llm.rehearse("*: 400@1, 503@3"):
+    with llm.rehearse("*: content_filter@1, 503@3"):
         one, other = run(prompts(2), concurrency=1), run(prompts(2), system="Be short.", temperature=0.3)
         merged = one.merge(other, on="q", suffixes=("_x", ".right"))
         assert "q_llm_run_x" in merged.columns

@@ -43,6 +43,8 @@ PASSED_OVER = {
     "404": "not_found",
     "model_not_found": "not_found",
     "region_restricted": "unsupported",
+    "400": "bad_request",
+    "422": "bad_request",
     "context_length_exceeded": "context_length",
     "413": "context_length",
     "410": "not_found",
@@ -90,8 +92,6 @@ def test_a_fault_of_one_backend_costs_no_row_its_answer(fault, answers):
 
 
 REFUSED = {
-    "400": "bad_request",
-    "422": "bad_request",
     "moderation": "content_filter",
     "content_filter-midway": "content_filter",
     "message-refusal": "content_filter",
@@ -110,6 +110,8 @@ def test_a_refusal_on_its_merits_is_one_request_a_row_and_fails_it(fault):
 
 
 EVERYWHERE = {
+    "400": "bad_request",
+    "422": "bad_request",
     "401": "auth",
     "quota": "quota",
     "404": "not_found",

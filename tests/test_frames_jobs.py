@@ -117,7 +117,7 @@ def test_attempts_are_found_by_the_run_column_alone():
 
 def test_retry_failed_asks_every_failed_row_and_no_other():
     frame = prompts(12, index=np.repeat(["a", "b"], 6))
-    with llm.rehearse("*: 400@3..5") as server:
+    with llm.rehearse("*: content_filter@3..5") as server:
         out = run(frame, concurrency=1)
         assert statuses(out) == {"ok": 9, "failed": 3}
         sent = len(server.lines)
@@ -135,7 +135,7 @@ def test_retry_failed_asks_every_failed_row_and_no_other():
 
 def test_retry_failed_can_skip_routes_and_take_another_model():
     llm.MODEL_INFERENCE_PROVIDERS["my/other"] = ["two"]
-    with llm.rehearse("*: 400@1..2") as server:
+    with llm.rehearse("*: content_filter@1..2") as server:
         out = run(prompts(2), concurrency=1)
         again = out.llm.retry_failed("my/other", skip_routes=["openrouter"], progress=False)
         assert {(line.backend, line.provider) for line in server.lines[2:]} == {("huggingface", "two")}

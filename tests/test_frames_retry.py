@@ -20,7 +20,7 @@ def _fresh():
 
 
 def test_a_drawn_row_that_is_asked_again_gets_no_other_rows_draw():
-    with llm.rehearse("*: 400@4") as server:
+    with llm.rehearse("*: content_filter@4") as server:
         out = run(pd.DataFrame({"q": ["the same."] * 10}), temperature=0.7, concurrency=1)
         assert statuses(out) == {"ok": 9, "failed": 1}
         again = out.llm.retry_failed(progress=False)
@@ -40,7 +40,7 @@ def test_jobs_at_once_on_equal_rows_share_all_draws_and_give_no_row_anothers():
 
 def test_a_frame_of_two_jobs_is_asked_again_as_each_row_was_asked():
     llm.MODEL_INFERENCE_PROVIDERS["my/other"] = list(PROVIDERS)
-    with llm.rehearse("*: 400@1, 400@3") as server:
+    with llm.rehearse("*: content_filter@1, content_filter@3") as server:
         models = [MODEL, "my/other"]
         parts = [prompts(2, at).llm.run(one, "q", concurrency=1, progress=False) for at, one in enumerate(models)]
         again = pd.concat(parts).llm.retry_failed(progress=False)
@@ -61,12 +61,12 @@ def test_an_answer_bought_for_another_column_does_not_say_what_was_asked():
 
 
 def test_columns_and_dtypes_come_back_where_csv_forgot_them_or_the_schema_is_new():
-    with llm.rehearse("*: 400@1"):
+    with llm.rehearse("*: content_filter@1"):
         out = run(prompts(3), schema={"score": int}, concurrency=1)
         read = pd.read_csv(io.StringIO(out.to_csv(index=False))).llm.retry_failed(progress=False)
         assert statuses(read) == {"ok": 3}
         assert read.dtypes.drop("q").equals(out.dtypes.drop("q"))
-    with llm.rehearse("*: 400@1"):
+    with llm.rehearse("*: content_filter@1"):
         new = run(prompts(3), concurrency=1).llm.retry_failed(schema={"score": int}, progress=False)
         assert new["score"].dtype == "Int64"
         assert list(new["score"].notna()) == [True, False, False]
@@ -74,7 +74,7 @@ def test_columns_and_dtypes_come_back_where_csv_forgot_them_or_the_schema_is_new
 
 
 def test_what_is_asked_again_can_be_another_template():
-    with llm.rehearse("*: 400@1"):
+    with llm.rehearse("*: content_filter@1"):
         out = run(prompts(1), out="answer")
         again = out.llm.retry_failed(template="In short: {q}", progress=False)
     assert "In short" in again["answer"].iloc[0]

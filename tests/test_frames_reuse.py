@@ -87,9 +87,9 @@ def test_a_text_and_the_same_as_a_message_list_are_one_request(server):
     assert len(set(out["q_llm_run"])) == 1
 
 
-@pytest.mark.parametrize("fault", ["400", "content_filter", "truncated"])
+@pytest.mark.parametrize("fault", ["400@2..3", "content_filter@2", "truncated@2"])
 def test_failures_are_never_reused(fault):
-    with fresh(), llm.rehearse(f"*: {fault}@2") as server:
+    with fresh(), llm.rehearse(f"*: {fault}") as server:
         llm.MODEL_INFERENCE_PROVIDERS[MODEL] = list(PROVIDERS)
         assert statuses(run(prompts(5), concurrency=1)) == {"ok": 4, "failed": 1}
         assert asked(server, lambda: run(prompts(5))) == 1

@@ -191,7 +191,7 @@ def test_bad_options_are_refused_before_anything_is_sent(options, words):
 
 
 def test_on_error_raise_ends_the_job_with_the_error_and_keeps_what_is_done():
-    with llm.rehearse("*: 400@3"), pytest.raises(llm.RequestError) as raised:
+    with llm.rehearse("*: content_filter@3"), pytest.raises(llm.RequestError) as raised:
         run(reviews(50), "review", concurrency=1, on_error="raise")
     statuses = raised.value.result["review_llm_status"]
     assert statuses.value_counts().to_dict() | {"cached": 0, "skipped": 0} == {
