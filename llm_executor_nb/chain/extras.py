@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import Support
 from llm_executor_nb.core.named import FAILED_OUTPUT, RESPONSE_FORMAT, STREAM_OPTIONS, TOOLS
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Need, Outcome, Reach
 from llm_executor_nb.core.records import Scope
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Extras:
 
     def _refused_by(self, verdict: Verdict) -> frozenset[str]:
         """Return what a reply refuses of that which was sent."""
-        names = verdict.names
+        names = verdict.names | ({RESPONSE_FORMAT} if verdict.need is Need.SCHEMA else _NONE)
         if not names or verdict.outcome in _SPEAKS_OF_OTHERS:
             return _NONE
         is_schema_as_tool = TOOLS in names and not self._ask.payload.get("tools")
