@@ -37,6 +37,7 @@ class Practice:
         answers_in, fails_in: seconds that an answer and a failure take, from the dice.
         at_once: how many requests it takes at once; None: all.
         busy: what it says to more than that, and `busy_s` the time it names with it.
+        tells_s: the time it names with a failure.
     """
 
     says: Callable[[str, float], Outcome] = lambda _prompt, _seconds: Outcome.OK
@@ -45,6 +46,7 @@ class Practice:
     at_once: int | None = None
     busy: Outcome = Outcome.OVERLOADED
     busy_s: float | None = None
+    tells_s: float | None = None
     requests: list[tuple[float, str, str]] = field(default_factory=list)
     in_flight: int = 0
     dice: random.Random = field(default_factory=lambda: random.Random(5))
@@ -67,7 +69,8 @@ class Practice:
             await clock.current().sleep((self.answers_in if outcome is Outcome.OK else self.fails_in)(self.dice))
             if outcome is Outcome.OK:
                 return Exchanged(Verdict(outcome=outcome, http_status=200, body={}), AIMessage(f"to {prompt}"))
-            return Exchanged(Verdict(outcome=outcome, http_status=500, message=f"choked on {prompt}"))
+            told = {"message": f"choked on {prompt}", "retry_after_s": self.tells_s}
+            return Exchanged(Verdict(outcome=outcome, http_status=500, **told))
         finally:
             self.in_flight -= 1
 

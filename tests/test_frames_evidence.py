@@ -78,11 +78,12 @@ def test_they_delay_nobody_at_any_concurrency(concurrency, where, monkeypatch):
     assert own.most_asked <= 4
 
 
+@pytest.mark.parametrize("bad", [10, 40])
 @pytest.mark.parametrize("keys", [2, 3])
-def test_with_more_keys_a_bad_row_has_its_tries_on_each(keys, monkeypatch):
+def test_with_more_keys_a_bad_row_has_its_tries_on_each(keys, bad, monkeypatch):
     own = Practice(chokes_on_bad(Outcome.SERVER_ERROR))
-    came = run_column(monkeypatch, {"own": own}, prompts_of(100, 10, "first"), keys=keys)
-    assert came.counts == {"ok": 90, "failed": 10}
+    came = run_column(monkeypatch, {"own": own}, prompts_of(100, bad, "first"), keys=keys)
+    assert came.counts == {"ok": 100 - bad, "failed": bad}
     assert came.seconds <= 90
     assert own.most_asked <= 4
 
@@ -93,6 +94,25 @@ def test_a_row_that_one_backend_chokes_on_is_answered_by_the_next(monkeypatch):
     assert came.counts == {"ok": 100}
     assert came.seconds <= 90
     assert len(second.requests) == 10
+
+
+@pytest.mark.parametrize("kind", [Outcome.SERVER_ERROR, Outcome.OVERLOADED])
+@pytest.mark.parametrize("bad", [10, 40])
+def test_rows_that_two_backends_choke_on_end_as_soon(bad, kind, monkeypatch):
+    both = {"first": Practice(chokes_on_bad(kind)), "second": Practice(chokes_on_bad(kind))}
+    came = run_column(monkeypatch, both, prompts_of(100, bad, "scattered"))
+    assert came.counts == {"ok": 100 - bad, "failed": bad}
+    assert came.seconds <= 90
+    assert max(one.most_asked for one in both.values()) <= 4
+
+
+@pytest.mark.parametrize("kind", [Outcome.SERVER_ERROR, Outcome.OVERLOADED])
+def test_the_time_that_a_server_names_for_one_row_holds_up_that_row_alone(kind, monkeypatch):
+    own = Practice(chokes_on_bad(kind), tells_s=20.0)
+    came = run_column(monkeypatch, {"own": own}, prompts_of(100, 10, "scattered"))
+    assert came.counts == {"ok": 90, "failed": 10}
+    assert came.seconds <= 90
+    assert max(at for at, _, prompt in own.requests if prompt.startswith("good")) - own.requests[0][0] <= 20
 
 
 @pytest.mark.parametrize("kind", [Outcome.SERVER_ERROR, Outcome.OVERLOADED, Outcome.CONNECTION, Outcome.EMPTY])

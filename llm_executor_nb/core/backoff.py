@@ -62,6 +62,10 @@ class Backoff:
         self._state = RetryCallState(retrying, _named(route), (), {})
         self._state.start_time = now
 
+    def charge(self, attempts: int) -> None:
+        """Count attempts that had been spared; to be called before the first failure."""
+        self._state.attempt_number += attempts
+
     def after_failure(self, verdict: Verdict, now: float, *, told_s: float | None) -> float | None:
         """Return the seconds to wait before the next retry, or None when the retries are used up.
 

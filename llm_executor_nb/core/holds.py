@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STREAK_S = 5.0
 UNTIMED_LIMIT_S = 1.0
 LONGEST_S = 60.0
+SHORTEST_TOLD_S, GROWN_TOLD_S = 0.05, 5.0
 FORGET_S = 60.0
 CONDEMNED_KEY_S = 600.0
 PROBE_PAUSE_S = 10.0
@@ -188,14 +189,18 @@ class Health:
         seconds: float | None,
         is_probe: bool = False,
     ) -> Hold:
-        """Hold a scope for the time a provider named; without one for 1 s, doubling when a probe fails."""
-        strikes = 0
+        """Hold a scope for the time a provider named; without one for 1 s, doubling when a probe fails.
+
+        A named time that failed probes show to be too short, again and again, grows to some seconds.
+        """
         old = self._remembered(scope, now)
+        strikes = old.strikes + 1 if old is not None and is_probe else 0
         if seconds is None:
             if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
                 return old
-            strikes = old.strikes + 1 if old is not None and is_probe else 0
             seconds = min(UNTIMED_LIMIT_S * 2**strikes, LONGEST_S)
+        elif strikes:
+            seconds = max(seconds, min(SHORTEST_TOLD_S * 2**strikes, GROWN_TOLD_S))
         return self._set(
             Hold(
                 scope=scope,

@@ -28,10 +28,10 @@ _STREAK = 8
 _STREAK_ON_LAST_ROUTE = 16
 _TRIES_PAID_IN_VAIN = 2
 """Answers of one route that may be paid for and be of no use."""
-_EXCUSED = 8
-"""Rate limits met by one row that use up no retry although others were answered meanwhile; then they are its own."""
-_EXCUSED_FOR_TOO_MUCH = 1
-"""The same of refusals that say "too many at once"; those after it say nothing of the route any more."""
+_SPARED = 5
+"""Rate limits of a row that use up no retry although others were answered since its first one."""
+_SPARED_FOR_TOO_MUCH = 2
+"""Refusals for too much at once that use up none; if the row fails by itself then, they are counted after all."""
 _OF_THE_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
 _OF_TOO_MUCH = (Outcome.OVERLOADED, Outcome.CONNECTION)
 """What a server says or does that takes no more at once; for a rate limit there is the pace."""
@@ -87,7 +87,6 @@ class Learning:
         self._run.failures += 1
         self._learn_failure(move, verdict, sent, now)
         self._run.first_failed_at.setdefault(route, sent.at)
-        self._run.last_failed_at[route] = sent.at
 
     def joined_in_vain(self, route: Route, hold: Hold, now: float) -> None:
         """Count a probe that this run waited for in the midst of its retries, and that failed, as one of them."""
@@ -131,11 +130,13 @@ class Learning:
     def _told(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
         """A provider asked to wait: hold what it speaks of, then wait within the ceiling, else move on."""
         route, run, told = move.route, self._run, verdict.retry_after_s
+        if verdict.outcome is not Outcome.RATE_LIMITED and self._is_for_this_row_alone(move):
+            self._failed(move, verdict, sent, now)
+            return
         if told is None and run.is_by_hand:
             self._failed(move, verdict, sent, now)
             return
         is_limit = verdict.outcome is Outcome.RATE_LIMITED
-        is_too_much = not is_limit and self._is_too_much(move, verdict, sent, now)
         if is_limit:
             self._slow_down(move, verdict, sent, now)
         hold = self._health.tell(
@@ -147,13 +148,23 @@ class Learning:
             is_probe=move.is_probe,
         )
         run.own_holds.add(hold.scope)
-        if not run.is_by_hand and (is_limit or is_too_much) and self._is_excused(route):
+        if not run.is_by_hand and is_limit and self._is_spared(route):
             return
         self._end_round(move)
         if told is not None and told > run.ceiling_s:
             run.leave(route)
             return
         self._plan_retry(route, verdict, sent.at, now, told_s=told)
+
+    def _is_for_this_row_alone(self, move: Go) -> bool:
+        """Whether the time that goes with a failure is kept by this row alone: nobody shows yet that others fail too.
+
+        One row that a server chokes on must not hold up the others for as long as the server says each time.
+        """
+        if self._run.is_by_hand or move.is_probe:
+            return False
+        others = self._health.traffic.in_flight(move.route, Reach.ROUTE)
+        return others > 0 or self._is_own_fault() or not self._health.evidence.is_in_doubt((move.route,))
 
     def _slow_down(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
         """Let a rate limit slow the key down, unless others fill the limit, or a failed probe met it."""
@@ -163,20 +174,24 @@ class Learning:
 
     def _is_too_much(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> bool:
         """Whether a refusal only says that too much was in flight: others were, or are, answered beside it."""
-        is_of_row = self._run.excused[move.route] > _EXCUSED_FOR_TOO_MUCH
-        if verdict.outcome not in _OF_TOO_MUCH or self._run.is_by_hand or move.is_probe or is_of_row:
+        run, traffic, route = self._run, self._health.traffic, move.route
+        is_spared = run.spared[route] < _SPARED_FOR_TOO_MUCH and route not in run.backoffs
+        if verdict.outcome not in _OF_TOO_MUCH or run.is_by_hand or move.is_probe or not is_spared:
             return False
-        traffic, route = self._health.traffic, move.route
         is_explained = traffic.overloaded(route, now, sent.in_flight)
         is_alive = traffic.in_flight(route, Reach.ROUTE) > 0 or self._health.evidence.answered_at(route) >= sent.at
         return is_explained and is_alive
 
-    def _is_excused(self, route: Route) -> bool:
-        """Whether a refusal uses up no retry: none does, but those of a row that is refused while others are not."""
-        last = self._run.last_failed_at.get(route)
-        if last is not None and self._health.evidence.answered_at(route) >= last:
-            self._run.excused[route] += 1
-        return self._run.excused[route] <= _EXCUSED
+    def _is_spared(self, route: Route) -> bool:
+        """Whether a rate limit uses up no retry: none does, but those of a row that meets it while others do not."""
+        if self._is_own_fault():
+            self._run.spared[route] += 1
+        return self._run.spared[route] <= _SPARED
+
+    def _is_own_fault(self) -> bool:
+        """Whether the row has failed on a route, this one or another, that has answered others since."""
+        answered_at = self._health.evidence.answered_at
+        return any(answered_at(route) >= first for route, first in self._run.first_failed_at.items())
 
     # --- refusals that stand --------------------------------------------------------------------------------------
 
@@ -204,12 +219,16 @@ class Learning:
             if need is None:
                 return None
         if reach is Reach.REQUEST:
-            is_empty = verdict.outcome is Outcome.QUOTA and self._health.evidence.is_out_of_money(route)
-            return route.scope(Reach.KEY) if is_empty else None
+            return route.scope(Reach.KEY) if self._is_out_of_money(route, verdict) else None
         is_key = reach is Reach.KEY and verdict.outcome in _OF_THE_KEY
         if is_key and self._health.evidence.has_answered_another_model(route):
             reach = Reach.MODEL  # a gateway speaks of what is behind it
         return route.scope(reach).for_need(need)
+
+    def _is_out_of_money(self, route: Route, verdict: Verdict) -> bool:
+        """Whether a key could not pay for so many in a row that it is empty; what is in flight may yet be answered."""
+        is_alone = verdict.outcome is Outcome.QUOTA and not self._health.traffic.in_flight(route, Reach.KEY)
+        return is_alone and self._health.evidence.is_out_of_money(route)
 
     def _refused(self, route: Route) -> None:
         """Ask the next provider, who may take what this one refused; when two refuse, it is the request."""
@@ -247,32 +266,49 @@ class Learning:
         route, run = move.route, self._run
         is_transient = RULES[verdict.outcome].is_transient or verdict.outcome is Outcome.RATE_LIMITED
         if is_transient and move.is_probe and not run.is_by_hand:
-            self._strike(route, verdict, now, is_probe=True)
-            self._plan_retry(route, verdict, sent.at, now)
+            self._probed_in_vain(route, verdict, now)
+            self._plan_retry(route, verdict, sent.at, now, told_s=self._told_s(verdict))
             return
         if is_transient and move.is_probe and route not in run.backoffs:
             self._strike(route, verdict, now, is_probe=True)
             self._end_round(move)
             run.leave(route)
             return
-        if self._is_too_much(move, verdict, sent, now) and self._is_excused(route):
+        if self._is_too_much(move, verdict, sent, now):
+            run.spared[route] += 1
+            run.ready_at[route] = now + (self._told_s(verdict) or 0.0)
             return
         if is_transient and not run.is_by_hand:
             self._count(route, verdict, sent, now)
         if RULES[verdict.outcome].follow is Follow.MOVE_THEN_RETRY and self._has_another(route, now):
             run.leave(route)
             return
-        if not self._plan_retry(route, verdict, sent.at, now) and is_transient and run.is_by_hand:
+        told = verdict.retry_after_s
+        if told is not None and told > run.ceiling_s:
+            run.leave(route)
+            return
+        is_planned = self._plan_retry(route, verdict, sent.at, now, told_s=self._told_s(verdict))
+        if not is_planned and is_transient and run.is_by_hand:
             self._strike(route, verdict, now)
+
+    def _told_s(self, verdict: Verdict) -> float | None:
+        """Return the time that a row of a job keeps to alone; by hand a told time is a hold."""
+        return None if self._run.is_by_hand else verdict.retry_after_s
+
+    def _probed_in_vain(self, route: Route, verdict: Verdict, now: float) -> None:
+        """Hold a route for longer, unless only rows are left to probe it that fail by themselves: then it is theirs."""
+        if self._is_own_fault():
+            self._health.lift([hold.scope for hold in self._health.of(route, now)], now)
+        else:
+            self._strike(route, verdict, now, is_probe=True)
 
     def _count(self, route: Route, verdict: Verdict, sent: Sent, now: float) -> None:
         """Count a failure in the route's streak, unless it is the row's own.
 
-        It is when the route answered a request that was sent after this one, and of a row that fails again when the
-        route has answered anybody since the first time.
+        It is when the route answered a request that was sent after this one, and of a row that fails again when a
+        route where it failed has answered anybody since.
         """
-        evidence, first = self._health.evidence, self._run.first_failed_at.get(route)
-        if evidence.proved_until(route) >= sent.at or (first is not None and evidence.answered_at(route) >= first):
+        if self._health.evidence.proved_until(route) >= sent.at or self._is_own_fault():
             return
         is_last = not self._has_another(route, now)
         limit = max(
@@ -299,6 +335,7 @@ class Learning:
         run = self._run
         if route not in run.backoffs:
             run.backoffs[route] = self._make_backoff(route, sent_at)
+            run.backoffs[route].charge(min(run.spared[route], _SPARED_FOR_TOO_MUCH))
         seconds = run.backoffs[route].after_failure(verdict, now, told_s=told_s)
         if seconds is None:
             run.leave(route)

@@ -97,8 +97,7 @@ class RunMemory:
         is_refused: its request was refused on its merits.
         backoffs: the retries on each route where something has failed.
         first_failed_at: when the first request that failed on a route was sent.
-        last_failed_at: when the last one was.
-        excused: how many refusals on a route used up no retry, though others were answered there meanwhile.
+        spared: how many refusals on a route used up no retry, though others were answered there meanwhile.
         paid_in_vain: how many answers of a route were paid for and of no use.
         refused_by: which providers refused the request.
         too_long_for: for which backends it is too long.
@@ -123,8 +122,7 @@ class RunMemory:
     is_refused: bool = False
     backoffs: dict[Route, Backoff] = field(default_factory=dict)
     first_failed_at: dict[Route, float] = field(default_factory=dict)
-    last_failed_at: dict[Route, float] = field(default_factory=dict)
-    excused: Counter[Route] = field(default_factory=Counter)
+    spared: Counter[Route] = field(default_factory=Counter)
     paid_in_vain: Counter[Route] = field(default_factory=Counter)
     refused_by: set[tuple[str, str | None]] = field(default_factory=set)
     too_long_for: set[str] = field(default_factory=set)
