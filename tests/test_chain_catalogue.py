@@ -124,10 +124,8 @@ def _left(finding, told_s):
     """Return how far the run moves on, what is held, and the waits before the requests that failed."""
     reach = finding.reach or Reach.ROUTE
     match finding.outcome:
-        case Outcome.CONTEXT_LENGTH:
-            return Reach.BACKEND, None, (0,)
-        case Outcome.BAD_REQUEST:
-            return Reach.PROVIDER, None, (0,)
+        case Outcome.CONTEXT_LENGTH | Outcome.BAD_REQUEST:
+            return Reach.BACKEND if finding.outcome is Outcome.CONTEXT_LENGTH else Reach.PROVIDER, None, (0,)
         case Outcome.INVALID_OUTPUT:
             return Reach.ROUTE, None, (0, 3)
         case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
