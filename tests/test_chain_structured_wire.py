@@ -141,13 +141,11 @@ def test_in_words_a_mistake_is_not_told_the_schema_twice():
 
 
 def test_another_key_of_the_same_provider_is_told_and_another_provider_starts_afresh():
-    with _says(*[BAD] * 4, BAD, *[(401, "no")], BAD, GOOD) as bodies:
+    with _says(BAD, BAD, (401, "no"), BAD, GOOD) as bodies:
         llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
     told = [len(body["messages"]) > 1 for body in bodies]
-    assert words("route") == [
-        *["openrouter ..0001"] * 4, *["openrouter ..0002"] * 2, *["huggingface/a ..0001"] * 2
-    ]  # fmt: skip
-    assert told == [False, True, True, True, True, True, False, True]
+    assert words("route") == [*["openrouter ..0001"] * 2, "openrouter ..0002", *["huggingface/a ..0001"] * 2]
+    assert told == [False, True, True, False, True]
 
 
 def test_a_row_of_a_job_takes_its_mistake_along_to_the_key_that_is_free():
@@ -220,10 +218,13 @@ def test_what_a_stream_said_before_it_refused_the_format_is_in_no_answer():
     assert words("outcome") == ["unsupported", "ok"]
 
 
-def test_a_refusal_in_words_too_is_what_it_is():
-    with _says(REFUSED, REFUSED) as bodies, pytest.raises(llm.RequestError):
+def test_a_refusal_in_words_too_is_what_it_is_and_the_next_route_answers():
+    with _says(REFUSED, REFUSED, GOOD) as bodies:
         llm.run_llm(MODEL, "What is red?", schema=SCHEMA)
-    assert len(bodies) == 2
+    assert [_form(body) for body in bodies] == ["native", "words", "words"]
+    assert words("route") == [*["openrouter ..0001"] * 2, "openrouter ..0002"]
+    assert words("outcome") == ["unsupported", "unsupported", "ok"]
+    assert llm.health().empty
 
 
 def test_a_long_wrong_answer_is_cut_before_it_is_sent_back():

@@ -36,6 +36,8 @@ def _fresh():
 
 
 def test_a_frozen_clock_counts_waits_and_waits_for_none():
+    with llm.rehearse():
+        llm.run_llm(MODEL, "x")  # loads what the first call loads
     began = time.monotonic()
     with llm.rehearse("openrouter: 503*3"), frozen_clock() as clock:
         assert isinstance(clock, FrozenClock)
