@@ -63,6 +63,12 @@ def test_a_target_is_everything_a_backend_a_key_or_a_provider(text, target):
         ("rate=20/min burst=3", Effect(fault="rate", value="20/min", options=(("burst", "3"),))),
         ("rate=5/s burst=2 untimed", Effect(fault="rate", value="5/s", options=(("burst", "2"), ("untimed", "")))),
         ("rate=20/min headers", Effect(fault="rate", value="20/min", options=(("headers", ""),))),
+        ("at-once=6", Effect(fault="at-once", value="6")),
+        (
+            "at-once=3 429 retry-after=1",
+            Effect(fault="at-once", value="3", options=(("429", ""), ("retry-after", "1"))),
+        ),
+        ("chokes=BAD*2", Effect(fault="chokes", value="BAD", times=2)),
     ],
 )
 def test_an_effect_reads_as_written_and_reads_back(text, effect):
@@ -116,6 +122,14 @@ def test_a_script_shows_itself_as_the_call_that_makes_it():
         ("openrouter: rate=5/s burst=0", "a whole number from 1"),
         ("openrouter: rate=5/s untimed=1", "takes no value, as in rate=20/min untimed"),
         ("openrouter: rate=5/s headers=yes", "takes no value, as in rate=20/min headers"),
+        ("openrouter: at-once", "needs a value, as in at-once=6"),
+        ("openrouter: at-once=0", "'0' in 'at-once=0' cannot be read; write it as in at-once=6"),
+        ("openrouter: at-once=2.5", "write it as in at-once=6"),
+        ("openrouter: at-once=6 429=1", "takes no value, as in at-once=6 429"),
+        ("openrouter: at-once=6 503", "it has: 429, retry-after"),
+        ("openrouter: chokes", "needs a value, as in chokes=WORD"),
+        ("huggingface: wants-reasoning", "is a fault of openrouter; huggingface never says that."),
+        ("openrouter: reasoning_details", "Did you mean 'wants-reasoning'"),
         ("openrouter: 429 headers", "'headers' is not an option of '429'"),
     ],
 )

@@ -70,6 +70,8 @@ class Asked:
         told_schema: the JSON Schema that its words ask for; they are not in `question`, nor what it was told of an
             earlier answer.
         has_tool_result: a tool's answer stands behind the last user message.
+        last_text: the text of the last message, whoever said it; without what a schema added to it.
+        lacks_reasoning: an earlier message with tool calls has no `reasoning_details`.
         needs: what it needs of a route beyond answering a text.
     """
 
@@ -87,6 +89,8 @@ class Asked:
     response_format: Any = None
     told_schema: Any = None
     has_tool_result: bool = False
+    last_text: str = ""
+    lacks_reasoning: bool = False
     needs: frozenset[Need] = frozenset()
 
     @property
@@ -117,6 +121,7 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         provider=_provider_of(model) if backend == HUGGINGFACE else None,
         model=model,
         question=_last_question(messages),
+        last_text=_last_text(messages),
         prompt=_digest(model, body),
         is_stream=body.get("stream") is True,
         wants_usage=field(body, "stream_options", "include_usage") is True,
@@ -125,6 +130,7 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         response_format=body.get("response_format"),
         told_schema=told_schema,
         has_tool_result=_ends_in_tool_result(body.get("messages")),
+        lacks_reasoning=_lacks_reasoning(messages),
         needs=frozenset(_needs_of(body)),
     )
 
@@ -159,6 +165,16 @@ def _last_question(messages: object) -> str:
     spoken = [message for message in messages if isinstance(message, dict)]
     asked = [message for message in spoken if message.get("role") == "user"] or spoken
     return _text_of(asked[-1].get("content")) if asked else ""
+
+
+def _last_text(messages: object) -> str:
+    return _text_of(field(messages[-1], "content")) if isinstance(messages, list) and messages else ""
+
+
+def _lacks_reasoning(messages: object) -> bool:
+    """Whether a call of a tool comes back without the reasoning that it was made with."""
+    calls = [one for one in messages if field(one, "tool_calls")] if isinstance(messages, list) else []
+    return any(field(one, "role") == "assistant" and not field(one, "reasoning_details") for one in calls)
 
 
 def _ends_in_tool_result(messages: object) -> bool:

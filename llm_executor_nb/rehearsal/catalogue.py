@@ -1,9 +1,10 @@
 """The catalogue: every fault by its name. A new fault is a new row on one of the shelves.
 
 `CATALOGUE` holds the faults that any request can meet, `SCHEMA_FAULTS` those that only a request for a schema can,
-`NEED_FAULTS` those that only a request with a picture, a tool or another need can, `USAGE_FAULTS` those of a stream
-that shall bring its usage, `FORMS` answers in other forms than the documented one, `CONDITIONS` what only slows or
-limits and decides nothing about a reply's kind. Any other HTTP error status is a fault as well; `entry_of` knows it.
+`NEED_FAULTS` those that only a request with a picture, a tool or another need can, `HISTORY_FAULTS` those that only a
+request with earlier messages can, `USAGE_FAULTS` those of a stream that shall bring its usage, `FORMS` answers in other
+forms than the documented one, `CONDITIONS` what slows, limits, or depends on what is asked or under way. Any other HTTP
+error status is a fault as well; `entry_of` knows it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
-from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, Entry, Shelf, is_rate, is_seconds, is_status
+from llm_executor_nb.rehearsal.entry import (
+    AS_429,
+    TELLS,
+    UNTIMED,
+    Entry,
+    Shelf,
+    is_count,
+    is_rate,
+    is_seconds,
+    is_status,
+)
 from llm_executor_nb.rehearsal.faults_answers import NO_ANSWERS
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
 from llm_executor_nb.rehearsal.faults_forms import FORMS
 from llm_executor_nb.rehearsal.faults_money import BILLS
-from llm_executor_nb.rehearsal.faults_needs import NEED_FAULTS
+from llm_executor_nb.rehearsal.faults_needs import HISTORY_FAULTS, NEED_FAULTS
 from llm_executor_nb.rehearsal.faults_refused import LIMITS, MODELS, REQUESTS
 from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
 from llm_executor_nb.rehearsal.faults_status import STATUSES, status_entry
@@ -24,10 +35,13 @@ from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.faults_told import TOLD
 from llm_executor_nb.rehearsal.faults_usage import USAGE_FAULTS
 from llm_executor_nb.rehearsal.faults_waits import WAITS
+from llm_executor_nb.rehearsal.replies import RETRY_AFTER
 
 LATENCY = "latency"
 PACE = "pace"
 RATE = "rate"
+AT_ONCE = "at-once"
+CHOKES = "chokes"
 
 CONDITIONS: Shelf = {
     LATENCY: Entry(
@@ -57,6 +71,23 @@ CONDITIONS: Shelf = {
         example="rate=5/s or rate=20/min",
         options=("burst", TELLS, UNTIMED),
     ),
+    AT_ONCE: Entry(
+        does="requests a backend takes at once, whatever their keys; a 503 for the rest, without any latency",
+        stage=None,
+        finding=Finding(Outcome.OVERLOADED),
+        is_value=is_count,
+        needs_value=True,
+        example="at-once=6 or at-once=6 429",
+        options=(AS_429, RETRY_AFTER),
+    ),
+    CHOKES: Entry(
+        does="a 500 for requests whose last message contains a word",
+        stage=None,
+        finding=Finding(Outcome.SERVER_ERROR),
+        is_value=bool,
+        needs_value=True,
+        example="chokes=WORD",
+    ),
 }
 SHELVES: dict[str, Shelf] = {
     "statuses": STATUSES,
@@ -75,10 +106,17 @@ SHELVES: dict[str, Shelf] = {
 SCHEMAS = "requests for a schema"
 USAGE = "streams that shall bring their usage"
 NEEDS = "requests with a need"
+HISTORY = "requests with earlier messages"
 OTHER_FORMS = "answers in other forms"
 CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
-_BESIDE: dict[str, Shelf] = {SCHEMAS: SCHEMA_FAULTS, NEEDS: NEED_FAULTS, USAGE: USAGE_FAULTS, OTHER_FORMS: FORMS}
-_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **NEED_FAULTS, **USAGE_FAULTS, **FORMS, **CONDITIONS}
+_BESIDE: dict[str, Shelf] = {
+    SCHEMAS: SCHEMA_FAULTS,
+    NEEDS: NEED_FAULTS,
+    HISTORY: HISTORY_FAULTS,
+    USAGE: USAGE_FAULTS,
+    OTHER_FORMS: FORMS,
+}
+_KNOWN = {**CATALOGUE, **SCHEMA_FAULTS, **NEED_FAULTS, **HISTORY_FAULTS, **USAGE_FAULTS, **FORMS, **CONDITIONS}
 _NEAR = 4
 """How many near names an error offers at most."""
 _SHORT = 3

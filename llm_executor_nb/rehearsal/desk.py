@@ -79,6 +79,7 @@ class Desk:
             fault = self._gone()
             response = no_reply()
         finally:
+            self._play.leave(asked)
             self._lines.finish(number, status=sending.status, fault=fault)
         return response
 

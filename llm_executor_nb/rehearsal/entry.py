@@ -25,6 +25,8 @@ TELLS = "headers"
 """The option of a rate that tells, with every answer, what is left of it."""
 UNTIMED = "untimed"
 """The option of a rate whose refusals do not say when to come again."""
+AS_429 = "429"
+"""The option of a server that takes few requests at once: it refuses the rest with 429 in place of 503."""
 _STATUS = re.compile(r"[45]\d\d")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -93,6 +95,11 @@ def is_status(text: str) -> bool:
 def is_seconds(text: str) -> bool:
     """Tell whether a text is a number of seconds."""
     return _NUMBER.fullmatch(text) is not None
+
+
+def is_count(text: str) -> bool:
+    """Tell whether a text is a whole number from 1."""
+    return text.isdecimal() and int(text) > 0
 
 
 def is_rate(text: str) -> bool:

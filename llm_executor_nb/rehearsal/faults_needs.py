@@ -1,4 +1,4 @@
-"""Refusals of what only some requests need: a picture, a tool, a parameter, conditions on who may answer.
+"""Refusals of what only some requests need or carry: a picture, a tool, a parameter, conditions, earlier messages.
 
 Any other request passes these faults by. Words as providers say them (openrouter.ai/docs; public threads).
 """
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.script import Effect
     from llm_executor_nb.rehearsal.staged import Staged
 
+_UNSIGNED = (
+    "Gemini models require OpenRouter reasoning details to be preserved in each request. Function call is missing a "
+    "thought_signature."
+)
 _FAILED_CALL = "Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details."
 
 
@@ -55,6 +59,12 @@ def _failed_call(asked: Asked, effect: Effect) -> Staged:
         "code": "tool_use_failed",
         "failed_generation": "<f>",
     }
+    return stage_refusal(asked, effect, Refusal(status=400, error=told))
+
+
+def _wants_reasoning(asked: Asked, effect: Effect) -> Staged:
+    metadata = {"provider_name": "Google AI Studio", "raw": _UNSIGNED}
+    told = {"code": 400, "message": "Provider returned error", "metadata": metadata}
     return stage_refusal(asked, effect, Refusal(status=400, error=told))
 
 
@@ -106,6 +116,16 @@ NEED_FAULTS: Shelf = {
         stage=_failed_call,
         finding=Finding(Outcome.INVALID_OUTPUT),
         can_fit=lambda asked: Need.TOOLS in asked.needs,
+        options=HINTS,
+    ),
+}
+HISTORY_FAULTS: Shelf = {
+    "wants-reasoning": Entry(
+        does="an earlier tool call comes back without the reasoning_details it was made with",
+        stage=_wants_reasoning,
+        finding=Finding(Outcome.BAD_REQUEST),
+        backends=ONLY_OPENROUTER,
+        can_fit=lambda asked: asked.lacks_reasoning,
         options=HINTS,
     ),
 }

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.catalogue import CONDITIONS, LATENCY, PACE, entry_of
-from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, read_rate
-from llm_executor_nb.rehearsal.replies import answer, left_headers, too_many, too_many_untimed
+from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, LATENCY, PACE, RATE, entry_of
+from llm_executor_nb.rehearsal.entry import AS_429, TELLS, UNTIMED, read_rate
+from llm_executor_nb.rehearsal.faults_status import plain_refusal
+from llm_executor_nb.rehearsal.replies import (
+    answer,
+    left_headers,
+    stage_refusal,
+    too_many,
+    too_many_at_once,
+    too_many_untimed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +79,11 @@ class Play:
         self._met: Counter[int] = Counter()
         self._applied: Counter[_Place] = Counter()
         self._buckets: dict[tuple[_Place, str, int], Bucket] = {}
+        self._inside: defaultdict[tuple[_Place, str], set[int]] = defaultdict(set)
+        self._conditions = {RATE: self._limit, AT_ONCE: self._admit, CHOKES: self._choke}
 
     def stage(self, asked: Asked) -> tuple[float, Staged]:
-        """Return the seconds of latency a request has, and the reply it gets."""
+        """Return the seconds of latency a request has, and the reply it gets; `leave` tells when it has got it."""
         turns = list(self._turns(asked))
         latency_s, pace_s = self._sum(LATENCY, turns), self._sum(PACE, turns)
         applied = (self._apply(turn, asked) for turn in turns)
@@ -81,7 +91,14 @@ class Play:
         if staged is None:
             staged = answer(asked)
             staged = replace(staged, headers={**staged.headers, **self._told_of_rates(turns, asked)})
+        if staged.fault == AT_ONCE:
+            latency_s = 0.0
         return latency_s, replace(staged, pace_s=pace_s) if pace_s else staged
+
+    def leave(self, asked: Asked) -> None:
+        """Free the places that a request took where only so many are taken at once."""
+        for inside in self._inside.values():
+            inside.discard(id(asked))
 
     def upcoming(self, asked: Asked) -> Effect | None:
         """Return what would decide about this key's, or this provider's, next request; counts nothing.
@@ -115,7 +132,7 @@ class Play:
         entry = entry_of(effect.fault)
         if entry is None or not entry.can_meet(asked) or effect.fault in {LATENCY, PACE} or not self._may_apply(turn):
             return None
-        staged = self._limit(turn, asked) if entry.stage is None else entry.stage(asked, effect)
+        staged = self._conditions[effect.fault](turn, asked) if entry.stage is None else entry.stage(asked, effect)
         self._applied[turn.place] += staged is not None
         return staged
 
@@ -149,6 +166,17 @@ class Play:
         if turn.effect.option(UNTIMED) is not None:
             return too_many_untimed(asked, turn.effect)
         return too_many(asked, turn.effect, wait_s, limit=size, epoch_s=clock.current().utc().timestamp())
+
+    def _admit(self, turn: _Turn, asked: Asked) -> Staged | None:
+        inside = self._inside[turn.place, asked.backend]
+        if len(inside) >= int(turn.effect.value or 0):
+            return too_many_at_once(asked, turn.effect, 503 if turn.effect.option(AS_429) is None else 429)
+        inside.add(id(asked))
+        return None
+
+    def _choke(self, turn: _Turn, asked: Asked) -> Staged | None:
+        is_choking = (turn.effect.value or "") in asked.last_text
+        return stage_refusal(asked, turn.effect, plain_refusal(asked, 500)) if is_choking else None
 
     def _told_of_rates(self, turns: list[_Turn], asked: Asked) -> dict[str, str]:
         """Return the headers of an answer that tell what the rates that let it through have left for its key."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RETRY_AFTER = "retry-after"
 SOURCE = "source"
+_FULL = "server busy, please try again.  maximum pending requests exceeded"
 HINTS = (RETRY_AFTER, SOURCE)
 """The options of every refusal."""
 
@@ -100,6 +101,11 @@ def too_many(asked: Asked, effect: Effect, wait_s: float, *, limit: int, epoch_s
 def too_many_untimed(asked: Asked, effect: Effect) -> Staged:
     """Return the 429 of a rate limit that does not say when to come again."""
     return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429)))
+
+
+def too_many_at_once(asked: Asked, effect: Effect, status: int) -> Staged:
+    """Return the refusal of a server that has as many requests as it takes at once, in Ollama's words."""
+    return stage_refusal(asked, effect, Refusal(status=status, error=error_of(asked, status, _FULL)))
 
 
 def limit_headers(reset_epoch_s: float, *, limit: int, remaining: int = 0) -> dict[str, str]:

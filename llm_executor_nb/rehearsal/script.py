@@ -11,8 +11,10 @@ target   `*` everything; `openrouter`, `huggingface`; `openrouter[2]` the second
 effect   a status code or a name of the catalogue, perhaps with `=value`, and with options behind it,
          `429 retry-after=1`; one that makes no sense for a request (a fault of streams, of the other backend) passes
          it by. Answers under `rate=20/min headers` tell in their headers what is left; refusals by `rate=20/min
-         untimed` do not say when to come again. `latency=0.2` and `pace=0.01` (seconds between the pieces of a
-         stream) go with whatever decides
+         untimed` do not say when to come again. `at-once=6` takes six requests at once of each backend, whatever
+         their keys, and refuses the rest at once with 503, `at-once=6 429` with 429. `chokes=WORD` fails with 500
+         where the last message contains the word. `latency=0.2` and `pace=0.01` (seconds between the pieces of a
+         stream) go with whatever else decides
 when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
          numbers, from 1, whatever became of them; `5%503`: that share of requests, drawn by the rehearsal's seed
 """
@@ -28,7 +30,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
 from llm_executor_nb.rehearsal.catalogue import entry_of, listing, near_names
-from llm_executor_nb.rehearsal.entry import TELLS, UNTIMED, is_seconds
+from llm_executor_nb.rehearsal.entry import AS_429, TELLS, UNTIMED, is_count, is_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,17 +260,18 @@ def _option(text: str, fault: str, kind: Entry, fail: Callable[[str], ConfigErro
     if name not in kind.options:
         known = ", ".join(kind.options) or "none"
         raise fail(f"{text!r} is not an option of {fault!r}; it has: {known}.")
-    if name in (TELLS, UNTIMED):
+    if name in _FLAG_EXAMPLES:
         if equals:
-            raise fail(f"{text!r} takes no value, as in rate=20/min {name}.")
+            raise fail(f"{text!r} takes no value, as in {_FLAG_EXAMPLES[name]}.")
         return name, ""
     if not value or (name == "retry-after" and not is_seconds(value)):
         raise fail(f"{text!r} needs a value, as in {_OPTION_EXAMPLES[name]}.")
-    if name == "burst" and not (value.isdecimal() and int(value) > 0):
+    if name == "burst" and not is_count(value):
         raise fail(f"{text!r} needs a whole number from 1, as in {_OPTION_EXAMPLES[name]}.")
     return name, value
 
 
+_FLAG_EXAMPLES = {TELLS: f"rate=20/min {TELLS}", UNTIMED: f"rate=20/min {UNTIMED}", AS_429: f"at-once=6 {AS_429}"}
 _OPTION_EXAMPLES = {"retry-after": "retry-after=1", "source": "source=openrouter_key_limit", "burst": "burst=5"}
 
 
