@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _DAY_S: Final = 86_400.0
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.)[^\s\"'<>)\]]*")
-_LONGEST_CODE: Final = 200
 _CODES_OF_FAULTS: Final = frozenset(kind.value for kind in FaultKind)
 """What an attempt that got no reply has as its code; a server's own "timeout" is another thing."""
 _UNCLEAR: Final = frozenset({400, 500, 502})
@@ -61,7 +60,7 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
     status = _status_of(reply, told)
     told_s = retry_after_s(reply.headers, told, now_utc)
     words = _words_of(told)
-    found = _moved(reply, backend) or _find(reply, error, told, status, words, is_timed=told_s is not None)
+    found = _moved(reply, backend) or _find(error, told, status, words, is_timed=told_s is not None)
     if told_s is None and backend == OPENROUTER and FREE_REQUESTS_OF_THE_DAY.are_in(words):
         told_s = _DAY_S - now_utc.timestamp() % _DAY_S
     return Verdict(
@@ -107,7 +106,7 @@ def _is_relayed(error: object, words: str, backend: str) -> bool:
 # --- what it is ---------------------------------------------------------------------------------------------------
 
 
-def _find(reply: Reply, error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
+def _find(error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
     if (found := next(_typed(error, told), None)) is not None:
         return found
     is_own = status in OWN_BY_STATUS and OWN_PARTS.are_in(words)
@@ -214,7 +213,7 @@ def _code_of(error: object, told: Told) -> str | None:
     )
     for found in (*typed, *told.codes[:1]):
         if isinstance(found, str | int) and not isinstance(found, bool) and found not in _CODES_OF_FAULTS:
-            return shorten(str(found)[:_LONGEST_CODE])[:80]
+            return shorten(str(found))[:80]
     return None
 
 

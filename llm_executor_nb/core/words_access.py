@@ -141,7 +141,8 @@ NOT_HERE: Final = Words(
     (
         "supported",
         (
-            r"not supported (in|with|on|for) (the |this )?[\w/.]{0,40}(endpoint|task|api)\b|not a supported model"
+            r"model id [^\n:;,]{0,60} (is not|isn't|not) supported"
+            r"|not supported (in|with|on|for) (the |this )?[\w/.]{0,40}(endpoint|task|api)\b|not a supported model"
             r"|(model|task)s?\b:?( [^\s:;,]+(:[^\s:;,]+)*){0,3},? (is not |isn't |not |un-?)supported|unsupported model"
         ),
     ),

@@ -1,6 +1,7 @@
 """Words about one request's own parts: its files, its schema, its messages. A new wording is a new line of its kind.
 
-What stands beside them, such as what the address of an image answered, says nothing of the key, the account or the model.
+What stands beside them, such as what the address of an image answered, says nothing of a key, an account
+or a model.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ _FILES: Final = (
     r"(images?|pictures?|audio|videos?|files?|pdfs?|documents?|attachments?|media|image_url|file_url|input_\w+)"
 )
 _UP_TO_FILE: Final = r"( (?!models?\b)[\w'\"`-]+){0,4}"
-_VALUES: Final = r"(value|parameter|argument|field|property|header|content part)"
 OWN_PARTS: Final = Words(
     "cachedcontent",
     "cached content",
@@ -46,8 +46,10 @@ OWN_PARTS: Final = Words(
     ),
     (
         "",
-        rf"{_FILES}\b[^\n.;]{{0,60}} (not (be )?(found|exist)|n't exist|could(n't| not)|cannot be|can't be|has expired"
-        r"|is (invalid|corrupt\w*|missing|empty|unreadable)|was deleted)",
+        (
+            rf"{_FILES}\b[^\n.;]{{0,60}} (not (be )?(found|exist)|n't exist|could(n't| not)|cannot be|can't be"
+            r"|has expired|is (invalid|corrupt\w*|missing|empty|unreadable)|was deleted)"
+        ),
     ),
     ("no such", rf"no such {_FILES}\b"),
     ("permission", rf"permissions?[\w ]{{0,20}} (to|for|on) (\w+ )?(the |this |that )?{_FILES}\b"),
@@ -58,7 +60,13 @@ OWN_PARTS: Final = Words(
     ("tool", r"tool (name|function|description|schema)|(in|of) (the |your )?tools\b|tools?[\[.]\d"),
     ("messages", r"messages[\[.]\d"),
     ("blocked", r"(prompt|input|content|message)s? (was |were |is |are |has been |have been )?blocked"),
-    ("invalid", rf"invalid (?![^\n]{{0,16}}(model|key|token|auth\b|credential))([\w'\"`.-]+ ){{0,2}}{_VALUES}\b"),
+    (
+        "invalid",
+        (
+            r"invalid (?![^\n]{0,16}(model|key|token|auth\b|credential))([\w'\"`.-]+ ){1,2}(field|property|part)\b"
+            r"|invalid (value|parameter|argument) (for|of|in) (?![^\n]{0,8}(model|key|token))"
+        ),
+    ),
     ("must be", r"must be (between|one of|less than|greater than|at (most|least)|a (valid )?(string|number|boolean))"),
 )
 """Words of what only this request has."""

@@ -199,7 +199,10 @@ POLICY: Final = Words(
         "routing",
         r"(meets?|match(es|ing)?|satisf\w+) (your |the )?routing",
     ),
-    ("provider.", r"provider\.(order|only|ignore|sort|max_price|quantizations?|zdr|data_collection|allow_fallbacks)"),
+    (
+        "provider.",
+        r"(meets?|match(es|ing)?|satisf\w+|with) (your |the )?[`'\"]?provider\.(order|only|ignore|sort|max_price|quantizations?|zdr|data_collection|allow_fallbacks)",
+    ),
     ("quantization", r"requested quantizations?\b"),
     ("data", r"data[ _]collection\b"),
     ("satisf", r"satisf\w+ (your |the )?[`'\"](only|order|ignore|max_price|quantizations)[`'\"]"),
