@@ -149,9 +149,9 @@ def test_a_moderated_prompt_is_a_content_filter_not_a_dead_key():
 # --- how far it reaches -------------------------------------------------------------------------------------------
 
 
-def test_a_403_page_of_html_speaks_of_the_backend_not_of_the_key():
+def test_a_403_page_of_html_speaks_of_the_route_not_of_the_key():
     verdict = _classify(403, b"<html>blocked</html>", content_type="text/html")
-    assert (verdict.outcome, verdict.reach) == (Outcome.FORBIDDEN, Reach.BACKEND)
+    assert (verdict.outcome, verdict.reach) == (Outcome.FORBIDDEN, Reach.ROUTE)
 
 
 @pytest.mark.parametrize(("backend", "reach"), [(OPENROUTER, Reach.KEY), (HUGGINGFACE, Reach.ROUTE)])

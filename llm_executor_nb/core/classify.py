@@ -35,6 +35,8 @@ _FAULTS: dict[FaultKind, Outcome] = {
     FaultKind.MALFORMED: Outcome.MALFORMED,
     FaultKind.TOO_LARGE: Outcome.MALFORMED,
 }
+_LARGEST_ERROR = 2 * 1024 * 1024
+"""Bytes of an error up to which it is read; a larger one repeats the request, and its status alone counts."""
 
 
 def classify(came: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict:
@@ -52,10 +54,10 @@ def classify(came: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict
             error_code=came.kind.value,
             message=shorten(came.detail),
         )
-    body = _parse(came.body)
-    if not 200 <= came.status < 300:
-        return refuse(came, body, backend=backend, now_utc=now_utc)
-    return _answer(came, body, backend, now_utc)
+    if 200 <= came.status < 300:
+        return _answer(came, _parse(came.body), backend, now_utc)
+    body = _parse(came.body) if len(came.body) <= _LARGEST_ERROR else {}
+    return refuse(came, body, backend=backend, now_utc=now_utc)
 
 
 def classify_event(

@@ -32,6 +32,7 @@ from llm_executor_nb.core.words_money import (
     FREE_TIER_OF_A_MODEL,
     IN_FLIGHT,
     MONEY,
+    MONEY_WITHOUT_SUBJECT,
     NO_FREE_TIER,
     OF_ONE_PROVIDER,
     PER_TIME,
@@ -39,6 +40,7 @@ from llm_executor_nb.core.words_money import (
     QUOTA,
     RATE_OF_ONE_MODEL,
 )
+from llm_executor_nb.core.words_own import NOT_WITH_THIS, OF_NO_ENDPOINT
 from llm_executor_nb.core.words_requests import (
     AUDIO,
     FILE,
@@ -101,6 +103,7 @@ WORDINGS: tuple[Wording, ...] = (
     _row(POOL_OF_ALL, _OF_TIME, Outcome.RATE_LIMITED, Reach.BACKEND),
     _row(RATE_OF_ONE_MODEL, _OF_TIME, Outcome.RATE_LIMITED, Reach.ROUTE),
     _row(MONEY, _WHATEVER, Outcome.QUOTA, Reach.KEY),
+    _row(MONEY_WITHOUT_SUBJECT, _WHATEVER - {400, 404, 422}, Outcome.QUOTA, Reach.KEY),
     _row(SIZE_OF_ONE, frozenset({400, 413, 429}), Outcome.CONTEXT_LENGTH),
     _row(PER_TIME, _OF_TIME, Outcome.RATE_LIMITED),
     _row(QUOTA, _REFUSED - {429}, Outcome.QUOTA, Reach.KEY),
@@ -116,12 +119,14 @@ WORDINGS: tuple[Wording, ...] = (
     _need(SCHEMA, Need.SCHEMA),
     _need(TOOLS, Need.TOOLS, OF_PARALLEL_CALLS),
     _need(PARAM, Need.PARAM, OF_A_VALUE),
+    _row(OF_NO_ENDPOINT, frozenset({None, 400, 404, 422}), Outcome.UNSUPPORTED, Reach.REQUEST),
     _row(REGION, _REFUSED, Outcome.UNSUPPORTED, Reach.MODEL),
     _row(GONE_OR_NO_ACCESS, frozenset({None, 400, 404}), Outcome.NOT_FOUND, Reach.ROUTE),
     _row(MAY_NOT_EXIST, frozenset({403}), Outcome.FORBIDDEN, Reach.ROUTE),
     _row(ACCESS_TO_MODEL, _OF_ACCESS, Outcome.FORBIDDEN, Reach.MODEL),
     _row(WRONG_ADDRESS, frozenset({None, 404}), Outcome.NOT_FOUND, Reach.BACKEND),
     _row(NOT_HERE, _OF_MODELS, Outcome.UNSUPPORTED, Reach.PROVIDER),
+    _row(NOT_WITH_THIS, _OF_MODELS, Outcome.UNSUPPORTED, Reach.REQUEST),
     _row(GONE, _OF_MODELS, Outcome.NOT_FOUND, Reach.PROVIDER),
     _row(WRONG_KEY, _OF_KEYS, Outcome.AUTH, Reach.KEY),
     _row(ACCOUNT, _OF_KEYS, Outcome.FORBIDDEN, Reach.KEY, unless=OF_MODEL),
@@ -129,6 +134,28 @@ WORDINGS: tuple[Wording, ...] = (
     _row(BUSY, _OF_TRAFFIC, Outcome.OVERLOADED),
 )
 """Tried in this order; the first that fits says what the error is."""
+
+_OF_THE_REQUEST: Final = frozenset({Outcome.CONTEXT_LENGTH, Outcome.CONTENT_FILTER, Outcome.INVALID_OUTPUT})
+OF_REQUESTS: Final = tuple(
+    one
+    for one in WORDINGS
+    if one.finding.need is not None
+    or one.finding.outcome in _OF_THE_REQUEST
+    or (one.finding.reach is Reach.REQUEST and one.finding.outcome is Outcome.UNSUPPORTED)
+)
+"""What may be said of a request's own parts; the rest speaks of keys, accounts, rates and models."""
+OWN_BY_STATUS: Final[dict[int | None, Finding]] = {
+    **dict.fromkeys((None, 400, 404, 410, 415, 422, 424), Finding(Outcome.BAD_REQUEST)),
+    402: Finding(Outcome.QUOTA, Reach.REQUEST),
+    403: Finding(Outcome.FORBIDDEN, Reach.REQUEST),
+    500: Finding(Outcome.SERVER_ERROR),
+    502: Finding(Outcome.SERVER_ERROR),
+}
+"""What words of a request's own parts mean with a status, where nothing better is known."""
+UNQUOTED: Final = frozenset({Outcome.AUTH, Outcome.FORBIDDEN, Outcome.OVERLOADED, Outcome.QUOTA, Outcome.RATE_LIMITED})
+"""What is not read from quotes where the status speaks of the request."""
+MAY_QUOTE: Final = frozenset({None, 400, 404, 415, 422})
+"""Statuses that speak of the request, so that what stands in quotes is the request's."""
 
 RELAYED: Final = Words(
     "provider returned error",

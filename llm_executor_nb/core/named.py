@@ -26,6 +26,8 @@ FAILED_OUTPUT: Final = "failed_output"
 
 _DEEPEST = 12
 _MOST_TEXTS = 200
+_MOST_PARTS = 1000
+"""Members that are read of one object or list."""
 _LONGEST = 4000
 _REPEATS = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
 """Fields of an error that repeat the request, or hold what a model said."""
@@ -116,13 +118,13 @@ def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool
         return
     match value:
         case dict():
-            for key, inner in value.items():
+            for key, inner in islice(value.items(), _MOST_PARTS):
                 if key not in _REPEATS:
                     yield from _texts(inner, str(key), depth + 1)
         case list() if name == "loc":
-            yield True, ".".join(str(one) for one in value if isinstance(one, str | int))
+            yield True, ".".join(str(one) for one in value[:_MOST_PARTS] if isinstance(one, str | int))
         case list():
-            for inner in value:
+            for inner in value[:_MOST_PARTS]:
                 yield from _texts(inner, name, depth + 1)
         case str() if name in _PARAMETER:
             yield True, value[:_LONGEST]

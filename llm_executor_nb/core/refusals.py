@@ -21,7 +21,7 @@ from llm_executor_nb.core.evidence_codes import (
     STATUS,
     VAGUE,
 )
-from llm_executor_nb.core.evidence_words import RELAYED, WORDINGS
+from llm_executor_nb.core.evidence_words import MAY_QUOTE, OF_REQUESTS, OWN_BY_STATUS, RELAYED, UNQUOTED, WORDINGS
 from llm_executor_nb.core.hints import field, retry_after_s
 from llm_executor_nb.core.named import named
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, Reach
@@ -29,12 +29,14 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, FaultKind, Rep
 from llm_executor_nb.core.shorten import shorten
 from llm_executor_nb.core.told import first_choice, read
 from llm_executor_nb.core.words_money import FREE_REQUESTS_OF_THE_DAY
+from llm_executor_nb.core.words_own import OWN_PARTS, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from llm_executor_nb.core.told import Told
+    from llm_executor_nb.core.wording import Wording
 
 _DAY_S: Final = 86_400.0
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.)[^\s\"'<>)\]]*")
@@ -58,7 +60,7 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
     status = _status_of(reply, told)
     told_s = retry_after_s(reply.headers, told, now_utc)
     words = _words_of(told)
-    found = _moved(reply, backend) or _find(reply, error, told, status, words, is_timed=told_s is not None)
+    found = _moved(reply, backend) or _find(error, told, status, words, is_timed=told_s is not None)
     if told_s is None and backend == OPENROUTER and FREE_REQUESTS_OF_THE_DAY.are_in(words):
         told_s = _DAY_S - now_utc.timestamp() % _DAY_S
     return Verdict(
@@ -104,21 +106,35 @@ def _is_relayed(error: object, words: str, backend: str) -> bool:
 # --- what it is ---------------------------------------------------------------------------------------------------
 
 
-def _find(reply: Reply, error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
-    if (found := next(_typed(error, told, status), None)) is not None:
+def _find(error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
+    if (found := next(_typed(error, told), None)) is not None:
         return found
-    for wording in WORDINGS:
-        if wording.fits(words, status, is_timed=is_timed):
-            return wording.finding
-    if status == 403 and _is_html(reply):
-        return Finding(Outcome.FORBIDDEN, Reach.BACKEND)
+    is_own = status in OWN_BY_STATUS and OWN_PARTS.are_in(words)
+    if is_own or field(error, "availability") is not None:
+        found = _said(OF_REQUESTS, words, status, is_timed=is_timed) or (OWN_BY_STATUS[status] if is_own else None)
+    found = found or next(_available(error, status), None) or _said(WORDINGS, words, status, is_timed=is_timed)
+    if found is not None:
+        return found
     return _vague(told, status) or (Finding(Outcome.SERVER_ERROR) if status is None else _by_status(status))
 
 
-def _typed(error: object, told: Told, status: int | None) -> Iterator[Finding]:
-    """Yield what the fields with a vocabulary of their own say, strongest first."""
+def _said(wordings: tuple[Wording, ...], words: str, status: int | None, *, is_timed: bool) -> Finding | None:
+    """Return what the words of an error say; what stands in quotes is mostly the request's, and no account's."""
+    plain = unquoted(words) if status in MAY_QUOTE else words
+    for wording in wordings:
+        if wording.fits(plain if wording.finding.outcome in UNQUOTED else words, status, is_timed=is_timed):
+            return wording.finding
+    return None
+
+
+def _typed(error: object, told: Told) -> Iterator[Finding]:
+    """Yield what the fields with a vocabulary of their own say, strongest first; `availability` has its own reading."""
     metadata = field(error, "metadata")
-    yield from _available(error, status)
+    code = field(error, "availability", "code")
+    if isinstance(code, str) and code in AVAILABILITY:
+        clause = field(error, "availability", "excluded_by")
+        clauses = clause if isinstance(clause, list) else [clause]
+        yield from (EXCLUDED_BY[one] for one in clauses[:1] if isinstance(one, str) and one in EXCLUDED_BY)
     for name, table in (("reason", REASON), ("limit_source", LIMIT_SOURCE)):
         value = field(metadata, name)
         if isinstance(value, str) and value in table:
@@ -130,10 +146,8 @@ def _available(error: object, status: int | None) -> Iterator[Finding]:
     """Yield what OpenRouter's `availability` says."""
     by_status = _by_status(status) if status is not None else None
     retryable = field(error, "availability", "retryable")
-    code, clause = field(error, "availability", "code"), field(error, "availability", "excluded_by")
+    code = field(error, "availability", "code")
     if isinstance(code, str) and code in AVAILABILITY:
-        clauses = clause if isinstance(clause, list) else [clause]
-        yield from (EXCLUDED_BY[one] for one in clauses[:1] if isinstance(one, str) and one in EXCLUDED_BY)
         yield AVAILABILITY[code]
     elif retryable is False and (by_status is None or not RULES[by_status.outcome].condemns):
         yield Finding(Outcome.UNSUPPORTED, Reach.BACKEND)
@@ -210,10 +224,6 @@ def _model_of(body: object) -> str | None:
 
 def _first_words(reply: Reply) -> str:
     return reply.body[:2000].decode("utf-8", "replace")
-
-
-def _is_html(reply: Reply) -> bool:
-    return "html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<"
 
 
 # --- redirects ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ ACCOUNT: Final = Words(
     "has not been used in project",
     "service disabled",
     *(
-        (stem, rf"{WHO}\b( [\w'-]+){{0,4}} (is |been |was )?{_PUT_OUT}")
+        (stem, rf"{WHO}\b( (?!prompt|input|message|content|quer)[\w'-]+){{0,4}} (is |been |was )?{_PUT_OUT}")
         for stem in ("ed", "inactive", "not active", "frozen")
     ),
     ("ed ", rf"(suspended|deactivated|banned|blocked|disabled) {WHO}\b"),
@@ -104,7 +104,7 @@ WRONG_KEY: Final = Words(
     "unregistered callers",
     ("valid", r"(provide|pass|use|supply) a valid ((api|access|hf) )?(key|token)"),
     ("authentication", r"authentication (failed|failure|required|error)"),
-    ("auth", r"(missing|invalid|no|bad) ([\w-]+ )?auth\w*( header| credentials| token)?\b"),
+    ("auth", r"(missing|invalid|no|bad) ([\w-]+ )?auth(entication|orization)?( header| credentials| token)?\b"),
     ("credentials", r"(missing|invalid|no|bad) ([\w-]+ )?credentials\b"),
     ("unauthorized", r"unauthorized\b"),
 )  # fmt: skip
@@ -120,8 +120,9 @@ GONE: Final = Words(
     "模型不存在",
     *(
         (stem, rf"{stem}s?\b[^\n]{{0,100}}{_WENT}")
-        for stem in ("model", "deployment", "engine", "endpoint", "function")
+        for stem in ("model", "deployment", "engine", "endpoint")
     ),
+    ("for account", r"function\b[^\n]{0,60} not found for account"),
     (
         "model",
         (r"(no such|unknown|invalid|unrecognized|non-?existent|unable to (access|find|load)|(could|can)(not| not) find"
@@ -136,13 +137,13 @@ NOT_HERE: Final = Words(
     "not a generation model",
     "not a text generation model",
     "pinned to",
-    "not supported by",
     "access denied unpurchased",
     (
         "supported",
         (
-            r"not supported (in|with|on|for) (the |this )?[\w/.]{0,40}(endpoint|task|api)\b|not a supported model"
-            r"|model\b[^\n]{0,80} (is not |isn't |not |un-?)supported|unsupported model"
+            r"model id [^\n:;,]{0,60} (is not|isn't|not) supported"
+            r"|not supported (in|with|on|for) (the |this )?[\w/.]{0,40}(endpoint|task|api)\b|not a supported model"
+            r"|(model|task)s?\b:?( [^\s:;,]+(:[^\s:;,]+)*){0,3},? (is not |isn't |not |un-?)supported|unsupported model"
         ),
     ),
     ("support", r"not support(ed)? (for )?(chat|conversational|text-generation)"),

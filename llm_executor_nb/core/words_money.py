@@ -71,19 +71,26 @@ MONEY: Final = Words(
         "budget",
         r"(exceeded|over|exhausted) (your |its |the |their )?((monthly|daily|weekly|team|user|key|max) )?budget\b",
     ),
-    ("payment", r"payment (is )?(required|method|due|overdue|failed|needed)"),
-    ("due", r"past due|overdue"),
+    ("payment", r"payment (is )?(required|method|failed|needed)"),
+    ("due", r"(account|invoice|bill|payment|balance)s? ([\w-]+ ){0,3}(past due|overdue)"),
     ("unpaid", r"unpaid (invoice|bill|balance|amount)"),
     ("prepaid", r"prepaid (balance|credit|amount|plan)"),
-    ("top", r"top[- ]?up\b"),
-    ("recharge", r"recharge"),
-    ("trial", r"trial (has )?(expired|ended)"),
+    ("top", r"top[- ]?up ([\w']+ ){0,2}(account|balance|credits?|wallet)"),
+    ("recharge", r"recharge ([\w']+ ){0,2}(account|balance|credits?|wallet)"),
+    ("trial", r"(your|account) ([\w-]+ )?trial (has |is )?(expired|ended)"),
     (
         "quota",
         r"(user|token|team|account|project) quota (is |was |has been )?(not enough|exhausted|used up|insufficient)",
     ),
 )
 """What only a lack of money, or of what was bought, is said with."""
+MONEY_WITHOUT_SUBJECT: Final = Words(
+    ("due", r"payment (is )?(due|overdue)|past due|overdue"),
+    ("top", r"top[- ]?up\b"),
+    ("recharge", r"recharge\b"),
+    ("trial", r"trial (has )?(expired|ended)"),
+)
+"""What a lack of money is said with, where the status says that it is about an account and not about a field's name."""
 QUOTA: Final = Words(
     ("billing", r"billing (is|details|account|address|info\w*|settings|has|problem|issue|support)"),
     ("billing", r"(enable|check your) billing"),

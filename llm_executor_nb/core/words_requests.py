@@ -154,10 +154,28 @@ _NAMES: Final = (
     r"|max_tokens|max_completion_tokens|reasoning\w*|thinking|parallel_tool_calls|stream_options|service_tier|modalities"
     r"|verbosity|prediction|store|metadata|user)[`'\"]"
 )
+_BARE_NAMES: Final = (
+    "logprobs",
+    "logit_bias",
+    "reasoning",
+    "reasoning_effort",
+    "cache control",
+    r"\w+_penalty",
+    "min_p",
+    "top_a",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "mirostat",
+    "stream_options",
+    "service_tier",
+    "service tier",
+    "parallel_tool_calls",
+)
 PARAM: Final = Words(
     *(cannot(stem, _NAMES) for stem in ("support", "allow", "permitted", "enabled", "accept")),
     cannot("parameter", r"(?:requested|these|following|some|the) parameters?|\bparameters?:? [`'\"]"),
-    *(cannot(name, rf"\b{name}\b") for name in ("logprobs", "logit_bias", "reasoning_effort", "cache control")),
+    *(cannot(name.replace(r"\w+", ""), rf"\b{name}\b") for name in _BARE_NAMES),
     cannot("thinking", r"\bthinking\b"),
     cannot("modalities", r"output modalities"),
     cannot("stop sequences", r"stop sequences"),
@@ -181,6 +199,13 @@ POLICY: Final = Words(
         "routing",
         r"(meets?|match(es|ing)?|satisf\w+) (your |the )?routing",
     ),
+    (
+        "provider.",
+        r"(meets?|match(es|ing)?|satisf\w+|with) (your |the )?[`'\"]?provider\.(order|only|ignore|sort|max_price|quantizations?|zdr|data_collection|allow_fallbacks)",
+    ),
+    ("quantization", r"requested quantizations?\b"),
+    ("data", r"data[ _]collection\b"),
+    ("satisf", r"satisf\w+ (your |the )?[`'\"](only|order|ignore|max_price|quantizations)[`'\"]"),
     ("price", r"(meets?|match(es|ing)?|satisf\w+) (your |the )?max(imum)? price"),
 )
 OF_THE_ACCOUNT: Final = Words("your account's", "account setting", "account-wide")

@@ -111,7 +111,7 @@ def _huge(body: bytes) -> tuple[bytes, ...]:
 BODIES: Shelf = {
     "html": _page("HTTP 200 with an HTML page", Finding(Outcome.MALFORMED), 200),
     "html-403": _page(
-        "403 with the page of an edge that lets this address not in", Finding(Outcome.FORBIDDEN, Reach.BACKEND), 403
+        "403 with the page of an edge that lets this request not in", Finding(Outcome.FORBIDDEN, Reach.ROUTE), 403
     ),
     "html-502": _page("502 with an HTML page", Finding(Outcome.SERVER_ERROR), 502),
     "html-503": _page("503 with an HTML page", Finding(Outcome.OVERLOADED), 503),
