@@ -201,7 +201,7 @@ POLICY: Final = Words(
     ),
     (
         "provider.",
-        r"(meets?|match(es|ing)?|satisf\w+|with) (your |the )?[`'\"]?provider\.(order|only|ignore|sort|max_price|quantizations?|zdr|data_collection|allow_fallbacks)",
+        r"(meets?|match(es|ing)?|satisf\w+|with) (your |the )?[`'\"]?provider\.\w+",
     ),
     ("quantization", r"requested quantizations?\b"),
     ("data", r"data[ _]collection\b"),
