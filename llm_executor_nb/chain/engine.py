@@ -225,7 +225,8 @@ class Engine:
             return DeadlineError(advice.late(run.ask.deadline_s, attempts, held, now), attempts=attempts)
         if run.refusals:
             last = run.refusals[-1]
-            return RequestError(advice.refused(last), outcome=last.outcome.value, attempts=attempts)
+            words = advice.refused_by_one(last, attempts)
+            return RequestError(words, outcome=last.outcome.value, attempts=attempts)
         outcome, words = run.last_cause(held)
         return AllRoutesFailedError(
             advice.all_failed(run.ask.chain.recipe.model, attempts, held, now, run.ask.chain.own_urls),

@@ -80,6 +80,12 @@ def refused(attempt: Attempt) -> str:
     )
 
 
+def refused_by_one(refusal: Attempt, attempts: Sequence[Attempt]) -> str:
+    """Return the message of `RequestError` where one provider refused, and what others did instead of answering."""
+    lines = attempt_lines(attempt for attempt in attempts if attempt.outcome is not refusal.outcome)
+    return "\n".join([refused(refusal), *(["The others gave no answer:"] if lines else []), *lines])
+
+
 def interrupted(attempt: Attempt) -> str:
     """Return the message of `StreamInterruptedError`."""
     words = attempt.message or attempt.outcome.value

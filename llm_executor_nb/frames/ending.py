@@ -12,6 +12,7 @@ from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import Kind, Standing
 from llm_executor_nb.core.outcomes import RULES, Outcome
+from llm_executor_nb.frames.rows import ended_by
 from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
@@ -188,5 +189,5 @@ class Ending:
 
 
 def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome | None:
-    cause = attempts[-1].outcome.value if attempts else getattr(error, "outcome", "")
+    cause = ended_by(error, attempts).outcome.value if attempts else getattr(error, "outcome", "")
     return Outcome(cause) if cause else None

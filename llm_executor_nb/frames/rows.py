@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.ask import Ask, Row
 from llm_executor_nb.core.classify import shorten
-from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError
+from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
 from llm_executor_nb.core.judging import MEDIA, is_media
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.frames.results import RowResult, Status
@@ -163,10 +163,16 @@ def _media_of(message: AIMessage) -> dict[str, Any]:
 def _words(error: LLMExecutorError, attempts: Sequence[Attempt]) -> str:
     """Return the outcome and the provider's words; of a row that was never sent, why it was not."""
     if attempts:
-        return _words_of(attempts[-1])
+        return _words_of(ended_by(error, attempts))
     if isinstance(error, AllRoutesFailedError) and error.outcome:
         return shorten(f"{error.outcome}: {error.words} (every route is on hold)")
     return shorten(str(error))
+
+
+def ended_by(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Attempt:
+    """Return the attempt that a row's error speaks of: the one that refused the request, else the last."""
+    outcome = error.outcome if isinstance(error, RequestError) else None
+    return next((one for one in reversed(attempts) if one.outcome == outcome), attempts[-1])
 
 
 def _words_of(attempt: Attempt) -> str:
