@@ -102,13 +102,14 @@ def test_both_are_left_out_one_after_the_other(door):
 
 
 def test_a_refusal_that_stays_is_what_it_is():
-    with answering(lambda _: SCHEMA["DeepSeek"]) as server, pytest.raises(llm.RequestError):
+    with answering(lambda _: SCHEMA["DeepSeek"]) as server, pytest.raises(llm.AllRoutesFailedError, match="leave that"):
         llm.run_llm(MODEL, "how many?", schema=WANTED)
     assert sent(server) == [{"response_format"}, set()]
 
 
 def test_a_response_format_of_the_users_own_is_theirs():
-    with answering(refusing("response_format", SCHEMA["DeepSeek"])) as server, pytest.raises(llm.RequestError):
+    refused = answering(refusing("response_format", SCHEMA["DeepSeek"]))
+    with refused as server, pytest.raises(llm.AllRoutesFailedError, match="leave that out"):
         llm.run_llm(MODEL, "how many?", response_format={"type": "json_object"})
     assert len(server.bodies) == 1
 

@@ -17,6 +17,8 @@ _ELSEWHERE = (
     f"make base_url what stands there before {CHAT_COMPLETIONS}; if that is a login page, log in"
 )
 _NOT_SERVED = (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
+_OF_THE_REQUEST = ("response_format", "schema", "tool", "image", "audio", "parameter", "support")
+"""Words of a server that knows the model, and does not take something of the request."""
 _WANTS_A_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
 
 
@@ -71,6 +73,8 @@ def own_step(cause: Outcome, trouble: Trouble) -> str | None:
     again = f"llm.add_backend({name!r}, base_url={trouble.base_url!r}, keys=[key])"
     if trouble.words.startswith(REDIRECTED):
         return _ELSEWHERE.format(backend=name)
+    if cause is Outcome.UNSUPPORTED and any(word in trouble.words.lower() for word in _OF_THE_REQUEST):
+        return f"{name} does not take what this request asks for: leave that out, or ask another backend"
     if cause in _NOT_SERVED:
         return _not_served(trouble, url)
     if cause in _WANTS_A_KEY and not trouble.has_key:

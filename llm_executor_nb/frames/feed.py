@@ -38,7 +38,7 @@ class Feed:
         self._out_of_turn: set[int] = set()
         self._put_back: deque[Request] = deque()
         self._firsts: dict[bytes, int] = {}
-        self._dice = random.Random(len(prompts))  # noqa: S311 - no secret; the same frame is drawn the same way
+        self._dice = random.Random()  # noqa: S311 - no secret; two processes at one frame then seldom ask the same at once
 
     @property
     def is_dry(self) -> bool:
