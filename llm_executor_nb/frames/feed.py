@@ -29,16 +29,21 @@ class Feed:
         prompts: the rows.
         maker: makes the requests.
         share: called with a row and the first row that asks the same.
+        keeps_order: draw the rows of a block in turn. Answers that are drawn anew are numbered as they are stored, so
+            that two processes at one frame buy the fewest twice when they go through it alike.
     """
 
-    def __init__(self, prompts: Prompts, maker: RequestMaker, share: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, prompts: Prompts, maker: RequestMaker, share: Callable[[int, int], None], *, keeps_order: bool
+    ) -> None:
         self._prompts, self._maker, self._share = prompts, maker, share
         self._next = 0
         self._block: list[tuple[int, object]] = []
         self._out_of_turn: set[int] = set()
         self._put_back: deque[Request] = deque()
         self._firsts: dict[bytes, int] = {}
-        self._dice = random.Random()  # noqa: S311 - no secret; two processes at one frame then seldom ask the same at once
+        self._dice = random.Random(len(prompts))  # noqa: S311 - no secret; the same frame is drawn the same way
+        self._keeps_order = keeps_order
 
     @property
     def is_dry(self) -> bool:
@@ -85,7 +90,10 @@ class Feed:
         contents = enumerate(self._prompts.window(start, self._next), start)
         self._block = [one for one in contents if one[1] is not None and one[0] not in self._out_of_turn]
         self._out_of_turn -= set(range(start, self._next))
-        self._dice.shuffle(self._block)
+        if self._keeps_order:
+            self._block.reverse()  # they are taken from its end
+        else:
+            self._dice.shuffle(self._block)
 
     def _forget_at_end(self) -> None:
         if self._is_at_end and not self._block:

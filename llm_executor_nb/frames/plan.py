@@ -85,7 +85,7 @@ def make_plan(order: Order, prompts: Prompts, ledger: Ledger) -> Plan:
         ledger: where stored answers are looked for.
     """
     maker = RequestMaker(order)
-    feed = Feed(prompts, maker, lambda *_: None)
+    feed = Feed(prompts, maker, lambda *_: None, keeps_order=True)
     requests = stored = characters = 0
     while not feed.is_dry:
         window = [request for request in feed.take(_WINDOW) if request.error is None]

@@ -83,7 +83,7 @@ class Work:
         self._slots = Slots(order.concurrency)
         self.ending = Ending(order, health, self._slots.stir)
         self._maker = RequestMaker(order, taken)
-        self._feed = Feed(prompts, self._maker, self._share)
+        self._feed = Feed(prompts, self._maker, self._share, keeps_order=bool(order.params.get("temperature")))
         self.reuse = Reuse(order, ledger, self.job_id)
         self._later: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
