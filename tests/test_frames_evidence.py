@@ -78,6 +78,16 @@ def test_they_delay_nobody_at_any_concurrency(concurrency, where, monkeypatch):
     assert own.most_asked <= 4
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_where_rows_keep_their_order_they_are_drawn_from_anywhere_in_doubt(concurrency, monkeypatch):
+    own = Practice(chokes_on_bad(Outcome.SERVER_ERROR), lambda _: 0.01)
+    prompts = prompts_of(100, 40, "first")
+    came = run_column(monkeypatch, {"own": own}, prompts, concurrency=concurrency, temperature=0.7)
+    assert came.counts == {"ok": 60, "failed": 40}
+    assert came.seconds <= 90
+    assert own.most_asked <= 4
+
+
 @pytest.mark.parametrize("bad", [10, 40])
 @pytest.mark.parametrize("keys", [2, 3])
 def test_with_more_keys_a_bad_row_has_its_tries_on_each(keys, bad, monkeypatch):

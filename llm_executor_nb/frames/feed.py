@@ -72,13 +72,17 @@ class Feed:
         if number < len(self._put_back):
             self._put_back.rotate(-number)
             return [self._put_back.popleft()]
-        if number >= len(self._put_back) + len(self._block):
+        number -= len(self._put_back)
+        if number >= len(self._block):
             for _ in range(_TRIES):
                 position = self._next + self._dice.randrange(beyond)
                 if self._prompts.is_asked[position] and position not in self._out_of_turn:
                     self._out_of_turn.add(position)
                     return self._drawn(position, self._prompts.window(position, position + 1)[0])
-        return self.take(1)
+            return self.take(1)
+        drawn = self._drawn(*self._block.pop(number))
+        self._forget_at_end()
+        return drawn
 
     @property
     def _is_at_end(self) -> bool:
