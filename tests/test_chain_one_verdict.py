@@ -7,7 +7,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from loopback import MODEL
@@ -89,7 +89,8 @@ FORMS = st.fixed_dictionaries(
         "tool_calls_at_once": st.booleans(),
     }
 )
-many = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+DOCUMENTED = {"index": "number", "has_type": True, "cuts": 1, "is_old": False, "tool_calls_at_once": False}
+many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 backends = pytest.mark.parametrize("backend", ["openrouter", "huggingface"])
 
 
@@ -256,9 +257,18 @@ def assert_is_something(found):
         )
 
 
+def calls_with(arguments, content=None):
+    """Return a message that makes one call with arguments that are JSON and no object, or no JSON."""
+    return {"content": content, "calls": [{"name": "look", "arguments": arguments}], "images": [], "audio": None}
+
+
 @backends
 @many
 @given(told=MESSAGES, form=FORMS, reason=REASONS)
+@example(told=calls_with("[1]"), form=DOCUMENTED, reason="stop")
+@example(told=calls_with('"x"'), form=DOCUMENTED, reason="tool_calls")
+@example(told=calls_with("1", content="Hello"), form=DOCUMENTED, reason="stop")
+@example(told=calls_with("nope"), form={**DOCUMENTED, "is_old": True}, reason="stop")
 def test_a_stream_and_a_whole_reply_of_the_same_message_have_one_verdict(loop, backend, told, form, reason):
     told = {**told, "images": list({json.dumps(one): one for one in told["images"]}.values())}
     message = message_of(told, form)

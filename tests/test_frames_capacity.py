@@ -20,6 +20,13 @@ REFUSALS = [
     (Outcome.RATE_LIMITED, 1.0),
     (Outcome.CONNECTION, None),
 ]
+AT_ONCE, ANSWERS_IN_S = [3, 6, 12], [0.1, 1.0, 5.0]
+SERVERS = [
+    pytest.param(busy, busy_s, at_once, ANSWERS_IN_S[(number + place) % 3])
+    for number, (busy, busy_s) in enumerate(REFUSALS)
+    for place, at_once in enumerate(AT_ONCE)
+]
+"""Every pair of a refusal, a number at once and a time to answer; all three together would take three times as long."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +36,7 @@ def _settings():
         yield
 
 
-@pytest.mark.parametrize("answers_in_s", [0.1, 1.0, 5.0])
-@pytest.mark.parametrize("at_once", [3, 6, 12])
-@pytest.mark.parametrize(("busy", "busy_s"), REFUSALS)
+@pytest.mark.parametrize(("busy", "busy_s", "at_once", "answers_in_s"), SERVERS)
 def test_a_server_that_takes_few_at_once_is_kept_full(busy, busy_s, at_once, answers_in_s, monkeypatch):
     own = Practice(
         answers_in=lambda dice: answers_in_s * dice.uniform(0.9, 1.1), at_once=at_once, busy=busy, busy_s=busy_s

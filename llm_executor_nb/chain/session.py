@@ -108,8 +108,9 @@ class Session:
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts that this process made, jobs included."""
+        ledgers = self._ledgers() if self.job_ids else ()  # a run by hand is not in the ledger
         by_hand = attempts_frame(self.log.all())
-        return joined([by_hand, *(ledger.attempts_frame(job_ids=self.job_ids) for ledger in self._ledgers())])
+        return joined([by_hand, *(ledger.attempts_frame(job_ids=self.job_ids) for ledger in ledgers)])
 
     def attempts_of(self, *, run_ids: Iterable[str] = (), job_ids: Iterable[str] = ()) -> pd.DataFrame:
         """Return the attempts of some runs or jobs, also of those in a rehearsal that has ended.
@@ -119,7 +120,7 @@ class Session:
         runs, jobs = frozenset(run_ids), frozenset(job_ids)
         wanted = jobs | {job for job, is_of_job, _ in (run.partition("-") for run in runs) if is_of_job}
         logs = {id(log): log for log in (*(log for log, _ in self._ended), self.log)}  # it outlives a moved ledger
-        parts = [attempts_frame(log.of_runs(runs)) for log in logs.values()]
+        parts = [attempts_frame([attempt for log in logs.values() for attempt in log.of_runs(runs)])]
         for ledger in self._ledgers() if wanted else ():
             found = ledger.attempts_frame(job_ids=wanted)
             parts.append(found[found["job_id"].isin(jobs) | found["run_id"].isin(runs)])

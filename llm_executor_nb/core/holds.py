@@ -121,7 +121,7 @@ class Health:
         self._holds: dict[Scope, Hold] = {}
         self.traffic = Traffic()
         self.evidence = Evidence()
-        self._watchers: set[Callable[[], object]] = set()
+        self._watchers: dict[Callable[[], object], None] = {}  # in the order in which they came
         self.changes = 0
         self.extras: dict[tuple[Scope, str], Support] = {}
         self.on_hold: Callable[[Hold], None] = _ignore
@@ -311,9 +311,13 @@ class Health:
             self._notify()
 
     def watch(self, wake: Callable[[], object]) -> Callable[[], None]:
-        """Call `wake` at every change of the holds; return what ends that."""
-        self._watchers.add(wake)
-        return lambda: self._watchers.discard(wake)
+        """Call `wake` at every change of the holds, first come, first called; return what ends that."""
+        self._watchers[wake] = None
+
+        def unwatch() -> None:
+            self._watchers.pop(wake, None)
+
+        return unwatch
 
     def _set(self, hold: Hold, *, is_probe: bool = False) -> Hold:
         """Put a hold in place: never shortened, and a probe in flight stays one until its own reply."""

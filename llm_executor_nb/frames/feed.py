@@ -43,7 +43,7 @@ class Feed:
         self._put_back: deque[Request] = deque()
         self._firsts: dict[bytes, int] = {}
         self._dice = random.Random(len(prompts))  # noqa: S311 - no secret; the same frame is drawn the same way
-        self._keeps_order = keeps_order
+        self.keeps_order = keeps_order
 
     @property
     def is_dry(self) -> bool:
@@ -94,7 +94,7 @@ class Feed:
         contents = enumerate(self._prompts.window(start, self._next), start)
         self._block = [one for one in contents if one[1] is not None and one[0] not in self._out_of_turn]
         self._out_of_turn -= set(range(start, self._next))
-        if self._keeps_order:
+        if self.keeps_order:
             self._block.reverse()  # they are taken from its end
         else:
             self._dice.shuffle(self._block)

@@ -146,9 +146,12 @@ class Work:
         return self._feed.take_at_random() if self._is_in_doubt() else self._feed.take(self.reuse.window)
 
     def _is_in_doubt(self) -> bool:
-        """Whether a route has failures that no answer explains, or is held for a streak of them."""
+        """Whether a route has failures that no answer explains, or is held for a streak of them.
+
+        Rows that keep their order wait for the hold: out of turn, two processes buy more of the same draws.
+        """
         routes, now = tuple(self.order.chain.routes()), clock.current().now()
-        if self._health.evidence.is_in_doubt(routes):
+        if not self._feed.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True
         return any(hold.kind is Kind.STREAK for route in routes for hold in self._health.of(route, now))
 

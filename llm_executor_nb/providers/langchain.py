@@ -15,7 +15,7 @@ from uuid import uuid4
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.returned import kept_of
-from llm_executor_nb.providers.tidy import complete, tidy_message
+from llm_executor_nb.providers.tidy import complete, tidy_message, without_misfits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,14 +117,14 @@ def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -
         ValueError: the reader cannot make a message of it.
     """
     try:
-        tidy = _tidy(body)
-        return _finish(reader(tidy), tidy)
+        told = tidy_message(body["choices"][0]["message"])
+        return _finish(reader(_readable(body, told)), told)
     except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
         words = scrub(f"{type(error).__name__}: {error}")[:200]
     raise ValueError(f"LangChain cannot read this answer ({words}).")
 
 
-def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
+def _finish(result: ChatResult, told: dict[str, Any]) -> AIMessage:
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
     generation = result.generations[0]
@@ -137,7 +137,6 @@ def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
         **message.response_metadata,
     }
     message.id = message.id or f"lc_run--{uuid4()}-0"
-    told = body["choices"][0]["message"]
     message.additional_kwargs.update(kept_of(told))
     if refusal := told.get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
@@ -145,10 +144,9 @@ def _finish(result: ChatResult, body: dict[str, Any]) -> AIMessage:
     return message
 
 
-def _tidy(body: dict[str, Any]) -> dict[str, Any]:
+def _readable(body: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """The first choice only, with what some servers leave out: a role, null logprobs, a usage that is one."""
-    first = body["choices"][0]
-    choice = {"logprobs": None, **first, "message": tidy_message(first["message"])}
+    choice = {"logprobs": None, **body["choices"][0], "message": without_misfits(told)}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
         tidy["usage"] = None

@@ -23,11 +23,17 @@ def tidy_message(message: dict[str, Any]) -> dict[str, Any]:
     """
     told = {**message, "role": "assistant"}
     if told.get("tool_calls") or told.get("function_call"):
-        told["tool_calls"] = [call for call in whole_calls(message) if not is_misfit(call)]
+        told["tool_calls"] = whole_calls(message)
     content = told.get("content")
     if content is not None and not isinstance(content, str):
         told["content"] = _with_texts(content)
     return told
+
+
+def without_misfits(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a tidy message without the tool calls that LangChain would fail over; `complete` gives them back."""
+    calls = told.get("tool_calls")
+    return {**told, "tool_calls": [call for call in calls if not is_misfit(call)]} if calls else told
 
 
 def complete(message: AIMessage, told: dict[str, Any]) -> None:
@@ -35,10 +41,9 @@ def complete(message: AIMessage, told: dict[str, Any]) -> None:
 
     Args:
         message: what LangChain made of it.
-        told: the message as the server sent it.
+        told: the tidy message.
     """
-    if told.get("tool_calls") or told.get("function_call"):
-        message.invalid_tool_calls += [_misfit(call) for call in whole_calls(told) if is_misfit(call)]
+    message.invalid_tool_calls += [_misfit(call) for call in told.get("tool_calls") or () if is_misfit(call)]
     for name in MEDIA:
         if told.get(name):
             message.additional_kwargs.setdefault(name, told[name])
