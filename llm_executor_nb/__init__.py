@@ -37,7 +37,7 @@ from llm_executor_nb.core.errors import (
 )
 from llm_executor_nb.frames.accessor import register_accessors
 from llm_executor_nb.notebook.panel import panel
-from llm_executor_nb.rehearsal.swap import rehearse
+from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.module import SettingsModule
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.guard import forbidding
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.clock import FrozenClock
 from llm_executor_nb.core.errors import PaidCallForbiddenError
-from llm_executor_nb.rehearsal.swap import Rehearsal, rehearse
+from llm_executor_nb.engine.paid_calls import forbidding
+from llm_executor_nb.rehearsal.rehearse import Rehearsal, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ import llm_executor_nb as llm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from llm_executor_nb.rehearsal.swap import Rehearsal
+    from llm_executor_nb.rehearsal.rehearse import Rehearsal
 
 OTHER = "my/other"
 NO_KEY = "openrouter: 401"

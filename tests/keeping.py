@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
-from llm_executor_nb.core.records import Attempt
 from llm_executor_nb.store.ledger import Ledger
 from llm_executor_nb.store.records import Answer, JobStart, Want
 

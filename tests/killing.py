@@ -22,7 +22,7 @@ import pandas as pd
 from columns import assert_own_answers, prompts, statuses
 from rehearsing import settle, wait_until
 
-from llm_executor_nb.rehearsal.asked import read_asked
+from llm_executor_nb.rehearsal.requests import read_asked
 from llm_executor_nb.store.ledger import Ledger
 
 if TYPE_CHECKING:

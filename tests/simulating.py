@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.exchange import Exchanged
 from llm_executor_nb.chain.session import Session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.records import Verdict
+from llm_executor_nb.engine.http import Exchanged
 from llm_executor_nb.testing import frozen_clock
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rehearsing import assert_log_is_what_the_server_saw, fresh, words
 from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb.core.named import named
+from llm_executor_nb.core.verdicts.named import named
 from llm_executor_nb.rehearsal.catalogue import entry_of
 from llm_executor_nb.rehearsal.faults_usage import USAGE_FAULTS
 from llm_executor_nb.testing import frozen_clock

@@ -17,12 +17,12 @@ from loopback import DONE, JSON, MODEL, STREAM, says, served_by, whole
 from rehearsing import fresh, words
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.api import make_ask
-from llm_executor_nb.chain.exchange import Exchange
+from llm_executor_nb.chain.request import make_ask
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.hints import LONGEST_S
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
+from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
+from llm_executor_nb.engine.http import Exchange
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 

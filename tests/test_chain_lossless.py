@@ -14,7 +14,7 @@ from recording import MODEL, recorded, said
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.structured import make_schema
+from llm_executor_nb.schemas.schema import make_schema
 
 
 class Named(BaseModel):

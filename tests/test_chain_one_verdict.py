@@ -14,14 +14,14 @@ from loopback import MODEL
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.api import make_ask
-from llm_executor_nb.chain.direct import Direct
-from llm_executor_nb.chain.exchange import Exchange
+from llm_executor_nb.chain.request import make_ask
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.records import Reply
-from llm_executor_nb.providers.compatible import ChatModelObject
+from llm_executor_nb.engine.http import Exchange
+from llm_executor_nb.engine.model_sender import Direct
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
+from llm_executor_nb.providers.own_backends import ChatModelObject
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.5}

@@ -12,8 +12,8 @@ from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, waits, w
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.hints import LONGEST_S, retry_after_s
-from llm_executor_nb.core.told import read
+from llm_executor_nb.core.verdicts.error_body import read
+from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S, retry_after_s
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE
 
 CEILING_S = 30

@@ -239,7 +239,7 @@ def test_asyncio_in_debug_mode_shows_no_key(serve, caplog):
     caplog.set_level(logging.DEBUG)
     serve("openrouter: 503*2; *: hang*1")
     session().engine()
-    from llm_executor_nb.chain.loop import main_loop  # noqa: PLC0415 - the loop is private
+    from llm_executor_nb.engine.loop import main_loop  # noqa: PLC0415 - the loop is private
 
     loop = main_loop().loop
     loop.call_soon_threadsafe(loop.set_debug, True)  # noqa: FBT003 - asyncio's own signature

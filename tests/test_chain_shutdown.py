@@ -9,14 +9,14 @@ from loopback import started
 from rehearsing import fresh, settle
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain import loop
+from llm_executor_nb.engine import loop
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 STRICT = ("-X", "dev", "-W", "error")
 QUIET = """
 import asyncio, gc, threading, time
 import pandas as pd
-from llm_executor_nb.chain.loop import main_loop
+from llm_executor_nb.engine.loop import main_loop
 from llm_executor_nb.chain.session import session
 main_loop().loop.slow_callback_duration = 60  # a busy machine is no leak
 M = "my/model"

@@ -17,8 +17,8 @@ from loopback import DONE, STREAM, says, served_by
 from rehearsing import MODEL, ROUTES, assert_log_is_what_the_server_saw, fresh, settle, wait_until, words
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.pump import HIGH_WATER
 from llm_executor_nb.core import clock
+from llm_executor_nb.engine.bridge import HIGH_WATER
 from llm_executor_nb.rehearsal.catalogue import SHELVES
 
 QUESTION = "What is the capital of France?"

@@ -154,7 +154,7 @@ def test_ctrl_c_closes_the_connection_at_once(door):
 def test_no_task_no_thread_and_no_warning_is_left_behind():
     body = """
 import asyncio, contextlib, gc, threading
-from llm_executor_nb.chain.loop import main_loop
+from llm_executor_nb.engine.loop import main_loop
 main_loop().loop.slow_callback_duration = 60  # a busy machine is no leak
 async def read(n):
     async with contextlib.aclosing(llm.astream_llm('my/model', 'x')) as chunks:

@@ -18,8 +18,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain import schema_types
-from llm_executor_nb.chain.structured import make_schema
+from llm_executor_nb.schemas import json_types as schema_types
+from llm_executor_nb.schemas.schema import make_schema
 
 QUESTION = "Mix 'light blue' for room 13."
 

@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel, Field, RootModel, field_validator
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.structured import make_schema
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.schemas.schema import make_schema
 
 KEY = "plain-canary-key-0007"
 

@@ -21,8 +21,8 @@ from rehearsing import MODEL, fresh, words
 from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.phrasing import as_asked
-from llm_executor_nb.chain.structured import make_schema
+from llm_executor_nb.schemas.prompting import as_asked
+from llm_executor_nb.schemas.schema import make_schema
 from llm_executor_nb.testing import fake_model
 
 KEYS, TOKENS = ["sk-or-v1-wire-0001", "sk-or-v1-wire-0002"], ["hf_wiretoken0001"]

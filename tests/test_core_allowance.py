@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 from test_core_simulation import BEGIN, CEILING_S, Job, Limit
 
-from llm_executor_nb.core.allowance import Spread
-from llm_executor_nb.core.classify import classify
-from llm_executor_nb.core.hints import allowance
+from llm_executor_nb.core.quota_window import Spread
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Allowance, Key, Reply, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.traffic import LONGEST_LOOK_S, Traffic
+from llm_executor_nb.core.verdicts.classify import classify
+from llm_executor_nb.core.verdicts.rate_headers import allowance
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EPOCH_S = NOW.timestamp()

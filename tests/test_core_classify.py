@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_executor_nb.core.classify import MESSAGE_LENGTH, classify, shorten
-from llm_executor_nb.core.hints import LONGEST_S
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.verdicts.classify import MESSAGE_LENGTH, classify, shorten
+from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 OPENROUTER, HUGGINGFACE = "openrouter", "huggingface"

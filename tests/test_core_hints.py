@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llm_executor_nb.core.classify import classify
 from llm_executor_nb.core.records import Reply
+from llm_executor_nb.core.verdicts.classify import classify
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 

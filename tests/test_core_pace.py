@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llm_executor_nb.core.adaptive_rate import Pace
 from llm_executor_nb.core.holds import Health
 from llm_executor_nb.core.outcomes import Reach
-from llm_executor_nb.core.pace import Pace
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.traffic import Traffic

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from llm_executor_nb.core.classify import classify
-from llm_executor_nb.core.evidence_codes import AVAILABILITY, DECISIVE, LIMIT_SOURCE, STATUS, VAGUE
 from llm_executor_nb.core.outcomes import RULES, Outcome, Reach
 from llm_executor_nb.core.records import FaultKind, Reply
-from llm_executor_nb.core.told import read, tells_error
+from llm_executor_nb.core.verdicts.classify import classify
+from llm_executor_nb.core.verdicts.codes import AVAILABILITY, DECISIVE, LIMIT_SOURCE, STATUS, VAGUE
+from llm_executor_nb.core.verdicts.error_body import read, tells_error
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 OPENROUTER, HUGGINGFACE = "openrouter", "huggingface"

@@ -53,7 +53,7 @@ from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.frames.slots import AHEAD, FIRST, LARGEST
+from llm_executor_nb.jobs.slots import AHEAD, FIRST, LARGEST
 
 LATE_S = 0.0003
 WAKING_S = 0.001
@@ -129,7 +129,7 @@ class Row:
 
 
 class Job:
-    """The rules of a job (frames/work.py, frames/slots.py, chain/engine.py, chain/run.py) on a queue of events."""
+    """The rules of a job (jobs/runner.py, jobs/slots.py, engine/engine.py, engine/run.py) on a queue of events."""
 
     def __init__(self, limits, rows, *, latency_s=0.05, is_timed=True, slots=None, has_stalls=False, seed=11):
         self.health = Health()

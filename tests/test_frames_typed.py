@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, Field
 
-from llm_executor_nb.chain.structured import make_schema
 from llm_executor_nb.frames.typed import typed_columns
+from llm_executor_nb.schemas.schema import make_schema
 
 NOON = datetime.fromisoformat("2024-01-02T12:00:05")
 

@@ -15,7 +15,7 @@ from llm_executor_nb.core.holds import Hold, Kind
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.frames.wait_words import wait_words
+from llm_executor_nb.jobs.wait_words import wait_words
 from llm_executor_nb.view import progress
 
 NOW = 1000.0

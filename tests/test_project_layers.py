@@ -1,5 +1,9 @@
 """The house is in order; that imports go one way is checked by `lint-imports` (.ci/run)."""
 
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import llm_executor_nb
 
 HOUSE = Path(llm_executor_nb.__file__).parent
 SOURCES = sorted(HOUSE.rglob("*.py"))
+ROOMS = [path.name for path in HOUSE.iterdir() if path.is_dir()]
 
 
 def test_no_room_bears_the_name_of_a_public_object():
@@ -19,3 +24,39 @@ def test_no_room_bears_the_name_of_a_public_object():
 @pytest.mark.parametrize("source", SOURCES, ids=[str(path.relative_to(HOUSE)) for path in SOURCES])
 def test_no_file_is_longer_than_one_can_hold_in_mind(source):
     assert len(source.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_no_import_goes_in_a_circle_not_even_for_types():
+    """`graphlib` raises CycleError with the files of a circle."""
+    names = {_name_of(path): path for path in SOURCES}
+    imports = {name: _imported_by(path, names) for name, path in names.items()}
+    assert list(TopologicalSorter(imports).static_order())
+
+
+def test_no_module_is_named_in_a_string():
+    """An import that is hidden in a string is seen by no check."""
+    names = tuple(f"{HOUSE.name}.{room}." for room in ROOMS)
+    hidden = [
+        f"{path.name}: {node.value}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and str(node.value).startswith(names)
+    ]
+    assert hidden == []
+
+
+def _name_of(path: Path) -> str:
+    parts = [HOUSE.name, *path.relative_to(HOUSE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imported_by(path: Path, names: dict[str, Path]) -> set[str]:
+    """Return the modules of the package that a file imports; packages count only where they are imported by name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & names.keys() or {node.module}
+    return found & names.keys() - {_name_of(path)}

@@ -12,10 +12,10 @@ from langchain_core.messages import AIMessage, ToolMessage
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.providers.compatible import ChatModelObject, Compatible
 from llm_executor_nb.providers.events import Silence
+from llm_executor_nb.providers.foreign_errors import told_by
+from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
 from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.providers.strangers import told_by
 from llm_executor_nb.settings.backends import check_chat_model
 
 

@@ -10,14 +10,14 @@ from functools import cache
 import pytest
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.classify import classify
 from llm_executor_nb.core.outcomes import RULES, Follow, Outcome, Reach
 from llm_executor_nb.core.records import Fault
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE, SHELVES, entry_of
+from llm_executor_nb.rehearsal.response import EVENTS
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.rehearsal.staged import EVENTS
 
 KEY = "sk-or-v1-fake-0001"
 MODEL = "google/gemma-3-27b-it"

@@ -12,9 +12,9 @@ from rehearsing import assert_log_is_what_the_server_saw, fresh, settle
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.classify import classify
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
+from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.rehearsal.faults_needs import HISTORY_FAULTS
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.testing import frozen_clock

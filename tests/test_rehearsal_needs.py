@@ -9,9 +9,9 @@ import urllib.request
 import pytest
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.classify import classify
 from llm_executor_nb.core.outcomes import Need, Outcome
 from llm_executor_nb.core.records import Reply
+from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.rehearsal.faults_needs import NEED_FAULTS
 from llm_executor_nb.rehearsal.server import RehearsalServer
 

@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, conset
 from rehearsing import MODEL, fresh, words
 
 import llm_executor_nb as llm
+from llm_executor_nb.rehearsal.examples import _value
 from llm_executor_nb.rehearsal.patterns import text_for
-from llm_executor_nb.rehearsal.tools import _value
 
 QUESTION = "Mix 'light blue' for room 13, please."
 PATTERNS = [

@@ -4,10 +4,11 @@ import pytest
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.rehearsal.asked import Asked, read_asked
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE, CONDITIONS
-from llm_executor_nb.rehearsal.play import Play
-from llm_executor_nb.rehearsal.script import Effect, Rule, Script, Target, parse_script
+from llm_executor_nb.rehearsal.requests import Asked, read_asked
+from llm_executor_nb.rehearsal.rules import Effect, Rule, Target
+from llm_executor_nb.rehearsal.runner import Play
+from llm_executor_nb.rehearsal.script import Script, parse_script
 
 
 def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=None, stream=False) -> Asked:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from keeping import NOON, answer, attempt, begun, ledger_at
 
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError
 from llm_executor_nb.core.outcomes import Decision, Outcome
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS
 from llm_executor_nb.store import log
 from llm_executor_nb.store.tables import attempts_frame
 

@@ -1,1 +1,1 @@
-"""A model's routes compiled, the one retry loop, the private event loop, and the functions users call."""
+"""The functions users call, the compiled chain, the session, the LangChain model."""

@@ -21,13 +21,13 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ValidationError, model_validator
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.api import make_ask
-from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.model_options import check_call, check_options
-from llm_executor_nb.chain.only_asyncio import OnlyAsyncio
-from llm_executor_nb.chain.pump import pump_async, pump_sync
+from llm_executor_nb.chain.request import make_ask
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
+from llm_executor_nb.engine.bridge import pump_async, pump_sync
+from llm_executor_nb.engine.loop import run_async, run_sync
+from llm_executor_nb.engine.only_asyncio import OnlyAsyncio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
     from langchain_core.tools import BaseTool
 
-    from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.engine.request import Ask
 
 PROVIDER = "llm_executor_nb"
 """What tracing calls the provider; who answered stands in the message's `response_metadata`."""

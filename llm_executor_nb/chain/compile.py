@@ -6,20 +6,20 @@ them, each of the user's own backends that the row names, once, with each of its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.chain import Chain
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.outcomes import Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.core.policy import KeyRoutes
     from llm_executor_nb.core.records import Scope
     from llm_executor_nb.settings.backends import OwnBackend
     from llm_executor_nb.settings.config import Config
@@ -47,28 +47,6 @@ class Recipe:
     providers: tuple[str, ...]
     own: tuple[tuple[OwnBackend, tuple[Key, ...]], ...] = ()
     names: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A model's routes: per tier the keys in listed order, per key its routes.
-
-    A run may enter a tier at any key, so each own backend stands in a group of its own behind tier 2's tokens.
-    """
-
-    recipe: Recipe
-    tiers: tuple[tuple[KeyRoutes, ...], ...]
-
-    def routes(self) -> Iterator[Route]:
-        """Yield every route in listed order."""
-        for tier in self.tiers:
-            for key_routes in tier:
-                yield from key_routes
-
-    @property
-    def own_urls(self) -> dict[str, str | None]:
-        """The user's own backends among them, with their base URLs; None: it is an object."""
-        return {backend.name: backend.base_url for backend, _ in self.recipe.own}
 
 
 _fallback_chain_cache: dict[str, Chain] = {}
@@ -120,14 +98,14 @@ def without(chain: Chain, skipped: Iterable[str]) -> Chain:
     for name in names:
         if not any(name in _names_of(route) for route in chain.routes()):
             known = ", ".join(dict.fromkeys(route.name for route in chain.routes()))
-            raise ConfigError(f"skip_routes names {name!r}, which is no route of {chain.recipe.model}: {known}.")
+            raise ConfigError(f"skip_routes names {name!r}, which is no route of {chain.model}: {known}.")
     tiers = [
         [tuple(route for route in of_key if not _names_of(route) & names) for of_key in tier] for tier in chain.tiers
     ]
     kept = tuple(tuple(of_key for of_key in tier if of_key) for tier in tiers)
     if not any(kept):
-        raise ConfigError(f"skip_routes leaves no route of {chain.recipe.model}. Nothing was sent.")
-    return Chain(chain.recipe, tuple(tier for tier in kept if tier)) if names else chain
+        raise ConfigError(f"skip_routes leaves no route of {chain.model}. Nothing was sent.")
+    return replace(chain, tiers=tuple(tier for tier in kept if tier)) if names else chain
 
 
 def _names_of(route: Route) -> set[str]:
@@ -146,7 +124,12 @@ def _build_fallback_chain(recipe: Recipe) -> Chain:
     own = [
         tuple((_route(recipe, backend.name, key, None, 2),) for key in keys or (None,)) for backend, keys in recipe.own
     ]
-    return Chain(recipe, tuple(tier for tier in (first, second, *own) if tier))
+    return Chain(
+        model=recipe.model,
+        tiers=tuple(tier for tier in (first, second, *own) if tier),
+        own_urls={backend.name: backend.base_url for backend, _ in recipe.own},
+        recipe=recipe,
+    )
 
 
 def _recipe(model: str, config: Config) -> Recipe:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from llm_executor_nb.chain import guard
-from llm_executor_nb.chain.loop import run_async, run_sync
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import CONDEMNED_KEY_S, Kind
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
+from llm_executor_nb.engine import paid_calls as guard
+from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.settings.models import LEFT
 

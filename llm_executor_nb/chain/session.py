@@ -9,19 +9,19 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
-from llm_executor_nb.chain.direct import Direct
-from llm_executor_nb.chain.engine import Engine
-from llm_executor_nb.chain.exchange import Exchange
-from llm_executor_nb.chain.loop import LoopThread, main_loop
-from llm_executor_nb.chain.remembered import Remembered
+from llm_executor_nb.chain.cache import Remembered
 from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, Kind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.unset import Unset
-from llm_executor_nb.providers.compatible import ChatModelObject, Compatible
+from llm_executor_nb.engine.engine import Engine
+from llm_executor_nb.engine.http import Exchange
+from llm_executor_nb.engine.loop import LoopThread, main_loop
+from llm_executor_nb.engine.model_sender import Direct
 from llm_executor_nb.providers.huggingface import HuggingFace
 from llm_executor_nb.providers.openrouter import OpenRouter
+from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
 from llm_executor_nb.providers.own_client import is_needed
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.settings.config import Config, live
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from llm_executor_nb.chain.exchange import Exchanging
+    from llm_executor_nb.engine.http import Exchanging
     from llm_executor_nb.providers.backend import Backend
 
 _log = logging.getLogger("llm_executor_nb")

@@ -10,13 +10,13 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.direct import Direct
-from llm_executor_nb.chain.exchange import Exchanged, not_after_all
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.classify import classify
-from llm_executor_nb.core.named import STREAM_OPTIONS
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.providers.compatible import ChatModelObject
+from llm_executor_nb.core.verdicts.classify import classify
+from llm_executor_nb.core.verdicts.named import STREAM_OPTIONS
+from llm_executor_nb.engine.http import Exchanged, not_after_all
+from llm_executor_nb.engine.model_sender import Direct
+from llm_executor_nb.providers.own_backends import ChatModelObject
 from llm_executor_nb.providers.own_client import own_client
 from llm_executor_nb.providers.payload import make_body
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessageChunk
 
-    from llm_executor_nb.chain.ask import Ask
-    from llm_executor_nb.chain.exchange import Exchange
     from llm_executor_nb.core.records import Route
+    from llm_executor_nb.engine.http import Exchange
+    from llm_executor_nb.engine.request import Ask
     from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.own_client import Seen
 

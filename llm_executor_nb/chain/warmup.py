@@ -11,8 +11,8 @@ import os
 import threading
 import time
 
-from llm_executor_nb.chain.loop import refuse_without_asyncio
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.engine.loop import refuse_without_asyncio
 from llm_executor_nb.providers.payload import make_payload
 
 _SLICE_S = 0.1

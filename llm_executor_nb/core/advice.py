@@ -12,8 +12,9 @@ from llm_executor_nb.core.outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.holds import Hold
-    from llm_executor_nb.core.records import Attempt, Route
+    from llm_executor_nb.core.records import Route
 
     OwnUrls = Mapping[str, str | None]
     """The user's own backends: name -> base URL; None: it is a chat model object."""

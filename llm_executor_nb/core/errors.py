@@ -23,7 +23,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.core.attempt import Attempt
 
 FULL_TRACEBACK = "LLM_EXECUTOR_TRACEBACK"
 """Environment variable: `full` shows whole tracebacks in IPython instead of the short form."""

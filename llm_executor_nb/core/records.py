@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.outcomes import Decision, Need, Outcome, Reach
+from llm_executor_nb.core.outcomes import Need, Outcome, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from llm_executor_nb.core.secret import Secret
 
@@ -182,7 +181,7 @@ class Verdict:
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
         allowance: what an answer tells of a limit; None: nothing, or nothing one can believe.
-        names: what an error speaks of, of the parameters that we add to a request; `core.named` has the words.
+        names: what an error speaks of, of the parameters that we add to a request; `core.verdicts.named` has the words.
     """
 
     outcome: Outcome
@@ -200,51 +199,3 @@ class Verdict:
     cost_usd: float | None = None
     allowance: Allowance | None = None
     names: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One request to one route, and what came of it: a line of the attempt log, in the order of its columns.
-
-    Attributes:
-        run_id, job_id: the run (one request until its answer) and the job it belongs to; job_id None: by hand.
-        row, position, column: index label as text, row number from 0, prompt column; None by hand.
-        attempt: the number of this request within its run, from 1.
-        route, backend, key, provider, request_model, response_model: who was asked, and who says it answered.
-        started_utc: when the request was sent.
-        wait_s: seconds the run had waited just before it.
-        duration_s: seconds until the outcome was known.
-        outcome, http_status, error_code, message, retry_after_s: what came back; messages are scrubbed.
-        decision: what the run did next.
-        finish_reason, input_tokens, output_tokens, cost_usd: as the provider says; None: unknown, never 0.
-    """
-
-    run_id: str
-    job_id: str | None
-    row: str | None
-    position: int | None
-    column: str | None
-    attempt: int
-    route: str
-    backend: str
-    key: str | None
-    provider: str | None
-    request_model: str
-    response_model: str | None
-    started_utc: datetime
-    wait_s: float
-    duration_s: float
-    outcome: Outcome
-    http_status: int | None
-    error_code: str | None
-    message: str | None
-    retry_after_s: float | None
-    decision: Decision
-    finish_reason: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
-
-
-ATTEMPT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Attempt))
-"""The columns of `attempts()`, in order."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.allowance import Spread
+from llm_executor_nb.core.adaptive_rate import Pace
 from llm_executor_nb.core.capacity import Capacity
 from llm_executor_nb.core.outcomes import Outcome, Reach
-from llm_executor_nb.core.pace import Pace
+from llm_executor_nb.core.quota_window import Spread
 from llm_executor_nb.core.records import OPENROUTER
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import no_result, run_columns, status_column
-from llm_executor_nb.frames.order import NAME
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.preview import make_preview, spread
 from llm_executor_nb.frames.prompts import take_column
 from llm_executor_nb.frames.report import make_report
-from llm_executor_nb.frames.results import Status
 from llm_executor_nb.frames.retry import with_retries
 from llm_executor_nb.frames.start import check, make_job
+from llm_executor_nb.jobs.options import NAME
+from llm_executor_nb.jobs.results import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain.inspection import has_run_ids
-from llm_executor_nb.chain.json_text import object_in
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.frames.results import STATUSES
+from llm_executor_nb.jobs.results import STATUSES
+from llm_executor_nb.schemas.json_text import object_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from llm_executor_nb.frames.results import Results
+    from llm_executor_nb.jobs.results import Results
 
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
 RUN = "_run"

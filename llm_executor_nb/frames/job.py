@@ -9,14 +9,14 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted
 from llm_executor_nb.core.warn import warn
+from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
-from llm_executor_nb.frames.wait_words import QUIET_S
+from llm_executor_nb.jobs.wait_words import QUIET_S
 from llm_executor_nb.view.cell import REDRAW_S
 from llm_executor_nb.view.job import job_bundle
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from llm_executor_nb.frames.work import Work
+    from llm_executor_nb.jobs.runner import Work
     from llm_executor_nb.store.ledger import Ledger
     from llm_executor_nb.view.progress import Progress
     from llm_executor_nb.view.snapshot import Snapshot

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.lookups import prices_of
-from llm_executor_nb.frames.feed import Feed
-from llm_executor_nb.frames.requests import RequestMaker
+from llm_executor_nb.jobs.feed import Feed
+from llm_executor_nb.jobs.requests import RequestMaker
 from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
-    from llm_executor_nb.frames.order import Order
     from llm_executor_nb.frames.prompts import Prompts
-    from llm_executor_nb.frames.requests import Request
+    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.requests import Request
     from llm_executor_nb.store.ledger import Ledger
 
 _WINDOW = 4096
@@ -101,7 +101,7 @@ def make_plan(order: Order, prompts: Prompts, ledger: Ledger) -> Plan:
     longest = (requests - stored) * int(order.params.get("max_tokens") or _MOST_OUTPUT)
     least, most = _price_range(order, tokens, requests - stored, longest)
     return Plan(
-        model=order.chain.recipe.model,
+        model=order.chain.model,
         rows=len(prompts),
         skipped=prompts.is_asked.count(0),
         requests=requests,
@@ -119,7 +119,7 @@ def _length(request: Request) -> int:
 
 
 def _price_range(order: Order, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
-    known = order.prices.known or [price for price in prices_of(order.chain.recipe.model).values() if price is not None]
+    known = order.prices.known or [price for price in prices_of(order.chain.model).values() if price is not None]
     if not known:
         return None, None
     least = [price.request_usd * requests + price.input_usd * tokens + price.output_usd * requests for price in known]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.frames.slots import FIRST, LARGEST
+from llm_executor_nb.jobs.slots import FIRST, LARGEST
 from llm_executor_nb.view.html import block, cut, line, table
 from llm_executor_nb.view.snapshot import dollars, duration
 

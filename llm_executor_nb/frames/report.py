@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
-from llm_executor_nb.frames.results import STATUSES, Status
+from llm_executor_nb.jobs.results import STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table
 from llm_executor_nb.view.snapshot import dollars, duration
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import RUN, no_result, outs_of, put
-from llm_executor_nb.frames.results import Status
 from llm_executor_nb.frames.start import asked_by, make_job
+from llm_executor_nb.jobs.results import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

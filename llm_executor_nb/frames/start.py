@@ -10,9 +10,9 @@ from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.frames.columns import RUN, between, check_names, fields_of_answers
 from llm_executor_nb.frames.job import Job
-from llm_executor_nb.frames.order import Order, make_order
 from llm_executor_nb.frames.prompts import Prompts
-from llm_executor_nb.frames.work import Work
+from llm_executor_nb.jobs.options import Order, make_order
+from llm_executor_nb.jobs.runner import Work
 from llm_executor_nb.view.progress import make_progress
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from llm_executor_nb.chain.structured import Schema
+    from llm_executor_nb.schemas.schema import Schema
 
     Values = list[Any]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, AIMessageChunk
 
-    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.notebook.arguments import Order
     from llm_executor_nb.notebook.paint import Paint
 

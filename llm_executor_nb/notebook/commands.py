@@ -14,14 +14,14 @@ from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.paint import show
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.notebook.tables import health_bundle, log_bundle, models_bundle, report_bundle
-from llm_executor_nb.rehearsal.swap import rehearse
+from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.html import block, line, plain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from llm_executor_nb.rehearsal.swap import Rehearsal
+    from llm_executor_nb.rehearsal.rehearse import Rehearsal
 
 _OFF = "off"
 _SHOWN_ATTEMPTS = 20

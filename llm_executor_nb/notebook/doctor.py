@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llm_executor_nb import __version__
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.lookups import check_keys
 from llm_executor_nb.chain.session import session
@@ -70,7 +69,7 @@ def examine(shell: InteractiveShell | None) -> list[Finding]:
 
 def _versions() -> Iterator[Finding]:
     part = "versions"
-    found = {"llm_executor_nb": __version__, **{name: _version(name) for name in _PACKAGES}}
+    found = {name: _version(name) for name in ("llm_executor_nb", *_PACKAGES)}
     listed = [f"{name} {version}" for name, version in found.items() if version]
     yield Finding(part, FACT, f"Python {platform.python_version()} on {sys.platform}; " + ", ".join(listed))
     if missing := [name for name, version in found.items() if version is None]:

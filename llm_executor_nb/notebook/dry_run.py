@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.api import make_ask
+from llm_executor_nb.chain.request import make_ask
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words

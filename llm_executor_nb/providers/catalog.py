@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from llm_executor_nb.core import clock, hints
-from llm_executor_nb.core.classify import classify, shorten
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.foreign_json import get_in, number
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
+from llm_executor_nb.core.verdicts.classify import classify, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -178,7 +179,7 @@ def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
     data = body.get("data")
     if not isinstance(data, dict) or not data:
         return None
-    credit, is_free = hints.number(data.get("limit_remaining")), _truth(data.get("is_free_tier"))
+    credit, is_free = number(data.get("limit_remaining")), _truth(data.get("is_free_tier"))
     status = KeyStatus(
         outcome=Outcome.OK,
         message=_free_requests(data.get("free_model_daily_requests")) if is_free else None,
@@ -193,13 +194,13 @@ def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
         return replace(status, outcome=Outcome.FORBIDDEN, message=_MANAGES)
     if credit is not None and credit <= 0:
         return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT)
-    left = hints.number(hints.field(data, "free_model_daily_requests", "remaining"))
+    left = number(get_in(data, "free_model_daily_requests", "remaining"))
     is_out = is_free and left is not None and left <= 0
     return replace(status, outcome=Outcome.QUOTA) if is_out else status
 
 
 def _free_requests(daily: object) -> str | None:
-    used, limit = _count(hints.field(daily, "used")), _count(hints.field(daily, "limit"))
+    used, limit = _count(get_in(daily, "used")), _count(get_in(daily, "limit"))
     return None if used is None or limit is None else f"{used} of {limit} free requests used today (UTC)"
 
 
@@ -217,19 +218,19 @@ def _read_whoami(body: dict[str, Any]) -> KeyStatus | None:
         account=name,
         plan=plan,
         is_free_tier=None if is_pro is None and can_pay is None else not (is_pro or can_pay),
-        expires=_time(hints.field(auth, "accessToken", "expiration")) or _time(hints.field(auth, "expiresAt")),
+        expires=_time(get_in(auth, "accessToken", "expiration")) or _time(get_in(auth, "expiresAt")),
     )
-    if _may_infer(hints.field(auth, "accessToken")) is False:
+    if _may_infer(get_in(auth, "accessToken")) is False:
         return replace(status, outcome=Outcome.FORBIDDEN, message=_NO_PERMISSION)
     return status
 
 
 def _may_infer(token: object) -> bool | None:
     """Say whether a token may be used for inference; None: its permissions are not told, or it is no fine one."""
-    fine = hints.field(token, "fineGrained")
-    if hints.field(token, "role") != "fineGrained" or not isinstance(fine, dict):
+    fine = get_in(token, "fineGrained")
+    if get_in(token, "role") != "fineGrained" or not isinstance(fine, dict):
         return None
-    scoped = [hints.field(one, "permissions") for one in _listed(fine.get("scoped"))]
+    scoped = [get_in(one, "permissions") for one in _listed(fine.get("scoped"))]
     return any(_INFERENCE in _listed(permissions) for permissions in (fine.get("global"), *scoped))
 
 
@@ -270,9 +271,7 @@ def _openrouter_offers(row: dict[str, Any]) -> list[Offer]:
     return [
         Offer(
             context_length=_count(row.get("context_length")),
-            price=_price(
-                hints.field(pricing, "prompt"), hints.field(pricing, "completion"), hints.field(pricing, "request")
-            ),
+            price=_price(get_in(pricing, "prompt"), get_in(pricing, "completion"), get_in(pricing, "request")),
             supports_tools=None if parameters is None else "tools" in parameters,
             supports_structured_output=None if parameters is None else "structured_outputs" in parameters,
         ),
@@ -286,9 +285,7 @@ def _huggingface_offers(row: dict[str, Any]) -> list[Offer]:
             provider=provider,
             status=_text(one.get("status")),
             context_length=_count(one.get("context_length")),
-            price=_price(
-                hints.field(one.get("pricing"), "input"), hints.field(one.get("pricing"), "output"), per=_PER_MILLION
-            ),
+            price=_price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=_PER_MILLION),
             supports_tools=_truth(one.get("supports_tools")),
             supports_structured_output=_truth(one.get("supports_structured_output")),
         )
@@ -342,7 +339,7 @@ def _truth(value: object) -> bool | None:
 
 
 def _amount(value: object) -> float | None:
-    found = hints.number(value)
+    found = number(value)
     return found if found is not None and found >= 0 else None
 
 

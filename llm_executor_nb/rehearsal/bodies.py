@@ -14,7 +14,7 @@ from llm_executor_nb.core.records import OPENROUTER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.requests import Asked
 
 SHOWN_QUESTION = 160
 """How many characters of a question its practice answer repeats."""

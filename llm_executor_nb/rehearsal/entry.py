@@ -12,9 +12,9 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
     Stage = Callable[[Asked, Effect], Staged]
 
@@ -42,7 +42,7 @@ class Entry:
 
     Attributes:
         does: what it does, in one line.
-        stage: makes the reply; None: it is a condition, and `play.py` knows what to do with it.
+        stage: makes the reply; None: it is a condition, and `runner.py` knows what to do with it.
         finding: what it ought to be taken for, and how far what is then held reaches (None: the route alone, by its
             streak, or nothing).
         on_huggingface: the same where it is another on Hugging Face; None: it is not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator  # noqa: TC003 - pydantic reads the annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.language_models import SimpleChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -21,8 +21,10 @@ class FakeModel(SimpleChatModel):
 
     Attributes:
         function: from the prompt to the answer; what it raises is raised.
+        asks_nobody: calls of it cost nothing, and are not forbidden where paid calls are.
     """
 
+    asks_nobody: ClassVar[bool] = True
     function: Callable[[str], str]
 
     @property

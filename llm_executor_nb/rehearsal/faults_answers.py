@@ -14,14 +14,14 @@ from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, comple
 from llm_executor_nb.rehearsal.entry import Entry, Shelf, is_status
 from llm_executor_nb.rehearsal.faults_status import plain_refusal, status_entry
 from llm_executor_nb.rehearsal.replies import stage_completion
-from llm_executor_nb.rehearsal.staged import stage_json
+from llm_executor_nb.rehearsal.response import stage_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
     Body = dict[str, Any]
 

@@ -9,13 +9,13 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.bodies import HTML_PAGE
 from llm_executor_nb.rehearsal.entry import Entry, Shelf
 from llm_executor_nb.rehearsal.replies import answer
-from llm_executor_nb.rehearsal.staged import EVENTS, HTML, JSON, End, Staged, stage_bytes
+from llm_executor_nb.rehearsal.response import EVENTS, HTML, JSON, End, Staged, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.rules import Effect
 
     Change = Callable[[bytes], tuple[bytes, ...]]
     """From the body of a good answer to the pieces that are sent in its place."""

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.outcomes import Finding, Outcome
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
 from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.examples import tool_calls
 from llm_executor_nb.rehearsal.replies import stage_completion
+from llm_executor_nb.rehearsal.response import EVENTS, End, Staged, stage_events
 from llm_executor_nb.rehearsal.sse import DONE, parts_of
-from llm_executor_nb.rehearsal.staged import EVENTS, End, Staged, stage_events
-from llm_executor_nb.rehearsal.tools import tool_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.rules import Effect
     from llm_executor_nb.rehearsal.sse import Parts
 
     Body = dict[str, Any]

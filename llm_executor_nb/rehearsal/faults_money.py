@@ -10,9 +10,9 @@ from llm_executor_nb.rehearsal.entry import ONLY_OPENROUTER, Entry, Shelf
 from llm_executor_nb.rehearsal.replies import stage_completion
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 
 def _paid_elsewhere(asked: Asked, effect: Effect) -> Staged:

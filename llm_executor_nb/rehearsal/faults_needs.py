@@ -12,9 +12,9 @@ from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_refusal
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _UNSIGNED = (
     "Gemini models require OpenRouter reasoning details to be preserved in each request. Function call is missing a "

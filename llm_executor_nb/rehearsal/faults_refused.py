@@ -17,10 +17,10 @@ from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, limit_he
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.asked import Asked
     from llm_executor_nb.rehearsal.entry import Stage
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _DAY_S = 86_400.0
 _MINUTE_S = 60.0

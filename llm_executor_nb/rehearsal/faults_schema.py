@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
 from llm_executor_nb.rehearsal.bodies import answer_text, completion
 from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.rehearsal.examples import formatted_text, unfitting_text
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_completion, stage_refusal
-from llm_executor_nb.rehearsal.tools import formatted_text, unfitting_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.asked import Asked
     from llm_executor_nb.rehearsal.entry import Stage
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _NO_ENDPOINT = (
     "No endpoints found that can handle the requested parameters. To learn more about provider routing, visit: "

@@ -13,9 +13,9 @@ from llm_executor_nb.rehearsal.entry import Entry, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, phrase, stage_refusal
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _OPENROUTER_WORDS = {
     400: "Provider rejected a parameter of this request",

@@ -10,14 +10,14 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
 from llm_executor_nb.rehearsal.entry import Entry, Shelf
 from llm_executor_nb.rehearsal.replies import answer
+from llm_executor_nb.rehearsal.response import End, Staged, stage_events
 from llm_executor_nb.rehearsal.sse import COMMENT, DONE, Parts, event, parts_of
-from llm_executor_nb.rehearsal.staged import End, Staged, stage_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.rules import Effect
 
     Edit = Callable[[Parts], Iterable[bytes]]
     """From the events of a good answer to what is sent in their place."""

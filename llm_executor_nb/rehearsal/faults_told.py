@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
 from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
-from llm_executor_nb.rehearsal.staged import stage_json
+from llm_executor_nb.rehearsal.response import stage_json
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _QUOTA = Finding(Outcome.QUOTA, Reach.KEY)
 _TOO_DEAR = Finding(Outcome.QUOTA, Reach.REQUEST)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome
 from llm_executor_nb.rehearsal.entry import Entry, Shelf
-from llm_executor_nb.rehearsal.staged import stage_json
+from llm_executor_nb.rehearsal.response import stage_json
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
 _FORBIDDEN = {
     "type": "extra_forbidden",

@@ -15,9 +15,9 @@ from llm_executor_nb.rehearsal.replies import Refusal, error_of, limit_headers, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
 
     Headers = Callable[[float], dict[str, str]]
     """From seconds to the headers that tell them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.requests import Asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,14 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome, Reach
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
-from llm_executor_nb.rehearsal.asked import Asked
 from llm_executor_nb.rehearsal.bodies import PRICE_USD
 from llm_executor_nb.rehearsal.catalogue import entry_of
-from llm_executor_nb.rehearsal.desk import key_of
 from llm_executor_nb.rehearsal.faults_refused import MODELS
+from llm_executor_nb.rehearsal.handlers import key_of
 from llm_executor_nb.rehearsal.replies import no_key
+from llm_executor_nb.rehearsal.requests import Asked
+from llm_executor_nb.rehearsal.response import stage_json
 from llm_executor_nb.rehearsal.send import Sending
-from llm_executor_nb.rehearsal.staged import stage_json
 from llm_executor_nb.settings.models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from llm_executor_nb.rehearsal.entry import Entry
-    from llm_executor_nb.rehearsal.play import Play
-    from llm_executor_nb.rehearsal.script import Effect
-    from llm_executor_nb.rehearsal.staged import Staged
+    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.rules import Effect
+    from llm_executor_nb.rehearsal.runner import Play
     from llm_executor_nb.settings.config import Config
 
 MORE = "practice"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
+from llm_executor_nb.rehearsal.examples import formatted_text, tool_calls
+from llm_executor_nb.rehearsal.response import Staged, stage_events, stage_json
 from llm_executor_nb.rehearsal.sse import parts_of
-from llm_executor_nb.rehearsal.staged import Staged, stage_events, stage_json
-from llm_executor_nb.rehearsal.tools import formatted_text, tool_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.asked import Asked
-    from llm_executor_nb.rehearsal.script import Effect
+    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.rules import Effect
 
 RETRY_AFTER = "retry-after"
 SOURCE = "source"

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.rehearsal.staged import End, Staged
+from llm_executor_nb.rehearsal.response import End, Staged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

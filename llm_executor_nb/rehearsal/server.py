@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Self
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.rehearsal.desk import Desk
+from llm_executor_nb.rehearsal.handlers import Desk
 from llm_executor_nb.rehearsal.lines import Lines, ServerLine
 from llm_executor_nb.rehearsal.lookups import LookupDesk, LookupLine, shipped_models
-from llm_executor_nb.rehearsal.play import Play
+from llm_executor_nb.rehearsal.runner import Play
 from llm_executor_nb.rehearsal.script import parse_script
 
 if TYPE_CHECKING:

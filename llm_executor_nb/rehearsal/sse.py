@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.rehearsal.tools import call_deltas
+from llm_executor_nb.rehearsal.examples import call_deltas
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.asked import Asked
+    from llm_executor_nb.rehearsal.requests import Asked
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.store.rows import INTEGER_COLUMNS, TEXT_COLUMNS, WORD_COLUMNS
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError
 from llm_executor_nb.core.outcomes import Decision
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS
 from llm_executor_nb.store.columns import CATEGORIES, AttemptColumns
 from llm_executor_nb.store.log import PAGE, words_of
 

@@ -33,7 +33,7 @@ from llm_executor_nb.store.writer import PATIENCE_S, Ended, Kept, Mark, Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.store.records import Answer, JobStart, Turn, Want
     from llm_executor_nb.store.sqlite import Store
 

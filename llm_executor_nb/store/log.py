@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.store.rows import clean_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.core.attempt import Attempt
 
 KEPT = 10_000
 

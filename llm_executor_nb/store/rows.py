@@ -14,7 +14,7 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.records import ATTEMPT_COLUMNS, Attempt
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS, Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

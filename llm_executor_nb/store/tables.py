@@ -14,8 +14,8 @@ from llm_executor_nb.store.rows import Numbers, attempt_row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.holds import Hold
-    from llm_executor_nb.core.records import Attempt
 
 
 def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from llm_executor_nb.view.markdown import fenced, harmless
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_executor_nb.core.records import Attempt
+    from llm_executor_nb.core.attempt import Attempt
 
 NOTHING: Bundle = {"text/plain": "", "text/html": ""}
 """What takes a display away: a front end draws nothing for it."""

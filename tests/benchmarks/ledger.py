@@ -16,8 +16,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
-from llm_executor_nb.core.records import Attempt
 from llm_executor_nb.store import writer
 from llm_executor_nb.store.ledger import Ledger
 from llm_executor_nb.store.records import Answer, JobStart, Want

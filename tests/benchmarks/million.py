@@ -24,13 +24,13 @@ import pandas as pd
 from langchain_core.messages import AIMessage
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.exchange import Exchanged
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
+from llm_executor_nb.engine.http import Exchanged
 
 if TYPE_CHECKING:
-    from llm_executor_nb.chain.ask import Ask
+    from llm_executor_nb.engine.request import Ask
 
 MODEL = "my/model"
 SMALL = 10_000

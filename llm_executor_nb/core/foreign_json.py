@@ -1,0 +1,26 @@
+"""Reads foreign JSON, which has any shape: fields that may be missing, and numbers that may be texts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def number(value: object) -> float | None:
+    """Return a finite number from a number or its text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def get_in(value: object, *names: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
+    """Return a field of nested JSON objects, None where any of them is missing or no object."""
+    for name in names:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value

@@ -1,0 +1,93 @@
+"""What the engine is asked: one request, the chain it runs down, its bounds, and who wants to know."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.schemas.schema import Schema
+
+
+def make_run_id() -> str:
+    """Return a new run id: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Which row of which job a run is for."""
+
+    job_id: str
+    row: str
+    position: int
+    column: str
+
+
+class Slots(Protocol):
+    """Bounds the requests in flight: one slot each."""
+
+    async def acquire(self) -> None:
+        """Wait for a slot and take it."""
+
+    def release(self) -> None:
+        """Give a slot back."""
+
+
+class Unbounded:
+    """No bound: for calls by hand."""
+
+    async def acquire(self) -> None:
+        """Take one of as many slots as there are."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One run's order.
+
+    Attributes:
+        chain: the routes.
+        payload: the body of the request without `model`, built once.
+        extra_body: what only one backend knows, by backend.
+        timeout_s: the bound on one attempt; None: none.
+        deadline_s: the bound on the run; None: none.
+        retries: how many retries a route gets; None: as configured.
+        schema: what an answer must fit; it is not in `payload`. None: every answer does.
+        accept: a predicate on the message; None: every answer is accepted.
+        record: called with each attempt, in order.
+        row: the row it is for; None: a call by hand.
+        slots: what bounds the requests in flight.
+        rows_left: how many rows of the job have no answer yet.
+        has_fresh: tells whether a row of the job waits to be asked that has not failed yet.
+        run_id: joins the reply to its attempts.
+    """
+
+    chain: Chain
+    payload: Mapping[str, Any]
+    extra_body: Mapping[str, Mapping[str, Any]] | None = None
+    timeout_s: float | None
+    deadline_s: float | None
+    retries: int | None = None
+    schema: Schema | None = None
+    accept: Callable[[AIMessage], object] | None = None
+    record: Callable[[Attempt], None]
+    row: Row | None = None
+    slots: Slots = field(default_factory=Unbounded)
+    rows_left: Callable[[], int] = lambda: 1
+    has_fresh: Callable[[], bool] = lambda: False
+    run_id: str = field(default_factory=make_run_id)
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Say whether it is a call by hand, not a row of a job."""
+        return self.row is None

@@ -1,0 +1,1 @@
+"""Many runs: feeding, concurrency, stop rules, stored answers, results. Without pandas."""

@@ -1,0 +1,1 @@
+"""Structured output: a schema in, the object of an answer out. Needs core alone."""
