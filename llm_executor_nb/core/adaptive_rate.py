@@ -17,7 +17,7 @@ and what was sent until the first one came back tells more than that one alone.
    until then is lateness made up for.
 
 Halving the pace at each burst and climbing by 1 % a second (the rule before) ended at 1 row/s when 5 % of requests
-were refused by chance; `tests/test_core_simulation.py` has the numbers of both.
+were refused by chance; `tests/core/test_core_simulation.py` has the numbers of both.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rehearsing import fresh
 import llm_executor_nb as llm
 from llm_executor_nb.notebook.completion import COMMANDS
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"(?<![\w.`\"'])llm\.([a-z_]+(?:\.[a-z_]+)*)", README.replace("`", " "))))
 KEY = "sk-or-v1-readme-canary-0001"
 

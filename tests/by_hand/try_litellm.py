@@ -1,6 +1,6 @@
 """A server we did not write as a backend: a litellm proxy with mock responses. A script; pytest does not collect it.
 
-    python tests/try_litellm.py
+    python tests/by_hand/try_litellm.py
 
 Makes an environment of its own in a temporary folder, installs litellm[proxy] and this package there, starts the proxy
 on loopback, adds it with `add_backend`, and makes a call, a stream and a column; prints what came. Takes minutes, most
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MASTER_KEY = "sk-practice-litellm-0001"
 START_S = 180.0
 CONFIG = f"""

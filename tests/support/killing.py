@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.lines import ServerLine
     from llm_executor_nb.rehearsal.server import RehearsalServer
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 FAULTS = "openrouter: 3%503, 2%429 retry-after=0.1, 1%reset"
 USUAL_S, LONGEST_S = 0.1, 0.5
 """How long after its answer came a row is committed: on the whole, and on a machine that is busy."""
@@ -107,7 +107,7 @@ class Nursery:
     def __init__(self, folder: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER", "HF_"))}
         told = {
-            "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(PACKAGE / "tests")]),
+            "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(PACKAGE / "tests" / "support")]),
             "HOME": str(folder),
             "OPENROUTER_KEY_1": "sk-or-v1-practice-0001",
             "OPENROUTER_KEY_2": "sk-or-v1-practice-0002",

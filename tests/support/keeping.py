@@ -111,7 +111,7 @@ class Child:
     """Another Python process; it runs a script that speaks by lines, and is killed at the end."""
 
     def __init__(self, script: str, *args: object, before: list[str] | None = None) -> None:
-        paths = f"import sys; sys.path[:0] = [{str(_HERE)!r}, {str(_HERE.parent)!r}]\n"
+        paths = f"import sys; sys.path[:0] = [{str(_HERE)!r}, {str(_HERE.parents[1])!r}]\n"
         command = [*(before or []), sys.executable, "-W", "error", "-c", paths + script, *map(str, args)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -1,6 +1,6 @@
 """What users can see of the package is what `surface.txt` says: each change of it stands in a diff.
 
-After a deliberate change: `python tests/test_project_surface.py` writes the file again.
+After a deliberate change: `python tests/project/test_project_surface.py` writes the file again.
 """
 
 from __future__ import annotations

@@ -405,6 +405,6 @@ def test_importing_it_loads_no_http_and_serving_no_langchain():
         "assert not [name for name in sys.modules if name.startswith('langchain')]\n"
     )
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("/openrouter/api/v1\n")

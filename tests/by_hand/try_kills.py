@@ -1,6 +1,6 @@
 """Kill a column of 2,000 rows a hundred times at random moments, and check what is promised of that; takes minutes.
 
-    python tests/try_kills.py [KILLS]
+    PYTHONPATH=tests/support python tests/by_hand/try_kills.py [KILLS]
 
 Prints what was lost per kill, against what may be: the requests in flight and the answers of the last 0.1 s.
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jupyter_client.asynchronous import AsyncKernelClient
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 SETUP = "import llm_executor_nb as llm\n%load_ext llm_executor_nb"
 
 

@@ -26,8 +26,8 @@ before (half the pace at each burst, 1 % a second) had 45 % at 50/s and 14 % at 
 with 20, and 3 to 26 % of what the forced holds leave when 5 % of requests are refused by chance; this one 48 to 99 %.
 
 A first burst of refusals is taken for "too many at once" until a second one shows otherwise, which costs a held second:
-servers that take 3, 6 or 12 requests at once are kept full that way (`tests/test_frames_capacity.py`), and a job of 5 s
-at 200/s with a burst of 20 gets 57 % (75 % before).
+servers that take 3, 6 or 12 requests at once are kept full that way (`tests/jobs/test_jobs_capacity.py`), and a job of
+5 s at 200/s with a burst of 20 gets 57 % (75 % before).
 
 Short of the goals (`SHORT` keeps them from getting worse): a burst of 1 at 200/s, or told, or with a latency of 0.5 s
 and more; at 7/s with burst 20 up to 126 refusals of 350 rows, 82 allowed; 20 % by chance beside a true limit, 35 to
