@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.request import make_ask
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.engine.bridge import pump_async, pump_sync
 from llm_executor_nb.engine.loop import run_async, run_sync
@@ -67,7 +67,7 @@ def run_llm(
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask = make_ask(
+    ask = make_request(
         model_name,
         request,
         system=system,
@@ -96,7 +96,7 @@ async def arun_llm(
 ) -> AIMessage:
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmup.loaded()
-    ask = make_ask(
+    ask = make_request(
         model_name,
         request,
         system=system,
@@ -137,7 +137,7 @@ def stream_llm(
         StreamInterruptedError: it broke after text was handed on; `.partial` is that text.
         LLMExecutorError: as `run_llm`. A wrong argument is refused at the call, not at the first chunk.
     """
-    ask = make_ask(
+    ask = make_request(
         model_name,
         request,
         system=system,
@@ -166,7 +166,7 @@ async def astream_llm(
 ) -> AsyncIterator[AIMessageChunk]:
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     await warmup.loaded()
-    ask = make_ask(
+    ask = make_request(
         model_name,
         request,
         system=system,

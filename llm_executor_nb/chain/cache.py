@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Remembered:
+class TTLCache:
     """A memory of findings by what was asked."""
 
     def __init__(self) -> None:

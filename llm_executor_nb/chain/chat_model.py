@@ -22,7 +22,7 @@ from pydantic import ValidationError, model_validator
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.model_options import check_call, check_options
-from llm_executor_nb.chain.request import make_ask
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.engine.bridge import pump_async, pump_sync
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
     from langchain_core.tools import BaseTool
 
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
 
 PROVIDER = "llm_executor_nb"
 """What tracing calls the provider; who answered stands in the message's `response_metadata`."""
@@ -148,7 +148,9 @@ class ChatChain(OnlyAsyncio):
             async for chunk in chunks:
                 yield finish(chunk)
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> tuple[Ask, bool]:
+    def _ask(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]
+    ) -> tuple[RunRequest, bool]:
         """Return the engine's order, and whether LangChain's parser will look for the parsed object.
 
         LangChain gives an empty list where there is none: of stops, and of tools (an agent without tools).
@@ -158,7 +160,7 @@ class ChatChain(OnlyAsyncio):
         for name in _NOT_OF_A_REQUEST:
             params.pop(name, None)
         params |= {"stop": stop or params.get("stop") or None, "tools": params.get("tools") or None}
-        ask = make_ask(
+        ask = make_request(
             bounds.get("model", self.model_name),
             messages,
             timeout=bounds.get("timeout", self.request_timeout),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.chain import Chain
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
 
@@ -29,7 +29,7 @@ _NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ChainSpec:
     """All that a chain is made of; when it is equal, the chain is.
 
     Attributes:
@@ -113,7 +113,7 @@ def _names_of(route: Route) -> set[str]:
     return {route.name, place, route.backend, *([route.provider] if route.provider else [])}
 
 
-def _build_fallback_chain(recipe: Recipe) -> Chain:
+def _build_fallback_chain(recipe: ChainSpec) -> Chain:
     """Lay out the routes of a model in the order of the promise."""
     first = tuple((_route(recipe, OPENROUTER, key, None, 1),) for key in recipe.openrouter_keys)
     second = tuple(
@@ -132,7 +132,7 @@ def _build_fallback_chain(recipe: Recipe) -> Chain:
     )
 
 
-def _recipe(model: str, config: Config) -> Recipe:
+def _recipe(model: str, config: Config) -> ChainSpec:
     row, names = config.models.row(model), config.models.names.get(model, {})
     for name in names.keys() & set(row) - config.backends.keys():
         raise ConfigError(
@@ -140,7 +140,7 @@ def _recipe(model: str, config: Config) -> Recipe:
             f"Add it: llm.add_backend({name!r}, base_url=...). Nothing was sent.",
         )
     is_on_openrouter = model not in config.models.off_openrouter
-    return Recipe(
+    return ChainSpec(
         model=model,
         openrouter_keys=config.keys.of(OPENROUTER) if is_on_openrouter else (),
         huggingface_tokens=config.keys.of(HUGGINGFACE),
@@ -150,12 +150,12 @@ def _recipe(model: str, config: Config) -> Recipe:
     )
 
 
-def _row(recipe: Recipe) -> tuple[object, ...]:
+def _row(recipe: ChainSpec) -> tuple[object, ...]:
     """Return what the user says of a model; its holds end when that changes."""
     return recipe.providers, recipe.names, tuple(backend for backend, _ in recipe.own)
 
 
-def _route(recipe: Recipe, backend: str, key: Key | None, provider: str | None, tier: int) -> Route:
+def _route(recipe: ChainSpec, backend: str, key: Key | None, provider: str | None, tier: int) -> Route:
     called = dict(recipe.names).get(backend, recipe.model)
     return Route(
         backend=backend,
@@ -168,10 +168,10 @@ def _route(recipe: Recipe, backend: str, key: Key | None, provider: str | None, 
 
 
 def _is_of_row(scope: Scope, model: str) -> bool:
-    return scope.model == model and scope.reach in (Reach.PROVIDER, Reach.BACKEND)
+    return scope.model == model and scope.reach in (ScopeLevel.PROVIDER, ScopeLevel.BACKEND)
 
 
-def _missing(recipe: Recipe, config: Config) -> ConfigError:
+def _missing(recipe: ChainSpec, config: Config) -> ConfigError:
     is_off = recipe.model in config.models.off_openrouter
     if is_off and not recipe.providers:
         return ConfigError(
@@ -194,7 +194,7 @@ def _missing(recipe: Recipe, config: Config) -> ConfigError:
     )
 
 
-def _nobody(recipe: Recipe, config: Config) -> str:
+def _nobody(recipe: ChainSpec, config: Config) -> str:
     """Say what is missing where OpenRouter is left out, and who is named may be a provider, or a name misspelt."""
     named = ", ".join(map(repr, recipe.providers))
     near = ", ".join(map(repr, _near(recipe.providers, config.backends)))

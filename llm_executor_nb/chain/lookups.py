@@ -14,8 +14,8 @@ import pandas as pd
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.holds import CONDEMNED_KEY_S, Kind
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.holds import CONDEMNED_KEY_S, HoldKind
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
 from llm_executor_nb.engine import paid_calls as guard
 from llm_executor_nb.engine.loop import run_async, run_sync
@@ -136,7 +136,7 @@ def _key_kept_s(status: KeyStatus) -> float:
 
 def _lift_holds(key: Key, status: KeyStatus, now: Session, asked_at: float) -> None:
     """Lift the hold of a key that was condemned before the look-up and is found to be fine."""
-    scope = Scope(Reach.KEY, key.backend, key.secret)
+    scope = Scope(ScopeLevel.KEY, key.backend, key.secret)
     held = [hold for hold in now.health.holds(asked_at) if hold.scope == scope and hold.since <= asked_at]
     if any(_is_refuted(hold, status) for hold in held):
         now.health.release(lambda held_scope: held_scope == scope)
@@ -144,7 +144,7 @@ def _lift_holds(key: Key, status: KeyStatus, now: Session, asked_at: float) -> N
 
 def _is_refuted(hold: Hold, status: KeyStatus) -> bool:
     """A dead key is alive, a token has its permission; or there is credit again, unless the provider named the end."""
-    if hold.kind is not Kind.CONDEMNED or status.outcome is not Outcome.OK:
+    if hold.kind is not HoldKind.CONDEMNED or status.outcome is not Outcome.OK:
         return False
     has_credit = (status.credit_usd or 0.0) > 0 and hold.length_s == CONDEMNED_KEY_S
     return hold.why in (Outcome.AUTH, Outcome.FORBIDDEN) or (hold.why is Outcome.QUOTA and has_credit)

@@ -10,7 +10,7 @@ from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.engine.request import Ask
+from llm_executor_nb.engine.request import RunRequest
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 
-def make_ask(
+def make_request(
     model_name: str,
     request: object,
     *,
@@ -33,7 +33,7 @@ def make_ask(
     deadline: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> Ask:
+) -> RunRequest:
     """Check the arguments of a call and return what the engine is asked; `run_llm` says what they mean."""
     warmup.wait()
     now_in_force = session()
@@ -43,7 +43,7 @@ def make_ask(
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
-    return Ask(
+    return RunRequest(
         chain=chain,
         payload=make_payload(request, params, system=system),
         extra_body=check_extra_body(extra_body, config.backend_names),

@@ -10,12 +10,12 @@ from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import ScopeLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from llm_executor_nb.core.holds import Standing
+    from llm_executor_nb.core.holds import RouteStatus
     from llm_executor_nb.core.outcomes import Outcome
     from llm_executor_nb.core.records import Route
 
@@ -38,7 +38,7 @@ class RouteState:
     model: str
     route: str
     tier: int
-    standing: Standing
+    standing: RouteStatus
     why: str
     seconds_left: float | None
     in_flight: int
@@ -70,6 +70,6 @@ def _state_of(route: Route) -> RouteState:
         standing=standing,
         why="" if hold is None else hold.why.value,
         seconds_left=left,
-        in_flight=health.traffic.in_flight(route, Reach.ROUTE),
+        in_flight=health.traffic.in_flight(route, ScopeLevel.ROUTE),
         outcomes=health.traffic.outcomes(route),
     )

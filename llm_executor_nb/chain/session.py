@@ -9,16 +9,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
-from llm_executor_nb.chain.cache import Remembered
+from llm_executor_nb.chain.cache import TTLCache
 from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import Health, Hold, Kind, describe
+from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.engine.engine import Engine
-from llm_executor_nb.engine.http import Exchange
+from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
-from llm_executor_nb.engine.model_sender import Direct
+from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.huggingface import HuggingFace
 from llm_executor_nb.providers.openrouter import OpenRouter
 from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from llm_executor_nb.engine.http import Exchanging
+    from llm_executor_nb.engine.http import Sender
     from llm_executor_nb.providers.backend import Backend
 
 _log = logging.getLogger("llm_executor_nb")
@@ -70,7 +70,7 @@ class Session:
         self.ledger = Ledger(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
-        self.found = Remembered()
+        self.found = TTLCache()
         self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
@@ -88,7 +88,7 @@ class Session:
         Jobs begun in between are stopped then: whom they asked is gone.
         """
         kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
-        self.health, self.log, self.found = _make_health(), AttemptLog(), Remembered()
+        self.health, self.log, self.found = _make_health(), AttemptLog(), TTLCache()
         self.ledger, self.job_ids, self.jobs = Ledger(lambda: None), [], WeakSet()
 
         def restore() -> None:
@@ -147,13 +147,13 @@ class Session:
         """Return where the ledger is kept; None: memory."""
         return usual_place() if isinstance(self.config.ledger, Unset) else self.config.ledger
 
-    def _exchanges(self) -> dict[str, Exchanging]:
+    def _exchanges(self) -> dict[str, Sender]:
         backends = self._backends()
-        over_http = Exchange(self.transport(), backends)
+        over_http = HttpSender(self.transport(), backends)
         own = [backend for backend in self.config.backends.values() if backend.base_url is None]
         return {
             **{name: StandIn(over_http, backends) if is_needed(name) else over_http for name in backends},
-            **{backend.name: Direct(ChatModelObject(backend.chat_model)) for backend in own},
+            **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
         }
 
     def _backends(self) -> dict[str, Backend]:
@@ -175,7 +175,7 @@ def _make_health() -> Health:
 def _tell_of_hold(hold: Hold) -> None:
     left = hold.until - clock.current().now()
     until = "until a change" if math.isinf(left) else f"for {left:.0f} s"
-    words = "" if hold.kind is Kind.STREAK else f" {hold.message}"  # a streak's may quote an answer that was broken
+    words = "" if hold.kind is HoldKind.STREAK else f" {hold.message}"  # a streak's may quote an answer that was broken
     _log.warning("on hold %s: %s (%s)%s", until, describe(hold.scope), hold.why.value, words)
 
 

@@ -1,4 +1,4 @@
-"""The exchange that stands in for `Exchange` where LangChain lacks a private name: ChatOpenAI sends by its own client.
+"""What stands in for `HttpSender` where LangChain lacks a private name: ChatOpenAI sends by its own client.
 
 What it sends is the body that our own transport would have sent. A whole reply is judged as there, by its raw JSON;
 what a stream brings, or an exception tells, as that of any chat model object. Makes one request; retries nothing.
@@ -14,8 +14,8 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.named import STREAM_OPTIONS
-from llm_executor_nb.engine.http import Exchanged, not_after_all
-from llm_executor_nb.engine.model_sender import Direct
+from llm_executor_nb.engine.http import SendResult, not_after_all
+from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.own_backends import ChatModelObject
 from llm_executor_nb.providers.own_client import own_client
 from llm_executor_nb.providers.payload import make_body
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
 
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.engine.http import Exchange
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.http import HttpSender
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.own_client import Seen
 
@@ -42,46 +42,46 @@ class StandIn:
 
     takes_extras = True
 
-    def __init__(self, exchange: Exchange, backends: Mapping[str, Backend]) -> None:
+    def __init__(self, exchange: HttpSender, backends: Mapping[str, Backend]) -> None:
         self._exchange = exchange
         self._backends = backends
 
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
-        """Return where a request goes, if it may cost something; `Exchange.paid_at` says when."""
+        """Return where a request goes, if it may cost something; `HttpSender.paid_at` says when."""
         return self._exchange.paid_at(route, practice_url)
 
-    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
-        """Ask for a whole answer; `Exchange.whole` says what the arguments are."""
+    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
+        """Ask for a whole answer; `HttpSender.whole` says what the arguments are."""
         asked = _with_whole_body(ask, route)
         async with own_client(self._backends[route.backend], route) as (model, seen):
-            found = await Direct(ChatModelObject(model)).whole(asked, route, timeout_s=timeout_s)
+            found = await ModelSender(ChatModelObject(model)).whole(asked, route, timeout_s=timeout_s)
         return _judged(found, seen, route)
 
     async def streamed(
         self,
-        ask: Ask,
+        ask: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
-    ) -> Exchanged:
-        """Ask for a stream; `Exchange.streamed` says what the arguments are."""
+    ) -> SendResult:
+        """Ask for a stream; `HttpSender.streamed` says what the arguments are."""
         asked = _with_whole_body(ask, route)
         asks_usage = STREAM_OPTIONS not in (
             (ask.extra_body or {}).get(route.backend) or {}
         )  # there it can only be None
         async with own_client(self._backends[route.backend], route, asks_usage=asks_usage) as (model, seen):
-            found = await Direct(ChatModelObject(model)).streamed(
+            found = await ModelSender(ChatModelObject(model)).streamed(
                 asked, route, timeout_s=timeout_s, until=until, hand_on=hand_on
             )
         if found.message is not None and found.verdict.finish_reason is None:
             words = "the stream ended without a finish_reason"
-            found = Exchanged(not_after_all(found.verdict, Outcome.MALFORMED, words))
+            found = SendResult(not_after_all(found.verdict, Outcome.MALFORMED, words))
         return _judged(found, seen, route)
 
 
-def _with_whole_body(ask: Ask, route: Route) -> Ask:
+def _with_whole_body(ask: RunRequest, route: Route) -> RunRequest:
     """Return the order with the whole body as `extra_body`, which wins over what ChatOpenAI would write."""
     body = json.loads(
         make_body(ask.payload, model=route.request_model, backend=route.backend, extra_body=ask.extra_body)
@@ -89,12 +89,12 @@ def _with_whole_body(ask: Ask, route: Route) -> Ask:
     return replace(ask, payload={"messages": body["messages"], "extra_body": body}, extra_body=None)
 
 
-def _judged(found: Exchanged, seen: Seen, route: Route) -> Exchanged:
+def _judged(found: SendResult, seen: Seen, route: Route) -> SendResult:
     """Return what the raw reply says, which is more than LangChain passes on, and at least its status."""
     if seen.reply is not None:
         verdict = classify(seen.reply, backend=route.backend, now_utc=clock.current().utc())
         if verdict.outcome is not Outcome.OK:
-            return Exchanged(verdict)
+            return SendResult(verdict)
         if found.message is not None:
-            return Exchanged(verdict, found.message)
+            return SendResult(verdict, found.message)
     return replace(found, verdict=replace(found.verdict, http_status=seen.status))

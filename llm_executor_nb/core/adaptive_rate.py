@@ -71,7 +71,7 @@ _APART_S = 0.003
 """Seconds to keep beyond what a told pace says once it was refused: requests may arrive closer than they were sent."""
 
 
-class Pace:
+class AdaptiveRate:
     """The pace of one key.
 
     Args:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import ScopeLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Evidence:
 
     def answered(self, route: Route, sent_at: float, now: float) -> None:
         """Note an answer; it ends the route's streak if its request was sent after the streak's first failure."""
-        scope, key = route.scope(Reach.ROUTE), route.scope(Reach.KEY)
+        scope, key = route.scope(ScopeLevel.ROUTE), route.scope(ScopeLevel.KEY)
         self._answered_at[scope] = now
         self._proved_until[scope] = max(sent_at, self._proved_until.get(scope, sent_at))
         self._models[key].add(route.model)
@@ -54,15 +54,15 @@ class Evidence:
 
     def answered_at(self, route: Route) -> float:
         """Return when the route gave its last answer; never: minus infinity."""
-        return self._answered_at.get(route.scope(Reach.ROUTE), -math.inf)
+        return self._answered_at.get(route.scope(ScopeLevel.ROUTE), -math.inf)
 
     def proved_until(self, route: Route) -> float:
         """Return when the last request that the route answered was sent; never: minus infinity."""
-        return self._proved_until.get(route.scope(Reach.ROUTE), -math.inf)
+        return self._proved_until.get(route.scope(ScopeLevel.ROUTE), -math.inf)
 
     def failed(self, route: Route, now: float, *, limit: int) -> bool:
         """Count a failure that no answer explains; say whether the streak is now long enough for a hold."""
-        streak = self._streaks.setdefault(route.scope(Reach.ROUTE), _Streak(began=now, limit=limit))
+        streak = self._streaks.setdefault(route.scope(ScopeLevel.ROUTE), _Streak(began=now, limit=limit))
         streak.count += 1
         return streak.count >= streak.limit
 
@@ -72,14 +72,14 @@ class Evidence:
 
     def is_in_doubt(self, routes: Iterable[Route]) -> bool:
         """Whether one of some routes has failures that no answer explains."""
-        return bool(self._streaks) and any(route.scope(Reach.ROUTE) in self._streaks for route in routes)
+        return bool(self._streaks) and any(route.scope(ScopeLevel.ROUTE) in self._streaks for route in routes)
 
     def has_answered_another_model(self, route: Route) -> bool:
         """Whether the route's key has answered another model, so that a refusal speaks of this one."""
-        return bool(self._models.get(route.scope(Reach.KEY), set()) - {route.model})
+        return bool(self._models.get(route.scope(ScopeLevel.KEY), set()) - {route.model})
 
     def is_out_of_money(self, route: Route) -> bool:
         """Count a request that the route's key cannot pay for; say whether it is the key that is empty."""
-        key = route.scope(Reach.KEY)
+        key = route.scope(ScopeLevel.KEY)
         self._too_dear[key] += 1
         return self._too_dear[key] >= _TOO_DEAR_IN_A_ROW

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.evidence import Evidence
 from llm_executor_nb.core.needs import NO_NEEDS
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CONDEMNED_KEY_S = 600.0
 PROBE_PAUSE_S = 10.0
 
 
-class Kind(StrEnum):
+class HoldKind(StrEnum):
     """Why a hold is: a verdict that stands, a time the provider named, or a streak of failures."""
 
     CONDEMNED = auto()
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     STREAK = auto()
 
 
-class Standing(StrEnum):
+class RouteStatus(StrEnum):
     """How a route stands for one that would ask it now."""
 
     FREE = auto()
@@ -76,7 +76,7 @@ class Hold:
     """
 
     scope: Scope
-    kind: Kind
+    kind: HoldKind
     since: float
     until: float
     why: Outcome
@@ -149,15 +149,15 @@ class Health:
         found = (self._holds.get(scope) for scope in scopes)
         return [h for h in found if h is not None and not h.is_lifted and not h.is_forgotten(now)]
 
-    def standing(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[Standing, Hold | None]:
+    def standing(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[RouteStatus, Hold | None]:
         """Return how a route stands for requests with these needs, and the gravest hold; None when it is free."""
         holds = self.of(route, now, needs)
         if not holds:
-            return Standing.FREE, None
-        gravest = max(holds, key=lambda h: (h.is_active(now), h.kind is Kind.CONDEMNED, h.until))
+            return RouteStatus.FREE, None
+        gravest = max(holds, key=lambda h: (h.is_active(now), h.kind is HoldKind.CONDEMNED, h.until))
         if any(h.is_probing for h in holds):
-            return Standing.PROBING, gravest
-        return (Standing.HELD if gravest.is_active(now) else Standing.DUE), gravest
+            return RouteStatus.PROBING, gravest
+        return (RouteStatus.HELD if gravest.is_active(now) else RouteStatus.DUE), gravest
 
     # --- holding ------------------------------------------------------------------------------------------------
 
@@ -172,10 +172,10 @@ class Health:
         is_probe: bool = False,
     ) -> Hold:
         """Hold a scope on a verdict that stands: of a key until its reset or for 10 minutes, else until a change."""
-        is_lasting = scope.reach in (Reach.PROVIDER, Reach.BACKEND)
+        is_lasting = scope.reach in (ScopeLevel.PROVIDER, ScopeLevel.BACKEND)
         length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
         return self._set(
-            Hold(scope=scope, kind=Kind.CONDEMNED, since=now, until=now + length, why=why, message=message),
+            Hold(scope=scope, kind=HoldKind.CONDEMNED, since=now, until=now + length, why=why, message=message),
             is_probe=is_probe,
         )
 
@@ -204,7 +204,7 @@ class Health:
         return self._set(
             Hold(
                 scope=scope,
-                kind=Kind.TOLD,
+                kind=HoldKind.TOLD,
                 since=now,
                 until=now + seconds,
                 why=why,
@@ -222,11 +222,11 @@ class Health:
         old = self._remembered(scope, now)
         if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
             return old
-        strikes = old.strikes + 1 if old is not None and old.kind is Kind.STREAK else 0
+        strikes = old.strikes + 1 if old is not None and old.kind is HoldKind.STREAK else 0
         return self._set(
             Hold(
                 scope=scope,
-                kind=Kind.STREAK,
+                kind=HoldKind.STREAK,
                 since=now,
                 until=now + min(STREAK_S * 2**strikes, LONGEST_S),
                 why=why,
@@ -245,7 +245,7 @@ class Health:
             now: when.
             limit: how many failures make a hold, if this one begins the streak.
         """
-        if self.standing(route, now)[0] is Standing.HELD:
+        if self.standing(route, now)[0] is RouteStatus.HELD:
             return False
         return self.evidence.failed(route, now, limit=limit)
 
@@ -253,7 +253,7 @@ class Health:
 
     def begin_probe(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[Scope, ...]:
         """Mark the holds that bear on such a request as being probed; return their scopes, for `end_probe`."""
-        probed = [h for h in self.of(route, now, needs) if h.kind is not Kind.CONDEMNED or not h.is_active(now)]
+        probed = [h for h in self.of(route, now, needs) if h.kind is not HoldKind.CONDEMNED or not h.is_active(now)]
         for hold in probed:
             self._holds[hold.scope] = replace(hold, is_probing=True, probed_at=now)
         return tuple(h.scope for h in probed)
@@ -269,7 +269,7 @@ class Health:
         """
         ended = [h for scope in scopes if (h := self._holds.get(scope)) is not None and h.is_probing]
         for hold in ended:
-            if is_lifted and has_failed and hold.kind is Kind.STREAK:
+            if is_lifted and has_failed and hold.kind is HoldKind.STREAK:
                 self._holds[hold.scope] = replace(hold, is_probing=False)
             elif is_lifted:
                 self._holds[hold.scope] = replace(hold, is_probing=False, is_lifted=True, until=min(hold.until, now))
@@ -282,7 +282,7 @@ class Health:
         """End streak holds early, because an answer came from what they hold."""
         for scope in scopes:
             hold = self._holds.get(scope)
-            if hold is not None and hold.kind is Kind.STREAK and not hold.is_lifted:
+            if hold is not None and hold.kind is HoldKind.STREAK and not hold.is_lifted:
                 self._holds[scope] = replace(hold, is_lifted=True, is_probing=False, until=min(hold.until, now))
         self._notify()
 
@@ -350,16 +350,16 @@ def describe(scope: Scope) -> str:
     """Return a scope in words, `key ..a1b2 of openrouter`."""
     ending = f"key {scope.secret.ending}" if scope.secret else "no key"
     match scope.reach:
-        case Reach.KEY:
+        case ScopeLevel.KEY:
             words = f"{ending} of {scope.backend}"
-        case Reach.MODEL:
+        case ScopeLevel.MODEL:
             words = f"{scope.backend} with {ending} for {scope.model}"
-        case Reach.ROUTE | Reach.REQUEST:
+        case ScopeLevel.ROUTE | ScopeLevel.REQUEST:
             place = f"{scope.backend}/{scope.provider}" if scope.provider else scope.backend
             words = f"{place} with {ending} for {scope.model}"
-        case Reach.PROVIDER if scope.provider:
+        case ScopeLevel.PROVIDER if scope.provider:
             words = f"provider {scope.provider} of {scope.backend} for {scope.model}"
-        case Reach.PROVIDER | Reach.BACKEND:
+        case ScopeLevel.PROVIDER | ScopeLevel.BACKEND:
             words = f"{scope.backend} for {scope.model}"
     return words if scope.need is None else f"{words}, for requests with {scope.need}"
 

@@ -11,9 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.holds import Kind
+from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.needs import blamed
-from llm_executor_nb.core.outcomes import RULES, Follow, Outcome, Reach
+from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.records import Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _OF_TOO_MUCH = (Outcome.OVERLOADED, Outcome.CONNECTION)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendRecord:
     """When a request went out, and how many were in flight on its route then, itself included."""
 
     at: float
@@ -68,7 +68,7 @@ class Learning:
         self._run, self._health = run, health
         self._make_backoff, self._retries, self._rows_left = make_backoff, retries, rows_left
 
-    def learn(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
+    def learn(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Take in a verdict.
 
         Args:
@@ -81,7 +81,7 @@ class Learning:
             ConfigError: the user's wait strategy, stop object or hook failed.
         """
         route, rule = move.route, RULES[verdict.outcome]
-        if rule.follow is Follow.ACCEPT:
+        if rule.follow is NextStep.ACCEPT:
             self._answered(route, verdict, sent, now)
             return
         self._run.failures += 1
@@ -93,41 +93,41 @@ class Learning:
         verdict = Verdict(outcome=hold.why, message=hold.message)
         self._plan_retry(route, verdict, now, now, told_s=max(0.0, hold.until - now))
 
-    def _learn_failure(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _learn_failure(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         route, rule = move.route, RULES[verdict.outcome]
         if verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
             self._told(move, verdict, sent, now)
             return
         match rule.follow:
-            case Follow.MOVE:
+            case NextStep.MOVE:
                 self._condemned(move, verdict, now)
-            case Follow.NEXT_PROVIDER:
+            case NextStep.NEXT_PROVIDER:
                 self._refused(route)
-            case Follow.NEXT_BACKEND:
+            case NextStep.NEXT_BACKEND:
                 self._too_long(route)
-            case Follow.REFUSE:
+            case NextStep.REFUSE:
                 self._run.is_refused = True
-            case Follow.ONCE_MORE:
+            case NextStep.ONCE_MORE:
                 self._paid_in_vain(route, verdict, sent, now)
             case _:
                 self._failed(move, verdict, sent, now)
 
     # --- answers --------------------------------------------------------------------------------------------------
 
-    def _answered(self, route: Route, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _answered(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
         health, traffic = self._health, self._health.traffic
         health.evidence.answered(route, sent.at, now)
         traffic.answered(route, now, sent.at, sent.in_flight)
         wanted = math.inf if self._run.is_by_hand else self._rows_left()
         traffic.told(route, verdict.allowance, now, sent.at, wanted=wanted, ceiling_s=self._run.ceiling_s)
         held = health.of(route, sent.at, self._run.needs)
-        if held and all(hold.kind is Kind.STREAK for hold in held):
+        if held and all(hold.kind is HoldKind.STREAK for hold in held):
             traffic.return_slowly(route)
             health.lift([hold.scope for hold in held if sent.at >= hold.since], now)
 
     # --- refusals with a time -------------------------------------------------------------------------------------
 
-    def _told(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _told(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """A provider asked to wait: hold what it speaks of, then wait within the ceiling, else move on."""
         route, run, told = move.route, self._run, verdict.retry_after_s
         if verdict.outcome is not Outcome.RATE_LIMITED and self._is_for_this_row_alone(move):
@@ -140,7 +140,7 @@ class Learning:
         if is_limit:
             self._slow_down(move, verdict, sent, now)
         hold = self._health.tell(
-            self._scope(route, verdict) or route.scope(Reach.ROUTE),
+            self._scope(route, verdict) or route.scope(ScopeLevel.ROUTE),
             now,
             why=verdict.outcome,
             message=verdict.message or "",
@@ -163,23 +163,23 @@ class Learning:
         """
         if self._run.is_by_hand or move.is_probe:
             return False
-        others = self._health.traffic.in_flight(move.route, Reach.ROUTE)
+        others = self._health.traffic.in_flight(move.route, ScopeLevel.ROUTE)
         return others > 0 or self._is_own_fault() or not self._health.evidence.is_in_doubt((move.route,))
 
-    def _slow_down(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _slow_down(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Let a rate limit slow the key down, unless others fill the limit, or a failed probe met it."""
         self._run.keeps_pace = True
-        if not move.is_probe and verdict.reach is not Reach.BACKEND:
+        if not move.is_probe and verdict.reach is not ScopeLevel.BACKEND:
             self._health.traffic.refused(move.route, sent.at, now, sent.in_flight)
 
-    def _is_too_much(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> bool:
+    def _is_too_much(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> bool:
         """Whether a refusal only says that too much was in flight: others were, or are, answered beside it."""
         run, traffic, route = self._run, self._health.traffic, move.route
         is_spared = run.spared[route] < _SPARED_FOR_TOO_MUCH and route not in run.backoffs
         if verdict.outcome not in _OF_TOO_MUCH or run.is_by_hand or move.is_probe or not is_spared:
             return False
         is_explained = traffic.overloaded(route, now, sent.in_flight)
-        is_alive = traffic.in_flight(route, Reach.ROUTE) > 0 or self._health.evidence.answered_at(route) >= sent.at
+        is_alive = traffic.in_flight(route, ScopeLevel.ROUTE) > 0 or self._health.evidence.answered_at(route) >= sent.at
         return is_explained and is_alive
 
     def _is_spared(self, route: Route) -> bool:
@@ -212,22 +212,22 @@ class Learning:
 
     def _scope(self, route: Route, verdict: Verdict) -> Scope | None:
         """Return what a verdict speaks of beyond this request; None: of nothing."""
-        reach = verdict.reach or RULES[verdict.outcome].condemns or Reach.ROUTE
+        reach = verdict.reach or RULES[verdict.outcome].condemns or ScopeLevel.ROUTE
         need = None
         if verdict.need is not None:
             need = blamed(verdict.need, self._run.needs, verdict.message or "")
             if need is None:
                 return None
-        if reach is Reach.REQUEST:
-            return route.scope(Reach.KEY) if self._is_out_of_money(route, verdict) else None
-        is_key = reach is Reach.KEY and verdict.outcome in _OF_THE_KEY
+        if reach is ScopeLevel.REQUEST:
+            return route.scope(ScopeLevel.KEY) if self._is_out_of_money(route, verdict) else None
+        is_key = reach is ScopeLevel.KEY and verdict.outcome in _OF_THE_KEY
         if is_key and self._health.evidence.has_answered_another_model(route):
-            reach = Reach.MODEL  # a gateway speaks of what is behind it
+            reach = ScopeLevel.MODEL  # a gateway speaks of what is behind it
         return route.scope(reach).for_need(need)
 
     def _is_out_of_money(self, route: Route, verdict: Verdict) -> bool:
         """Whether a key could not pay for so many in a row that it is empty; what is in flight may yet be answered."""
-        is_alone = verdict.outcome is Outcome.QUOTA and not self._health.traffic.in_flight(route, Reach.KEY)
+        is_alone = verdict.outcome is Outcome.QUOTA and not self._health.traffic.in_flight(route, ScopeLevel.KEY)
         return is_alone and self._health.evidence.is_out_of_money(route)
 
     def _refused(self, route: Route) -> None:
@@ -250,7 +250,7 @@ class Learning:
 
     # --- failures -------------------------------------------------------------------------------------------------
 
-    def _paid_in_vain(self, route: Route, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _paid_in_vain(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Ask once more here, then elsewhere, and not more often than the retries of one route: each was paid for."""
         run = self._run
         run.paid_in_vain[route] += 1
@@ -261,7 +261,7 @@ class Learning:
         else:
             self._plan_retry(route, verdict, sent.at, now)
 
-    def _failed(self, move: Go, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _failed(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Count a failure, and plan the retry or leave the route."""
         route, run = move.route, self._run
         is_transient = RULES[verdict.outcome].is_transient or verdict.outcome is Outcome.RATE_LIMITED
@@ -280,7 +280,7 @@ class Learning:
             return
         if is_transient and not run.is_by_hand:
             self._count(route, verdict, sent, now)
-        if RULES[verdict.outcome].follow is Follow.MOVE_THEN_RETRY and self._has_another(route, now):
+        if RULES[verdict.outcome].follow is NextStep.MOVE_THEN_RETRY and self._has_another(route, now):
             run.leave(route)
             return
         told = verdict.retry_after_s
@@ -302,7 +302,7 @@ class Learning:
         else:
             self._strike(route, verdict, now, is_probe=True)
 
-    def _count(self, route: Route, verdict: Verdict, sent: Sent, now: float) -> None:
+    def _count(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Count a failure in the route's streak, unless it is the row's own.
 
         It is when the route answered a request that was sent after this one, and of a row that fails again when a
@@ -312,14 +312,14 @@ class Learning:
             return
         is_last = not self._has_another(route, now)
         limit = max(
-            _STREAK_ON_LAST_ROUTE if is_last else _STREAK, self._health.traffic.in_flight(route, Reach.ROUTE) + 1
+            _STREAK_ON_LAST_ROUTE if is_last else _STREAK, self._health.traffic.in_flight(route, ScopeLevel.ROUTE) + 1
         )
         limit = max(1, min(limit, 2 * self._rows_left()))
         if self._health.count_failure(route, now, limit=limit):
             self._strike(route, verdict, now)
 
     def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
-        scope = route.scope(Reach.ROUTE)
+        scope = route.scope(ScopeLevel.ROUTE)
         self._health.strike(scope, now, why=verdict.outcome, message=verdict.message or "", is_probe=is_probe)
         self._run.own_holds.add(scope)
 

@@ -44,7 +44,7 @@ class Decision(StrEnum):
     STOP = auto()
 
 
-class Reach(StrEnum):
+class ScopeLevel(StrEnum):
     """What a reply speaks of, and so how far its hold reaches: from this request alone to a backend for a model."""
 
     REQUEST = auto()
@@ -72,7 +72,7 @@ class Need(StrEnum):
     """A call parameter; a request's own need has its name behind it."""
 
 
-class Follow(StrEnum):
+class NextStep(StrEnum):
     """What a run does after an outcome, before holds and bounds have their say."""
 
     ACCEPT = auto()
@@ -88,7 +88,7 @@ class Follow(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class OutcomeRule:
     """One row of the table.
 
     Attributes:
@@ -97,27 +97,27 @@ class Rule:
         condemns: what is held at once, until further notice; None: nothing.
     """
 
-    follow: Follow
+    follow: NextStep
     is_transient: bool = False
-    condemns: Reach | None = None
+    condemns: ScopeLevel | None = None
 
 
-_TRANSIENT = Rule(follow=Follow.RETRY, is_transient=True)
-_KEY_IS_DEAD = Rule(follow=Follow.MOVE, condemns=Reach.KEY)
-_NOT_ALLOWED = Rule(follow=Follow.MOVE, condemns=Reach.ROUTE)
-_NOT_SERVED_HERE = Rule(follow=Follow.MOVE, condemns=Reach.PROVIDER)
-_PAID_IN_VAIN = Rule(follow=Follow.ONCE_MORE)
-_REFUSED = Rule(follow=Follow.REFUSE)
+_TRANSIENT = OutcomeRule(follow=NextStep.RETRY, is_transient=True)
+_KEY_IS_DEAD = OutcomeRule(follow=NextStep.MOVE, condemns=ScopeLevel.KEY)
+_NOT_ALLOWED = OutcomeRule(follow=NextStep.MOVE, condemns=ScopeLevel.ROUTE)
+_NOT_SERVED_HERE = OutcomeRule(follow=NextStep.MOVE, condemns=ScopeLevel.PROVIDER)
+_PAID_IN_VAIN = OutcomeRule(follow=NextStep.ONCE_MORE)
+_REFUSED = OutcomeRule(follow=NextStep.REFUSE)
 
-RULES: dict[Outcome, Rule] = {
-    Outcome.OK: Rule(follow=Follow.ACCEPT),
+RULES: dict[Outcome, OutcomeRule] = {
+    Outcome.OK: OutcomeRule(follow=NextStep.ACCEPT),
     Outcome.CONNECTION: _TRANSIENT,
     Outcome.SERVER_ERROR: _TRANSIENT,
     Outcome.OVERLOADED: _TRANSIENT,
     Outcome.EMPTY: _TRANSIENT,
     Outcome.MALFORMED: _TRANSIENT,
-    Outcome.TIMEOUT: Rule(follow=Follow.MOVE_THEN_RETRY, is_transient=True),
-    Outcome.RATE_LIMITED: Rule(follow=Follow.RETRY),
+    Outcome.TIMEOUT: OutcomeRule(follow=NextStep.MOVE_THEN_RETRY, is_transient=True),
+    Outcome.RATE_LIMITED: OutcomeRule(follow=NextStep.RETRY),
     Outcome.QUOTA: _KEY_IS_DEAD,
     Outcome.AUTH: _KEY_IS_DEAD,
     Outcome.FORBIDDEN: _NOT_ALLOWED,
@@ -125,11 +125,11 @@ RULES: dict[Outcome, Rule] = {
     Outcome.UNSUPPORTED: _NOT_SERVED_HERE,
     Outcome.INVALID_OUTPUT: _PAID_IN_VAIN,
     Outcome.REJECTED: _PAID_IN_VAIN,
-    Outcome.CONTEXT_LENGTH: Rule(follow=Follow.NEXT_BACKEND),
-    Outcome.BAD_REQUEST: Rule(follow=Follow.NEXT_PROVIDER),
+    Outcome.CONTEXT_LENGTH: OutcomeRule(follow=NextStep.NEXT_BACKEND),
+    Outcome.BAD_REQUEST: OutcomeRule(follow=NextStep.NEXT_PROVIDER),
     Outcome.CONTENT_FILTER: _REFUSED,
     Outcome.TRUNCATED: _REFUSED,
-    Outcome.CANCELLED: Rule(follow=Follow.STOP),
+    Outcome.CANCELLED: OutcomeRule(follow=NextStep.STOP),
 }
 
 
@@ -144,7 +144,7 @@ class Finding:
     """
 
     outcome: Outcome
-    reach: Reach | None = None
+    reach: ScopeLevel | None = None
     need: Need | None = None
 
 

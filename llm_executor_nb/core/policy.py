@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.holds import PROBE_PAUSE_S, Health, Hold, Kind, Standing
+from llm_executor_nb.core.holds import PROBE_PAUSE_S, Health, Hold, HoldKind, RouteStatus
 from llm_executor_nb.core.needs import NO_NEEDS
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _YIELD_S = 0.001
 """Seconds by which a row wakes later for each of its failures."""
-_FREE = (Standing.FREE, Standing.DUE)
+_FREE = (RouteStatus.FREE, RouteStatus.DUE)
 KeyRoutes = tuple["Route", ...]
 """The routes of one key in the order they are asked."""
 
 
-class Why(StrEnum):
+class StopReason(StrEnum):
     """Why a run stops without an answer."""
 
     EXHAUSTED = auto()
@@ -63,7 +63,7 @@ class Join:
 class Stop:
     """Give up."""
 
-    why: Why
+    why: StopReason
 
 
 Move = Go | Wait | Join | Stop
@@ -166,7 +166,7 @@ class RunMemory:
 def next_move(run: RunMemory, health: Health, now: float) -> Move:
     """Return what the run does now."""
     if run.deadline is not None and now >= run.deadline:
-        return Stop(Why.DEADLINE)
+        return Stop(StopReason.DEADLINE)
     if run.is_over:
         return _stop(run)
     return _by_hand(run, health, now) if run.is_by_hand else _in_a_job(run, health, now)
@@ -184,7 +184,7 @@ def _enter(keys: Sequence[KeyRoutes], health: Health, now: float, needs: frozens
 
 
 def _stop(run: RunMemory) -> Stop:
-    return Stop(Why.DEADLINE if run.is_pressed else Why.EXHAUSTED)
+    return Stop(StopReason.DEADLINE if run.is_pressed else StopReason.EXHAUSTED)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
             if route in run.used_up:
                 continue
             standing, _ = health.standing(route, now, run.needs)
-            if standing is Standing.FREE or (standing is Standing.DUE and not _is_own(run, route, health, now)):
-                return _at_its_pace(run, Go(route, is_probe=standing is Standing.DUE), health, now)
+            if standing is RouteStatus.FREE or (standing is RouteStatus.DUE and not _is_own(run, route, health, now)):
+                return _at_its_pace(run, Go(route, is_probe=standing is RouteStatus.DUE), health, now)
     return _sweep(run, health, now)
 
 
@@ -207,9 +207,9 @@ def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | N
     """Go on with the retries of a route, or leave it: for a condemnation, a long wait, or want of time."""
     standing, hold = health.standing(route, now, run.needs)
     ready = run.ready_at.get(route, now)
-    is_told = hold is not None and hold.kind is Kind.TOLD
-    if hold is not None and standing is Standing.HELD:
-        if hold.kind is Kind.CONDEMNED or (is_told and hold.length_s > run.ceiling_s):
+    is_told = hold is not None and hold.kind is HoldKind.TOLD
+    if hold is not None and standing is RouteStatus.HELD:
+        if hold.kind is HoldKind.CONDEMNED or (is_told and hold.length_s > run.ceiling_s):
             run.leave(route)
             return None
         ready = max(ready, hold.until) if is_told else ready
@@ -218,9 +218,9 @@ def _go_on(run: RunMemory, route: Route, health: Health, now: float) -> Move | N
         return None
     if ready > now:
         return Wait(ready, route, is_told=is_told)
-    if standing is Standing.PROBING and is_told:
+    if standing is RouteStatus.PROBING and is_told:
         return Join(route)
-    return _at_its_pace(run, Go(route, is_probe=standing is Standing.DUE), health, now)
+    return _at_its_pace(run, Go(route, is_probe=standing is RouteStatus.DUE), health, now)
 
 
 def _at_its_pace(run: RunMemory, move: Go, health: Health, now: float) -> Move:
@@ -237,13 +237,13 @@ def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
 def _sweep(run: RunMemory, health: Health, now: float) -> Move:
     """Nothing is free: wait for a told time, join a probe, else send one probe per hold, in order."""
     candidates = list(_sweepable(run, health, now))
-    told = [h for _, _, h in candidates if h.kind is Kind.TOLD and h.is_active(now)]
+    told = [h for _, _, h in candidates if h.kind is HoldKind.TOLD and h.is_active(now)]
     if not run.has_waited and (end := _end_within(run, told)) is not None:
         return Wait(end, is_told=True)
     for route, standing, _ in candidates:
-        if standing is Standing.PROBING:
+        if standing is RouteStatus.PROBING:
             return Join(route)
-    streaks = [(r, h) for r, _, h in candidates if h.kind is Kind.STREAK or not h.is_active(now)]
+    streaks = [(r, h) for r, _, h in candidates if h.kind is HoldKind.STREAK or not h.is_active(now)]
     for route, hold in streaks:
         if _ripe_at(hold) <= now:
             return Go(route, is_probe=True)
@@ -266,7 +266,7 @@ def _ripe_at(hold: Hold) -> float:
     return hold.since if hold.probed_at is None else hold.probed_at + PROBE_PAUSE_S
 
 
-def _sweepable(run: RunMemory, health: Health, now: float) -> Iterator[tuple[Route, Standing, Hold]]:
+def _sweepable(run: RunMemory, health: Health, now: float) -> Iterator[tuple[Route, RouteStatus, Hold]]:
     """Yield held routes whose hold this run may wait for or probe: not its own, not condemned, not told for long."""
     for tier in range(len(run.tiers)):
         for route in run.order(tier, health, now):
@@ -274,7 +274,7 @@ def _sweepable(run: RunMemory, health: Health, now: float) -> Iterator[tuple[Rou
             if hold is None or route in run.used_up or hold.scope in run.probed or _is_own(run, route, health, now):
                 continue
             if hold.is_active(now) and (
-                hold.kind is Kind.CONDEMNED or (hold.kind is Kind.TOLD and hold.length_s > run.ceiling_s)
+                hold.kind is HoldKind.CONDEMNED or (hold.kind is HoldKind.TOLD and hold.length_s > run.ceiling_s)
             ):
                 continue
             yield route, standing, hold
@@ -290,21 +290,21 @@ def _in_a_job(run: RunMemory, health: Health, now: float) -> Move:
             standing, _ = _standing_in_a_job(run, route, health, now)
             is_ready = run.ready_at.get(route, now) <= now and standing in _FREE
             if is_ready and health.traffic.has_room(route, now, run):
-                return Go(route, is_probe=standing is Standing.DUE)
+                return Go(route, is_probe=standing is RouteStatus.DUE)
         waits = [wait for route in routes if (wait := _short_wait(run, route, health, now)) is not None]
         if waits:
             return min(waits, key=lambda wait: wait.until)
     return _wait_for_a_hold(run, health, now)
 
 
-def _standing_in_a_job(run: RunMemory, route: Route, health: Health, now: float) -> tuple[Standing, Hold | None]:
+def _standing_in_a_job(run: RunMemory, route: Route, health: Health, now: float) -> tuple[RouteStatus, Hold | None]:
     """Return how a route stands for a row: the probe is one that has not failed yet, while there is one.
 
     Whether a row fails by itself is not known of one that has failed; as a probe it would keep all others waiting.
     """
     standing, hold = health.standing(route, now, run.needs)
-    is_others = standing is Standing.DUE and run.failures and hold is not None and now < hold.until + PROBE_PAUSE_S
-    return (Standing.PROBING if is_others and run.has_fresh() else standing), hold
+    is_others = standing is RouteStatus.DUE and run.failures and hold is not None and now < hold.until + PROBE_PAUSE_S
+    return (RouteStatus.PROBING if is_others and run.has_fresh() else standing), hold
 
 
 def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wait | None:
@@ -316,11 +316,11 @@ def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wai
     standing, hold = _standing_in_a_job(run, route, health, now)
     ready = run.ready_at.get(route, now)
     is_told = False
-    if hold is not None and standing is not Standing.DUE:
-        if hold.kind is not Kind.TOLD or hold.unbroken_s > run.ceiling_s:
+    if hold is not None and standing is not RouteStatus.DUE:
+        if hold.kind is not HoldKind.TOLD or hold.unbroken_s > run.ceiling_s:
             return None
         is_told, ready = True, max(ready, hold.until + _YIELD_S * run.failures)
-        if standing is Standing.PROBING:
+        if standing is RouteStatus.PROBING:
             ready = run.within(max(ready, now + PROBE_PAUSE_S))
     is_for_pace = ready <= now
     if is_for_pace:
@@ -336,9 +336,9 @@ def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:
     ends = []
     for route in run.routes():
         standing, hold = _standing_in_a_job(run, route, health, now)
-        if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is Kind.CONDEMNED):
+        if route in run.used_up or hold is None or (hold.is_active(now) and hold.kind is HoldKind.CONDEMNED):
             continue
-        if standing is Standing.PROBING:
+        if standing is RouteStatus.PROBING:
             ends.append(run.within(now + PROBE_PAUSE_S))
         else:
             ends.append(max(hold.until, run.ready_at.get(route, now)) + _YIELD_S * run.failures)

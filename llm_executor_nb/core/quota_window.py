@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 1.0
 """Seconds after which more than was left goes out: a bucket has room again long before it is full."""
 
 
-class Spread:
+class QuotaWindow:
     """Spreads what is left of a limit over the seconds until it is renewed.
 
     Attributes:

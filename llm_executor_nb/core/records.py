@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.outcomes import Need, Outcome, Reach
+from llm_executor_nb.core.outcomes import Need, Outcome, ScopeLevel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Scope:
         need: only requests that need this are held, such as `image` or `param:seed`; None: every request is.
     """
 
-    reach: Reach
+    reach: ScopeLevel
     backend: str
     secret: Secret | None = None
     provider: str | None = None
@@ -96,23 +96,23 @@ class Route:
     model: str
     request_model: str
     tier: int
-    scopes: Mapping[Reach, Scope] = field(init=False, repr=False)
+    scopes: Mapping[ScopeLevel, Scope] = field(init=False, repr=False)
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
         secret = self.key.secret if self.key else None
         scopes = {
-            Reach.ROUTE: Scope(Reach.ROUTE, self.backend, secret, self.provider, self.model),
-            Reach.MODEL: Scope(Reach.MODEL, self.backend, secret, None, self.model),
-            Reach.KEY: Scope(Reach.KEY, self.backend, secret),
-            Reach.PROVIDER: Scope(Reach.PROVIDER, self.backend, None, self.provider, self.model),
-            Reach.BACKEND: Scope(Reach.BACKEND, self.backend, None, None, self.model),
+            ScopeLevel.ROUTE: Scope(ScopeLevel.ROUTE, self.backend, secret, self.provider, self.model),
+            ScopeLevel.MODEL: Scope(ScopeLevel.MODEL, self.backend, secret, None, self.model),
+            ScopeLevel.KEY: Scope(ScopeLevel.KEY, self.backend, secret),
+            ScopeLevel.PROVIDER: Scope(ScopeLevel.PROVIDER, self.backend, None, self.provider, self.model),
+            ScopeLevel.BACKEND: Scope(ScopeLevel.BACKEND, self.backend, None, None, self.model),
         }
         object.__setattr__(self, "scopes", scopes)
         place = f"{self.backend}/{self.provider}" if self.provider else self.backend
         object.__setattr__(self, "name", f"{place} {self.key.secret.ending}" if self.key else place)
 
-    def scope(self, reach: Reach) -> Scope:
+    def scope(self, reach: ScopeLevel) -> Scope:
         """Return what a hold of this reach would hold."""
         return self.scopes[reach]
 
@@ -186,7 +186,7 @@ class Verdict:
 
     outcome: Outcome
     body: dict[str, Any] | None = None
-    reach: Reach | None = None
+    reach: ScopeLevel | None = None
     need: Need | None = None
     retry_after_s: float | None = None
     http_status: int | None = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.adaptive_rate import Pace
+from llm_executor_nb.core.adaptive_rate import AdaptiveRate
 from llm_executor_nb.core.capacity import Capacity
-from llm_executor_nb.core.outcomes import Outcome, Reach
-from llm_executor_nb.core.quota_window import Spread
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
+from llm_executor_nb.core.quota_window import QuotaWindow
 from llm_executor_nb.core.records import OPENROUTER
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ class Traffic:
 
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
-        self._paces: dict[Scope, Pace] = {}
+        self._paces: dict[Scope, AdaptiveRate] = {}
         self._capacities: dict[Scope, Capacity] = {}
-        self._spreads: dict[Scope, Spread] = {}
+        self._spreads: dict[Scope, QuotaWindow] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
@@ -41,26 +41,26 @@ class Traffic:
         self._pace(route).sent(now)
         if (spread := self._spread(route)) is not None:
             spread.sent(now)
-        self._in_flight[route.scope(Reach.ROUTE)] += 1
-        self._in_flight[route.scope(Reach.KEY)] += 1
-        return self._in_flight[route.scope(Reach.ROUTE)]
+        self._in_flight[route.scope(ScopeLevel.ROUTE)] += 1
+        self._in_flight[route.scope(ScopeLevel.KEY)] += 1
+        return self._in_flight[route.scope(ScopeLevel.ROUTE)]
 
     def returned(self, route: Route) -> bool:
         """Note that a request is over; say whether others may have waited for that."""
-        self._in_flight[route.scope(Reach.ROUTE)] -= 1
-        self._in_flight[route.scope(Reach.KEY)] -= 1
-        capacity = self._capacities.get(route.scope(Reach.ROUTE))
+        self._in_flight[route.scope(ScopeLevel.ROUTE)] -= 1
+        self._in_flight[route.scope(ScopeLevel.KEY)] -= 1
+        capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
         return capacity is not None and capacity.is_bound
 
     def ended(self, route: Route, outcome: Outcome) -> None:
         """Count what came of a request."""
-        self._outcomes[route.scope(Reach.ROUTE)][outcome] += 1
+        self._outcomes[route.scope(ScopeLevel.ROUTE)][outcome] += 1
 
     def outcomes(self, route: Route) -> dict[Outcome, int]:
         """Return what came of the requests to a route so far, and how often."""
-        return dict(self._outcomes.get(route.scope(Reach.ROUTE), {}))
+        return dict(self._outcomes.get(route.scope(ScopeLevel.ROUTE), {}))
 
-    def in_flight(self, route: Route, reach: Reach = Reach.KEY) -> int:
+    def in_flight(self, route: Route, reach: ScopeLevel = ScopeLevel.KEY) -> int:
         """Return how many requests are under way on the route's key, or on the route itself."""
         return self._in_flight[route.scope(reach)]
 
@@ -101,8 +101,8 @@ class Traffic:
 
     def bears_more(self, route: Route) -> bool:
         """Whether one more request may be in flight on the route."""
-        capacity = self._capacities.get(route.scope(Reach.ROUTE))
-        return capacity is None or capacity.has_room(self._in_flight[route.scope(Reach.ROUTE)])
+        capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
+        return capacity is None or capacity.has_room(self._in_flight[route.scope(ScopeLevel.ROUTE)])
 
     def room_at(self, route: Route, now: float, who: object = None) -> float:
         """Return when to look whether there is room; where it is later there, it is later here."""
@@ -114,7 +114,7 @@ class Traffic:
     def is_alone(self, route: Route, who: object) -> bool:
         """Say whether nobody else asks the route's key, or waits for it: then its pace need not be kept."""
         others = [other for other in self._queues[_limited(route)] if other is not who]
-        return not others and not self._in_flight[route.scope(Reach.KEY)]
+        return not others and not self._in_flight[route.scope(ScopeLevel.KEY)]
 
     def join_queue(self, route: Route, who: object) -> None:
         """Wait for the pace of the route's key, behind those that do already."""
@@ -184,7 +184,7 @@ class Traffic:
         scope = _spoken_of(route)
         if allowance is None and scope not in self._spreads:
             return
-        spread = self._spreads.setdefault(scope, Spread())
+        spread = self._spreads.setdefault(scope, QuotaWindow())
         in_flight = self._in_flight[scope]
         others = (
             one.left for other, one in self._spreads.items() if one is not spread and other.backend == scope.backend
@@ -201,7 +201,7 @@ class Traffic:
         spread = self._spread(route)
         return self._pace(route).per_s is not None or (spread is not None and spread.is_bound)
 
-    def _spread(self, route: Route) -> Spread | None:
+    def _spread(self, route: Route) -> QuotaWindow | None:
         return self._spreads.get(_spoken_of(route)) if self._spreads else None
 
     def _place(self, route: Route, who: object) -> int:
@@ -209,15 +209,15 @@ class Traffic:
         return next((place for place, other in enumerate(queue) if other is who), len(queue))
 
     def _capacity(self, route: Route) -> Capacity:
-        scope = route.scope(Reach.ROUTE)
+        scope = route.scope(ScopeLevel.ROUTE)
         if scope not in self._capacities:
             self._capacities[scope] = Capacity()
         return self._capacities[scope]
 
-    def _pace(self, route: Route) -> Pace:
+    def _pace(self, route: Route) -> AdaptiveRate:
         scope = _limited(route)
         if scope not in self._paces:
-            self._paces[scope] = Pace(_told_per_s(route))
+            self._paces[scope] = AdaptiveRate(_told_per_s(route))
         return self._paces[scope]
 
 
@@ -227,10 +227,10 @@ def _told_per_s(route: Route) -> float | None:
 
 def _spoken_of(route: Route) -> Scope:
     """Return what a reply that names no scope speaks of: the key on OpenRouter, else the route."""
-    return route.scope(Reach.KEY if route.backend == OPENROUTER else Reach.ROUTE)
+    return route.scope(ScopeLevel.KEY if route.backend == OPENROUTER else ScopeLevel.ROUTE)
 
 
 def _limited(route: Route) -> Scope:
     """Return what a limit without a scope limits: the key on OpenRouter or where the user told it, else the route."""
     is_of_key = route.backend == OPENROUTER or (route.key is not None and route.key.rpm is not None)
-    return route.scope(Reach.KEY if is_of_key else Reach.ROUTE)
+    return route.scope(ScopeLevel.KEY if is_of_key else ScopeLevel.ROUTE)

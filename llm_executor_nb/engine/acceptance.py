@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.records import Route, Verdict
-    from llm_executor_nb.engine.http import Exchanged
+    from llm_executor_nb.engine.http import SendResult
     from llm_executor_nb.engine.run import Run
 
 
-async def accepted(run: Run, route: Route, came: Exchanged) -> tuple[Verdict, AIMessage | None]:
+async def accepted(run: Run, route: Route, came: SendResult) -> tuple[Verdict, AIMessage | None]:
     """Return the verdict on what came once all have had their say, and the answer if it is accepted.
 
     The message gets the parsed object, if there is a schema, and the id of its run.

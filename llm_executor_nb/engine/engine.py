@@ -16,9 +16,9 @@ from llm_executor_nb.core.errors import (
     RequestError,
     StreamInterruptedError,
 )
-from llm_executor_nb.core.holds import Standing
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import RULES
-from llm_executor_nb.core.policy import Go, Join, Stop, Wait, Why, next_move
+from llm_executor_nb.core.policy import Go, Join, Stop, StopReason, Wait, next_move
 from llm_executor_nb.engine import paid_calls as guard
 from llm_executor_nb.engine import tracing
 from llm_executor_nb.engine.acceptance import accepted
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Scope, Verdict
-    from llm_executor_nb.engine.http import Exchanged, Exchanging
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.http import Sender, SendResult
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.settings.config import Config
 
 
@@ -47,12 +47,14 @@ class Engine:
         config: the waits, retries and ceiling in force.
     """
 
-    def __init__(self, *, exchanges: Mapping[str, Exchanging], health: Health, config: Config) -> None:
+    def __init__(self, *, exchanges: Mapping[str, Sender], health: Health, config: Config) -> None:
         self._exchanges = exchanges
         self._health = health
         self._config = config
 
-    async def run(self, ask: Ask, *, hand_on: Callable[[AIMessageChunk], Awaitable[None]] | None = None) -> AIMessage:
+    async def run(
+        self, ask: RunRequest, *, hand_on: Callable[[AIMessageChunk], Awaitable[None]] | None = None
+    ) -> AIMessage:
         """Return the first accepted answer of the chain.
 
         Args:
@@ -128,7 +130,7 @@ class Engine:
             await run.sink.release()
         return message
 
-    async def _send(self, run: Run, route: Route) -> Exchanged:
+    async def _send(self, run: Run, route: Route) -> SendResult:
         exchange = self._exchanges[route.backend]
         if guard.is_on() and (place := exchange.paid_at(route, self._config.practice_url)) is not None:
             guard.refuse(place)
@@ -198,14 +200,14 @@ class Engine:
         end = run.memory.deadline
         while True:
             seen, now = self._health.changes, clock.current().now()
-            is_probing = self._health.standing(move.route, now, run.memory.needs)[0] is Standing.PROBING
+            is_probing = self._health.standing(move.route, now, run.memory.needs)[0] is RouteStatus.PROBING
             if not is_probing or (end is not None and now >= end):
                 break
             await until_changed(self._health, end, seen)
         run.waited_s += now - began
         run.memory.keeps_pace = True
         standing, hold = self._health.standing(move.route, now, run.memory.needs)
-        has_failed = standing is Standing.HELD and hold is not None and hold.probed_at is not None  # not cancelled
+        has_failed = standing is RouteStatus.HELD and hold is not None and hold.probed_at is not None  # not cancelled
         if not has_failed or hold is None:
             return
         if run.memory.current is not None:
@@ -222,7 +224,7 @@ class Engine:
         now = clock.current().now()
         attempts = tuple(run.attempts)
         held = list(run.left_out(now))
-        if move.why is Why.DEADLINE and run.ask.deadline_s is not None:
+        if move.why is StopReason.DEADLINE and run.ask.deadline_s is not None:
             return DeadlineError(advice.late(run.ask.deadline_s, attempts, held, now), attempts=attempts)
         if run.refusals:
             last = run.refusals[-1]

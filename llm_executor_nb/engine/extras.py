@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import Support
-from llm_executor_nb.core.outcomes import Need, Outcome, Reach
+from llm_executor_nb.core.outcomes import Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.core.verdicts.named import FAILED_OUTPUT, RESPONSE_FORMAT, STREAM_OPTIONS, TOOLS
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Verdict
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
 
 _SPEAKS_OF_OTHERS = frozenset(
     {
@@ -62,7 +62,7 @@ class Extras:
         is_stream: the answer shall come as a stream.
     """
 
-    def __init__(self, ask: Ask, health: Health, *, is_stream: bool) -> None:
+    def __init__(self, ask: RunRequest, health: Health, *, is_stream: bool) -> None:
         self._ask = ask
         self._known = health.extras
         self._wanted: dict[str, str] = {}
@@ -123,7 +123,7 @@ class Extras:
     def _may_send(self, name: str, route: Route) -> bool:
         if name in ((self._ask.extra_body or {}).get(route.backend) or {}):  # the user's None
             return False
-        is_left_out = name in self._left_out.get(route.scope(Reach.PROVIDER), _NONE)
+        is_left_out = name in self._left_out.get(route.scope(ScopeLevel.PROVIDER), _NONE)
         return not is_left_out and self._known.get(self._entry(name, route)) not in _LEAVE_OUT
 
     def _learn(self, route: Route, names: Iterable[str], support: Support) -> None:
@@ -134,14 +134,14 @@ class Extras:
     def _entry(self, name: str, route: Route) -> tuple[Scope, str]:
         """Return where an extra is known by: a format at a provider of the model, others at the provider."""
         if name == RESPONSE_FORMAT:
-            return route.scope(Reach.PROVIDER), self._wanted[name]
-        return Scope(Reach.PROVIDER, route.backend, None, route.provider), self._wanted[name]
+            return route.scope(ScopeLevel.PROVIDER), self._wanted[name]
+        return Scope(ScopeLevel.PROVIDER, route.backend, None, route.provider), self._wanted[name]
 
     # --- learning -----------------------------------------------------------------------------------------------
 
     def _answered(self, route: Route) -> None:
         self._learn(route, self._sent, Support.TAKEN)
-        self._learn(route, self._suspects.pop(route.scope(Reach.PROVIDER), _NONE), Support.MISSED)
+        self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
 
     def _refused_by(self, verdict: Verdict) -> frozenset[str]:
         """Return what a reply refuses of that which was sent."""
@@ -155,14 +155,14 @@ class Extras:
 
     def _told(self, route: Route, refused: frozenset[str], verdict: Verdict) -> Verdict:
         if FAILED_OUTPUT in verdict.names:  # this answer failed; the next need not
-            self._suspects[route.scope(Reach.PROVIDER)] = refused
+            self._suspects[route.scope(ScopeLevel.PROVIDER)] = refused
             return replace(verdict, outcome=Outcome.INVALID_OUTPUT)
         self._learn(route, refused, Support.REFUSED)
         return replace(verdict, outcome=Outcome.UNSUPPORTED)
 
     def _is_doubtful(self, route: Route, outcome: Outcome, *, is_probe: bool) -> bool:
         """Count a failure, and leave out what may be its cause; whether to ask without it at once."""
-        place = route.scope(Reach.PROVIDER)
+        place = route.scope(ScopeLevel.PROVIDER)
         count = self._failures[place] = self._failures.get(place, 0) + 1
         is_busy = outcome is Outcome.OVERLOADED
         suspects = frozenset(
@@ -180,5 +180,5 @@ class Extras:
         return math.inf if is_taken and is_busy else _PATIENCE[name] + is_taken
 
     def _leave_out(self, route: Route, names: frozenset[str]) -> None:
-        place = route.scope(Reach.PROVIDER)
+        place = route.scope(ScopeLevel.PROVIDER)
         self._left_out[place] = self._left_out.get(place, _NONE) | names

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.events import Events, Recorded
     from llm_executor_nb.providers.sse import Event
@@ -46,7 +46,7 @@ _AFTER_THE_END = frozenset({FaultKind.CUT, FaultKind.CLOSED, FaultKind.TIMEOUT, 
 
 
 @dataclass(frozen=True, slots=True)
-class Exchanged:
+class SendResult:
     """What came of one request.
 
     Attributes:
@@ -60,7 +60,7 @@ class Exchanged:
     may_resend: bool = False
 
 
-class Exchanging(Protocol):
+class Sender(Protocol):
     """What the engine sends with; each backend has one.
 
     Attributes:
@@ -72,22 +72,22 @@ class Exchanging(Protocol):
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
         """Return where a request to `route` would go, if it may cost something; None: it costs nothing."""
 
-    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
         """Ask for a whole reply."""
 
     async def streamed(
         self,
-        ask: Ask,
+        ask: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
-    ) -> Exchanged:
+    ) -> SendResult:
         """Ask for a stream, and hand its chunks on."""
 
 
-class Exchange:
+class HttpSender:
     """Sends a run's request over HTTP.
 
     Args:
@@ -108,7 +108,7 @@ class Exchange:
         is_own = route.key is None and is_this_machine(urlsplit(url).hostname or "")
         return None if is_practice or is_own else url
 
-    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
         """Ask for a whole reply.
 
         Args:
@@ -131,13 +131,13 @@ class Exchange:
 
     async def streamed(
         self,
-        ask: Ask,
+        ask: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
-    ) -> Exchanged:
+    ) -> SendResult:
         """Ask for a stream, and hand its chunks on from the first that says something.
 
         Args:
@@ -163,28 +163,28 @@ class Exchange:
             return await self._whole_instead(came, ask, route, hand_on)
 
     async def _whole_instead(
-        self, came: Reply | Fault, ask: Ask, route: Route, hand_on: Callable[[AIMessageChunk], Awaitable[None]]
-    ) -> Exchanged:
+        self, came: Reply | Fault, ask: RunRequest, route: Route, hand_on: Callable[[AIMessageChunk], Awaitable[None]]
+    ) -> SendResult:
         """Take a whole reply where a stream was asked for: an error, or a server that does not stream."""
         found = self._judge(came, route)
         if found.message is not None:
             await hand_on(signed(as_last_chunk(found.message), ask))
         return found
 
-    def _judge(self, came: Reply | Fault, route: Route) -> Exchanged:
+    def _judge(self, came: Reply | Fault, route: Route) -> SendResult:
         if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
             came = replace(came, body=after_comments(came.body))
         verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
         if verdict.body is None:
-            return Exchanged(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
+            return SendResult(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
         try:
             message = self._backends[route.backend].message(with_legible_usage(verdict.body), route.request_model)
         except ValueError as error:
-            return Exchanged(not_after_all(verdict, Outcome.MALFORMED, str(error)))
+            return SendResult(not_after_all(verdict, Outcome.MALFORMED, str(error)))
         verdict = judge(verdict, said_to_caller(message))
         if verdict.outcome is not Outcome.OK:
-            return Exchanged(replace(verdict, body=None))
-        return Exchanged(verdict, message)
+            return SendResult(replace(verdict, body=None))
+        return SendResult(verdict, message)
 
 
 def not_after_all(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
@@ -192,7 +192,7 @@ def not_after_all(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
     return replace(verdict, outcome=outcome, body=None, message=shorten(message))
 
 
-def _body(ask: Ask, route: Route, *, stream: bool) -> bytes:
+def _body(ask: RunRequest, route: Route, *, stream: bool) -> bytes:
     return make_body(
         ask.payload,
         model=route.request_model,
@@ -202,7 +202,7 @@ def _body(ask: Ask, route: Route, *, stream: bool) -> bytes:
     )
 
 
-def signed(chunk: AIMessageChunk, ask: Ask) -> AIMessageChunk:
+def signed(chunk: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
     """Return the last chunk of an answer with the run it came from."""
     chunk.response_metadata["llm_run_id"] = ask.run_id
     return chunk
@@ -228,7 +228,7 @@ class _Stream:
         self,
         events: Events | Recorded,
         backend: Backend,
-        ask: Ask,
+        ask: RunRequest,
         route: Route,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
     ) -> None:
@@ -239,24 +239,24 @@ class _Stream:
         self._tally = Tally()
         self._ending = Ending()
 
-    async def read(self) -> Exchanged:
+    async def read(self) -> SendResult:
         """Read it, handing on what says something; return what it was found to be."""
         async for event in self._events:
             wrong = await self._take(event)
             if wrong is not None:
-                return Exchanged(wrong)
+                return SendResult(wrong)
         last = self._ending.last()
         try:
             whole = self._relay.add(last)
         except ValueError as error:
-            return Exchanged(self._malformed(str(error)))
+            return SendResult(self._malformed(str(error)))
         verdict = await self._verdict_on(whole)
         if verdict.outcome is not Outcome.OK:
-            return Exchanged(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
+            return SendResult(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
         if broken := left_broken(whole):
             last, whole = last + broken, self._relay.add(broken)
         await self._relay.hand_on(signed(last, self._ask))
-        return Exchanged(verdict, signed(whole, self._ask))
+        return SendResult(verdict, signed(whole, self._ask))
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""

@@ -16,7 +16,7 @@ from llm_executor_nb.core.records import Fault, Reply, Verdict
 from llm_executor_nb.core.verdicts.classify import classify, classify_event, shorten
 from llm_executor_nb.core.verdicts.judging import facts_of, judge
 from llm_executor_nb.engine.delivered import said_to_caller
-from llm_executor_nb.engine.http import Exchanged, signed
+from llm_executor_nb.engine.http import SendResult, signed
 from llm_executor_nb.engine.relay import Relay, says_something
 from llm_executor_nb.providers.calls import left_broken, old_call
 from llm_executor_nb.providers.events import Silence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.providers.foreign_errors import Told
     from llm_executor_nb.providers.own_backends import ChatModelObject
 
@@ -38,7 +38,7 @@ _FREE: Final = "langchain_core.language_models.fake"
 """Where LangChain's own models are that ask nobody; ours say so by `asks_nobody`."""
 
 
-class Direct:
+class ModelSender:
     """Sends a run's request to a chat model object.
 
     Args:
@@ -56,24 +56,24 @@ class Direct:
         is_fake = any(base.__module__.startswith(_FREE) or "asks_nobody" in vars(base) for base in kind.__mro__)
         return None if is_fake else f"the chat model object {kind.__name__}"
 
-    async def whole(self, ask: Ask, route: Route, *, timeout_s: float | None) -> Exchanged:
+    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
         """Ask for a whole answer; `Exchange.whole` says what the arguments are."""
         came = await self._model.answer(ask.payload, _extra(ask, route), timeout_s=timeout_s)
         if isinstance(came, Reply | Fault | dict):
-            return Exchanged(_refused(came, route))
+            return SendResult(_refused(came, route))
         if (more := old_call(came)) is not None:
             came.tool_calls, came.invalid_tool_calls = more.tool_calls, more.invalid_tool_calls
         return _judged(came)
 
     async def streamed(
         self,
-        ask: Ask,
+        ask: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
-    ) -> Exchanged:
+    ) -> SendResult:
         """Ask for a stream; `Exchange.streamed` says what the arguments are. Its chunks pass as they come."""
         relay = Relay(hand_on)
         pieces = self._model.stream(ask.payload, _extra(ask, route), Silence(timeout_s, until))
@@ -84,13 +84,13 @@ class Direct:
                     pieces.progress()
                 await relay.take(chunk, is_speaking=says_something(chunk))
         except ValueError as error:
-            return Exchanged(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
+            return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
             await pieces.close()
         if pieces.told is not None:
-            return Exchanged(_refused(pieces.told, route))
+            return SendResult(_refused(pieces.told, route))
         if relay.whole is None:
-            return Exchanged(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
+            return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
         last = _last(relay.whole, ask)
         for more in (old_call(relay.whole), left_broken(relay.whole)):
             last = last if more is None else last + more
@@ -98,15 +98,15 @@ class Direct:
         if found.message is None:
             return found
         await relay.hand_on(last)
-        return Exchanged(found.verdict, relay.whole)
+        return SendResult(found.verdict, relay.whole)
 
 
-def _extra(ask: Ask, route: Route) -> Mapping[str, Any]:
+def _extra(ask: RunRequest, route: Route) -> Mapping[str, Any]:
     fields = (ask.extra_body or {}).get(route.backend) or {}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _last(whole: AIMessageChunk, ask: Ask) -> AIMessageChunk:
+def _last(whole: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
     """Return a chunk that says nothing but which run it was."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
@@ -124,7 +124,7 @@ def _refused(told: Told, route: Route) -> Verdict:
     return replace(verdict, http_status=None, error_code=get_in(told, "error", CLASS) or verdict.error_code)
 
 
-def _judged(message: AIMessage) -> Exchanged:
+def _judged(message: AIMessage) -> SendResult:
     """Judge a message as the engine's own: by what there is in it for the caller."""
     told, usage = message.response_metadata, message.usage_metadata
     counts = {"prompt_tokens": get_in(usage, "input_tokens"), "completion_tokens": get_in(usage, "output_tokens")}
@@ -137,7 +137,7 @@ def _judged(message: AIMessage) -> Exchanged:
     )
     spent = get_in(usage, "output_token_details", "reasoning")
     verdict = judge(facts, said_to_caller(message, had_reasoning=bool(spent)))
-    return Exchanged(verdict, message if verdict.outcome is Outcome.OK else None)
+    return SendResult(verdict, message if verdict.outcome is Outcome.OK else None)
 
 
 def _reason_of(message: AIMessage) -> str | None:

@@ -52,7 +52,7 @@ class Unbounded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class RunRequest:
     """One run's order.
 
     Attributes:

@@ -10,14 +10,14 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.learning import Learning, Sent
+from llm_executor_nb.core.learning import Learning, SendRecord
 from llm_executor_nb.core.needs import needs_of
-from llm_executor_nb.core.outcomes import RULES, Decision, Follow, Outcome
+from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
 from llm_executor_nb.core.records import FaultKind, Verdict
 from llm_executor_nb.engine import tracing
 from llm_executor_nb.engine.extras import Extras
-from llm_executor_nb.schemas.prompting import Phrasing
+from llm_executor_nb.schemas.prompting import SchemaPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sink import Sink
     from llm_executor_nb.settings.config import Config
 
@@ -41,7 +41,7 @@ _REFUSALS = (Outcome.BAD_REQUEST, Outcome.CONTEXT_LENGTH)
 class Run:
     """The state of one request on its way down a chain."""
 
-    def __init__(self, ask: Ask, health: Health, config: Config, now: float, sink: Sink | None = None) -> None:
+    def __init__(self, ask: RunRequest, health: Health, config: Config, now: float, sink: Sink | None = None) -> None:
         self.ask = ask
         self.sink = sink
         self.is_interrupted = False
@@ -51,7 +51,7 @@ class Run:
         self.waited_s = 0.0
         self.span: Span | None = None
         self.extras = Extras(ask, health, is_stream=sink is not None)
-        self.phrasing = None if ask.schema is None else Phrasing(ask.schema, ask.payload, self.extras)
+        self.phrasing = None if ask.schema is None else SchemaPrompt(ask.schema, ask.payload, self.extras)
         self.memory = RunMemory(
             tiers=ask.chain.tiers,
             is_by_hand=ask.is_by_hand,
@@ -85,7 +85,7 @@ class Run:
         if self.ask.is_by_hand:
             self.memory.current = route
 
-    def order(self, route: Route, *, takes_extras: bool) -> Ask:
+    def order(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return what a route is asked now: with what we add, if it may be sent that, and a schema in words else."""
         self.extras.choose(route, takes_extras=takes_extras)
         payload = self.ask.payload if self.phrasing is None else self.phrasing.payload(route)
@@ -133,7 +133,7 @@ class Run:
     def learn(self, move: Go, verdict: Verdict, now: float) -> None:
         """Let the holds and the run's own memory take in a verdict."""
         try:
-            self._learning.learn(move, verdict, Sent(self._sent_at, self._in_flight), now)
+            self._learning.learn(move, verdict, SendRecord(self._sent_at, self._in_flight), now)
         except ConfigError as error:  # a wait strategy, stop object or hook of the user's
             self.broken = error
 
@@ -171,7 +171,7 @@ class Run:
         self._record(route, Verdict(outcome=Outcome.CANCELLED), Decision.STOP)
 
     def _decision(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> Decision:
-        if RULES[verdict.outcome].follow is Follow.ACCEPT:
+        if RULES[verdict.outcome].follow is NextStep.ACCEPT:
             return Decision.ACCEPT
         self.is_interrupted = self.sink is not None and self.sink.is_begun
         if self.memory.is_refused or self.is_interrupted or self.broken is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.settings.config import Config
 
 _SCOPE: Final = "llm_executor_nb"
@@ -44,7 +44,7 @@ _PARAMETERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
 """What a call parameter is called in a span, and of which type it is there."""
 
 
-def begin(ask: Ask, route: Route, config: Config, *, is_stream: bool) -> Span | None:
+def begin(ask: RunRequest, route: Route, config: Config, *, is_stream: bool) -> Span | None:
     """Begin the span of an attempt, below the one that is current; None: nobody traces."""
     tracer = _tracer()
     if tracer is None:
@@ -107,7 +107,7 @@ def _fail(span: Span, kind: str) -> None:
     span.end()
 
 
-def _asked(ask: Ask, route: Route, config: Config, *, is_stream: bool) -> dict[str, Any]:
+def _asked(ask: RunRequest, route: Route, config: Config, *, is_stream: bool) -> dict[str, Any]:
     address, port = _place(config, route.backend)
     is_json = ask.schema is not None or (ask.payload.get("response_format") or {}).get("type") in {
         "json_object",
@@ -128,7 +128,7 @@ def _asked(ask: Ask, route: Route, config: Config, *, is_stream: bool) -> dict[s
     }
 
 
-def _parameters(ask: Ask) -> dict[str, Any]:
+def _parameters(ask: RunRequest) -> dict[str, Any]:
     given = ((names, ask.payload.get(name)) for name, names in _PARAMETERS.items())
     return {name: as_type(value) for (name, as_type), value in given if value is not None}
 

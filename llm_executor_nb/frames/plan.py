@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.lookups import prices_of
-from llm_executor_nb.jobs.feed import Feed
+from llm_executor_nb.jobs.feed import RequestQueue
 from llm_executor_nb.jobs.requests import RequestMaker
 from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.snapshot import dollars
 
 if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request
     from llm_executor_nb.store.ledger import Ledger
 
@@ -76,7 +76,7 @@ class Plan:
         return "\n".join(f"{name:<10} {said}" for name, said in self.lines())
 
 
-def make_plan(order: Order, prompts: Prompts, ledger: Ledger) -> Plan:
+def make_plan(order: JobOptions, prompts: Prompts, ledger: Ledger) -> Plan:
     """Return what a job would do. Sends no request; prices may be looked up, which is free.
 
     Args:
@@ -85,7 +85,7 @@ def make_plan(order: Order, prompts: Prompts, ledger: Ledger) -> Plan:
         ledger: where stored answers are looked for.
     """
     maker = RequestMaker(order)
-    feed = Feed(prompts, maker, lambda *_: None, keeps_order=True)
+    feed = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
     requests = stored = characters = 0
     while not feed.is_dry:
         window = [request for request in feed.take(_WINDOW) if request.error is None]
@@ -118,7 +118,7 @@ def _length(request: Request) -> int:
     return sum(len(str(message.get("content", ""))) for message in (request.payload or {}).get("messages", ()))
 
 
-def _price_range(order: Order, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
+def _price_range(order: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
     known = order.prices.known or [price for price in prices_of(order.chain.model).values() if price is not None]
     if not known:
         return None, None

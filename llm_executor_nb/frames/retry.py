@@ -15,7 +15,7 @@ from llm_executor_nb.jobs.results import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llm_executor_nb.frames.start import Asked
+    from llm_executor_nb.frames.start import JobArguments
 
 _AGAIN = (Status.FAILED.value, Status.CANCELLED.value)
 _USED_UP = ("budget_usd", "budget_s")
@@ -69,14 +69,16 @@ def _asked_again(
         raise
 
 
-def _arguments(asked: Asked, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def _arguments(asked: JobArguments, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
     as_before = {"model": asked.model, "column": asked.column}
     renamed = {} if asked.out == out else {"out": out}
     return {**as_before, **kept, **renamed, **({} if model is None else {"model": model}), **options}
 
 
-def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]) -> list[tuple[Asked, list[int]]]:
+def _by_what_was_asked(
+    frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]
+) -> list[tuple[JobArguments, list[int]]]:
     """Return the rows that are asked again, by what was asked for them: a frame may be made of several jobs' frames.
 
     A row that was never sent has no run: what was asked for it is what was asked for the last row before it that has
@@ -87,7 +89,7 @@ def _by_what_was_asked(frame: pd.DataFrame, out: str, positions: np.ndarray[Any,
     last = next((asked for asked in known if asked is not None), None)
     if last is None:
         raise _unknown(frame, out)
-    groups: list[tuple[Asked, list[int]]] = []
+    groups: list[tuple[JobArguments, list[int]]] = []
     for position, asked in enumerate(known):
         last = asked or last
         if position in wanted:
@@ -113,7 +115,7 @@ def _unknown(frame: pd.DataFrame, out: str) -> ConfigError:
     )
 
 
-def _asked_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[Asked | None]:
+def _asked_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[JobArguments | None]:
     """Return per row what its run was asked; None: unknown, or an answer bought for another column."""
     found = []
     for position, run in enumerate(frame[f"{out}{RUN}"].astype("string").fillna("")):

@@ -11,8 +11,8 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.frames.columns import RUN, between, check_names, fields_of_answers
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import Prompts
-from llm_executor_nb.jobs.options import Order, make_order
-from llm_executor_nb.jobs.runner import Work
+from llm_executor_nb.jobs.options import JobOptions, make_options
+from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.view.progress import make_progress
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _OWN = ("template", "progress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class JobArguments:
     """The arguments of one job, as the user gave them, and the columns it wrote: the answers', a schema's fields."""
 
     model: str
@@ -36,7 +36,7 @@ class Asked:
     fields: tuple[str, ...]
 
 
-_asked: dict[str, Asked] = {}
+_asked: dict[str, JobArguments] = {}
 
 
 def check(
@@ -46,7 +46,7 @@ def check(
     options: Mapping[str, Any],
     *,
     skip_routes: Iterable[str] = (),
-) -> tuple[Order, Prompts]:
+) -> tuple[JobOptions, Prompts]:
     """Check the arguments of a job against its frame.
 
     Args:
@@ -62,7 +62,7 @@ def check(
     prompts = Prompts(frame, column, options.get("template"))
     warmup.wait()
     chain = without(compiled(model, session().config, session().health), skip_routes)
-    order = make_order(chain, column, **_without(options, _OWN))
+    order = make_options(chain, column, **_without(options, _OWN))
     check_names(frame, order.out, list(order.fields.values()), earlier=_fields_asked(frame, order.out))
     return order, prompts
 
@@ -91,12 +91,12 @@ def make_job(
     """
     order, prompts = check(frame, model, column, options, skip_routes=skip_routes)
     now = session()
-    work = Work(
+    work = JobRunner(
         order, prompts, index=frame.index, engine=now.engine(), health=now.health, ledger=now.ledger, taken=taken
     )
     now.job_ids.append(work.job_id)
     fields = tuple(order.fields.values())
-    _asked[work.job_id] = Asked(
+    _asked[work.job_id] = JobArguments(
         model=model, column=column, options=_without(options, ("progress",)), out=order.out, fields=fields
     )
     if len(_asked) > _REMEMBERED:
@@ -108,7 +108,7 @@ def make_job(
     return job
 
 
-def asked_by(job_id: str) -> Asked | None:
+def asked_by(job_id: str) -> JobArguments | None:
     """Return what a job of this process was asked; None: it was another's, or too long ago."""
     return _asked.get(job_id)
 
@@ -117,7 +117,7 @@ def _without(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
     return {name: value for name, value in options.items() if name not in names}
 
 
-def _left_over(frame: pd.DataFrame, order: Order, prompts: Prompts) -> list[str]:
+def _left_over(frame: pd.DataFrame, order: JobOptions, prompts: Prompts) -> list[str]:
     """Return the fields of an earlier run in place of which this one has none; never a column that is no field.
 
     A field stands between the answers and their status, and is known by the run that wrote it; where this process does

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request, RequestMaker
     from llm_executor_nb.jobs.rows import RowRun
     from llm_executor_nb.store.ledger import Ledger
-    from llm_executor_nb.store.records import Want
+    from llm_executor_nb.store.records import Lookup
 
 _PATIENCE_S = 1.0
 """Seconds that one try to claim takes at most; a process that ends waits for the thread that is at it."""
@@ -32,7 +32,7 @@ _SHORT_S, _LONG_S = 0.5, 2.0
 """A window that was used up sooner than this is too small, later than that too large."""
 
 
-class Reuse:
+class AnswerCache:
     """The ledger as one job sees it.
 
     Args:
@@ -46,7 +46,7 @@ class Reuse:
         oldest_utc: when the oldest of them was bought; None: none was reused.
     """
 
-    def __init__(self, order: Order, ledger: Ledger, job_id: str) -> None:
+    def __init__(self, order: JobOptions, ledger: Ledger, job_id: str) -> None:
         self.window = _SMALLEST
         self.saved_usd = 0.0
         self.oldest_utc: datetime | None = None
@@ -136,6 +136,6 @@ class Reuse:
             self.window = max(_SMALLEST, self.window // 2)
 
 
-def _sent(want: Want) -> Want:
+def _sent(want: Lookup) -> Lookup:
     """Return what stays claimed of a request in flight: a draw looks for no answer any more, its own is on its way."""
     return want if want.copy is None else replace(want, keys=())

@@ -21,7 +21,7 @@ _TRIES = 32
 """Random looks for a row that was not drawn, before the next in turn is taken."""
 
 
-class Prompts(Protocol):
+class PromptSource(Protocol):
     """The prompts of a job, by the number of their row from 0.
 
     Attributes:
@@ -36,7 +36,7 @@ class Prompts(Protocol):
         """Return the contents of some rows; an error stands for a row that cannot be asked."""
 
 
-class Feed:
+class RequestQueue:
     """The requests of a job.
 
     Args:
@@ -48,7 +48,7 @@ class Feed:
     """
 
     def __init__(
-        self, prompts: Prompts, maker: RequestMaker, share: Callable[[int, int], None], *, keeps_order: bool
+        self, prompts: PromptSource, maker: RequestMaker, share: Callable[[int, int], None], *, keeps_order: bool
     ) -> None:
         self._prompts, self._maker, self._share = prompts, maker, share
         self._next = 0

@@ -31,7 +31,7 @@ NAME = "llm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class JobOptions:
     """What all rows of a job share.
 
     Attributes:
@@ -71,7 +71,7 @@ class Order:
     prices: Prices
 
 
-def make_order(
+def make_options(
     chain: Chain,
     column: Hashable | None,
     /,
@@ -91,7 +91,7 @@ def make_order(
     max_age: object = "7D",
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> Order:
+) -> JobOptions:
     """Check the arguments of a job; `df.llm.run` says what they mean.
 
     Raises:
@@ -103,7 +103,7 @@ def make_order(
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
     if checked is not None:
         check_alone(params, extra_body)
-    order = Order(
+    order = JobOptions(
         chain=chain,
         column=NAME if column is None else str(column),
         out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,

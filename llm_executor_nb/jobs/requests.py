@@ -16,13 +16,13 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.messages import tidy
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.providers.returned import KEPT
-from llm_executor_nb.store.records import Want
+from llm_executor_nb.store.records import Lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.options import JobOptions
 
 _FORMAT = b"llm-request-1"
 """Names the form of the digests; a change of what goes into them needs another."""
@@ -43,7 +43,7 @@ class Request:
 
     position: int
     payload: Mapping[str, Any] | None
-    wanted: Want
+    wanted: Lookup
     error: ConfigError | None = None
 
 
@@ -55,7 +55,7 @@ class RequestMaker:
         taken: runs whose answers other rows have already, where answers are drawn.
     """
 
-    def __init__(self, order: Order, taken: Iterable[str] = ()) -> None:
+    def __init__(self, order: JobOptions, taken: Iterable[str] = ()) -> None:
         self._params, self._system = order.params, order.system
         self._schema = "" if order.schema is None else order.schema.digest_text
         self._extra_body = order.extra_body
@@ -77,10 +77,10 @@ class RequestMaker:
                 raise content
             payload, digest = self._payload_and_digest(content)
         except ConfigError as error:  # this cell is no request; the other rows are not to blame
-            return Request(position, None, Want(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
+            return Request(position, None, Lookup(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
         keys = tuple(_hashed(digest, entry) for entry in self._entries)
         if not payload.get("temperature"):
-            return Request(position, payload, Want(digest=digest, keys=keys, copy=None))
+            return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None))
         copy = self._copies.get(digest, -1) + 1
         self._copies[digest] = copy
         return Request(position, payload, self._draw(digest, keys, copy))
@@ -94,8 +94,8 @@ class RequestMaker:
         """Return the request key under which a route's answer is stored."""
         return request.wanted.keys[self._entries.index(_entry(route, self._extra_body))]
 
-    def _draw(self, digest: bytes, keys: tuple[bytes, ...], copy: int) -> Want:
-        return Want(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
+    def _draw(self, digest: bytes, keys: tuple[bytes, ...], copy: int) -> Lookup:
+        return Lookup(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
 
     def _payload_and_digest(self, content: object) -> tuple[Mapping[str, Any], bytes]:
         if isinstance(content, str) and content.strip() and len(self._around) == 2:

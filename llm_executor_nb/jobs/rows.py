@@ -10,7 +10,7 @@ from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, 
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.verdicts.classify import shorten
 from llm_executor_nb.core.verdicts.judging import MEDIA, is_media
-from llm_executor_nb.engine.request import Ask, Row
+from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.results import RowResult, Status
 from llm_executor_nb.store.rows import clean_text
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.engine.engine import Engine
     from llm_executor_nb.engine.request import Slots
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request
 
 
@@ -44,7 +44,7 @@ class RowRun:
         self.attempts: list[Attempt] = []
         self.failure: LLMExecutorError | None = None
 
-    async def run(self, ask: Ask, engine: Engine) -> RowResult:
+    async def run(self, ask: RunRequest, engine: Engine) -> RowResult:
         """Send it; return what came of it. A cancellation is passed on; `cancelled` then says what came."""
         try:
             message = await engine.run(ask)
@@ -86,7 +86,7 @@ class RowRun:
 
 
 def make_ask(
-    order: Order,
+    order: JobOptions,
     run: RowRun,
     *,
     job_id: str,
@@ -95,7 +95,7 @@ def make_ask(
     rows_left: Callable[[], int],
     has_fresh: Callable[[], bool],
     record: Callable[[Attempt], None],
-) -> Ask:
+) -> RunRequest:
     """Return what the engine is asked for one row.
 
     Args:
@@ -116,7 +116,7 @@ def make_ask(
         run.attempts.append(priced)
         record(priced)
 
-    return Ask(
+    return RunRequest(
         chain=order.chain,
         payload=run.request.payload or {},
         schema=order.schema,

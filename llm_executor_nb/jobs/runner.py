@@ -13,16 +13,16 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import Kind
+from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.outcomes import Decision
-from llm_executor_nb.jobs.answers import Reuse
-from llm_executor_nb.jobs.feed import Feed
+from llm_executor_nb.jobs.answers import AnswerCache
+from llm_executor_nb.jobs.feed import RequestQueue
 from llm_executor_nb.jobs.requests import RequestMaker
 from llm_executor_nb.jobs.results import Results, Status
 from llm_executor_nb.jobs.rows import RowRun, make_ask
-from llm_executor_nb.jobs.slots import Slots
+from llm_executor_nb.jobs.slots import ConcurrencyLimit
 from llm_executor_nb.jobs.standing import snapshot_of
-from llm_executor_nb.jobs.stop_rules import Ending
+from llm_executor_nb.jobs.stop_rules import StopRules
 from llm_executor_nb.store.records import Answer, JobStart, Turn
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.engine.engine import Engine
-    from llm_executor_nb.engine.request import Ask
-    from llm_executor_nb.jobs.feed import Prompts
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.engine.request import RunRequest
+    from llm_executor_nb.jobs.feed import PromptSource
+    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request
     from llm_executor_nb.jobs.results import RowResult
     from llm_executor_nb.store.ledger import Ledger
@@ -46,7 +46,7 @@ _LOOK_AGAIN_S = 0.25
 """Seconds between looks at what another job asks, or at a ledger that cannot be written."""
 
 
-class Work:
+class JobRunner:
     """What one job does on the private loop.
 
     When it ends early by a rule, requests in flight come to their end; when it is cancelled, they are cancelled.
@@ -63,8 +63,8 @@ class Work:
 
     def __init__(
         self,
-        order: Order,
-        prompts: Prompts,
+        order: JobOptions,
+        prompts: PromptSource,
         *,
         index: pd.Index[str],
         engine: Engine,
@@ -80,11 +80,11 @@ class Work:
         self.ended: float | None = None
         self.began = clock.current().now()
         self._index, self._engine, self._health, self._ledger = index, engine, health, ledger
-        self._slots = Slots(order.concurrency)
-        self.ending = Ending(order, health, self._slots.stir)
+        self._slots = ConcurrencyLimit(order.concurrency)
+        self.ending = StopRules(order, health, self._slots.stir)
         self._maker = RequestMaker(order, taken)
-        self._feed = Feed(prompts, self._maker, self._share, keeps_order=bool(order.params.get("temperature")))
-        self.reuse = Reuse(order, ledger, self.job_id)
+        self._feed = RequestQueue(prompts, self._maker, self._share, keeps_order=bool(order.params.get("temperature")))
+        self.reuse = AnswerCache(order, ledger, self.job_id)
         self._later: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
         self._left = sum(prompts.is_asked)
@@ -153,7 +153,7 @@ class Work:
         routes, now = tuple(self.order.chain.routes()), clock.current().now()
         if not self._feed.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True
-        return any(hold.kind is Kind.STREAK for route in routes for hold in self._health.of(route, now))
+        return any(hold.kind is HoldKind.STREAK for route in routes for hold in self._health.of(route, now))
 
     def _has_fresh(self) -> bool:
         """Whether a row waits to be asked that has not failed yet."""
@@ -283,7 +283,7 @@ class Work:
         else:
             self._answered(run, result)
 
-    def _ask(self, run: RowRun) -> Ask:
+    def _ask(self, run: RowRun) -> RunRequest:
         return make_ask(
             self.order,
             run,

@@ -14,7 +14,7 @@ AHEAD = 8
 """Rows that may wait without having been sent; all wait for the same, and each looks at every change of it."""
 
 
-class Slots:
+class ConcurrencyLimit:
     """As many requests at once as the user said; or 8 at first, and one more with each answer, up to 64.
 
     Args:

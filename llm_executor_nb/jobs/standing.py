@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.jobs.answers import Reuse
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.answers import AnswerCache
+    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.results import Results
-    from llm_executor_nb.jobs.stop_rules import Ending
+    from llm_executor_nb.jobs.stop_rules import StopRules
     from llm_executor_nb.store.ledger import Ledger
 
 _FEW = 5
 """Answers from which the time left can be told."""
 
 
-class Standing(Protocol):
+class Progress(Protocol):
     """What is known of a job's work at any moment; the runner is one."""
 
-    order: Order
+    order: JobOptions
     results: Results
     counts: Counter[str]
     is_over: bool
     ended: float | None
     began: float
-    ending: Ending
-    reuse: Reuse
+    ending: StopRules
+    reuse: AnswerCache
 
 
-def snapshot_of(work: Standing, health: Health, ledger: Ledger, *, waiting: int) -> Snapshot:
+def snapshot_of(work: Progress, health: Health, ledger: Ledger, *, waiting: int) -> Snapshot:
     """Return how a job stands; from any thread.
 
     Args:
@@ -72,7 +72,7 @@ def snapshot_of(work: Standing, health: Health, ledger: Ledger, *, waiting: int)
     )
 
 
-def _wait_of(work: Standing, health: Health, ledger: Ledger, *, others: int, now: float) -> str:
+def _wait_of(work: Progress, health: Health, ledger: Ledger, *, others: int, now: float) -> str:
     """Return why nothing was answered for a minute or longer; "": it was, or nothing stands in the way."""
     ending = work.ending
     silent_s = now - ending.silent_since

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
-from llm_executor_nb.core.holds import Kind, Standing
+from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.engine.waiting import until_changed
 from llm_executor_nb.jobs.rows import ended_by
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.jobs.options import Order
+    from llm_executor_nb.jobs.options import JobOptions
 
 SAME_CAUSE_ROWS = 20
 NO_ANSWER_S = 600.0
@@ -30,7 +30,7 @@ _GRACE_S, _GRACE_SHARE = 0.5, 0.1
 """How long after `budget_s` what is in flight may still come in."""
 
 
-class Ending:
+class StopRules:
     """Watches over one job.
 
     Args:
@@ -48,7 +48,7 @@ class Ending:
         silent_since: the time on the clock of the last answer, or of the job's beginning.
     """
 
-    def __init__(self, order: Order, health: Health, stir: Callable[[], None]) -> None:
+    def __init__(self, order: JobOptions, health: Health, stir: Callable[[], None]) -> None:
         self.is_set = self.is_hopeless = False
         self.note = ""
         self.error: LLMExecutorError | None = None
@@ -182,9 +182,9 @@ class Ending:
         ends = []
         for route in self._order.chain.routes():
             standing, hold = self._health.standing(route, now)
-            if hold is None or standing is not Standing.HELD:
+            if hold is None or standing is not RouteStatus.HELD:
                 return now
-            ends += [hold.until] if hold.kind is not Kind.CONDEMNED else []
+            ends += [hold.until] if hold.kind is not HoldKind.CONDEMNED else []
         return min(ends, default=now)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.holds import Kind
+from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.secret import scrub
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def held_routes(routes: Iterable[Route], health: Health, now: float) -> list[Hol
     for route in routes:
         holds = [hold for hold in health.of(route, now) if hold.is_active(now) or hold.is_probing]
         if holds:
-            found.append(max(holds, key=lambda hold: (hold.kind is Kind.CONDEMNED, hold.until)))
+            found.append(max(holds, key=lambda hold: (hold.kind is HoldKind.CONDEMNED, hold.until)))
     return found
 
 
@@ -86,7 +86,7 @@ def _counted(held: int, routes: int) -> str:
 
 def _next_try(held: Iterable[Hold], now: float) -> list[str]:
     """Say when the next route is asked; condemned ones are not waited for."""
-    waited_for = [hold for hold in held if hold.kind is not Kind.CONDEMNED]
+    waited_for = [hold for hold in held if hold.kind is not HoldKind.CONDEMNED]
     if not waited_for:
         return []
     if any(hold.is_probing for hold in waited_for):

@@ -27,7 +27,7 @@ KEY_IN_LINE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class CellOptions:
     """What one `%%llm` cell asks for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Order:
         return tuple(dict.fromkeys([*self.prompt.notes, *(self.system.notes if self.system else ())]))
 
 
-def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str) -> Order:
+def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str) -> CellOptions:
     """Return what a cell asks for.
 
     Args:
@@ -83,7 +83,7 @@ def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str
     if not cell.strip():
         raise UsageError("The cell has no prompt below its first line.")
     given = {"temperature": typed.temperature, "max_tokens": typed.max_tokens}
-    return Order(
+    return CellOptions(
         model=default if typed.model is None else unquoted(typed.model),
         is_default=typed.model is None,
         prompt=_filled(cell.strip("\n"), names, is_raw=typed.raw),

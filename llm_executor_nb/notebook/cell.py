@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.attempt import Attempt
-    from llm_executor_nb.notebook.arguments import Order
+    from llm_executor_nb.notebook.arguments import CellOptions
     from llm_executor_nb.notebook.paint import Paint
 
 _STOPPED = "stopped by hand"
 _BROKEN = "the stream broke off"
 
 
-def run_cell(order: Order, paint: Paint, keep: Callable[[AIMessage], None]) -> None:
+def run_cell(order: CellOptions, paint: Paint, keep: Callable[[AIMessage], None]) -> None:
     """Send what a cell asks, hand LangChain's message over, and draw the answer.
 
     Args:
@@ -70,7 +70,7 @@ class _Cell:
         text: the text that has come.
     """
 
-    def __init__(self, order: Order, paint: Paint) -> None:
+    def __init__(self, order: CellOptions, paint: Paint) -> None:
         self.text = ""
         self._order = order
         self._paint = paint

@@ -23,7 +23,7 @@ from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
-from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, LOOK, Finding
+from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, LOOK, CheckResult
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.settings.models import LEFT
@@ -55,7 +55,7 @@ _PACKAGES = (
 _WHERE_TO_REVOKE = "openrouter.ai/settings/keys, huggingface.co/settings/tokens"
 
 
-def examine(shell: InteractiveShell | None) -> list[Finding]:
+def examine(shell: InteractiveShell | None) -> list[CheckResult]:
     """Return the whole report, part by part."""
     return [
         *_versions(),
@@ -67,13 +67,13 @@ def examine(shell: InteractiveShell | None) -> list[Finding]:
     ]
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[CheckResult]:
     part = "versions"
     found = {name: _version(name) for name in ("llm_executor_nb", *_PACKAGES)}
     listed = [f"{name} {version}" for name, version in found.items() if version]
-    yield Finding(part, FACT, f"Python {platform.python_version()} on {sys.platform}; " + ", ".join(listed))
+    yield CheckResult(part, FACT, f"Python {platform.python_version()} on {sys.platform}; " + ", ".join(listed))
     if missing := [name for name, version in found.items() if version is None]:
-        yield Finding(part, LOOK, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        yield CheckResult(part, LOOK, f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
 
 
 def _version(name: str) -> str | None:
@@ -83,17 +83,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _keys() -> list[Finding]:
+def _keys() -> list[CheckResult]:
     part, keys = "keys", live().keys
     if not len(keys):
         places = "; ".join(keys.looked_for())
-        return [Finding(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
+        return [CheckResult(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
         unknown = "could not be looked up in time"
-        return [Finding(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
+        return [CheckResult(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
     is_practice = live().practice_url is not None
-    practice = [Finding(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")]
+    practice = [CheckResult(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")]
     rows: list[Any] = list(checked.itertuples())
     unreached = [row for row in rows if pd.isna(row.is_alive) and row.outcome in _NO_NETWORK]
     if len(unreached) < 2:
@@ -105,31 +105,33 @@ def _keys() -> list[Finding]:
     ]
 
 
-def _behind_the_network(rows: list[Any]) -> Iterator[Finding]:
+def _behind_the_network(rows: list[Any]) -> Iterator[CheckResult]:
     """Say once why none of these keys could be looked up, and of each only what it is."""
     if not rows:
         return
     told = "; ".join(dict.fromkeys(str(row.message) for row in rows if not pd.isna(row.message)))
     words = f"{len(rows)} keys could not be looked up, and that is the network" + (f": {told}" if told else "")
-    yield Finding("keys", LOOK, words, f"see {NETWORK} below; a key may be fine all the same")
+    yield CheckResult("keys", LOOK, words, f"see {NETWORK} below; a key may be fine all the same")
     for row in rows:
-        yield Finding("keys", FACT, f"{row.backend} {row.label} {row.key}, from {row.source}")
+        yield CheckResult("keys", FACT, f"{row.backend} {row.label} {row.key}, from {row.source}")
 
 
-def _key(row: Any) -> Finding:  # noqa: ANN401 - a row of a frame has no type
+def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no type
     name = f"{row.backend} {row.label} {row.key}, from {row.source}"
     words = "" if pd.isna(row.message) else f" ({row.message})"
     if pd.isna(row.is_alive):
-        return Finding("keys", LOOK, f"{name}: could not be looked up: {row.outcome}{words}")
+        return CheckResult("keys", LOOK, f"{name}: could not be looked up: {row.outcome}{words}")
     if not row.is_alive:
-        return Finding("keys", BAD, f"{name}: not accepted: {row.outcome}{words}", f"replace it: {_WHERE_TO_REVOKE}")
+        return CheckResult(
+            "keys", BAD, f"{name}: not accepted: {row.outcome}{words}", f"replace it: {_WHERE_TO_REVOKE}"
+        )
     left = "" if pd.isna(row.credit_usd) else f", ${row.credit_usd:.2f} left"
     if row.outcome == "ok":
-        return Finding("keys", GOOD, f"{name}: alive{left}")
-    return Finding("keys", LOOK, f"{name}: alive{left}, but {row.outcome}{words}", "top it up, or add another key")
+        return CheckResult("keys", GOOD, f"{name}: alive{left}")
+    return CheckResult("keys", LOOK, f"{name}: alive{left}, but {row.outcome}{words}", "top it up, or add another key")
 
 
-def _models() -> Iterator[Finding]:
+def _models() -> Iterator[CheckResult]:
     """Yield what there is to say of each model; of a large table of those first with which something is wrong."""
     told = [list(_model(model)) for model in tuple(live().models)]
     if len(told) > _SHOWN_MODELS:
@@ -139,36 +141,36 @@ def _models() -> Iterator[Finding]:
     if rest := told[_SHOWN_MODELS:]:
         bad = sum(any(one.kind == BAD for one in findings) for findings in rest)
         words = f"and {len(rest):,} more models, " + (f"{bad:,} of them without a route" if bad else "all with a route")
-        yield Finding("models", BAD if bad else GOOD, words, "%llm models gemma finds some by a part of the name")
+        yield CheckResult("models", BAD if bad else GOOD, words, "%llm models gemma finds some by a part of the name")
 
 
-def _model(model: str) -> Iterator[Finding]:
+def _model(model: str) -> Iterator[CheckResult]:
     part, now = "models", clock.current().now()
     try:
         routes = list(compiled(model, live(), session().health).routes())
     except MissingKeyError:
-        yield Finding(part, BAD, f"{model}: no route, because there is no key for any")
+        yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any")
         return
     except ConfigError as error:
-        yield Finding(part, BAD, f"{model}: {error}")
+        yield CheckResult(part, BAD, f"{model}: {error}")
         return
     held = [(route, holds[0]) for route in routes if (holds := session().health.of(route, now))]
     listed = ", ".join(route.name for route in routes)
-    yield Finding(part, GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {listed}")
+    yield CheckResult(part, GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {listed}")
     for route, hold in held:
-        yield Finding(part, LOOK, f"{route.name}: {hold_words(hold, now)}")
+        yield CheckResult(part, LOOK, f"{route.name}: {hold_words(hold, now)}")
     for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
-        yield Finding(part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
+        yield CheckResult(part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
 
 
-def _ledger() -> list[Finding]:
+def _ledger() -> list[CheckResult]:
     ledger = getattr(session(), "ledger", None)
     if ledger is None:
         return []
     place = "in memory, until the kernel ends" if ledger.path is None else f"in {ledger.path}, {_size(ledger.size)}"
-    findings = [Finding("ledger", GOOD, f"answers and attempts are kept {place}")]
+    findings = [CheckResult("ledger", GOOD, f"answers and attempts are kept {place}")]
     if ledger.trouble:
-        findings.append(Finding("ledger", BAD, ledger.trouble, "answers stay in memory until it clears"))
+        findings.append(CheckResult("ledger", BAD, ledger.trouble, "answers stay in memory until it clears"))
     return findings
 
 
@@ -183,32 +185,32 @@ def _urls() -> list[tuple[str, str]]:
     return [(name, url) for name, url in found if url is not None]
 
 
-def _leaks(shell: InteractiveShell | None) -> Iterator[Finding]:
+def _leaks(shell: InteractiveShell | None) -> Iterator[CheckResult]:
     part = "keys left in notebooks"
     search = search_notebooks(Path.cwd(), within_s=_WITHIN_S)
     for leak in search.leaks[:_SHOWN_LEAKS]:
-        yield Finding(part, BAD, f"{leak.where}, {leak.place}: {leak.kind}", _how_to_remove(leak))
+        yield CheckResult(part, BAD, f"{leak.where}, {leak.place}: {leak.kind}", _how_to_remove(leak))
     if more := len(search.leaks) - _SHOWN_LEAKS:
-        yield from [Finding(part, BAD, f"and {more} more")] if more > 0 else []
+        yield from [CheckResult(part, BAD, f"and {more} more")] if more > 0 else []
     if search.leaks:
-        yield Finding(part, BAD, "who has one of these files has the key", f"revoke it: {_WHERE_TO_REVOKE}")
+        yield CheckResult(part, BAD, "who has one of these files has the key", f"revoke it: {_WHERE_TO_REVOKE}")
     else:
-        yield Finding(part, GOOD, f"none in {search.searched} notebooks below this folder")
+        yield CheckResult(part, GOOD, f"none in {search.searched} notebooks below this folder")
     if not search.is_whole:
-        yield Finding(part, LOOK, "not all were read, the folder is large", "start the kernel in a smaller folder")
+        yield CheckResult(part, LOOK, "not all were read, the folder is large", "start the kernel in a smaller folder")
     if search.unread:
-        yield Finding(part, LOOK, f"not readable, or too large: {', '.join(search.unread[:_SHOWN_LEAKS])}")
+        yield CheckResult(part, LOOK, f"not readable, or too large: {', '.join(search.unread[:_SHOWN_LEAKS])}")
     yield from _history(part, shell)
 
 
-def _history(part: str, shell: InteractiveShell | None) -> Iterable[Finding]:
+def _history(part: str, shell: InteractiveShell | None) -> Iterable[CheckResult]:
     manager = getattr(shell, "history_manager", None)
     path = str(getattr(manager, "hist_file", "") or "")
     lines = search_history(path) if path else []
     if lines:
         named = ", ".join(lines[:_SHOWN_LEAKS])
         words = f"IPython's history holds a key in {len(lines)} lines (session/line {named})"
-        yield Finding(part, BAD, words, f"revoke the key; with all kernels stopped, delete {path}")
+        yield CheckResult(part, BAD, words, f"revoke the key; with all kernels stopped, delete {path}")
 
 
 def _how_to_remove(leak: Leak) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, Finding
+from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, CheckResult
 from llm_executor_nb.providers.network import Network
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 
-def look_at_network(urls: Sequence[tuple[str, str]], *, within_s: float) -> list[Finding]:
+def look_at_network(urls: Sequence[tuple[str, str]], *, within_s: float) -> list[CheckResult]:
     """Return what there is to say of the way to each backend.
 
     Args:
@@ -44,7 +44,8 @@ def look_at_network(urls: Sequence[tuple[str, str]], *, within_s: float) -> list
         *_variables(),
         _certificates(network),
         *(
-            way or Finding(PART, BAD, f"{backend}, {_host(url)}: {late}", "check the connection, or set HTTPS_PROXY")
+            way
+            or CheckResult(PART, BAD, f"{backend}, {_host(url)}: {late}", "check the connection, or set HTTPS_PROXY")
             for (backend, url), way in zip(urls, ways, strict=True)
         ),
     ]
@@ -69,28 +70,28 @@ def all_within(work: Sequence[Callable[[], T]], within_s: float) -> list[T | Non
     return list(results)
 
 
-def _variables() -> list[Finding]:
+def _variables() -> list[CheckResult]:
     """Return the environment's proxies, without the passwords that may stand in them, and its bundles."""
     found = [(name, os.environ.get(name) or os.environ.get(name.lower())) for name in _PROXIES]
-    lines = [Finding(PART, FACT, f"{name}={_without_password(value)}") for name, value in found if value]
+    lines = [CheckResult(PART, FACT, f"{name}={_without_password(value)}") for name, value in found if value]
     for name in _BUNDLES:
         if path := os.environ.get(name):
             is_there = Path(path).exists()
             step = "" if is_there else "correct the variable or unset it, then restart the kernel"
             words = f"{name}={path}" + ("" if is_there else ": there is no such file")
-            lines.append(Finding(PART, FACT if is_there else BAD, words, step))
+            lines.append(CheckResult(PART, FACT if is_there else BAD, words, step))
     return lines
 
 
-def _certificates(network: Network) -> Finding:
+def _certificates(network: Network) -> CheckResult:
     try:
         count = network.tls().cert_store_stats()["x509_ca"]
     except ConfigError as error:
-        return Finding(PART, BAD, str(error))
-    return Finding(PART, FACT, f"TLS trusts {count} authorities" if count else "TLS trusts the system's folder")
+        return CheckResult(PART, BAD, str(error))
+    return CheckResult(PART, FACT, f"TLS trusts {count} authorities" if count else "TLS trusts the system's folder")
 
 
-def _way(network: Network, backend: str, url: str) -> Finding:
+def _way(network: Network, backend: str, url: str) -> CheckResult:
     """Open a connection to a backend's host, through TLS where its URL says so; of a proxy only to the proxy."""
     parts = urlsplit(url)
     name = f"{backend}, {_host(url)}"
@@ -103,11 +104,11 @@ def _way(network: Network, backend: str, url: str) -> Finding:
                 with network.tls().wrap_socket(plain, server_hostname=parts.hostname):
                     pass
     except ConfigError as error:
-        return Finding(PART, BAD, f"{name}: {error}")
+        return CheckResult(PART, BAD, f"{name}: {error}")
     except OSError as error:  # ssl.SSLError and socket.gaierror are some
-        return Finding(PART, BAD, f"{name} cannot be reached: {type(error).__name__}: {error}", _advice(error))
+        return CheckResult(PART, BAD, f"{name} cannot be reached: {type(error).__name__}: {error}", _advice(error))
     by = f" through the proxy {_without_password(proxy)}" if proxy else ""
-    return Finding(PART, GOOD, f"{name} can be reached{by}")
+    return CheckResult(PART, GOOD, f"{name} can be reached{by}")
 
 
 def _advice(error: OSError) -> str:

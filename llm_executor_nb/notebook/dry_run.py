@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.request import make_ask
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.notebook.arguments import Order
+    from llm_executor_nb.notebook.arguments import CellOptions
 
 _COLUMNS = ("", "route", "model there", "tier", "now")
 
 
-def show_dry_run(order: Order) -> None:
+def show_dry_run(order: CellOptions) -> None:
     """Show a cell's prompt as it would be sent, and the routes it would try.
 
     Raises:
@@ -45,10 +45,10 @@ def show_dry_run(order: Order) -> None:
     show({"text/plain": plain("\n".join(text)), "text/html": block(html)})
 
 
-def _routes(order: Order) -> tuple[list[Sequence[object]], str]:
+def _routes(order: CellOptions) -> tuple[list[Sequence[object]], str]:
     """Return the routes of the cell's model in listed order; without a key the words that say so."""
     try:
-        ask = make_ask(
+        ask = make_request(
             order.model,
             order.prompt.text,
             system=order.system.text if order.system else None,
@@ -68,6 +68,6 @@ def _standing(route: Route) -> str:
     return hold_words(holds[0], now) if holds else "free"
 
 
-def _bounds(order: Order) -> dict[str, float]:
+def _bounds(order: CellOptions) -> dict[str, float]:
     given = {"timeout": order.timeout_s, "deadline": order.deadline_s}
     return {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,7 @@ GOOD, LOOK, BAD, FACT = "good", "wait", "bad", "dim"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of the report.
 
     Attributes:

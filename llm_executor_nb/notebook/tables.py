@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from llm_executor_nb.core.holds import Hold
-    from llm_executor_nb.notebook.finding import Finding
+    from llm_executor_nb.notebook.finding import CheckResult
 
 _MARKS = {"good": "ok", "wait": "look", "bad": "BAD", "dim": ""}
 
@@ -62,7 +62,7 @@ def log_bundle(count: int) -> Bundle:
     return _table(names, rows) if rows else _lines("Nothing has been asked yet.")
 
 
-def report_bundle(findings: Iterable[Finding]) -> Bundle:
+def report_bundle(findings: Iterable[CheckResult]) -> Bundle:
     """Return the doctor's report: a heading for each part, and what was found there."""
     html, text = "", []
     for part, found in groupby(findings, key=lambda finding: finding.part):

@@ -53,7 +53,7 @@ _MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError)
 """What the clients raise over a reply that has not the shape they expect."""
 
 
-def told_by(error: BaseException) -> Told:
+def read_error(error: BaseException) -> Told:
     """Return what an exception of a chat model object tells. Never raises; keeps nothing of the exception."""
     error = _raised(error)
     links = list(_links(error))

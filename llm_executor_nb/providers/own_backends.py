@@ -17,7 +17,7 @@ from llm_executor_nb.core.records import FaultKind
 from llm_executor_nb.providers import chunks, langchain
 from llm_executor_nb.providers.backend import chat_url
 from llm_executor_nb.providers.faults import Watch, make_fault
-from llm_executor_nb.providers.foreign_errors import told_by
+from llm_executor_nb.providers.foreign_errors import read_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -97,7 +97,7 @@ class ChatModelObject:
         except BaseException as error:  # a foreign client raises anything, and none of it goes on
             if _is_ours(error):
                 raise
-            return told_by(error)
+            return read_error(error)
 
     def stream(self, payload: Mapping[str, Any], extra: Mapping[str, Any], silence: Silence) -> Pieces:
         """Ask for a stream; iterating it sends the request, closing it ends it.
@@ -146,7 +146,7 @@ class Pieces:
         except BaseException as error:  # a foreign client raises anything, and none of it goes on
             if _is_ours(error):
                 raise
-            self.told = told_by(error)
+            self.told = read_error(error)
         if chunk is None:
             raise StopAsyncIteration
         return chunk

@@ -14,7 +14,7 @@ from llm_executor_nb.core.records import OPENROUTER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
 
 SHOWN_QUESTION = 160
 """How many characters of a question its practice answer repeats."""
@@ -28,7 +28,7 @@ HTML_PAGE = (
 )
 
 
-def answer_text(asked: Asked) -> str:
+def answer_text(asked: ChatRequest) -> str:
     """Return the practice answer to a request: never blank, and recognisable as the answer to this one."""
     question = " ".join(asked.question.split())
     if len(question) > SHOWN_QUESTION:
@@ -37,7 +37,7 @@ def answer_text(asked: Asked) -> str:
 
 
 def completion(
-    asked: Asked,
+    asked: ChatRequest,
     content: object,
     *,
     finish_reason: str = "stop",
@@ -72,14 +72,14 @@ def completion(
     return _as_openrouter(body, asked) if asked.backend == OPENROUTER else body
 
 
-def answer_headers(asked: Asked, body: dict[str, Any]) -> dict[str, str]:
+def answer_headers(asked: ChatRequest, body: dict[str, Any]) -> dict[str, str]:
     """Return the headers that come with an answer: the generation's id, or who answered."""
     if asked.backend == OPENROUTER:
         return {"X-Generation-Id": str(body["id"])}
     return {"x-inference-provider": asked.provider} if asked.provider else {}
 
 
-def _as_openrouter(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
+def _as_openrouter(body: dict[str, Any], asked: ChatRequest) -> dict[str, Any]:
     choice = body["choices"][0]
     usage = body["usage"]
     cost = round(PRICE_USD * usage["total_tokens"], 10)
@@ -99,7 +99,7 @@ def _as_openrouter(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
     }
 
 
-def _usage(asked: Asked, content: object) -> dict[str, int]:
+def _usage(asked: ChatRequest, content: object) -> dict[str, int]:
     """Count four characters as one token, which is near enough for English."""
     prompt_tokens = 1 + len(asked.question) // 4
     completion_tokens = len(content.strip()) // 4 if isinstance(content, str) else 0

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.entry import (
     AS_429,
     TELLS,
     UNTIMED,
-    Entry,
+    FaultSpec,
     Shelf,
     is_count,
     is_rate,
@@ -44,7 +44,7 @@ AT_ONCE = "at-once"
 CHOKES = "chokes"
 
 CONDITIONS: Shelf = {
-    LATENCY: Entry(
+    LATENCY: FaultSpec(
         does="seconds added to every reply",
         stage=None,
         finding=Finding(Outcome.OK),
@@ -52,7 +52,7 @@ CONDITIONS: Shelf = {
         needs_value=True,
         example="latency=0.2",
     ),
-    PACE: Entry(
+    PACE: FaultSpec(
         does="seconds between the pieces of a reply, such as the words of a stream",
         stage=None,
         finding=Finding(Outcome.OK),
@@ -60,18 +60,18 @@ CONDITIONS: Shelf = {
         needs_value=True,
         example="pace=0.01",
     ),
-    RATE: Entry(
+    RATE: FaultSpec(
         does="requests a key may make; a 429 above it",
         stage=None,
-        finding=Finding(Outcome.RATE_LIMITED, Reach.KEY),
-        on_huggingface=Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
+        finding=Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
+        on_huggingface=Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
         names_wait=True,
         is_value=is_rate,
         needs_value=True,
         example="rate=5/s or rate=20/min",
         options=("burst", TELLS, UNTIMED),
     ),
-    AT_ONCE: Entry(
+    AT_ONCE: FaultSpec(
         does="requests a backend takes at once, whatever their keys; a 503 for the rest, without any latency",
         stage=None,
         finding=Finding(Outcome.OVERLOADED),
@@ -80,7 +80,7 @@ CONDITIONS: Shelf = {
         example="at-once=6 or at-once=6 429",
         options=(AS_429, RETRY_AFTER),
     ),
-    CHOKES: Entry(
+    CHOKES: FaultSpec(
         does="a 500 for requests whose last message contains a word",
         stage=None,
         finding=Finding(Outcome.SERVER_ERROR),
@@ -108,7 +108,7 @@ USAGE = "streams that shall bring their usage"
 NEEDS = "requests with a need"
 HISTORY = "requests with earlier messages"
 OTHER_FORMS = "answers in other forms"
-CATALOGUE: dict[str, Entry] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
+CATALOGUE: dict[str, FaultSpec] = {name: entry for shelf in SHELVES.values() for name, entry in shelf.items()}
 _BESIDE: dict[str, Shelf] = {
     SCHEMAS: SCHEMA_FAULTS,
     NEEDS: NEED_FAULTS,
@@ -123,7 +123,7 @@ _SHORT = 3
 """Characters that are a part of too many names to mean one."""
 
 
-def entry_of(name: str) -> Entry | None:
+def entry_of(name: str) -> FaultSpec | None:
     """Return the row of a fault or a condition; None: there is none of that name."""
     found = _KNOWN.get(name)
     return status_entry(int(name)) if found is None and is_status(name) else found

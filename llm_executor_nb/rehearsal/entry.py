@@ -12,11 +12,11 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
-    Stage = Callable[[Asked, Effect], Staged]
+    Stage = Callable[[ChatRequest, Effect], Response]
 
 BOTH = (OPENROUTER, HUGGINGFACE)
 ONLY_OPENROUTER = (OPENROUTER,)
@@ -32,12 +32,12 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
-def _always(_: Asked) -> bool:
+def _always(_: ChatRequest) -> bool:
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class FaultSpec:
     """One fault.
 
     Attributes:
@@ -62,7 +62,7 @@ class Entry:
     on_huggingface: Finding | None = None
     backends: tuple[str, ...] = BOTH
     is_stream_only: bool = False
-    can_fit: Callable[[Asked], bool] = _always
+    can_fit: Callable[[ChatRequest], bool] = _always
     names_wait: bool = False
     is_value: Callable[[str], bool] | None = None
     needs_value: bool = False
@@ -78,12 +78,12 @@ class Entry:
         """Return what a client ought to take it for, by the rules of the design."""
         return self.on_huggingface or self.finding if backend == HUGGINGFACE else self.finding
 
-    def can_meet(self, asked: Asked) -> bool:
+    def can_meet(self, asked: ChatRequest) -> bool:
         """Tell whether it makes sense for this request."""
         return asked.backend in self.backends and (asked.is_stream or not self.is_stream_only) and self.can_fit(asked)
 
 
-Shelf = dict[str, Entry]
+Shelf = dict[str, FaultSpec]
 """The faults of one theme, by name."""
 
 

@@ -19,7 +19,7 @@ from llm_executor_nb.rehearsal.patterns import text_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
@@ -45,7 +45,7 @@ _DEEP = 8
 """How far a schema that contains itself is followed."""
 
 
-def tool_calls(asked: Asked) -> list[dict[str, Any]] | None:
+def tool_calls(asked: ChatRequest) -> list[dict[str, Any]] | None:
     """Return the one call a practice answer makes; None: it answers with text.
 
     A tool is called when the choice demands it, or when the choice is free and no tool has answered yet: the one the
@@ -63,7 +63,7 @@ def tool_calls(asked: Asked) -> list[dict[str, Any]] | None:
     return [{"id": f"call_{asked.prompt}", "type": "function", "function": call}]
 
 
-def formatted_text(asked: Asked) -> str | None:
+def formatted_text(asked: ChatRequest) -> str | None:
     """Return the JSON that a response format or an instruction asks for; None: none is asked for.
 
     Without a schema (`json_object`) the keys are the words that the question quotes.
@@ -77,7 +77,7 @@ def formatted_text(asked: Asked) -> str | None:
     return json.dumps({key: _text(f"{key}: {asked.question}") for key in keys}, ensure_ascii=False)
 
 
-def unfitting_text(asked: Asked) -> str:
+def unfitting_text(asked: ChatRequest) -> str:
     """Return a JSON object that has the names a schema wants, and beneath each what no one would want."""
     names = get_in(asked.schema, "properties") or {"answer": None}
     return json.dumps({name: {"practice": ["not what was asked for"]} for name in names}, ensure_ascii=False)

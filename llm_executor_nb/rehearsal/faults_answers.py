@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.outcomes import Finding, Outcome
 from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
-from llm_executor_nb.rehearsal.entry import Entry, Shelf, is_status
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf, is_status
 from llm_executor_nb.rehearsal.faults_status import plain_refusal, status_entry
 from llm_executor_nb.rehearsal.replies import stage_completion
 from llm_executor_nb.rehearsal.response import stage_json
@@ -19,8 +19,8 @@ from llm_executor_nb.rehearsal.response import stage_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
     Body = dict[str, Any]
@@ -29,28 +29,28 @@ _THOUGHTS = "Let me think about this for a while, and then for a while longer."
 _DISCONNECTED = {"code": 502, "message": "Provider disconnected", "metadata": {"error_type": "provider_unavailable"}}
 
 
-def _half(asked: Asked) -> str:
+def _half(asked: ChatRequest) -> str:
     text = answer_text(asked)
     return text[: len(text) // 2]
 
 
-def _completes(does: str, outcome: Outcome, make: Callable[[Asked], Body]) -> Entry:
+def _completes(does: str, outcome: Outcome, make: Callable[[ChatRequest], Body]) -> FaultSpec:
     """Return a row whose reply is a completion, streamed when a stream is asked for."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         return stage_completion(asked, make(asked), effect.fault)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome))
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome))
 
 
-def _body(does: str, outcome: Outcome, change: Callable[[Body], Body]) -> Entry:
+def _body(does: str, outcome: Outcome, change: Callable[[Body], Body]) -> FaultSpec:
     """Return a row whose reply is a completion's JSON, changed in a way no stream has."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         body = completion(asked, answer_text(asked))
         return stage_json(change(body), effect.fault, headers=answer_headers(asked, body))
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome))
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome))
 
 
 def _without(name: str) -> Callable[[Body], Body]:
@@ -65,7 +65,7 @@ def _error(error: object) -> Callable[[Body], Body]:
     return lambda body: {**body, "choices": None, "error": error}
 
 
-def _error_200(asked: Asked, effect: Effect) -> Staged:
+def _error_200(asked: ChatRequest, effect: Effect) -> Response:
     told = plain_refusal(asked, int(effect.value or 502))
     error = told.error
     if asked.backend == OPENROUTER and isinstance(error, dict):
@@ -120,7 +120,7 @@ NO_ANSWERS: Shelf = {
     "content-object": _completes(
         "content is an object", Outcome.MALFORMED, lambda asked: completion(asked, {"answer": answer_text(asked)})
     ),
-    "200-error": Entry(
+    "200-error": FaultSpec(
         does="HTTP 200 with choices null and an error that has a status's code",
         stage=_error_200,
         finding=status_entry(502).finding,

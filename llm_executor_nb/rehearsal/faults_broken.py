@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.bodies import HTML_PAGE
-from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
 from llm_executor_nb.rehearsal.replies import answer
-from llm_executor_nb.rehearsal.response import EVENTS, HTML, JSON, End, Staged, stage_bytes
+from llm_executor_nb.rehearsal.response import EVENTS, HTML, JSON, End, Response, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.rules import Effect
 
     Change = Callable[[bytes], tuple[bytes, ...]]
@@ -29,78 +29,78 @@ _PACE_S = 0.05
 _BAD_UTF8 = b"\xff\xfe\xc3("
 
 
-def _sends(does: str, outcome: Outcome, body: bytes, *, status: int = 200, **headers: str) -> Entry:
-    def stage(_: Asked, effect: Effect) -> Staged:
+def _sends(does: str, outcome: Outcome, body: bytes, *, status: int = 200, **headers: str) -> FaultSpec:
+    def stage(_: ChatRequest, effect: Effect) -> Response:
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         return stage_bytes(body, effect.fault, status=status, headers=told)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome))
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome))
 
 
-def _page(does: str, finding: Finding, status: int) -> Entry:
-    def stage(_: Asked, effect: Effect) -> Staged:
-        return Staged(status=status, headers={"Content-Type": HTML}, pieces=(HTML_PAGE,), fault=effect.fault)
+def _page(does: str, finding: Finding, status: int) -> FaultSpec:
+    def stage(_: ChatRequest, effect: Effect) -> Response:
+        return Response(status=status, headers={"Content-Type": HTML}, pieces=(HTML_PAGE,), fault=effect.fault)
 
-    return Entry(does=does, stage=stage, finding=finding)
+    return FaultSpec(does=does, stage=stage, finding=finding)
 
 
-def _changed(does: str, outcome: Outcome, change: Change, **headers: str) -> Entry:
+def _changed(does: str, outcome: Outcome, change: Change, **headers: str) -> FaultSpec:
     """Return a row that sends a good answer's JSON changed, also when a stream was asked for."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         told = {"Content-Type": JSON, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return Staged(headers=told, pieces=change(_json_of(asked)), fault=effect.fault)
+        return Response(headers=told, pieces=change(_json_of(asked)), fault=effect.fault)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome))
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome))
 
 
-def _bare(does: str, outcome: Outcome, end: End, *pieces: bytes) -> Entry:
+def _bare(does: str, outcome: Outcome, end: End, *pieces: bytes) -> FaultSpec:
     """Return a row that sends no HTTP, or not enough of it."""
 
-    def stage(_: Asked, effect: Effect) -> Staged:
-        return Staged(status=None, pieces=pieces, pace_s=_PACE_S, end=end, fault=effect.fault)
+    def stage(_: ChatRequest, effect: Effect) -> Response:
+        return Response(status=None, pieces=pieces, pace_s=_PACE_S, end=end, fault=effect.fault)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome))
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome))
 
 
-def _json_of(asked: Asked) -> bytes:
+def _json_of(asked: ChatRequest) -> bytes:
     return b"".join(answer(asked.unstreamed()).pieces)
 
 
-def _cut(asked: Asked, effect: Effect) -> Staged:
+def _cut(asked: ChatRequest, effect: Effect) -> Response:
     return _broken_off(asked, effect, End.CLOSE)
 
 
-def _reset_midway(asked: Asked, effect: Effect) -> Staged:
+def _reset_midway(asked: ChatRequest, effect: Effect) -> Response:
     return _broken_off(asked, effect, End.RESET)
 
 
-def _broken_off(asked: Asked, effect: Effect, end: End) -> Staged:
+def _broken_off(asked: ChatRequest, effect: Effect, end: End) -> Response:
     """Announce the whole body and send half of it; of a stream, send some of the text."""
     whole = answer(asked)
     if asked.is_stream:
         some = whole.pieces[: len(whole.pieces) // 2]
-        return Staged(headers=whole.headers, pieces=some, end=end, fault=effect.fault)
+        return Response(headers=whole.headers, pieces=some, end=end, fault=effect.fault)
     body = whole.pieces[0]
     headers = {**whole.headers, "Content-Length": str(len(body))}
-    return Staged(headers=headers, pieces=(body[: len(body) // 2],), end=end, fault=effect.fault)
+    return Response(headers=headers, pieces=(body[: len(body) // 2],), end=end, fault=effect.fault)
 
 
-def _silent(asked: Asked, effect: Effect) -> Staged:
+def _silent(asked: ChatRequest, effect: Effect) -> Response:
     headers = {"Content-Type": EVENTS if asked.is_stream else JSON}
-    return Staged(headers=headers, end=End.STALL, fault=effect.fault)
+    return Response(headers=headers, end=End.STALL, fault=effect.fault)
 
 
-def _trickle(asked: Asked, effect: Effect) -> Staged:
+def _trickle(asked: ChatRequest, effect: Effect) -> Response:
     whole = answer(asked)
     body = b"".join(whole.pieces)[:-1]
     pieces = tuple(bytes((byte,)) for byte in body)
-    return Staged(headers=whole.headers, pieces=pieces, pace_s=_PACE_S, end=End.STALL, fault=effect.fault)
+    return Response(headers=whole.headers, pieces=pieces, pace_s=_PACE_S, end=End.STALL, fault=effect.fault)
 
 
-def _blanks(asked: Asked, effect: Effect) -> Staged:
+def _blanks(asked: ChatRequest, effect: Effect) -> Response:
     headers = {"Content-Type": EVENTS if asked.is_stream else JSON}
-    return Staged(headers=headers, pieces=(b"\n",), pace_s=_PACE_S, end=End.REPEAT, fault=effect.fault)
+    return Response(headers=headers, pieces=(b"\n",), pace_s=_PACE_S, end=End.REPEAT, fault=effect.fault)
 
 
 def _huge(body: bytes) -> tuple[bytes, ...]:
@@ -111,7 +111,7 @@ def _huge(body: bytes) -> tuple[bytes, ...]:
 BODIES: Shelf = {
     "html": _page("HTTP 200 with an HTML page", Finding(Outcome.MALFORMED), 200),
     "html-403": _page(
-        "403 with the page of an edge that lets this request not in", Finding(Outcome.FORBIDDEN, Reach.ROUTE), 403
+        "403 with the page of an edge that lets this request not in", Finding(Outcome.FORBIDDEN, ScopeLevel.ROUTE), 403
     ),
     "html-502": _page("502 with an HTML page", Finding(Outcome.SERVER_ERROR), 502),
     "html-503": _page("503 with an HTML page", Finding(Outcome.OVERLOADED), 503),
@@ -154,19 +154,19 @@ CONNECTIONS: Shelf = {
     "cut-head": _bare(
         "the head of the reply breaks off", Outcome.CONNECTION, End.CLOSE, b"HTTP/1.1 200 OK\r\nContent-"
     ),
-    "cut": Entry(does="the body breaks off", stage=_cut, finding=Finding(Outcome.CONNECTION)),
-    "reset-midway": Entry(
+    "cut": FaultSpec(does="the body breaks off", stage=_cut, finding=Finding(Outcome.CONNECTION)),
+    "reset-midway": FaultSpec(
         does="the connection is reset in the body", stage=_reset_midway, finding=Finding(Outcome.CONNECTION)
     ),
     "hang": _bare("no reply until the client goes away", Outcome.TIMEOUT, End.STALL),
     "slow-head": _bare(
         "a head that never comes to its end", Outcome.TIMEOUT, End.REPEAT, b"HTTP/1.1 200 OK\r\nX-Slow: ", b"."
     ),
-    "stall": Entry(does="silence behind the head", stage=_silent, finding=Finding(Outcome.TIMEOUT)),
-    "trickle": Entry(
+    "stall": FaultSpec(does="silence behind the head", stage=_silent, finding=Finding(Outcome.TIMEOUT)),
+    "trickle": FaultSpec(
         does="a body that drips, and stops before its end", stage=_trickle, finding=Finding(Outcome.TIMEOUT)
     ),
-    "endless-blanks": Entry(
+    "endless-blanks": FaultSpec(
         does="blanks that keep the line open for ever", stage=_blanks, finding=Finding(Outcome.TIMEOUT)
     ),
 }

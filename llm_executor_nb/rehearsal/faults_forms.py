@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.outcomes import Finding, Outcome
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
-from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
 from llm_executor_nb.rehearsal.examples import tool_calls
 from llm_executor_nb.rehearsal.replies import stage_completion
-from llm_executor_nb.rehearsal.response import EVENTS, End, Staged, stage_events
+from llm_executor_nb.rehearsal.response import EVENTS, End, Response, stage_events
 from llm_executor_nb.rehearsal.sse import DONE, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.rules import Effect
     from llm_executor_nb.rehearsal.sse import Parts
 
@@ -39,27 +39,27 @@ _PLAIN = "text/plain; charset=utf-8"
 _LINES = "application/x-ndjson"
 
 
-def _says(does: str, make: Callable[[Asked], Body]) -> Entry:
-    def stage(asked: Asked, effect: Effect) -> Staged:
+def _says(does: str, make: Callable[[ChatRequest], Body]) -> FaultSpec:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         return stage_completion(asked, make(asked), effect.fault)
 
-    return Entry(does=does, stage=stage, finding=Finding(Outcome.OK))
+    return FaultSpec(does=does, stage=stage, finding=Finding(Outcome.OK))
 
 
 def _streams(
     does: str, kind: str, edit: Callable[[Parts], Iterable[bytes]], *, end: End = End.WHOLE, is_asked: bool = False
-) -> Entry:
+) -> FaultSpec:
     """Return a row whose reply is a stream, also where none was asked for, unless `is_asked`."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         body = completion(asked, answer_text(asked))
         staged = stage_events(edit(parts_of(asked, body)), effect.fault, headers=answer_headers(asked, body), end=end)
         return replace(staged, headers={**staged.headers, "Content-Type": kind})
 
-    return Entry(does=does, stage=stage, finding=Finding(Outcome.OK), is_stream_only=is_asked)
+    return FaultSpec(does=does, stage=stage, finding=Finding(Outcome.OK), is_stream_only=is_asked)
 
 
-def _has_call(asked: Asked) -> bool:
+def _has_call(asked: ChatRequest) -> bool:
     return tool_calls(asked) is not None
 
 
@@ -70,16 +70,16 @@ def _calls(
     *,
     finish_reason: str = "tool_calls",
     edit: Callable[[bytes], bytes] = bytes,
-) -> Entry:
+) -> FaultSpec:
     """Return a row for requests with tools, whose reply is a call in another form."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         [call] = tool_calls(asked) or [{}]
         body = completion(asked, None, finish_reason=finish_reason, **change(call))
         staged = stage_completion(asked, body, effect.fault)
         return replace(staged, pieces=tuple(map(edit, staged.pieces))) if asked.is_stream else staged
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome), can_fit=_has_call)
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome), can_fit=_has_call)
 
 
 def _halved(call: Body) -> Body:
@@ -134,6 +134,6 @@ FORMS: Shelf = {
 }
 
 
-def _halves(asked: Asked) -> tuple[str, str]:
+def _halves(asked: ChatRequest) -> tuple[str, str]:
     text = answer_text(asked)
     return text[: len(text) // 2], text[len(text) // 2 :]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
-from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.core.outcomes import Finding, Need, Outcome, ScopeLevel
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, FaultSpec, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_refusal
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
 _UNSIGNED = (
@@ -25,26 +25,26 @@ _FAILED_CALL = "Failed to call a function. Please adjust your prompt. See 'faile
 
 def _refuses(
     does: str, need: Need, status: int, words: str, *, backends: tuple[str, ...] = BOTH, **error: object
-) -> Entry:
+) -> FaultSpec:
     """Return a row that refuses requests with a need: all providers of a backend on OpenRouter, one elsewhere."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         told = error_of(asked, status, words)
         told = {**told, **error} if isinstance(told, dict) else told
         return stage_refusal(asked, effect, Refusal(status=status, error=told))
 
-    return Entry(
+    return FaultSpec(
         does=does,
         stage=stage,
-        finding=Finding(Outcome.UNSUPPORTED, Reach.BACKEND, need),
-        on_huggingface=Finding(Outcome.UNSUPPORTED, Reach.PROVIDER, need),
+        finding=Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, need),
+        on_huggingface=Finding(Outcome.UNSUPPORTED, ScopeLevel.PROVIDER, need),
         backends=backends,
         can_fit=lambda asked: need in asked.needs,
         options=HINTS,
     )
 
 
-def _openrouter(does: str, need: Need, words: str, **error: object) -> Entry:
+def _openrouter(does: str, need: Need, words: str, **error: object) -> FaultSpec:
     return _refuses(does, need, 404, words, backends=ONLY_OPENROUTER, **error)
 
 
@@ -52,7 +52,7 @@ def _final(code: str, **more: object) -> dict[str, object]:
     return {"code": code, "retryable": False, **more}
 
 
-def _failed_call(asked: Asked, effect: Effect) -> Staged:
+def _failed_call(asked: ChatRequest, effect: Effect) -> Response:
     told = {
         "message": _FAILED_CALL,
         "type": "invalid_request_error",
@@ -62,7 +62,7 @@ def _failed_call(asked: Asked, effect: Effect) -> Staged:
     return stage_refusal(asked, effect, Refusal(status=400, error=told))
 
 
-def _wants_reasoning(asked: Asked, effect: Effect) -> Staged:
+def _wants_reasoning(asked: ChatRequest, effect: Effect) -> Response:
     metadata = {"provider_name": "Google AI Studio", "raw": _UNSIGNED}
     told = {"code": 400, "message": "Provider returned error", "metadata": metadata}
     return stage_refusal(asked, effect, Refusal(status=400, error=told))
@@ -111,7 +111,7 @@ NEED_FAULTS: Shelf = {
         400,
         "Unsupported parameter: 'temperature' is not supported with this model.",
     ),
-    "tool_use_failed": Entry(
+    "tool_use_failed": FaultSpec(
         does="the model's own tool call cannot be read",
         stage=_failed_call,
         finding=Finding(Outcome.INVALID_OUTPUT),
@@ -120,7 +120,7 @@ NEED_FAULTS: Shelf = {
     ),
 }
 HISTORY_FAULTS: Shelf = {
-    "wants-reasoning": Entry(
+    "wants-reasoning": FaultSpec(
         does="an earlier tool call comes back without the reasoning_details it was made with",
         stage=_wants_reasoning,
         finding=Finding(Outcome.BAD_REQUEST),

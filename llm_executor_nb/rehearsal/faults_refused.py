@@ -9,27 +9,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, FaultSpec, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, limit_headers, stage_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llm_executor_nb.rehearsal.entry import Stage
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
 _DAY_S = 86_400.0
 _MINUTE_S = 60.0
-_QUOTA = Finding(Outcome.QUOTA, Reach.KEY)
-_LIMITED = Finding(Outcome.RATE_LIMITED, Reach.KEY)
-_SHARED = Finding(Outcome.RATE_LIMITED, Reach.BACKEND)
-_GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
-_UNSUPPORTED = Finding(Outcome.UNSUPPORTED, Reach.BACKEND)
-_NOT_HERE = Finding(Outcome.UNSUPPORTED, Reach.PROVIDER)
+_QUOTA = Finding(Outcome.QUOTA, ScopeLevel.KEY)
+_LIMITED = Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY)
+_SHARED = Finding(Outcome.RATE_LIMITED, ScopeLevel.BACKEND)
+_GONE = Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND)
+_UNSUPPORTED = Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND)
+_NOT_HERE = Finding(Outcome.UNSUPPORTED, ScopeLevel.PROVIDER)
 _BUSY = Finding(Outcome.OVERLOADED)
 _BAD = Finding(Outcome.BAD_REQUEST)
 _TOO_LONG = Finding(Outcome.CONTEXT_LENGTH)
@@ -61,18 +61,20 @@ def _openrouter(
     headers: Mapping[str, str] | None = None,
     names_wait: bool = False,
     **error: object,
-) -> Entry:
+) -> FaultSpec:
     told = Refusal(status=status, error={"code": status, "message": message, **error}, headers=headers or {})
     return _entry(does, finding, _says(told), backends=ONLY_OPENROUTER, names_wait=names_wait)
 
 
-def _huggingface(does: str, status: int, finding: Finding, error: object, **beside: object) -> Entry:
+def _huggingface(does: str, status: int, finding: Finding, error: object, **beside: object) -> FaultSpec:
     told = Refusal(status=status, error=error, beside=beside)
     return _entry(does, finding, _says(told), backends=ONLY_HUGGINGFACE)
 
 
-def _entry(does: str, finding: Finding, stage: Stage, *, backends: tuple[str, ...], names_wait: bool = False) -> Entry:
-    return Entry(does=does, stage=stage, finding=finding, backends=backends, names_wait=names_wait, options=HINTS)
+def _entry(
+    does: str, finding: Finding, stage: Stage, *, backends: tuple[str, ...], names_wait: bool = False
+) -> FaultSpec:
+    return FaultSpec(does=does, stage=stage, finding=finding, backends=backends, names_wait=names_wait, options=HINTS)
 
 
 def _says(told: Refusal) -> Stage:
@@ -82,16 +84,16 @@ def _says(told: Refusal) -> Stage:
 # --- credit and limits ------------------------------------------------------------------------------------------
 
 
-def _quota(asked: Asked, effect: Effect) -> Staged:
+def _quota(asked: ChatRequest, effect: Effect) -> Response:
     metadata = {"limit_source": "openrouter_credits"}
     error = {"code": 402, "message": _CREDITS, "metadata": metadata} if asked.backend == OPENROUTER else _DEPLETED
     return stage_refusal(asked, effect, Refusal(status=402, error=error))
 
 
-def _free_tier(does: str, finding: Finding, message: str, *, per_s: float, limit: int, **metadata: object) -> Entry:
+def _free_tier(does: str, finding: Finding, message: str, *, per_s: float, limit: int, **metadata: object) -> FaultSpec:
     """Return a row whose limit is used up until a day or a minute ends, as its headers and its body say."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         now_s = clock.current().utc().timestamp()
         shown = limit_headers((now_s // per_s + 1) * per_s, limit=limit)
         error = {"code": 429, "message": message, "metadata": {"headers": shown, **metadata}}
@@ -100,11 +102,11 @@ def _free_tier(does: str, finding: Finding, message: str, *, per_s: float, limit
     return _entry(does, finding, stage, backends=ONLY_OPENROUTER, names_wait=True)
 
 
-def _context_window(asked: Asked, effect: Effect) -> Staged:
+def _context_window(asked: ChatRequest, effect: Effect) -> Response:
     return stage_refusal(asked, effect, Refusal(status=400, error=error_of(asked, 400, _LONG)))
 
 
-def _limited(does: str, source: str) -> Entry:
+def _limited(does: str, source: str) -> FaultSpec:
     words = "{model} is temporarily rate-limited upstream. Please retry shortly."
     return _openrouter(does, 429, _SHARED, words, metadata={"limit_source": source, "provider_name": "Practice"})
 
@@ -114,7 +116,7 @@ LIMITS: Shelf = {
     "weight_exceeds_budget": _openrouter(
         "this request costs more than the credits that are left",
         402,
-        Finding(Outcome.QUOTA, Reach.REQUEST),
+        Finding(Outcome.QUOTA, ScopeLevel.REQUEST),
         _TOO_DEAR,
         metadata={"limit_source": "openrouter_credits", "reason": "weight_exceeds_budget"},
     ),
@@ -168,7 +170,7 @@ LIMITS: Shelf = {
     "pay-as-you-go": _huggingface(
         "this provider must be paid for, and is not",
         402,
-        Finding(Outcome.QUOTA, Reach.PROVIDER),
+        Finding(Outcome.QUOTA, ScopeLevel.PROVIDER),
         "Pay-as-you go is not enabled for provider practice yet.",
     ),
 }
@@ -177,7 +179,7 @@ LIMITS: Shelf = {
 # --- models -----------------------------------------------------------------------------------------------------
 
 
-def _unavailable(does: str, status: int, finding: Finding, code: str, *, is_retryable: bool = False) -> Entry:
+def _unavailable(does: str, status: int, finding: Finding, code: str, *, is_retryable: bool = False) -> FaultSpec:
     told = {"code": code, "retryable": is_retryable, **({"retry_after": 1} if is_retryable else {})}
     words = "{model} is not available: " + does + "."
     return _openrouter(does, status, finding, words, names_wait=is_retryable, availability=told)
@@ -226,7 +228,7 @@ MODELS: Shelf = {
     "not-supported-by-provider": _huggingface(
         "the provider does not serve the model", 400, _NOT_HERE, "Model not supported by provider together"
     ),
-    "loading": Entry(
+    "loading": FaultSpec(
         does="the model is being loaded; the body says how long that takes",
         stage=_says(
             Refusal(status=503, error="Model {model} is currently loading", beside={"estimated_time": 1.0}),
@@ -242,7 +244,7 @@ MODELS: Shelf = {
 # --- requests ---------------------------------------------------------------------------------------------------
 
 
-def _typed(does: str, finding: Finding, error_type: str, *, status: int = 400, **metadata: object) -> Entry:
+def _typed(does: str, finding: Finding, error_type: str, *, status: int = 400, **metadata: object) -> FaultSpec:
     words = f"This request was refused: {does}."
     return _openrouter(does, status, finding, words, metadata={"error_type": error_type, **metadata})
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Need, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.bodies import answer_text, completion
-from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, FaultSpec, Shelf
 from llm_executor_nb.rehearsal.examples import formatted_text, unfitting_text
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, stage_completion, stage_refusal
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llm_executor_nb.rehearsal.entry import Stage
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
 _NO_ENDPOINT = (
@@ -52,19 +52,19 @@ _FAILED_OUTPUT = {
 }
 
 
-def _wants_schema(asked: Asked) -> bool:
+def _wants_schema(asked: ChatRequest) -> bool:
     return asked.schema is not None
 
 
-def _is_native(asked: Asked) -> bool:
+def _is_native(asked: ChatRequest) -> bool:
     return asked.response_format is not None
 
 
-def _fitting(asked: Asked) -> str:
+def _fitting(asked: ChatRequest) -> str:
     return formatted_text(asked) or ""
 
 
-def _half(asked: Asked) -> str:
+def _half(asked: ChatRequest) -> str:
     text = _fitting(asked)
     return text[: len(text) // 2]
 
@@ -72,19 +72,19 @@ def _half(asked: Asked) -> str:
 def _says(
     does: str,
     outcome: Outcome,
-    text: Callable[[Asked], str],
+    text: Callable[[ChatRequest], str],
     *,
     finish_reason: str = "stop",
-    can_fit: Callable[[Asked], bool] = _wants_schema,
-) -> Entry:
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    can_fit: Callable[[ChatRequest], bool] = _wants_schema,
+) -> FaultSpec:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         return stage_completion(asked, completion(asked, text(asked), finish_reason=finish_reason), effect.fault)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome), can_fit=can_fit)
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome), can_fit=can_fit)
 
 
-def _refuses(does: str, finding: Finding, stage: Stage, *, backends: tuple[str, ...] = BOTH) -> Entry:
-    return Entry(does=does, stage=stage, finding=finding, backends=backends, can_fit=_is_native, options=HINTS)
+def _refuses(does: str, finding: Finding, stage: Stage, *, backends: tuple[str, ...] = BOTH) -> FaultSpec:
+    return FaultSpec(does=does, stage=stage, finding=finding, backends=backends, can_fit=_is_native, options=HINTS)
 
 
 def _told(status: int, words: str) -> Stage:
@@ -116,12 +116,12 @@ SCHEMA_FAULTS: Shelf = {
     ),
     "refused-response_format": _refuses(
         "the provider does not take a response format; one that is asked in words gets its answer",
-        Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.SCHEMA),
+        Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, Need.SCHEMA),
         _told(400, "`response_format` of type json_schema is not supported by this model"),
     ),
     "refused-parameters": _refuses(
         "no endpoint of OpenRouter's takes the response format; one that is asked in words gets its answer",
-        Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.PARAM),
+        Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, Need.PARAM),
         _told(404, _NO_ENDPOINT),
         backends=ONLY_OPENROUTER,
     ),

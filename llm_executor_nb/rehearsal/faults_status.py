@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
 from llm_executor_nb.rehearsal.replies import HINTS, Refusal, error_of, phrase, stage_refusal
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
 _OPENROUTER_WORDS = {
@@ -46,20 +46,20 @@ _BUSY = Finding(Outcome.OVERLOADED)
 _SERVER = Finding(Outcome.SERVER_ERROR)
 _MEANT = {
     400: _BAD,
-    401: Finding(Outcome.AUTH, Reach.KEY),
-    402: Finding(Outcome.QUOTA, Reach.KEY),
-    403: Finding(Outcome.FORBIDDEN, Reach.KEY),
-    404: Finding(Outcome.NOT_FOUND, Reach.BACKEND),
+    401: Finding(Outcome.AUTH, ScopeLevel.KEY),
+    402: Finding(Outcome.QUOTA, ScopeLevel.KEY),
+    403: Finding(Outcome.FORBIDDEN, ScopeLevel.KEY),
+    404: Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND),
     408: Finding(Outcome.TIMEOUT),
     409: _SERVER,
-    410: Finding(Outcome.NOT_FOUND, Reach.BACKEND),
+    410: Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND),
     413: Finding(Outcome.CONTEXT_LENGTH),
-    420: Finding(Outcome.RATE_LIMITED, Reach.KEY),
+    420: Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
     422: _BAD,
     424: _SERVER,
     425: _SERVER,
-    429: Finding(Outcome.RATE_LIMITED, Reach.KEY),
-    451: Finding(Outcome.UNSUPPORTED, Reach.MODEL),
+    429: Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
+    451: Finding(Outcome.UNSUPPORTED, ScopeLevel.MODEL),
     498: _BUSY,
     499: _SERVER,
     500: _SERVER,
@@ -70,22 +70,22 @@ _MEANT = {
     529: _BUSY,
 }
 _MEANT_ON_HUGGINGFACE = {
-    404: Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
-    410: Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
-    420: Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
-    429: Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
+    404: Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER),
+    410: Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER),
+    420: Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
+    429: Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
 }
 
 
-def plain_refusal(asked: Asked, status: int) -> Refusal:
+def plain_refusal(asked: ChatRequest, status: int) -> Refusal:
     """Return the plain refusal of a status."""
     words = (_OPENROUTER_WORDS if asked.backend == OPENROUTER else _HUGGINGFACE_WORDS).get(status)
     return Refusal(status=status, error=error_of(asked, status, words))
 
 
-def status_entry(status: int) -> Entry:
+def status_entry(status: int) -> FaultSpec:
     """Return the row of a status; those that nobody is known to send have one too."""
-    return Entry(
+    return FaultSpec(
         does=f"HTTP {status}, {phrase(status)}",
         stage=_stage,
         finding=_MEANT.get(status, _BAD if status < 500 else _SERVER),
@@ -94,7 +94,7 @@ def status_entry(status: int) -> Entry:
     )
 
 
-def _stage(asked: Asked, effect: Effect) -> Staged:
+def _stage(asked: ChatRequest, effect: Effect) -> Response:
     return stage_refusal(asked, effect, plain_refusal(asked, int(effect.fault)))
 
 

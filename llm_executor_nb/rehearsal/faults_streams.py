@@ -6,17 +6,17 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
-from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
 from llm_executor_nb.rehearsal.replies import answer
-from llm_executor_nb.rehearsal.response import End, Staged, stage_events
+from llm_executor_nb.rehearsal.response import End, Response, stage_events
 from llm_executor_nb.rehearsal.sse import COMMENT, DONE, Parts, event, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.rules import Effect
 
     Edit = Callable[[Parts], Iterable[bytes]]
@@ -29,16 +29,16 @@ _LIMITED = {"code": 429, "message": "Rate limit exceeded"}
 _ENDED = [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]
 
 
-def _row(does: str, outcome: Outcome, edit: Edit, *, end: End = End.WHOLE, pace_s: float = 0.0) -> Entry:
-    def stage(asked: Asked, effect: Effect) -> Staged:
+def _row(does: str, outcome: Outcome, edit: Edit, *, end: End = End.WHOLE, pace_s: float = 0.0) -> FaultSpec:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         body = completion(asked, answer_text(asked))
         pieces = edit(parts_of(asked, body))
         return stage_events(pieces, effect.fault, headers=answer_headers(asked, body), end=end, pace_s=pace_s)
 
-    return Entry(does=does, stage=stage, finding=Finding(outcome), is_stream_only=True)
+    return FaultSpec(does=does, stage=stage, finding=Finding(outcome), is_stream_only=True)
 
 
-def _ignored(asked: Asked, effect: Effect) -> Staged:
+def _ignored(asked: ChatRequest, effect: Effect) -> Response:
     return replace(answer(asked.unstreamed()), fault=effect.fault)
 
 
@@ -76,8 +76,8 @@ STREAMS: Shelf = {
             Outcome.RATE_LIMITED,
             lambda parts: (*parts.comments, event({"error": _LIMITED})),
         ),
-        finding=Finding(Outcome.RATE_LIMITED, Reach.KEY),
-        on_huggingface=Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
+        finding=Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
+        on_huggingface=Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
     ),
     "stream-error-no-choices": _row(
         "an error beside choices of none, before any text",
@@ -100,8 +100,8 @@ STREAMS: Shelf = {
             Outcome.RATE_LIMITED,
             lambda parts: (*parts.some, parts.chunk(error=_LIMITED, choices=_ENDED)),
         ),
-        finding=Finding(Outcome.RATE_LIMITED, Reach.KEY),
-        on_huggingface=Finding(Outcome.RATE_LIMITED, Reach.ROUTE),
+        finding=Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
+        on_huggingface=Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
     ),
     "stream-error-text": _row(
         "an error that is a text, after some text",
@@ -157,7 +157,7 @@ STREAMS: Shelf = {
 }
 
 FINE_STREAMS: Shelf = {
-    "stream-ignored": Entry(
+    "stream-ignored": FaultSpec(
         does="JSON in place of a stream, the whole answer",
         stage=_ignored,
         finding=Finding(Outcome.OK),

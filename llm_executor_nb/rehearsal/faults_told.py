@@ -9,24 +9,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
-from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, Entry, Shelf
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_OPENROUTER, FaultSpec, Shelf
 from llm_executor_nb.rehearsal.response import stage_json
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
-_QUOTA = Finding(Outcome.QUOTA, Reach.KEY)
-_TOO_DEAR = Finding(Outcome.QUOTA, Reach.REQUEST)
-_AUTH = Finding(Outcome.AUTH, Reach.KEY)
-_AUTH_BEHIND = Finding(Outcome.AUTH, Reach.MODEL)
-_NOT_THIS_MODEL = Finding(Outcome.FORBIDDEN, Reach.MODEL)
-_SOMETHING = Finding(Outcome.FORBIDDEN, Reach.ROUTE)
-_NOT_HERE = Finding(Outcome.UNSUPPORTED, Reach.MODEL)
-_GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
-_GONE_THERE = Finding(Outcome.NOT_FOUND, Reach.PROVIDER)
+_QUOTA = Finding(Outcome.QUOTA, ScopeLevel.KEY)
+_TOO_DEAR = Finding(Outcome.QUOTA, ScopeLevel.REQUEST)
+_AUTH = Finding(Outcome.AUTH, ScopeLevel.KEY)
+_AUTH_BEHIND = Finding(Outcome.AUTH, ScopeLevel.MODEL)
+_NOT_THIS_MODEL = Finding(Outcome.FORBIDDEN, ScopeLevel.MODEL)
+_SOMETHING = Finding(Outcome.FORBIDDEN, ScopeLevel.ROUTE)
+_NOT_HERE = Finding(Outcome.UNSUPPORTED, ScopeLevel.MODEL)
+_GONE = Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND)
+_GONE_THERE = Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER)
 _TOO_LONG = Finding(Outcome.CONTEXT_LENGTH)
 _FLAGGED = Finding(Outcome.CONTENT_FILTER)
 _BUSY = Finding(Outcome.OVERLOADED)
@@ -57,14 +57,14 @@ def _tells(
     *,
     on_huggingface: Finding | None = None,
     backends: tuple[str, ...] = BOTH,
-) -> Entry:
+) -> FaultSpec:
     """Return a row whose whole body is told; `{model}` in it becomes the model that was asked."""
 
-    def stage(asked: Asked, effect: Effect) -> Staged:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         told = json.loads(json.dumps(body).replace("{model}", asked.plain_model))
         return stage_json(told, effect.fault, status=status)
 
-    return Entry(does=does, stage=stage, finding=finding, on_huggingface=on_huggingface, backends=backends)
+    return FaultSpec(does=does, stage=stage, finding=finding, on_huggingface=on_huggingface, backends=backends)
 
 
 def _said(message: str, **more: object) -> dict[str, object]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome
-from llm_executor_nb.rehearsal.entry import Entry, Shelf
+from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
 from llm_executor_nb.rehearsal.response import stage_json
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
 _FORBIDDEN = {
@@ -24,13 +24,13 @@ _FORBIDDEN = {
 }
 
 
-def _refused(_: Asked, effect: Effect) -> Staged:
+def _refused(_: ChatRequest, effect: Effect) -> Response:
     told = {"object": "error", "message": {"detail": [_FORBIDDEN]}, "type": "invalid_request_error", "code": None}
     return stage_json(told, effect.fault, status=422)
 
 
 USAGE_FAULTS: Shelf = {
-    "refused-stream_options": Entry(
+    "refused-stream_options": FaultSpec(
         does="the provider does not take stream_options; one that is asked without them streams its answer",
         stage=_refused,
         finding=Finding(Outcome.BAD_REQUEST),

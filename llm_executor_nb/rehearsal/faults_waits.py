@@ -7,35 +7,35 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Finding, Outcome, Reach
-from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, Entry, Shelf, is_seconds
+from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
+from llm_executor_nb.rehearsal.entry import BOTH, ONLY_HUGGINGFACE, ONLY_OPENROUTER, FaultSpec, Shelf, is_seconds
 from llm_executor_nb.rehearsal.faults_status import plain_refusal
 from llm_executor_nb.rehearsal.replies import Refusal, error_of, limit_headers, stage_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
 
     Headers = Callable[[float], dict[str, str]]
     """From seconds to the headers that tell them."""
 
-_ON_KEY = Finding(Outcome.RATE_LIMITED, Reach.KEY)
-_ON_ROUTE = Finding(Outcome.RATE_LIMITED, Reach.ROUTE)
+_ON_KEY = Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY)
+_ON_ROUTE = Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE)
 _BUSY = Finding(Outcome.OVERLOADED)
 _TEN_YEARS_S = 315_360_000
 
 
-def _told(does: str, name: str, headers: Headers, *, backends: tuple[str, ...] = BOTH, status: int = 429) -> Entry:
-    def stage(asked: Asked, effect: Effect) -> Staged:
+def _told(does: str, name: str, headers: Headers, *, backends: tuple[str, ...] = BOTH, status: int = 429) -> FaultSpec:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         told = plain_refusal(asked, status)
         refusal = Refusal(status=status, error=told.error, headers=headers(float(effect.value or 1)))
         return stage_refusal(asked, effect, refusal)
 
     is_limit = status == 429
-    return Entry(
+    return FaultSpec(
         does=does,
         stage=stage,
         finding=_ON_KEY if is_limit else _BUSY,
@@ -47,32 +47,32 @@ def _told(does: str, name: str, headers: Headers, *, backends: tuple[str, ...] =
     )
 
 
-def _absurd(does: str, value: str, name: str = "Retry-After") -> Entry:
-    def stage(asked: Asked, effect: Effect) -> Staged:
+def _absurd(does: str, value: str, name: str = "Retry-After") -> FaultSpec:
+    def stage(asked: ChatRequest, effect: Effect) -> Response:
         told = plain_refusal(asked, 429)
         return stage_refusal(asked, effect, Refusal(status=429, error=told.error, headers={name: value}))
 
-    return Entry(does=does, stage=stage, finding=_ON_KEY, on_huggingface=_ON_ROUTE)
+    return FaultSpec(does=does, stage=stage, finding=_ON_KEY, on_huggingface=_ON_ROUTE)
 
 
-def _reset_in_body(asked: Asked, effect: Effect) -> Staged:
+def _reset_in_body(asked: ChatRequest, effect: Effect) -> Response:
     shown = _reset_ms(float(effect.value or 1))
     error = {"code": 429, "message": "Rate limit exceeded", "metadata": {"headers": shown}}
     return stage_refusal(asked, effect, Refusal(status=429, error=error))
 
 
-def _retry_info(asked: Asked, effect: Effect) -> Staged:
+def _retry_info(asked: ChatRequest, effect: Effect) -> Response:
     details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{float(effect.value or 1):g}s"}]
     error = {"code": 429, "message": "Resource has been exhausted", "status": "RESOURCE_EXHAUSTED", "details": details}
     return stage_refusal(asked, effect, Refusal(status=429, error=error))
 
 
-def _in_words(asked: Asked, effect: Effect) -> Staged:
+def _in_words(asked: ChatRequest, effect: Effect) -> Response:
     words = f"Rate limit reached for model `{{model}}`. Please try again in {float(effect.value or 1):g}s."
     return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429, words)))
 
 
-def _loading_nan(asked: Asked, effect: Effect) -> Staged:
+def _loading_nan(asked: ChatRequest, effect: Effect) -> Response:
     words = "Model {model} is currently loading"
     return stage_refusal(asked, effect, Refusal(status=503, error=words, beside={"estimated_time": math.nan}))
 
@@ -108,7 +108,7 @@ WAITS: Shelf = {
     "reset-ms": _told(
         "429, X-RateLimit-Reset in milliseconds since 1970", "reset-ms", _reset_ms, backends=ONLY_OPENROUTER
     ),
-    "reset-in-body": Entry(
+    "reset-in-body": FaultSpec(
         does="429, X-RateLimit-Reset in the body only",
         stage=_reset_in_body,
         finding=_ON_KEY,
@@ -131,7 +131,7 @@ WAITS: Shelf = {
         "reset-requests",
         lambda s: {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": f"{s:g}s"},
     ),
-    "retry-info": Entry(
+    "retry-info": FaultSpec(
         does="429, retryDelay in the details of the error",
         stage=_retry_info,
         finding=_ON_KEY,
@@ -140,7 +140,7 @@ WAITS: Shelf = {
         is_value=is_seconds,
         example="retry-info=2",
     ),
-    "retry-in-words": Entry(
+    "retry-in-words": FaultSpec(
         does="429, when to ask again in words only",
         stage=_in_words,
         finding=_ON_KEY,
@@ -157,7 +157,7 @@ WAITS: Shelf = {
     "retry-after-words": _absurd("429, a Retry-After that is no number", "soon"),
     "retry-after-nan": _absurd("429, a Retry-After of NaN", "NaN"),
     "reset-garbage": _absurd("429, an X-RateLimit-Reset that is no number", "tomorrow", "X-RateLimit-Reset"),
-    "loading-nan": Entry(
+    "loading-nan": FaultSpec(
         does="the model is being loaded, in NaN seconds", stage=_loading_nan, finding=_BUSY, backends=ONLY_HUGGINGFACE
     ),
 }

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from llm_executor_nb.rehearsal.lines import Lines
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
-    from llm_executor_nb.rehearsal.runner import Play
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
+    from llm_executor_nb.rehearsal.runner import ScriptRunner
 
 CLIENT_LEFT = "client left"
 SERVER_STOPPED = "server stopped"
 _BEARER = "bearer "
 
 
-class Desk:
+class Handlers:
     """Serves the requests of both backends.
 
     Args:
@@ -39,7 +39,9 @@ class Desk:
         keys: the keys of each backend in their order; digests of them are kept.
     """
 
-    def __init__(self, play: Play, lines: Lines, *, latency_s: float, keys: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, play: ScriptRunner, lines: Lines, *, latency_s: float, keys: Mapping[str, Sequence[str]]
+    ) -> None:
         self._play = play
         self._lines = lines
         self._latency_s = latency_s
@@ -86,7 +88,7 @@ class Desk:
     def _gone(self) -> str:
         return SERVER_STOPPED if self.is_closing else CLIENT_LEFT
 
-    def _stage(self, asked: Asked, body: dict[str, Any] | None) -> tuple[float, Staged]:
+    def _stage(self, asked: ChatRequest, body: dict[str, Any] | None) -> tuple[float, Response]:
         if asked.key is None and asked.backend in self._numbers:
             return 0.0, no_key(asked)
         if body is None:

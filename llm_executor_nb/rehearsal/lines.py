@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Lines:
         self._peak = 0
         self._clients: set[object] = set()
 
-    def begin(self, asked: Asked, *, client: object) -> int:
+    def begin(self, asked: ChatRequest, *, client: object) -> int:
         """Write a request's line and return its number; `client` is what tells connections apart."""
         with self._lock:
             self._number += 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
 from llm_executor_nb.rehearsal.bodies import PRICE_USD
@@ -20,7 +20,7 @@ from llm_executor_nb.rehearsal.catalogue import entry_of
 from llm_executor_nb.rehearsal.faults_refused import MODELS
 from llm_executor_nb.rehearsal.handlers import key_of
 from llm_executor_nb.rehearsal.replies import no_key
-from llm_executor_nb.rehearsal.requests import Asked
+from llm_executor_nb.rehearsal.requests import ChatRequest
 from llm_executor_nb.rehearsal.response import stage_json
 from llm_executor_nb.rehearsal.send import Sending
 from llm_executor_nb.settings.models import LEFT, SHIPPED
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from llm_executor_nb.rehearsal.entry import Entry
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.entry import FaultSpec
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
-    from llm_executor_nb.rehearsal.runner import Play
+    from llm_executor_nb.rehearsal.runner import ScriptRunner
     from llm_executor_nb.settings.config import Config
 
 MORE = "practice"
@@ -78,7 +78,7 @@ class LookupDesk:
 
     def __init__(
         self,
-        play: Play,
+        play: ScriptRunner,
         *,
         latency_s: float,
         number: Callable[[str, str | None], int],
@@ -108,7 +108,7 @@ class LookupDesk:
         return self._handler(backend, self._tell_models)
 
     def _handler(
-        self, backend: str, tell: Callable[[Asked], Staged]
+        self, backend: str, tell: Callable[[ChatRequest], Response]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             key, received_s = key_of(request), time.monotonic()
@@ -130,7 +130,7 @@ class LookupDesk:
 
         return handle
 
-    def _tell_key(self, asked: Asked) -> Staged:
+    def _tell_key(self, asked: ChatRequest) -> Response:
         if asked.key is None:
             return no_key(asked)
         meets = self._upcoming(asked)
@@ -138,13 +138,13 @@ class LookupDesk:
             return staged
         effect, entry = meets or (None, None)
         outcome = Outcome.OK
-        if entry is not None and entry.expected(asked.backend).reach is Reach.KEY:
+        if entry is not None and entry.expected(asked.backend).reach is ScopeLevel.KEY:
             outcome = entry.expected(asked.backend).outcome
         is_daily = effect is not None and effect.fault in _DAILY
         body = _openrouter_key(asked, outcome, is_daily=is_daily) if asked.backend == OPENROUTER else _whoami(outcome)
         return stage_json(body, None)
 
-    def _tell_models(self, asked: Asked) -> Staged:
+    def _tell_models(self, asked: ChatRequest) -> Response:
         meets = self._upcoming(asked)
         if meets is not None and (staged := _outage(asked, *meets)) is not None:
             return staged
@@ -170,7 +170,7 @@ class LookupDesk:
         outcome = meets[1].expected(HUGGINGFACE).outcome if meets else Outcome.OK
         return None if outcome in _NOT_HERE else "error" if outcome in _DOWN else "live"
 
-    def _upcoming(self, asked: Asked) -> tuple[Effect, Entry] | None:
+    def _upcoming(self, asked: ChatRequest) -> tuple[Effect, FaultSpec] | None:
         effect = self._play.upcoming(asked)
         entry = entry_of(effect.fault) if effect else None
         return (effect, entry) if effect and entry and entry.can_meet(asked) else None
@@ -201,8 +201,8 @@ def _serving(row: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(name for name in row if name not in LEFT), MORE]))
 
 
-def _asked(backend: str, key: str | None, key_number: int, provider: str | None = None) -> Asked:
-    return Asked(
+def _asked(backend: str, key: str | None, key_number: int, provider: str | None = None) -> ChatRequest:
+    return ChatRequest(
         backend=backend,
         key=ending(key) if key else None,
         key_number=key_number,
@@ -213,33 +213,33 @@ def _asked(backend: str, key: str | None, key_number: int, provider: str | None 
     )
 
 
-def _refusal_of_key(asked: Asked, effect: Effect, entry: Entry) -> Staged | None:
+def _refusal_of_key(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
     """Return the error reply to the look-up of a key; None: it is answered."""
     found = entry.expected(asked.backend)
     if found.outcome is Outcome.AUTH and asked.backend == HUGGINGFACE:
         return stage_json({"error": "Invalid user token."}, effect.fault, status=401)
     if found.outcome is Outcome.AUTH or (found.outcome is Outcome.FORBIDDEN and asked.backend == OPENROUTER):
         return _staged(asked, effect, entry)
-    if found.outcome is Outcome.RATE_LIMITED and found.reach is not Reach.BACKEND:
+    if found.outcome is Outcome.RATE_LIMITED and found.reach is not ScopeLevel.BACKEND:
         staged = _staged(asked, effect, entry)
         return staged if staged is not None and staged.status == 429 else None
     return _outage(asked, effect, entry)
 
 
-def _outage(asked: Asked, effect: Effect, entry: Entry) -> Staged | None:
+def _outage(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
     """Return the reply of a backend that is down; None: it is not, or only for a model."""
     if entry.expected(asked.backend).outcome not in _DOWN or effect.fault in MODELS:
         return None
     return _staged(asked, effect, entry)
 
 
-def _staged(asked: Asked, effect: Effect, entry: Entry) -> Staged | None:
+def _staged(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
     """Return a fault's reply, unless it is a broken answer: a look-up is no request for one."""
     staged = entry.stage(asked, effect) if entry.stage else None
     return staged if staged is not None and (staged.status is None or staged.status >= 400) else None
 
 
-def _openrouter_key(asked: Asked, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
+def _openrouter_key(asked: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
     is_broke = outcome is Outcome.QUOTA and not is_daily
     used = _FREE_REQUESTS if outcome is Outcome.QUOTA and is_daily else 0
     return {

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
 from llm_executor_nb.rehearsal.examples import formatted_text, tool_calls
-from llm_executor_nb.rehearsal.response import Staged, stage_events, stage_json
+from llm_executor_nb.rehearsal.response import Response, stage_events, stage_json
 from llm_executor_nb.rehearsal.sse import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.rules import Effect
 
 RETRY_AFTER = "retry-after"
@@ -43,7 +43,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def answer(asked: Asked) -> Staged:
+def answer(asked: ChatRequest) -> Response:
     """Return the practice answer: text, the JSON a response format asks for, or the call of a tool."""
     if calls := tool_calls(asked):
         body = completion(asked, None, finish_reason="tool_calls", tool_calls=calls)
@@ -52,7 +52,7 @@ def answer(asked: Asked) -> Staged:
     return stage_completion(asked, body, None)
 
 
-def stage_completion(asked: Asked, body: dict[str, Any], fault: str | None) -> Staged:
+def stage_completion(asked: ChatRequest, body: dict[str, Any], fault: str | None) -> Response:
     """Return a completion as the request wants it: in one piece, or as a stream."""
     headers = answer_headers(asked, body)
     if asked.is_stream:
@@ -60,7 +60,7 @@ def stage_completion(asked: Asked, body: dict[str, Any], fault: str | None) -> S
     return stage_json(body, fault, headers=headers)
 
 
-def stage_refusal(asked: Asked, effect: Effect, told: Refusal) -> Staged:
+def stage_refusal(asked: ChatRequest, effect: Effect, told: Refusal) -> Response:
     """Return an error reply with the effect's options in it. It is the same for a request that streams."""
     error, headers = _filled(told.error, asked), dict(told.headers)
     wait, source = effect.option(RETRY_AFTER), effect.option(SOURCE)
@@ -73,13 +73,13 @@ def stage_refusal(asked: Asked, effect: Effect, told: Refusal) -> Staged:
     return stage_json({"error": error, **told.beside}, effect.fault, status=told.status, headers=headers)
 
 
-def error_of(asked: Asked, status: int, words: str | None = None) -> object:
+def error_of(asked: ChatRequest, status: int, words: str | None = None) -> object:
     """Return an `error` of the backend that tells nothing but its status, in the status's words or in others."""
     message = words or phrase(status)
     return {"code": status, "message": message} if asked.backend == OPENROUTER else message
 
 
-def too_many(asked: Asked, effect: Effect, wait_s: float, *, limit: int, epoch_s: float) -> Staged:
+def too_many(asked: ChatRequest, effect: Effect, wait_s: float, *, limit: int, epoch_s: float) -> Response:
     """Return the 429 of a rate limit: when to come again, in the headers and, on OpenRouter, once more in the body.
 
     Args:
@@ -98,12 +98,12 @@ def too_many(asked: Asked, effect: Effect, wait_s: float, *, limit: int, epoch_s
     return stage_refusal(asked, effect, Refusal(status=429, error=error, headers={"Retry-After": str(after), **shown}))
 
 
-def too_many_untimed(asked: Asked, effect: Effect) -> Staged:
+def too_many_untimed(asked: ChatRequest, effect: Effect) -> Response:
     """Return the 429 of a rate limit that does not say when to come again."""
     return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429)))
 
 
-def too_many_at_once(asked: Asked, effect: Effect, status: int) -> Staged:
+def too_many_at_once(asked: ChatRequest, effect: Effect, status: int) -> Response:
     """Return the refusal of a server that has as many requests as it takes at once, in Ollama's words."""
     return stage_refusal(asked, effect, Refusal(status=status, error=error_of(asked, status, _FULL)))
 
@@ -117,7 +117,7 @@ def limit_headers(reset_epoch_s: float, *, limit: int, remaining: int = 0) -> di
     }
 
 
-def left_headers(asked: Asked, left: float, full_s: float, *, limit: int, epoch_s: float) -> dict[str, str]:
+def left_headers(asked: ChatRequest, left: float, full_s: float, *, limit: int, epoch_s: float) -> dict[str, str]:
     """Return the headers with which an answer of the backend tells what is left of a limit.
 
     Args:
@@ -135,13 +135,13 @@ def left_headers(asked: Asked, left: float, full_s: float, *, limit: int, epoch_
     }
 
 
-def no_key(asked: Asked) -> Staged:
+def no_key(asked: ChatRequest) -> Response:
     """Return the 401 to a request without an Authorization header."""
     words = "Missing Authentication header" if asked.backend == OPENROUTER else "Invalid username or password."
     return stage_json({"error": error_of(asked, 401, words)}, "no key", status=401)
 
 
-def bad_request(asked: Asked, words: str) -> Staged:
+def bad_request(asked: ChatRequest, words: str) -> Response:
     """Return the 400 to a request that a practice provider cannot serve."""
     return stage_json({"error": error_of(asked, 400, words)}, "bad request", status=400)
 
@@ -152,7 +152,7 @@ def phrase(status: int) -> str:
     return HTTPStatus(status).phrase if known else f"Error {status}"
 
 
-def _filled(told: Any, asked: Asked) -> Any:  # noqa: ANN401 - JSON of any shape
+def _filled(told: Any, asked: ChatRequest) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return a copy in which every `{model}` is the model that was asked."""
     match told:
         case dict():

@@ -53,7 +53,7 @@ _ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ChatRequest:
     """One request for a chat completion.
 
     Attributes:
@@ -103,18 +103,18 @@ class Asked:
         """The JSON Schema that the answer must fit, however it is asked for; None: there is none."""
         return self.told_schema or get_in(self.response_format, "json_schema", "schema")
 
-    def unstreamed(self) -> Asked:
+    def unstreamed(self) -> ChatRequest:
         """Return the same request as one that wants its answer in one piece."""
         return replace(self, is_stream=False)
 
 
-def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> Asked:
+def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> ChatRequest:
     """Return what a request's JSON body asks. `key` is the whole key; only its ending is kept."""
     model = str(body.get("model", ""))
     messages, told_schema = body.get("messages"), None
     if isinstance(messages, list):
         messages, told_schema = as_asked(messages)
-    return Asked(
+    return ChatRequest(
         backend=backend,
         key=ending(key) if key else None,
         key_number=key_number,

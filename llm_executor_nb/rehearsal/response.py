@@ -1,6 +1,6 @@
 """What goes on the wire for one request: a status, headers, pieces of bytes, and how it ends.
 
-Every reply of a rehearsal, a practice answer or the strangest fault, is one `Staged`; `send.py` knows how to send any.
+Every reply of a rehearsal, be it a practice answer or a fault, is one `Response`; `send.py` knows how to send any.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
+class Response:
     """What the server is to do with one request.
 
     Attributes:
@@ -52,19 +52,19 @@ class Staged:
 
 def stage_json(
     body: object, fault: str | None, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Staged:
+) -> Response:
     """Return a whole reply of JSON."""
     return stage_bytes(json.dumps(body).encode(), fault, status=status, headers=headers)
 
 
 def stage_bytes(
     body: bytes, fault: str | None, *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Staged:
+) -> Response:
     """Return a whole reply that calls itself JSON, whatever its bytes are."""
-    return Staged(status=status, headers={"Content-Type": JSON, **(headers or {})}, pieces=(body,), fault=fault)
+    return Response(status=status, headers={"Content-Type": JSON, **(headers or {})}, pieces=(body,), fault=fault)
 
 
-def stage_events(pieces: Iterable[bytes], fault: str | None, *, headers: Mapping[str, str], **more: Any) -> Staged:  # noqa: ANN401 - fields of Staged
+def stage_events(pieces: Iterable[bytes], fault: str | None, *, headers: Mapping[str, str], **more: Any) -> Response:  # noqa: ANN401 - fields of Staged
     """Return a reply of server-sent events."""
     told = {**headers, "Content-Type": EVENTS, "Cache-Control": "no-cache"}
-    return Staged(headers=told, pieces=tuple(pieces), fault=fault, **more)
+    return Response(headers=told, pieces=tuple(pieces), fault=fault, **more)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
 
 EVERYTHING = "*"
 
@@ -27,7 +27,7 @@ class Target:
     key_ending: str | None = None
     provider: str | None = None
 
-    def is_met_by(self, asked: Asked) -> bool:
+    def is_met_by(self, asked: ChatRequest) -> bool:
         """Tell whether the rule speaks of this request."""
         return (
             self.backend in {None, asked.backend}
@@ -89,7 +89,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class ScriptRule:
     """A target and its effects, in order."""
 
     target: Target

@@ -29,8 +29,8 @@ from llm_executor_nb.rehearsal.replies import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llm_executor_nb.rehearsal.requests import Asked
-    from llm_executor_nb.rehearsal.response import Staged
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
     from llm_executor_nb.rehearsal.script import Script
 
@@ -71,7 +71,7 @@ class _Turn:
     effect: Effect
 
 
-class Play:
+class ScriptRunner:
     """A script being played: tells for each request how long it waits and what it gets."""
 
     def __init__(self, script: Script, *, seed: int = 0) -> None:
@@ -83,7 +83,7 @@ class Play:
         self._inside: defaultdict[tuple[_Place, str], set[int]] = defaultdict(set)
         self._conditions = {RATE: self._limit, AT_ONCE: self._admit, CHOKES: self._choke}
 
-    def stage(self, asked: Asked) -> tuple[float, Staged]:
+    def stage(self, asked: ChatRequest) -> tuple[float, Response]:
         """Return the seconds of latency a request has, and the reply it gets; `leave` tells when it has got it."""
         turns = list(self._turns(asked))
         latency_s, pace_s = self._sum(LATENCY, turns), self._sum(PACE, turns)
@@ -96,12 +96,12 @@ class Play:
             latency_s = 0.0
         return latency_s, replace(staged, pace_s=pace_s) if pace_s else staged
 
-    def leave(self, asked: Asked) -> None:
+    def leave(self, asked: ChatRequest) -> None:
         """Free the places that a request took where only so many are taken at once."""
         for inside in self._inside.values():
             inside.discard(id(asked))
 
-    def upcoming(self, asked: Asked) -> Effect | None:
+    def upcoming(self, asked: ChatRequest) -> Effect | None:
         """Return what would decide about this key's, or this provider's, next request; counts nothing.
 
         Rules that speak of a provider count only when one was asked, and then only they do.
@@ -115,7 +115,7 @@ class Play:
                     return effect
         return None
 
-    def _turns(self, asked: Asked) -> Iterator[_Turn]:
+    def _turns(self, asked: ChatRequest) -> Iterator[_Turn]:
         """Count the request in every rule that speaks of it, and yield the effects in their order."""
         for rule_number, rule in enumerate(self._script.rules):
             if rule.target.is_met_by(asked):
@@ -128,7 +128,7 @@ class Play:
         told = [turn for turn in turns if turn.effect.fault == condition]
         return sum(float(turn.effect.value or 0) for turn in told if self._is_due(turn))
 
-    def _apply(self, turn: _Turn, asked: Asked) -> Staged | None:
+    def _apply(self, turn: _Turn, asked: ChatRequest) -> Response | None:
         effect = turn.effect
         entry = entry_of(effect.fault)
         if entry is None or not entry.can_meet(asked) or effect.fault in {LATENCY, PACE} or not self._may_apply(turn):
@@ -156,7 +156,7 @@ class Play:
         told = f"{self._seed}:{turn.place}:{turn.number}".encode()
         return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest()) / 2**64
 
-    def _limit(self, turn: _Turn, asked: Asked) -> Staged | None:
+    def _limit(self, turn: _Turn, asked: ChatRequest) -> Response | None:
         count, unit_s = read_rate(turn.effect.value or "")
         size = int(turn.effect.option("burst") or math.ceil(count))
         key = (turn.place, asked.backend, asked.key_number)
@@ -168,18 +168,18 @@ class Play:
             return too_many_untimed(asked, turn.effect)
         return too_many(asked, turn.effect, wait_s, limit=size, epoch_s=clock.current().utc().timestamp())
 
-    def _admit(self, turn: _Turn, asked: Asked) -> Staged | None:
+    def _admit(self, turn: _Turn, asked: ChatRequest) -> Response | None:
         inside = self._inside[turn.place, asked.backend]
         if len(inside) >= int(turn.effect.value or 0):
             return too_many_at_once(asked, turn.effect, 503 if turn.effect.option(AS_429) is None else 429)
         inside.add(id(asked))
         return None
 
-    def _choke(self, turn: _Turn, asked: Asked) -> Staged | None:
+    def _choke(self, turn: _Turn, asked: ChatRequest) -> Response | None:
         is_choking = (turn.effect.value or "") in asked.last_text
         return stage_refusal(asked, turn.effect, plain_refusal(asked, 500)) if is_choking else None
 
-    def _told_of_rates(self, turns: list[_Turn], asked: Asked) -> dict[str, str]:
+    def _told_of_rates(self, turns: list[_Turn], asked: ChatRequest) -> dict[str, str]:
         """Return the headers of an answer that tell what the rates that let it through have left for its key."""
         told: dict[str, str] = {}
         for turn in turns:

@@ -31,12 +31,12 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
 from llm_executor_nb.rehearsal.catalogue import entry_of, listing, near_names
 from llm_executor_nb.rehearsal.entry import AS_429, TELLS, UNTIMED, is_count, is_seconds
-from llm_executor_nb.rehearsal.rules import EVERYTHING, Effect, Rule, Target
+from llm_executor_nb.rehearsal.rules import EVERYTHING, Effect, ScriptRule, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llm_executor_nb.rehearsal.entry import Entry
+    from llm_executor_nb.rehearsal.entry import FaultSpec
 
 BACKENDS = (OPENROUTER, HUGGINGFACE)
 _TARGET = re.compile(r"(?P<backend>\*|[\w-]+)(?:\[(?P<key>[^\[\]]*)\])?(?:/(?P<provider>[\w.-]+))?")
@@ -50,7 +50,7 @@ _EFFECT = re.compile(
 class Script:
     """The rules of a rehearsal, in order. `str()` gives a text that parses to the same rules."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ScriptRule, ...] = ()
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.rules))
@@ -69,7 +69,7 @@ def parse_script(text: str) -> Script:
     return Script(tuple(_rule(number, part) for number, part in enumerate(filter(None, told), start=1)))
 
 
-def _rule(number: int, text: str) -> Rule:
+def _rule(number: int, text: str) -> ScriptRule:
     def fail(problem: str) -> ConfigError:
         return ConfigError(
             f"Rule {number} of the rehearsal, {text!r}: {problem}\n"
@@ -83,7 +83,7 @@ def _rule(number: int, text: str) -> Rule:
     if not colon:
         raise fail("a rule is `target: effect`, and here is no colon.")
     target = _target(told.strip(), fail)
-    return Rule(target=target, effects=tuple(_effect(part.strip(), target, fail) for part in effects.split(",")))
+    return ScriptRule(target=target, effects=tuple(_effect(part.strip(), target, fail) for part in effects.split(",")))
 
 
 def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
@@ -147,7 +147,7 @@ def _last(found: re.Match[str]) -> int | None:
     return int(found["first"]) if found["first"] else None
 
 
-def _check_value(head: str, value: str | None, kind: Entry, fail: Callable[[str], ConfigError]) -> None:
+def _check_value(head: str, value: str | None, kind: FaultSpec, fail: Callable[[str], ConfigError]) -> None:
     if value is None:
         if kind.needs_value:
             raise fail(f"{head!r} needs a value, as in {kind.example}.")
@@ -166,7 +166,7 @@ def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -
         raise fail(f"{head!r} ends before it begins.")
 
 
-def _option(text: str, fault: str, kind: Entry, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
+def _option(text: str, fault: str, kind: FaultSpec, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if name not in kind.options:
         known = ", ".join(kind.options) or "none"

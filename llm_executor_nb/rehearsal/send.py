@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.rehearsal.response import End, Staged
+from llm_executor_nb.rehearsal.response import End, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ class Sending:
         status: the HTTP status that went out; None: none did, or not yet.
     """
 
-    def __init__(self, request: web.Request, staged: Staged) -> None:
+    def __init__(self, request: web.Request, staged: Response) -> None:
         self._request = request
         self._staged = staged
         self.status: int | None = None

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Self
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.rehearsal.handlers import Desk
+from llm_executor_nb.rehearsal.handlers import Handlers
 from llm_executor_nb.rehearsal.lines import Lines, ServerLine
 from llm_executor_nb.rehearsal.lookups import LookupDesk, LookupLine, shipped_models
-from llm_executor_nb.rehearsal.runner import Play
+from llm_executor_nb.rehearsal.runner import ScriptRunner
 from llm_executor_nb.rehearsal.script import parse_script
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class RehearsalServer:
     ) -> None:
         self.script = parse_script(script)
         self._lines = Lines()
-        play = Play(self.script, seed=seed)
-        self._desk = Desk(
+        play = ScriptRunner(self.script, seed=seed)
+        self._desk = Handlers(
             play,
             self._lines,
             latency_s=latency_s,

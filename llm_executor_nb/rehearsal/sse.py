@@ -11,7 +11,7 @@ from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.examples import call_deltas
 
 if TYPE_CHECKING:
-    from llm_executor_nb.rehearsal.requests import Asked
+    from llm_executor_nb.rehearsal.requests import ChatRequest
 
 COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -75,7 +75,7 @@ def event(body: object) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def parts_of(asked: Asked, body: dict[str, Any]) -> Parts:
+def parts_of(asked: ChatRequest, body: dict[str, Any]) -> Parts:
     """Return the events that tell the same as `body`, the reply to a request that does not stream."""
     head = {name: body[name] for name in _HEAD if name in body} | {"object": "chat.completion.chunk"}
     choice = body["choices"][0]
@@ -102,7 +102,7 @@ def parts_of(asked: Asked, body: dict[str, Any]) -> Parts:
     return replace(parts, usage=usage, done=(DONE,))
 
 
-def _tells_usage(asked: Asked) -> bool:
+def _tells_usage(asked: ChatRequest) -> bool:
     """OpenRouter always tells it, whatever it is asked; the others when they are."""
     return asked.backend == OPENROUTER or asked.wants_usage
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.core.verdicts.named import RESPONSE_FORMAT
 from llm_executor_nb.schemas.schema import ASKED_IN_WORDS
@@ -43,7 +43,7 @@ class ResponseFormats(Protocol):
         """Note that an answer of a route did not keep to it."""
 
 
-class Phrasing:
+class SchemaPrompt:
     """What one run with a schema sends to each route.
 
     Args:
@@ -102,7 +102,7 @@ def as_asked(messages: Sequence[Any]) -> tuple[list[Any], dict[str, Any] | None]
 
 
 def _place(route: Route) -> Scope:
-    return route.scope(Reach.PROVIDER)
+    return route.scope(ScopeLevel.PROVIDER)
 
 
 def _with_words(messages: list[Message], words: str) -> list[Message]:

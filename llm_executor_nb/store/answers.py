@@ -14,7 +14,7 @@ from llm_executor_nb.store.rows import in_chunks, moment_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from llm_executor_nb.store.records import Want
+    from llm_executor_nb.store.records import Lookup
     from llm_executor_nb.store.sqlite import Store
 
 _Place = tuple[str, int]
@@ -23,7 +23,7 @@ _Stored = tuple[_Place, str]
 """Where an answer is, and the run that bought it."""
 
 
-def find_answers(store: Store, wants: Sequence[Want], since: int | None) -> list[Answer | None]:
+def find_answers(store: Store, wants: Sequence[Lookup], since: int | None) -> list[Answer | None]:
     """Return, per want, the stored answer that serves it.
 
     Args:
@@ -50,7 +50,7 @@ def _places(store: Store, keys: set[bytes], since: int | None) -> dict[bytes, li
 
 
 def _choose(
-    want: Want, stored: dict[bytes, list[_Stored]], drawn: dict[tuple[bytes, ...], Iterator[_Stored]]
+    want: Lookup, stored: dict[bytes, list[_Stored]], drawn: dict[tuple[bytes, ...], Iterator[_Stored]]
 ) -> _Place | None:
     if want.copy is None:
         return next((stored[key][-1][0] for key in want.keys if key in stored), None)

@@ -17,7 +17,7 @@ from llm_executor_nb.store.rows import clean_text, microseconds
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from llm_executor_nb.store.records import Answer, JobStart, Want
+    from llm_executor_nb.store.records import Answer, JobStart, Lookup
     from llm_executor_nb.store.sqlite import Store
 
 STALE_S = 30.0
@@ -75,7 +75,7 @@ def beat(store: Store, job_ids: Iterable[str]) -> None:
     )
 
 
-def claim(store: Store, job_id: str, wants: Sequence[Want], since: int | None) -> list[Answer | Turn]:
+def claim(store: Store, job_id: str, wants: Sequence[Lookup], since: int | None) -> list[Answer | Turn]:
     """Return stored answers, and for the rest whose turn it is; a job's claims of before are replaced.
 
     Raises:

@@ -28,13 +28,13 @@ from llm_executor_nb.store.export import export
 from llm_executor_nb.store.log import Cursor, Page, read_page
 from llm_executor_nb.store.records import LedgerBusyError
 from llm_executor_nb.store.tables import add_records
-from llm_executor_nb.store.writer import PATIENCE_S, Ended, Kept, Mark, Writer
+from llm_executor_nb.store.writer import PATIENCE_S, Barrier, Ended, Kept, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
-    from llm_executor_nb.store.records import Answer, JobStart, Turn, Want
+    from llm_executor_nb.store.records import Answer, JobStart, Lookup, Turn
     from llm_executor_nb.store.sqlite import Store
 
 _WANTS_AT_ONCE = 5_000
@@ -105,7 +105,7 @@ class Ledger:
         """
         self._at_work().put(Ended(job_id, status))
 
-    def find(self, wants: Sequence[Want], *, max_age_s: float | None) -> list[Answer | None]:
+    def find(self, wants: Sequence[Lookup], *, max_age_s: float | None) -> list[Answer | None]:
         """Return, per want, the stored answer that serves it; claims nothing.
 
         Args:
@@ -125,7 +125,7 @@ class Ledger:
         return found
 
     def claim(
-        self, job_id: str, wants: Sequence[Want], *, max_age_s: float | None, patience_s: float = PATIENCE_S
+        self, job_id: str, wants: Sequence[Lookup], *, max_age_s: float | None, patience_s: float = PATIENCE_S
     ) -> list[Answer | Turn]:
         """Return stored answers, and claim the rest for a job, unless another live job asks for them now.
 
@@ -165,7 +165,7 @@ class Ledger:
         """
         if (writer := self._writer) is None:
             return True
-        mark = Mark()
+        mark = Barrier()
         writer.put(mark)
         writer.hurry()
         end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -291,12 +291,12 @@ class Ledger:
             self._place = _nowhere
 
 
-def _find(store: Store, *, wants: Sequence[Want], since: int | None) -> list[Answer | None]:
+def _find(store: Store, *, wants: Sequence[Lookup], since: int | None) -> list[Answer | None]:
     with store.snapshot():
         return find_answers(store, wants, since)
 
 
-def _claim(store: Store, *, job_id: str, wants: Sequence[Want], since: int | None) -> list[Answer | Turn]:
+def _claim(store: Store, *, job_id: str, wants: Sequence[Lookup], since: int | None) -> list[Answer | Turn]:
     with store.transaction():
         return claims.claim(store, job_id, wants, since)
 

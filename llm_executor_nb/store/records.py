@@ -50,7 +50,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class Lookup:
     """One request that a job is about to send.
 
     Attributes:

@@ -70,7 +70,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Barrier:
     """Set once all that was put before it is committed."""
 
     passed: threading.Event = field(default_factory=threading.Event)
@@ -103,8 +103,8 @@ class Writer:
         self.notices: deque[str] = deque()
         self.opened = threading.Event()
         self.gate = threading.Lock()
-        self._queue: deque[Kept | JobStart | Ended | Mark] = deque()
-        self._taken: list[Kept | JobStart | Ended | Mark] = []
+        self._queue: deque[Kept | JobStart | Ended | Barrier] = deque()
+        self._taken: list[Kept | JobStart | Ended | Barrier] = []
         self._asks: deque[_Ask] = deque()
         self._jobs: dict[str, JobStart] = {}
         self._store: Store | None = None
@@ -121,7 +121,7 @@ class Writer:
         """Whether its thread still works."""
         return self._thread.is_alive()
 
-    def put(self, item: Kept | JobStart | Ended | Mark) -> None:
+    def put(self, item: Kept | JobStart | Ended | Barrier) -> None:
         """Queue something to be committed."""
         self._queue.append(item)
         if not self._bell.is_set():
@@ -243,7 +243,7 @@ class Writer:
         self._taken = []
         self.trouble = ""
 
-    def _write(self, store: Store, items: Sequence[Kept | JobStart | Ended | Mark]) -> None:
+    def _write(self, store: Store, items: Sequence[Kept | JobStart | Ended | Barrier]) -> None:
         kept = [item for item in items if isinstance(item, Kept)]
         jobs = dict(self._jobs)
         with store.transaction():
@@ -326,6 +326,6 @@ class Writer:
             asked.done.set_exception(LedgerBusyError(f"The ledger cannot write at the moment: {self.trouble}."))
 
 
-def _pass(item: Kept | JobStart | Ended | Mark) -> None:
-    if isinstance(item, Mark):
+def _pass(item: Kept | JobStart | Ended | Barrier) -> None:
+    if isinstance(item, Barrier):
         item.passed.set()

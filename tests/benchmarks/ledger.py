@@ -20,7 +20,7 @@ from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.store import writer
 from llm_executor_nb.store.ledger import Ledger
-from llm_executor_nb.store.records import Answer, JobStart, Want
+from llm_executor_nb.store.records import Answer, JobStart, Lookup
 
 WORKERS, PACED_ROWS, WINDOW = 200, 4_000, 256
 WORDS = [secrets.token_hex(3) for _ in range(5_000)]
@@ -157,12 +157,12 @@ def _claims(ledger: Ledger) -> None:
     times = []
     for _ in range(50):
         keys = [tuple(secrets.token_bytes(16) for _ in range(5)) for _ in range(WINDOW)]
-        wants = [Want(digest=chain[0], keys=chain, copy=None) for chain in keys]
+        wants = [Lookup(digest=chain[0], keys=chain, copy=None) for chain in keys]
         began = time.perf_counter()
         ledger.claim("job", wants, max_age_s=7 * 86400)
         times.append((time.perf_counter() - began) * 1000)
     print(f"claim        {WINDOW} wants, chain of 5, nothing stored: p50 {sorted(times)[25]:.1f} ms")
-    wants = [Want(digest=key, keys=(key,) * 5, copy=None) for (key,) in _stored(ledger)]
+    wants = [Lookup(digest=key, keys=(key,) * 5, copy=None) for (key,) in _stored(ledger)]
     began = time.perf_counter()
     found = ledger.find(wants, max_age_s=7 * 86400)
     took = time.perf_counter() - began

@@ -27,10 +27,10 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.engine.http import Exchanged
+from llm_executor_nb.engine.http import SendResult
 
 if TYPE_CHECKING:
-    from llm_executor_nb.engine.request import Ask
+    from llm_executor_nb.engine.request import RunRequest
 
 MODEL = "my/model"
 SMALL = 10_000
@@ -48,11 +48,11 @@ class Instant:
         """Return nowhere: it costs nothing."""
         return None
 
-    async def whole(self, ask: Ask, *_: object, **__: object) -> Exchanged:
+    async def whole(self, ask: RunRequest, *_: object, **__: object) -> SendResult:
         """Answer."""
         text = f"{ask.row.position} {ANSWER}"
         verdict = Verdict(outcome=Outcome.OK, http_status=200, finish_reason="stop", input_tokens=9, output_tokens=80)
-        return Exchanged(verdict, AIMessage(text))
+        return SendResult(verdict, AIMessage(text))
 
 
 def resident() -> int:

@@ -15,7 +15,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
@@ -254,7 +254,7 @@ def test_a_hold_set_while_the_look_up_was_under_way_stays():
         asking = threading.Thread(target=llm.check_keys)
         asking.start()
         wait_until(lambda: session().found._asking)
-        scope = Scope(Reach.KEY, "openrouter", key.secret)
+        scope = Scope(ScopeLevel.KEY, "openrouter", key.secret)
         session().health.condemn(scope, clock.current().now(), why=Outcome.AUTH, message="", reset_s=None)
         asking.join()
         assert len(practice.lookups) == 1

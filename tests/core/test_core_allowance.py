@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from test_core_simulation import BEGIN, CEILING_S, Job, Limit
 
-from llm_executor_nb.core.quota_window import Spread
+from llm_executor_nb.core.quota_window import QuotaWindow
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Allowance, Key, Reply, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.traffic import LONGEST_LOOK_S, Traffic
@@ -86,14 +86,14 @@ def told(spread, remaining, reset_s, *, now=11.0, sent_at=10.0, in_flight=0, wan
 
 
 def test_what_is_left_is_spread_over_the_time_until_it_is_renewed_less_what_is_in_flight():
-    spread = told(Spread(), 15, 20, in_flight=5)
+    spread = told(QuotaWindow(), 15, 20, in_flight=5)
     spread.sent(11)
     assert [spread.room_at(11, ahead) for ahead in range(3)] == [13, 15, 17]
     assert spread.room_at(40) == 40
 
 
 def test_with_nothing_left_it_waits_for_the_reset_and_not_for_ever():
-    spread = told(Spread(), 0, 20)
+    spread = told(QuotaWindow(), 0, 20)
     spread.sent(11)
     assert spread.room_at(11) == 31
     assert max(spread.room_at(11, ahead) for ahead in range(100)) == 61
@@ -112,7 +112,7 @@ def test_with_nothing_left_it_waits_for_the_reset_and_not_for_ever():
     ids=["enough", "enough for what is wanted", "empty beyond the ceiling", "gaps beyond it", "a quota", "nothing"],
 )
 def test_there_is_no_bound_without_a_cause_and_what_was_told_before_ends(news):
-    spread = told(Spread(), 1, 20)
+    spread = told(QuotaWindow(), 1, 20)
     assert spread.per_s is not None
     told(spread, **news, sent_at=10.5)
     spread.sent(11)
@@ -120,7 +120,7 @@ def test_there_is_no_bound_without_a_cause_and_what_was_told_before_ends(news):
 
 
 def test_no_more_than_is_left_goes_out_at_once_where_others_were_to_take_some_of_it():
-    spread = told(Spread(), 10, 20, wanted=8)
+    spread = told(QuotaWindow(), 10, 20, wanted=8)
     assert [spread.room_at(11, ahead) for ahead in (9, 10)] == [11, 12]
     for _ in range(10):
         spread.sent(11)
@@ -128,19 +128,19 @@ def test_no_more_than_is_left_goes_out_at_once_where_others_were_to_take_some_of
 
 
 def test_after_a_reset_of_unknown_size_it_goes_on_as_fast_as_before():
-    spread = told(told(Spread(), 10, 20), 0, 0.001, sent_at=10.5)
+    spread = told(told(QuotaWindow(), 10, 20), 0, 0.001, sent_at=10.5)
     spread.sent(11)
     assert spread.room_at(11) == pytest.approx(13)
 
 
 def test_an_answer_to_an_earlier_request_tells_nothing_new():
-    spread = told(Spread(), 10, 20, sent_at=10)
+    spread = told(QuotaWindow(), 10, 20, sent_at=10)
     told(spread, 900, 20, sent_at=9)
     assert spread.per_s == pytest.approx(0.5)
 
 
 def test_who_answers_again_and_again_with_nothing_left_is_not_believed_until_something_is():
-    spread = told(Spread(), 0, 20, sent_at=10)
+    spread = told(QuotaWindow(), 0, 20, sent_at=10)
     assert spread.per_s is not None
     told(spread, 0, 20, sent_at=10.1)
     assert spread.per_s is None

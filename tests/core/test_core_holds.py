@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from llm_executor_nb.core.holds import Health, Kind, Standing
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.holds import Health, HoldKind, RouteStatus
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Key, Route
 from llm_executor_nb.core.secret import Secret
 
@@ -28,14 +28,14 @@ def route():
 
 
 def _strike(health, route, now=NOW, **more):
-    return health.strike(route.scope(Reach.ROUTE), now, why=Outcome.OVERLOADED, message="", **more)
+    return health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="", **more)
 
 
-def _tell(health, route, seconds, now=NOW, reach=Reach.KEY, **more):
+def _tell(health, route, seconds, now=NOW, reach=ScopeLevel.KEY, **more):
     return health.tell(route.scope(reach), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds, **more)
 
 
-def _condemn(health, route, now=NOW, *, reach=Reach.KEY, why=Outcome.AUTH, reset_s=None, **more):
+def _condemn(health, route, now=NOW, *, reach=ScopeLevel.KEY, why=Outcome.AUTH, reset_s=None, **more):
     return health.condemn(route.scope(reach), now, why=why, message="", reset_s=reset_s, **more)
 
 
@@ -75,7 +75,7 @@ def test_a_new_streak_doubles_within_sixty_seconds_of_the_last_holds_end_only(he
 def test_a_new_streak_soon_after_a_probe_lifted_the_hold_doubles_too(health, route):
     _strike(health, route)
     health.end_probe(_probe(health, route, NOW + 6), NOW + 6, is_lifted=True)
-    assert health.standing(route, NOW + 6)[0] is Standing.FREE
+    assert health.standing(route, NOW + 6)[0] is RouteStatus.FREE
     assert _strike(health, route, NOW + 20).length_s == 10
 
 
@@ -92,7 +92,7 @@ def test_a_condemned_key_is_held_until_its_reset_else_ten_minutes(health, route,
 
 
 @pytest.mark.parametrize("why", [Outcome.NOT_FOUND, Outcome.UNSUPPORTED])
-@pytest.mark.parametrize("reach", [Reach.PROVIDER, Reach.BACKEND])
+@pytest.mark.parametrize("reach", [ScopeLevel.PROVIDER, ScopeLevel.BACKEND])
 def test_a_provider_without_the_model_is_held_until_a_change(health, route, why, reach):
     assert math.isinf(_condemn(health, route, reach=reach, why=why).until)
 
@@ -100,9 +100,9 @@ def test_a_provider_without_the_model_is_held_until_a_change(health, route, why,
 def test_a_hold_is_never_shortened(health, route):
     _tell(health, route, 50)
     for shorter in (_tell(health, route, 1), _condemn(health, route, reset_s=2), _tell(health, route, None)):
-        assert (shorter.until, shorter.kind) == (NOW + 50, Kind.TOLD)
+        assert (shorter.until, shorter.kind) == (NOW + 50, HoldKind.TOLD)
     assert _condemn(health, route).until == NOW + 600
-    assert _tell(health, route, 5).kind is Kind.CONDEMNED
+    assert _tell(health, route, 5).kind is HoldKind.CONDEMNED
 
 
 def test_a_limit_without_a_time_holds_a_second_and_doubles_only_when_a_probe_fails(health, route):
@@ -118,8 +118,8 @@ def test_a_limit_without_a_time_holds_a_second_and_doubles_only_when_a_probe_fai
 
 def test_a_hold_that_ended_a_minute_ago_is_forgotten(health, route):
     _strike(health, route)
-    assert health.standing(route, NOW + 5 + 60)[0] is Standing.DUE
-    assert health.standing(route, NOW + 5 + 60.1)[0] is Standing.FREE
+    assert health.standing(route, NOW + 5 + 60)[0] is RouteStatus.DUE
+    assert health.standing(route, NOW + 5 + 60.1)[0] is RouteStatus.FREE
     assert health.holds(NOW + 5 + 60.1) == []
 
 
@@ -131,27 +131,27 @@ def test_each_reach_holds_the_routes_it_speaks_of(health):
     other_key, other_model = make_route("sk-key-0002", provider="a"), make_route(provider="a", model="n")
     every = (a, b, other_key, other_model)
     expected = {
-        Reach.ROUTE: [True, False, False, False],
-        Reach.KEY: [True, True, False, True],
-        Reach.PROVIDER: [True, False, True, False],
-        Reach.BACKEND: [True, True, True, False],
+        ScopeLevel.ROUTE: [True, False, False, False],
+        ScopeLevel.KEY: [True, True, False, True],
+        ScopeLevel.PROVIDER: [True, False, True, False],
+        ScopeLevel.BACKEND: [True, True, True, False],
     }
     for reach, held in expected.items():
         health.reset()
         _tell(health, a, 5, reach=reach)
-        assert [health.standing(route, NOW)[0] is Standing.HELD for route in every] == held, reach
+        assert [health.standing(route, NOW)[0] is RouteStatus.HELD for route in every] == held, reach
 
 
 def test_the_same_key_found_anew_is_the_same_scope(health, route):
     _condemn(health, route)
-    assert health.standing(make_route(), NOW)[0] is Standing.HELD
+    assert health.standing(make_route(), NOW)[0] is RouteStatus.HELD
 
 
 def test_release_drops_what_a_change_made_stale(health, route):
-    _condemn(health, route, reach=Reach.PROVIDER, why=Outcome.NOT_FOUND)
+    _condemn(health, route, reach=ScopeLevel.PROVIDER, why=Outcome.NOT_FOUND)
     _condemn(health, route)
-    health.release(lambda scope: scope.reach is Reach.PROVIDER)
-    assert [hold.scope.reach for hold in health.holds(NOW)] == [Reach.KEY]
+    health.release(lambda scope: scope.reach is ScopeLevel.PROVIDER)
+    assert [hold.scope.reach for hold in health.holds(NOW)] == [ScopeLevel.KEY]
 
 
 # --- probes -------------------------------------------------------------------------------------------------------
@@ -159,10 +159,10 @@ def test_release_drops_what_a_change_made_stale(health, route):
 
 def test_a_hold_that_has_ended_wants_a_probe_and_is_held_for_others_meanwhile(health, route):
     _strike(health, route)
-    assert health.standing(route, NOW + 4.9)[0] is Standing.HELD
-    assert health.standing(route, NOW + 5)[0] is Standing.DUE
+    assert health.standing(route, NOW + 4.9)[0] is RouteStatus.HELD
+    assert health.standing(route, NOW + 5)[0] is RouteStatus.DUE
     _probe(health, route, NOW + 5)
-    assert health.standing(route, NOW + 5)[0] is Standing.PROBING
+    assert health.standing(route, NOW + 5)[0] is RouteStatus.PROBING
 
 
 @pytest.mark.parametrize("set_by", [_strike, lambda h, r: _tell(h, r, 3), _condemn])
@@ -171,7 +171,7 @@ def test_a_probes_reply_that_is_no_reason_for_a_hold_lifts_it_and_wakes_who_wait
     woken = []
     health.watch(lambda: woken.append(True))
     health.end_probe(_probe(health, route, hold.until), hold.until, is_lifted=True)
-    assert (health.standing(route, hold.until)[0], len(woken)) == (Standing.FREE, 1)
+    assert (health.standing(route, hold.until)[0], len(woken)) == (RouteStatus.FREE, 1)
 
 
 def test_a_cancelled_probe_passes_to_the_next_run_and_costs_no_strike(health, route):
@@ -180,7 +180,7 @@ def test_a_cancelled_probe_passes_to_the_next_run_and_costs_no_strike(health, ro
     health.watch(lambda: woken.append(True))
     health.end_probe(_probe(health, route, NOW + 6), NOW + 7, is_lifted=False)
     standing, hold = health.standing(route, NOW + 7)
-    assert (standing, hold.strikes, len(woken)) == (Standing.DUE, 0, 1)
+    assert (standing, hold.strikes, len(woken)) == (RouteStatus.DUE, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -196,27 +196,27 @@ def test_what_a_failed_probe_sets_is_not_lifted_by_its_own_end(health, route, se
     probed = _probe(health, route, NOW + 4)
     hold = set_again(health, route, NOW + 5)
     health.end_probe(probed, NOW + 5, is_lifted=True)
-    assert (health.standing(route, NOW + 5), hold.is_active(NOW + 5)) == ((Standing.HELD, hold), True)
+    assert (health.standing(route, NOW + 5), hold.is_active(NOW + 5)) == ((RouteStatus.HELD, hold), True)
 
 
 def test_a_probe_in_flight_stays_one_when_a_late_reply_of_another_run_sets_a_hold(health, route):
     _tell(health, route, 3)
     _probe(health, route, NOW + 4)
     _tell(health, route, 8, NOW + 4.5)
-    assert health.standing(route, NOW + 5)[0] is Standing.PROBING
+    assert health.standing(route, NOW + 5)[0] is RouteStatus.PROBING
 
 
 def test_a_probe_does_not_touch_a_condemnation_that_still_runs(health, route):
     _condemn(health, route)
     _strike(health, route)
-    assert _probe(health, route, NOW + 6) == (route.scope(Reach.ROUTE),)
+    assert _probe(health, route, NOW + 6) == (route.scope(ScopeLevel.ROUTE),)
 
 
 def test_an_answer_lifts_a_streaks_hold_and_no_other(health, route):
     _strike(health, route)
     _tell(health, route, 9)
-    health.lift([route.scope(Reach.ROUTE), route.scope(Reach.KEY)], NOW + 1)
-    assert [hold.kind for hold in health.holds(NOW + 1)] == [Kind.TOLD]
+    health.lift([route.scope(ScopeLevel.ROUTE), route.scope(ScopeLevel.KEY)], NOW + 1)
+    assert [hold.kind for hold in health.holds(NOW + 1)] == [HoldKind.TOLD]
 
 
 def test_nobody_is_woken_by_an_attempt_that_was_no_probe(health):
@@ -249,4 +249,4 @@ def test_requests_in_flight_are_counted_for_the_key_and_for_the_route(health):
         health.traffic.sent(route, NOW, None)
     health.traffic.returned(a)
     assert [health.traffic.in_flight(a), health.traffic.in_flight(b)] == [2, 2]
-    assert [health.traffic.in_flight(a, Reach.ROUTE), health.traffic.in_flight(b, Reach.ROUTE)] == [1, 1]
+    assert [health.traffic.in_flight(a, ScopeLevel.ROUTE), health.traffic.in_flight(b, ScopeLevel.ROUTE)] == [1, 1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from llm_executor_nb.core.adaptive_rate import Pace
+from llm_executor_nb.core.adaptive_rate import AdaptiveRate
 from llm_executor_nb.core.holds import Health
-from llm_executor_nb.core.outcomes import Reach
+from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.traffic import Traffic
@@ -37,7 +37,7 @@ def refused_burst(pace, begin, *, sent=10, answered=5, latency_s=0.1):
 
 
 def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_burst():
-    pace = Pace()
+    pace = AdaptiveRate()
     flow(pace, [10 + n / 40 for n in range(40)])
     assert pace.room_at(11) == 11
     refused_burst(pace, 11)
@@ -45,7 +45,7 @@ def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_
 
 
 def test_one_burst_counts_once_and_what_was_sent_before_it_not_at_all():
-    pace = Pace()
+    pace = AdaptiveRate()
     refused_burst(pace, 11, answered=0)
     before = (pace.refusals, pace.per_s)
     pace.refused(10.9, 11.5)
@@ -54,7 +54,7 @@ def test_one_burst_counts_once_and_what_was_sent_before_it_not_at_all():
 
 
 def test_one_refusal_of_a_slow_sender_is_no_pace_of_less_than_about_one_a_second():
-    pace = Pace()
+    pace = AdaptiveRate()
     pace.sent(10)
     pace.refused(10, 40)
     assert pace.per_s == pytest.approx(0.75)
@@ -70,7 +70,7 @@ def at_its_pace(pace, begin, seconds):
 
 
 def test_answers_double_it_until_the_second_burst_and_then_bring_it_back_fast_hold_it_and_look_for_more():
-    pace = Pace()
+    pace = AdaptiveRate()
     refused_burst(pace, 10)
     first = pace.per_s
     assert pace.per_s < 2 * first
@@ -88,7 +88,7 @@ def test_answers_double_it_until_the_second_burst_and_then_bring_it_back_fast_ho
 
 
 def test_refusals_as_frequent_after_cuts_as_before_are_not_about_speed_and_cut_no_more():
-    pace, now = Pace(), 10.0
+    pace, now = AdaptiveRate(), 10.0
     for _ in range(8):
         now = at_its_pace(pace, now, 0.2) if pace.per_s else now + 1
         now = refused_burst(pace, now, sent=20, answered=17) + 1
@@ -102,7 +102,7 @@ def test_refusals_as_frequent_after_cuts_as_before_are_not_about_speed_and_cut_n
 
 
 def test_cuts_are_made_again_when_taking_them_back_has_made_refusals_more_frequent():
-    pace, now = Pace(), 10.0
+    pace, now = AdaptiveRate(), 10.0
 
     def burst_after(answers):
         nonlocal now
@@ -124,7 +124,7 @@ def test_cuts_are_made_again_when_taking_them_back_has_made_refusals_more_freque
 
 def test_a_pace_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_that_was_borne_longer():
     def after(last_s):
-        pace, now = Pace(50), 10.0
+        pace, now = AdaptiveRate(50), 10.0
         for sending_s in (0.2, 1.0, last_s):
             now = at_its_pace(pace, now, sending_s)
             pace.sent(now)
@@ -136,7 +136,7 @@ def test_a_pace_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_t
 
 
 def test_time_without_answers_raises_nothing():
-    pace = Pace()
+    pace = AdaptiveRate()
     pace.sent(10)
     pace.refused(10, 11)
     before = pace.per_s
@@ -146,7 +146,7 @@ def test_time_without_answers_raises_nothing():
 
 
 def test_a_pace_that_does_not_bind_is_not_raised():
-    pace = Pace()
+    pace = AdaptiveRate()
     refused_burst(pace, 10)
     before = pace.per_s
     flow(pace, [12 + n for n in range(60)])
@@ -154,7 +154,7 @@ def test_a_pace_that_does_not_bind_is_not_raised():
 
 
 def test_a_refused_told_pace_leaves_three_more_milliseconds_and_is_found_again_much_later():
-    pace = Pace(50)
+    pace = AdaptiveRate(50)
     at_its_pace(pace, 10, 5)
     pace.sent(15)
     pace.refused(15, 15.05)
@@ -215,7 +215,7 @@ def test_a_limit_slows_the_key_on_openrouter_and_the_route_on_hugging_face():
     assert not traffic.has_room(one, 11)
     assert traffic.has_room(two, 11)
     traffic.sent(one, 11, None)
-    assert [traffic.in_flight(two), traffic.in_flight(two, Reach.ROUTE)] == [1, 0]
+    assert [traffic.in_flight(two), traffic.in_flight(two, ScopeLevel.ROUTE)] == [1, 0]
 
 
 def test_a_request_that_goes_out_on_one_key_waits_for_no_other():

@@ -6,8 +6,8 @@ from tenacity import stop_after_attempt, wait_fixed
 from llm_executor_nb.core.backoff import AttemptFailedError, Backoff
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import Health
-from llm_executor_nb.core.outcomes import Outcome, Reach
-from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait, Why, next_move
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
+from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
 
@@ -36,16 +36,16 @@ def _run(*, is_by_hand=True, **more):
 
 def _strike(health, *routes, now=NOW):
     for route in routes:
-        health.strike(route.scope(Reach.ROUTE), now, why=Outcome.OVERLOADED, message="")
+        health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="")
 
 
 def _tell(health, route, seconds, now=NOW):
-    health.tell(route.scope(Reach.KEY), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds)
+    health.tell(route.scope(ScopeLevel.KEY), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds)
 
 
 def _condemn(health, *routes):
     for route in routes:
-        health.condemn(route.scope(Reach.KEY), NOW, why=Outcome.AUTH, message="", reset_s=None)
+        health.condemn(route.scope(ScopeLevel.KEY), NOW, why=Outcome.AUTH, message="", reset_s=None)
 
 
 # --- by hand ------------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ def test_a_run_goes_through_the_chain_in_order(health):
         walked.append(move.route)
         run.leave(move.route)
     assert walked == [K1, K2, A, B]
-    assert move == Stop(Why.EXHAUSTED)
+    assert move == Stop(StopReason.EXHAUSTED)
 
 
 def test_a_run_enters_at_the_free_key_with_the_fewest_requests_in_flight_and_wraps(health):
@@ -76,7 +76,7 @@ def test_a_run_skips_held_routes_and_probes_an_ended_hold_on_the_way(health):
 
 def test_a_run_does_not_probe_a_hold_that_it_set_itself(health):
     _strike(health, K1)
-    run = _run(own_holds={K1.scope(Reach.ROUTE)})
+    run = _run(own_holds={K1.scope(ScopeLevel.ROUTE)})
     assert next_move(run, health, NOW + 5) == Go(K2)
 
 
@@ -115,10 +115,10 @@ def test_with_only_streaks_left_a_run_probes_each_in_order_and_each_once(health)
         assert move.is_probe
         probed.append(move.route)
         run.probed.update(health.begin_probe(move.route, NOW + 1))
-        health.strike(move.route.scope(Reach.ROUTE), NOW + 1, why=Outcome.OVERLOADED, message="", is_probe=True)
+        health.strike(move.route.scope(ScopeLevel.ROUTE), NOW + 1, why=Outcome.OVERLOADED, message="", is_probe=True)
         run.leave(move.route)
     assert probed == [K1, K2, A, B]
-    assert move == Stop(Why.EXHAUSTED)
+    assert move == Stop(StopReason.EXHAUSTED)
 
 
 def test_a_streak_probed_less_than_ten_seconds_ago_is_waited_for_until_then(health):
@@ -126,11 +126,11 @@ def test_a_streak_probed_less_than_ten_seconds_ago_is_waited_for_until_then(heal
     for route in (K1, K2, A, B):
         health.end_probe(health.begin_probe(route, NOW), NOW, is_lifted=False)
         health.begin_probe(route, NOW)
-        health.strike(route.scope(Reach.ROUTE), NOW, why=Outcome.OVERLOADED, message="", is_probe=True)
+        health.strike(route.scope(ScopeLevel.ROUTE), NOW, why=Outcome.OVERLOADED, message="", is_probe=True)
     run = _run()
     assert next_move(run, health, NOW + 4) == Wait(NOW + 10)
     run.has_waited = True
-    assert next_move(run, health, NOW + 9) == Stop(Why.EXHAUSTED)
+    assert next_move(run, health, NOW + 9) == Stop(StopReason.EXHAUSTED)
     assert next_move(run, health, NOW + 10) == Go(K1, is_probe=True)
 
 
@@ -151,9 +151,9 @@ def test_after_its_round_a_run_waits_for_a_hold_told_anew_but_not_for_one_whose_
     _tell(health, K1, 3, now=NOW + 6)
     assert next_move(run, health, NOW + 6) == Wait(NOW + 9, is_told=True)
     probe = health.begin_probe(K1, NOW + 9)
-    health.tell(K1.scope(Reach.KEY), NOW + 9, why=Outcome.RATE_LIMITED, message="", seconds=3, is_probe=True)
+    health.tell(K1.scope(ScopeLevel.KEY), NOW + 9, why=Outcome.RATE_LIMITED, message="", seconds=3, is_probe=True)
     health.end_probe(probe, NOW + 9, is_lifted=True)
-    assert next_move(run, health, NOW + 9) == Stop(Why.EXHAUSTED)
+    assert next_move(run, health, NOW + 9) == Stop(StopReason.EXHAUSTED)
 
 
 def test_a_probe_in_flight_is_joined(health):
@@ -165,18 +165,18 @@ def test_a_probe_in_flight_is_joined(health):
 def test_condemned_and_far_told_holds_are_not_waited_for(health):
     _condemn(health, K1, A)
     _tell(health, K2, 31)
-    assert next_move(_run(), health, NOW) == Stop(Why.EXHAUSTED)
+    assert next_move(_run(), health, NOW) == Stop(StopReason.EXHAUSTED)
 
 
 def test_after_its_round_of_waiting_a_failed_probe_is_a_runs_last(health):
-    assert next_move(_run(is_over=True), health, NOW) == Stop(Why.EXHAUSTED)
+    assert next_move(_run(is_over=True), health, NOW) == Stop(StopReason.EXHAUSTED)
 
 
 # --- deadlines ----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_past_its_deadline_stops(health):
-    assert next_move(_run(deadline=NOW), health, NOW) == Stop(Why.DEADLINE)
+    assert next_move(_run(deadline=NOW), health, NOW) == Stop(StopReason.DEADLINE)
 
 
 def test_a_wait_beyond_the_deadline_is_left_out_and_named_at_the_end(health):
@@ -184,7 +184,7 @@ def test_a_wait_beyond_the_deadline_is_left_out_and_named_at_the_end(health):
     for route in (K2, A, B):
         assert next_move(run, health, NOW) == Go(route)
         run.leave(route)
-    assert next_move(run, health, NOW) == Stop(Why.DEADLINE)
+    assert next_move(run, health, NOW) == Stop(StopReason.DEADLINE)
 
 
 # --- in a job -----------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_a_row_waits_for_the_soonest_streak_and_fails_when_all_is_condemned(heal
     _strike(health, A, B)
     assert next_move(_run(is_by_hand=False), health, NOW) == Wait(NOW + 5)
     _condemn(health, A)
-    assert next_move(_run(is_by_hand=False), health, NOW) == Stop(Why.EXHAUSTED)
+    assert next_move(_run(is_by_hand=False), health, NOW) == Stop(StopReason.EXHAUSTED)
 
 
 # --- waits before retries -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_executor_nb.core.outcomes import RULES, Outcome, Reach
+from llm_executor_nb.core.outcomes import RULES, Outcome, ScopeLevel
 from llm_executor_nb.core.records import FaultKind, Reply
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.codes import AVAILABILITY, DECISIVE, LIMIT_SOURCE, STATUS, VAGUE
@@ -151,25 +151,25 @@ def test_a_moderated_prompt_is_a_content_filter_not_a_dead_key():
 
 def test_a_403_page_of_html_speaks_of_the_route_not_of_the_key():
     verdict = _classify(403, b"<html>blocked</html>", content_type="text/html")
-    assert (verdict.outcome, verdict.reach) == (Outcome.FORBIDDEN, Reach.ROUTE)
+    assert (verdict.outcome, verdict.reach) == (Outcome.FORBIDDEN, ScopeLevel.ROUTE)
 
 
-@pytest.mark.parametrize(("backend", "reach"), [(OPENROUTER, Reach.KEY), (HUGGINGFACE, Reach.ROUTE)])
+@pytest.mark.parametrize(("backend", "reach"), [(OPENROUTER, ScopeLevel.KEY), (HUGGINGFACE, ScopeLevel.ROUTE)])
 def test_a_limit_that_names_no_scope_speaks_of_the_key_on_openrouter_and_of_the_route_elsewhere(backend, reach):
     assert _classify(429, b"", backend).reach is reach
 
 
 def test_a_404_speaks_of_the_provider_on_hugging_face_and_of_the_backend_on_openrouter():
-    assert _classify(404, b"", HUGGINGFACE).reach is Reach.PROVIDER
-    assert _classify(404, b"", OPENROUTER).reach is Reach.BACKEND
+    assert _classify(404, b"", HUGGINGFACE).reach is ScopeLevel.PROVIDER
+    assert _classify(404, b"", OPENROUTER).reach is ScopeLevel.BACKEND
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
 def test_what_a_gateway_relays_speaks_of_the_model_at_most(status):
     relayed = {"error": {"message": "litellm.APIError: OpenAIException - no", "code": str(status)}}
-    assert _classify(status, relayed, "mine").reach in {Reach.MODEL, Reach.ROUTE}
+    assert _classify(status, relayed, "mine").reach in {ScopeLevel.MODEL, ScopeLevel.ROUTE}
     behind = {"error": {"message": "Provider returned error", "code": status, "metadata": {"raw": "no"}}}
-    assert _classify(status, behind, OPENROUTER).reach in {Reach.MODEL, Reach.ROUTE}
+    assert _classify(status, behind, OPENROUTER).reach in {ScopeLevel.MODEL, ScopeLevel.ROUTE}
 
 
 # --- what is read -------------------------------------------------------------------------------------------------

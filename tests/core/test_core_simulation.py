@@ -48,8 +48,8 @@ import pytest
 
 from llm_executor_nb.core import traffic
 from llm_executor_nb.core.holds import Health
-from llm_executor_nb.core.learning import Learning, Sent
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.learning import Learning, SendRecord
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
@@ -236,7 +236,7 @@ class Job:
         self._at(self.now, self._feed)
         probe = self.health.begin_probe(move.route, self.now) if move.is_probe else ()
         row.memory.probed.update(probe)
-        sent = Sent(self.now, self.traffic.sent(move.route, self.now, row.memory))
+        sent = SendRecord(self.now, self.traffic.sent(move.route, self.now, row.memory))
         self._at(self.now + self._on_the_way_s(), self._arrive, row, move, probe, sent)
 
     def _on_the_way_s(self):
@@ -259,7 +259,7 @@ class Job:
         self.health.returned(move.route)
         seconds = max(1, math.ceil(wait_s)) if wait_s and self.is_timed else None
         outcome = Outcome.RATE_LIMITED if wait_s else Outcome.OK
-        reach = Reach.KEY if wait_s else None
+        reach = ScopeLevel.KEY if wait_s else None
         verdict = Verdict(outcome=outcome, reach=reach, retry_after_s=seconds, allowance=allowance)
         row.learning.learn(move, verdict, sent, now)
         self.health.end_probe(probe, now, is_lifted=True)

@@ -15,7 +15,7 @@ from rehearsing import MODEL, fresh, logged, seen_by, settle
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE
 
 QUESTION = "What is the capital of France?"
@@ -50,20 +50,20 @@ MIDWAY = {
 FIRST = {"openrouter": ("openrouter", "..0001", None), "huggingface": ("huggingface", "..0001", "a")}
 BESIDE = {
     "openrouter": {
-        Reach.REQUEST: ("openrouter", "..0002", None),
-        Reach.ROUTE: ("openrouter", "..0002", None),
-        Reach.MODEL: ("openrouter", "..0002", None),
-        Reach.KEY: ("openrouter", "..0002", None),
-        Reach.PROVIDER: ("huggingface", "..0001", "a"),
-        Reach.BACKEND: ("huggingface", "..0001", "a"),
+        ScopeLevel.REQUEST: ("openrouter", "..0002", None),
+        ScopeLevel.ROUTE: ("openrouter", "..0002", None),
+        ScopeLevel.MODEL: ("openrouter", "..0002", None),
+        ScopeLevel.KEY: ("openrouter", "..0002", None),
+        ScopeLevel.PROVIDER: ("huggingface", "..0001", "a"),
+        ScopeLevel.BACKEND: ("huggingface", "..0001", "a"),
     },
     "huggingface": {
-        Reach.REQUEST: ("huggingface", "..0001", "b"),
-        Reach.ROUTE: ("huggingface", "..0001", "b"),
-        Reach.PROVIDER: ("huggingface", "..0001", "b"),
-        Reach.MODEL: ("huggingface", "..0002", "a"),
-        Reach.KEY: ("huggingface", "..0002", "a"),
-        Reach.BACKEND: None,
+        ScopeLevel.REQUEST: ("huggingface", "..0001", "b"),
+        ScopeLevel.ROUTE: ("huggingface", "..0001", "b"),
+        ScopeLevel.PROVIDER: ("huggingface", "..0001", "b"),
+        ScopeLevel.MODEL: ("huggingface", "..0002", "a"),
+        ScopeLevel.KEY: ("huggingface", "..0002", "a"),
+        ScopeLevel.BACKEND: None,
     },
 }
 """Who is asked next when what is left out reaches that far."""
@@ -92,7 +92,7 @@ class Expected:
     waits: tuple[float, ...] = (0,)
     then: tuple[str, str, str | None] | None = None
     error: type[Exception] | None = None
-    held: tuple[Reach, str, float] | None = None
+    held: tuple[ScopeLevel, str, float] | None = None
     is_waited_for: bool = False
 
     @property
@@ -110,7 +110,7 @@ def expected_of(name, backend, *, is_stream):
     if finding.outcome in ENDS_AT_ONCE:
         return Expected(outcome=finding.outcome, error=ENDS_AT_ONCE[finding.outcome])
     if told_s is not None and told_s <= CEILING_S:
-        told = (finding.reach or Reach.ROUTE, "told", told_s)
+        told = (finding.reach or ScopeLevel.ROUTE, "told", told_s)
         return Expected(outcome=finding.outcome, waits=(0, told_s), then=FIRST[backend], held=told, is_waited_for=True)
     reach, held, waits = _left(finding, told_s)
     if then := BESIDE[backend][reach]:
@@ -122,21 +122,21 @@ def expected_of(name, backend, *, is_stream):
 
 def _left(finding, told_s):
     """Return how far the run moves on, what is held, and the waits before the requests that failed."""
-    reach = finding.reach or Reach.ROUTE
+    reach = finding.reach or ScopeLevel.ROUTE
     match finding.outcome:
         case Outcome.CONTEXT_LENGTH | Outcome.BAD_REQUEST:
-            return Reach.BACKEND if finding.outcome is Outcome.CONTEXT_LENGTH else Reach.PROVIDER, None, (0,)
+            return ScopeLevel.BACKEND if finding.outcome is Outcome.CONTEXT_LENGTH else ScopeLevel.PROVIDER, None, (0,)
         case Outcome.INVALID_OUTPUT:
-            return Reach.ROUTE, None, (0, 3)
-        case _ if finding.outcome is Outcome.TIMEOUT or reach is Reach.REQUEST:
+            return ScopeLevel.ROUTE, None, (0, 3)
+        case _ if finding.outcome is Outcome.TIMEOUT or reach is ScopeLevel.REQUEST:
             return reach, None, (0,)
         case Outcome.QUOTA | Outcome.AUTH | Outcome.FORBIDDEN | Outcome.NOT_FOUND | Outcome.UNSUPPORTED:
-            is_lasting = reach in {Reach.PROVIDER, Reach.BACKEND}
+            is_lasting = reach in {ScopeLevel.PROVIDER, ScopeLevel.BACKEND}
             return reach, (reach, "condemned", math.inf if is_lasting else told_s or 600), (0,)
         case _ if told_s is not None:
             return reach, (reach, "told", told_s), (0,)
         case _:
-            return Reach.ROUTE, (Reach.ROUTE, "streak", 5), (0, 3, 5, 6)
+            return ScopeLevel.ROUTE, (ScopeLevel.ROUTE, "streak", 5), (0, 3, 5, 6)
 
 
 @pytest.fixture(autouse=True)
@@ -227,9 +227,9 @@ def _hold_of(route, expected):
     backend, key, provider = route
     return (
         backend,
-        key if reach in {Reach.KEY, Reach.MODEL, Reach.ROUTE} else None,
-        provider if reach in {Reach.PROVIDER, Reach.ROUTE} else None,
-        None if reach is Reach.KEY else MODEL,
+        key if reach in {ScopeLevel.KEY, ScopeLevel.MODEL, ScopeLevel.ROUTE} else None,
+        provider if reach in {ScopeLevel.PROVIDER, ScopeLevel.ROUTE} else None,
+        None if reach is ScopeLevel.KEY else MODEL,
         kind,
         expected.outcome,
         seconds,

@@ -17,12 +17,12 @@ from loopback import DONE, JSON, MODEL, STREAM, says, served_by, whole
 from rehearsing import fresh, words
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.request import make_ask
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
-from llm_executor_nb.engine.http import Exchange
+from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 
@@ -192,9 +192,9 @@ class _Wire:
 
 
 async def _exchanged(wire, backend, *, is_stream):
-    ask = make_ask(MODEL, "x")
+    ask = make_request(MODEL, "x")
     route = next(route for route in ask.chain.routes() if route.backend == backend)
-    exchange, handed_on = Exchange(wire, session()._backends()), []
+    exchange, handed_on = HttpSender(wire, session()._backends()), []
 
     async def hand_on(chunk):
         handed_on.append(chunk)

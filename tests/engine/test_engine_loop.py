@@ -24,7 +24,7 @@ from rehearsing import (
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
@@ -311,7 +311,7 @@ def test_a_call_that_waits_for_a_told_time_is_not_ended_by_a_hold_of_another_mod
     async def story():
         waiting = asyncio.ensure_future(llm.arun_llm(MODEL, "x"))
         await asyncio.sleep(0.05)
-        another = Scope(Reach.BACKEND, "openrouter", None, None, "other/model")
+        another = Scope(ScopeLevel.BACKEND, "openrouter", None, None, "other/model")
         session().health.tell(another, clock.current().now(), why=Outcome.RATE_LIMITED, message="", seconds=3)
         return await asyncio.wait_for(waiting, 5)
 

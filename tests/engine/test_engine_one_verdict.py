@@ -14,11 +14,11 @@ from loopback import MODEL
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.request import make_ask
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.records import Reply
-from llm_executor_nb.engine.http import Exchange
-from llm_executor_nb.engine.model_sender import Direct
+from llm_executor_nb.engine.http import HttpSender
+from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 from llm_executor_nb.providers.own_backends import ChatModelObject
@@ -125,9 +125,9 @@ class Wire:
 
 
 async def exchanged(came, backend, *, is_stream):
-    ask = make_ask(MODEL, "x")
+    ask = make_request(MODEL, "x")
     route = next(route for route in ask.chain.routes() if route.backend == backend)
-    exchange, chunks = Exchange(Wire(came), session()._backends()), []
+    exchange, chunks = HttpSender(Wire(came), session()._backends()), []
 
     async def hand_on(chunk):
         chunks.append(chunk)
@@ -306,8 +306,8 @@ def test_an_object_is_judged_as_a_server_that_says_the_same(loop, told, reason):
     if whole.message is None:
         return
     said = whole.message.model_copy(update={"response_metadata": {"finish_reason": reason}})
-    ask = make_ask(MODEL, "x")
+    ask = make_request(MODEL, "x")
     route = next(iter(ask.chain.routes()))
-    found = loop(Direct(ChatModelObject(Says(said))).whole(ask, route, timeout_s=None))
+    found = loop(ModelSender(ChatModelObject(Says(said))).whole(ask, route, timeout_s=None))
     expected, _ = loop(exchanged(body_of(message, reason), "openrouter", is_stream=False))
     assert found.verdict.outcome is expected.verdict.outcome

@@ -11,8 +11,8 @@ from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import Hold, Kind
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.holds import Hold, HoldKind
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.jobs.wait_words import wait_words
@@ -21,8 +21,10 @@ from llm_executor_nb.view import progress
 NOW = 1000.0
 
 
-def hold(left_s, *, why=Outcome.OVERLOADED, message="503 Service Temporarily Unavailable", kind=Kind.STREAK, **told):
-    scope = Scope(Reach.ROUTE, "openrouter", model=MODEL)
+def hold(
+    left_s, *, why=Outcome.OVERLOADED, message="503 Service Temporarily Unavailable", kind=HoldKind.STREAK, **told
+):
+    scope = Scope(ScopeLevel.ROUTE, "openrouter", model=MODEL)
     return Hold(scope=scope, kind=kind, since=NOW - 5, until=NOW + left_s, why=why, message=message, **told)
 
 
@@ -39,7 +41,7 @@ def test_a_cause_is_said_once_with_its_words_and_not_for_each_route():
 
 
 def test_different_causes_are_said_each_once():
-    told = hold(40, why=Outcome.RATE_LIMITED, message="Slow down.\n\tPlease.", kind=Kind.TOLD)
+    told = hold(40, why=Outcome.RATE_LIMITED, message="Slow down.\n\tPlease.", kind=HoldKind.TOLD)
     silent = hold(50, why=Outcome.EMPTY, message="")
     said = words(hold(60), told, told, silent, routes=7)
     assert said.startswith(
@@ -53,9 +55,9 @@ def test_different_causes_are_said_each_once():
     [
         ([hold(7.2)], "The only route fails (overloaded: 503 Service Temporarily Unavailable). Next try in 8 s. No"),
         ([hold(-1, is_probing=True)], "The next try is under way. No"),
-        ([hold(math.inf, kind=Kind.CONDEMNED, why=Outcome.AUTH, message="")], "fails (auth). No answer"),
-        ([hold(90, kind=Kind.CONDEMNED), hold(200)], "Next try in 3 min."),
-        ([hold(7_500, kind=Kind.TOLD)], "Next try in 2 h 5 min."),
+        ([hold(math.inf, kind=HoldKind.CONDEMNED, why=Outcome.AUTH, message="")], "fails (auth). No answer"),
+        ([hold(90, kind=HoldKind.CONDEMNED), hold(200)], "Next try in 3 min."),
+        ([hold(7_500, kind=HoldKind.TOLD)], "Next try in 2 h 5 min."),
         ([hold(-0.001)], "Next try in 0 s."),
         ([hold(9, message="x" * 500)], f"({'overloaded: ' + 'x' * 120} …)."),
     ],

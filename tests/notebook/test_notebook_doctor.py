@@ -16,7 +16,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.notebook import doctor_network
 from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
-from llm_executor_nb.notebook.finding import GOOD, Finding
+from llm_executor_nb.notebook.finding import GOOD, CheckResult
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
 from llm_executor_nb.notebook.tables import report_bundle
 
@@ -162,7 +162,7 @@ def test_a_proxy_is_shown_without_its_password_and_a_missing_bundle_is_named(mon
 
 
 def test_a_long_name_in_the_report_is_broken_and_its_lines_are_not_striped():
-    html = report_bundle([Finding("models", GOOD, "x" * 300)])["text/html"]
+    html = report_bundle([CheckResult("models", GOOD, "x" * 300)])["text/html"]
     assert f'<td class="long">{"x" * 300}</td>' in html
     assert "table.plain tr { background: none; }" in html
 

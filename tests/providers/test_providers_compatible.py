@@ -13,7 +13,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.events import Silence
-from llm_executor_nb.providers.foreign_errors import told_by
+from llm_executor_nb.providers.foreign_errors import read_error
 from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.settings.backends import check_chat_model
@@ -246,7 +246,7 @@ def test_an_exception_after_some_pieces_ends_the_stream():
     ],
 )
 def test_the_status_is_found_wherever_a_client_puts_it(raised, status):
-    told = told_by(raised)
+    told = read_error(raised)
     assert isinstance(told, Reply)
     assert told.status == status
 
@@ -254,27 +254,27 @@ def test_the_status_is_found_wherever_a_client_puts_it(raised, status):
 def test_the_status_may_be_on_what_an_exception_came_from():
     outer = error("AttributeError_", text="'str' object has no attribute 'get'")
     outer.__context__ = error("HfHubHTTPError", response=Thing(status_code=402))
-    assert told_by(outer).status == 402
+    assert read_error(outer).status == 402
     outer.__suppress_context__ = True
-    assert isinstance(told_by(outer), dict)
+    assert isinstance(read_error(outer), dict)
 
 
 @pytest.mark.parametrize("shape", [{"Retry-After": "7"}, Thing(items=lambda: [("Retry-After", 7)])])
 def test_headers_come_in_lower_case(shape):
-    assert told_by(error("E", response=Thing(status_code=429, headers=shape))).headers == {"retry-after": "7"}
+    assert read_error(error("E", response=Thing(status_code=429, headers=shape))).headers == {"retry-after": "7"}
 
 
 def test_the_body_is_the_providers_own():
     body = {"error": {"message": "no such model", "code": "model_not_found"}}
     for told in (
-        told_by(error("E", status_code=404, body=body)),
-        told_by(error("E", status_code=404, response=Thing(text='{"error": {"message": "no such model"}}'))),
-        told_by(error("E", status_code=404, response=Thing(content=b'{"error": {"message": "no such model"}}'))),
+        read_error(error("E", status_code=404, body=body)),
+        read_error(error("E", status_code=404, response=Thing(text='{"error": {"message": "no such model"}}'))),
+        read_error(error("E", status_code=404, response=Thing(content=b'{"error": {"message": "no such model"}}'))),
     ):
         assert b"no such model" in told.body
         assert b"words" not in told.body
-    assert b"words" in told_by(error("E", status_code=404)).body
-    assert told_by(ValueError(body)) == body
+    assert b"words" in read_error(error("E", status_code=404)).body
+    assert read_error(ValueError(body)) == body
 
 
 def test_a_property_that_raises_tells_nothing():
@@ -287,7 +287,7 @@ def test_a_property_that_raises_tells_nothing():
 
         headers = property(text.fget)
 
-    assert told_by(error("E", response=Unread())).status == 500
+    assert read_error(error("E", response=Unread())).status == 500
 
 
 class Mute(Exception):  # noqa: N818 - a foreign name
@@ -296,7 +296,7 @@ class Mute(Exception):  # noqa: N818 - a foreign name
 
 
 def test_an_exception_that_cannot_be_printed_is_one_too():
-    assert isinstance(told_by(Mute()), dict)
+    assert isinstance(read_error(Mute()), dict)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_an_exception_that_cannot_be_printed_is_one_too():
     ],
 )
 def test_faults_are_told_by_class(raised, kind):
-    told = told_by(raised)
+    told = read_error(raised)
     assert isinstance(told, Fault)
     assert told.kind is kind
 
@@ -342,7 +342,7 @@ def test_faults_are_told_by_class(raised, kind):
     ],
 )
 def test_without_a_status_names_of_classes_tell(raised, meaning):
-    told = told_by(raised)["error"]
+    told = read_error(raised)["error"]
     assert meaning in (told.get("code"), told.get("type"))
     assert told["class"] == type(raised).__name__
 
@@ -371,4 +371,4 @@ def test_the_keys_of_an_object_are_scrubbed_from_then_on():
 
 def test_what_an_exception_tells_holds_no_exception():
     raised = error("E", status_code=500, request=Thing(headers={"Authorization": "Bearer x"}))
-    assert pickle.loads(pickle.dumps(told_by(raised))) == told_by(raised)  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(read_error(raised))) == read_error(raised)  # noqa: S301 - our own bytes

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import RULES, Follow, Outcome, Reach
+from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.records import Fault
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.verdicts.classify import classify
@@ -190,9 +190,9 @@ def test_what_is_expected_fits_the_rules(name, backend):
     rule = RULES[expected.outcome]
     assert (expected.reach is not None) == (rule.condemns is not None or expected.outcome is Outcome.RATE_LIMITED)
     assert expected.need is None  # what only requests with a need can meet stands on shelves of its own
-    assert expected.reach is not Reach.REQUEST or expected.outcome is Outcome.QUOTA
-    assert not (backend == "openrouter" and expected.reach is Reach.PROVIDER)
-    assert not CATALOGUE[name].names_wait or rule.follow in {Follow.RETRY, Follow.MOVE}
+    assert expected.reach is not ScopeLevel.REQUEST or expected.outcome is Outcome.QUOTA
+    assert not (backend == "openrouter" and expected.reach is ScopeLevel.PROVIDER)
+    assert not CATALOGUE[name].names_wait or rule.follow in {NextStep.RETRY, NextStep.MOVE}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -254,7 +254,9 @@ def test_a_code_in_a_200_says_as_much_as_a_status(status):
     verdict = classify(came, backend="openrouter", now_utc=now)
     expected = CATALOGUE[str(status)].expected("openrouter")
     assert came.status == 200
-    behind = {Reach.KEY: Reach.ROUTE if status in {420, 429} else Reach.MODEL}  # a provider's words, not OpenRouter's
+    behind = {
+        ScopeLevel.KEY: ScopeLevel.ROUTE if status in {420, 429} else ScopeLevel.MODEL
+    }  # a provider's words, not OpenRouter's
     assert (verdict.outcome, verdict.reach) == (expected.outcome, behind.get(expected.reach, expected.reach))
 
 

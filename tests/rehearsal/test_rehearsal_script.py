@@ -5,21 +5,21 @@ import pytest
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE, CONDITIONS
-from llm_executor_nb.rehearsal.requests import Asked, read_asked
-from llm_executor_nb.rehearsal.rules import Effect, Rule, Target
-from llm_executor_nb.rehearsal.runner import Play
+from llm_executor_nb.rehearsal.requests import ChatRequest, read_asked
+from llm_executor_nb.rehearsal.rules import Effect, ScriptRule, Target
+from llm_executor_nb.rehearsal.runner import ScriptRunner
 from llm_executor_nb.rehearsal.script import Script, parse_script
 
 
-def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=None, stream=False) -> Asked:
+def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=None, stream=False) -> ChatRequest:
     model = f"some/model:{provider}" if provider else "some/model"
     messages = [{"role": "user", "content": "Hello?"}]
     body = {"model": model, "messages": messages, "stream": stream}
     return read_asked(body, backend=backend, key=key, key_number=number)
 
 
-def _statuses(script: str, *asked: Asked, seed: int = 0) -> list[int | None]:
-    play = Play(parse_script(script), seed=seed)
+def _statuses(script: str, *asked: ChatRequest, seed: int = 0) -> list[int | None]:
+    play = ScriptRunner(parse_script(script), seed=seed)
     return [play.stage(one)[1].status for one in asked]
 
 
@@ -44,7 +44,7 @@ def test_rules_are_parted_by_semicolons_and_by_lines():
     ],
 )
 def test_a_target_is_everything_a_backend_a_key_or_a_provider(text, target):
-    assert parse_script(f"{text}: 503").rules == (Rule(target=target, effects=(Effect(fault="503"),)),)
+    assert parse_script(f"{text}: 503").rules == (ScriptRule(target=target, effects=(Effect(fault="503"),)),)
 
 
 @pytest.mark.parametrize(
@@ -176,12 +176,12 @@ def test_a_share_is_drawn_by_the_seed_and_can_be_repeated():
 
 
 def test_latency_adds_up_and_decides_nothing():
-    play = Play(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
+    play = ScriptRunner(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
     assert [play.stage(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
 
 
 def test_the_pace_adds_up_and_goes_with_whatever_decides():
-    play = Play(parse_script("openrouter: pace=0.25*2, stream-stall*1; *: pace=0.5@1..1"))
+    play = ScriptRunner(parse_script("openrouter: pace=0.25*2, stream-stall*1; *: pace=0.5@1..1"))
     staged = [play.stage(_ask(stream=True))[1] for _ in range(3)]
     assert [one.pace_s for one in staged] == [0.75, 0.25, 0.0]
     assert [one.fault for one in staged] == ["stream-stall", None, None]
@@ -189,13 +189,13 @@ def test_the_pace_adds_up_and_goes_with_whatever_decides():
 
 def test_a_fault_that_makes_no_sense_for_a_request_passes_it_by_and_is_not_used_up():
     asked = [_ask(), _ask("huggingface", stream=True), _ask(stream=True)]
-    play = Play(parse_script("*: stream-stall*1, no_endpoints*1"))
+    play = ScriptRunner(parse_script("*: stream-stall*1, no_endpoints*1"))
     assert [play.stage(one)[1].fault for one in asked] == ["no_endpoints", "stream-stall", None]
 
 
 def test_a_rate_is_kept_per_key_and_fills_up_with_the_clock_in_force():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = Play(parse_script("openrouter: rate=2/s"))
+        play = ScriptRunner(parse_script("openrouter: rate=2/s"))
         second = _ask(number=2)
         assert [play.stage(_ask())[1].status for _ in range(3)] == [200, 200, 429]
         assert play.stage(second)[1].status == 200
@@ -205,7 +205,7 @@ def test_a_rate_is_kept_per_key_and_fills_up_with_the_clock_in_force():
 
 def test_a_rate_tells_when_the_next_slot_is_there():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = Play(parse_script("*: rate=20/min burst=1"))
+        play = ScriptRunner(parse_script("*: rate=20/min burst=1"))
         play.stage(_ask())
         frozen.advance(0.5)
         staged = play.stage(_ask())[1]
@@ -217,7 +217,7 @@ def test_a_rate_tells_when_the_next_slot_is_there():
 
 
 def test_a_rate_refuses_without_saying_when_to_come_again_if_it_is_asked_to():
-    play = Play(parse_script("*: rate=20/min burst=1 untimed"))
+    play = ScriptRunner(parse_script("*: rate=20/min burst=1 untimed"))
     for backend in ("openrouter", "huggingface"):
         play.stage(_ask(backend))
         staged = play.stage(_ask(backend))[1]
@@ -227,11 +227,11 @@ def test_a_rate_refuses_without_saying_when_to_come_again_if_it_is_asked_to():
 
 def test_a_rate_tells_with_each_answer_what_is_left_if_it_is_asked_to():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = Play(parse_script("*: rate=20/min headers"))
+        play = ScriptRunner(parse_script("*: rate=20/min headers"))
         told = [play.stage(_ask())[1].headers for _ in range(3)][-1]
         assert (told["X-RateLimit-Limit"], told["X-RateLimit-Remaining"]) == ("20", "17")
         assert told["X-RateLimit-Reset"] == str(round((frozen.utc().timestamp() + 9) * 1000))
         told = [play.stage(_ask("huggingface"))[1].headers for _ in range(3)][-1]
         assert told["RateLimit"] == '"api";r=17;t=9'
-        silent = Play(parse_script("*: rate=20/min")).stage(_ask())[1].headers
+        silent = ScriptRunner(parse_script("*: rate=20/min")).stage(_ask())[1].headers
         assert not any("ratelimit" in name.lower() for name in silent)

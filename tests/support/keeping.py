@@ -17,7 +17,7 @@ from typing import Any, Self
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.store.ledger import Ledger
-from llm_executor_nb.store.records import Answer, JobStart, Want
+from llm_executor_nb.store.records import Answer, JobStart, Lookup
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 _numbers = itertools.count()
@@ -79,9 +79,9 @@ def answer(request: str = "question", text: str = "answer", **changed: Any) -> A
     return Answer(**{**usual, **changed})
 
 
-def want(*requests: str, copy: int | None = None) -> Want:
+def want(*requests: str, copy: int | None = None) -> Lookup:
     """Return a want whose request keys, in chain order, are those of some texts."""
-    return Want(digest=key(f"{requests} {copy}"), keys=tuple(key(request) for request in requests), copy=copy)
+    return Lookup(digest=key(f"{requests} {copy}"), keys=tuple(key(request) for request in requests), copy=copy)
 
 
 def begun(ledger: Ledger, job_id: str = "job") -> Ledger:

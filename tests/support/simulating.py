@@ -16,9 +16,9 @@ import pandas as pd
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import Session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.outcomes import Outcome, Reach
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.engine.http import Exchanged
+from llm_executor_nb.engine.http import SendResult
 from llm_executor_nb.testing import frozen_clock
 
 if TYPE_CHECKING:
@@ -64,18 +64,18 @@ class Practice:
         try:
             if self.at_once is not None and self.in_flight > self.at_once:
                 await clock.current().sleep(REFUSED_S)
-                return Exchanged(self._refusal())
+                return SendResult(self._refusal())
             outcome = self.says(prompt, now - self.requests[0][0])
             await clock.current().sleep((self.answers_in if outcome is Outcome.OK else self.fails_in)(self.dice))
             if outcome is Outcome.OK:
-                return Exchanged(Verdict(outcome=outcome, http_status=200, body={}), AIMessage(f"to {prompt}"))
+                return SendResult(Verdict(outcome=outcome, http_status=200, body={}), AIMessage(f"to {prompt}"))
             told = {"message": f"choked on {prompt}", "retry_after_s": self.tells_s}
-            return Exchanged(Verdict(outcome=outcome, http_status=500, **told))
+            return SendResult(Verdict(outcome=outcome, http_status=500, **told))
         finally:
             self.in_flight -= 1
 
     def _refusal(self):
-        reach = Reach.ROUTE if self.busy is Outcome.RATE_LIMITED else None
+        reach = ScopeLevel.ROUTE if self.busy is Outcome.RATE_LIMITED else None
         return Verdict(outcome=self.busy, reach=reach, http_status=503, message="busy", retry_after_s=self.busy_s)
 
     @property

@@ -7,14 +7,14 @@ public threads of the other providers, as collected on 2026-11-24 and 2026-11-29
 
 from __future__ import annotations
 
-from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
+from llm_executor_nb.core.outcomes import Finding, Need, Outcome, ScopeLevel
 
-_GONE = Finding(Outcome.NOT_FOUND, Reach.BACKEND)
+_GONE = Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND)
 _BUSY = Finding(Outcome.OVERLOADED)
-_NO_CREDIT = Finding(Outcome.QUOTA, Reach.KEY)
-_SHARED_POOL = Finding(Outcome.RATE_LIMITED, Reach.BACKEND)
-_IN_FLIGHT = Finding(Outcome.RATE_LIMITED, Reach.KEY)
-_NO_SUCH_POLICY = Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.POLICY)
+_NO_CREDIT = Finding(Outcome.QUOTA, ScopeLevel.KEY)
+_SHARED_POOL = Finding(Outcome.RATE_LIMITED, ScopeLevel.BACKEND)
+_IN_FLIGHT = Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY)
+_NO_SUCH_POLICY = Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, Need.POLICY)
 _BAD = Finding(Outcome.BAD_REQUEST)
 _TOO_LONG = Finding(Outcome.CONTEXT_LENGTH)
 _FLAGGED = Finding(Outcome.CONTENT_FILTER)
@@ -26,13 +26,13 @@ _FORBIDDEN = Finding(Outcome.FORBIDDEN)
 
 AVAILABILITY: dict[str, Finding] = {
     "model_not_found": _GONE,
-    "wrong_endpoint": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "wrong_endpoint": Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND),
     "no_endpoints": _GONE,
     "model_deprecated": _GONE,
     "model_unavailable_upstream": _GONE,
     "privacy_restricted": _NO_SUCH_POLICY,
     "constraint_filtered": _NO_SUCH_POLICY,
-    "region_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "region_restricted": Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND),
     "free_variant_ended": _GONE,
     "capacity_exhausted": _BUSY,
     "temporarily_unavailable": _BUSY,
@@ -41,7 +41,7 @@ AVAILABILITY: dict[str, Finding] = {
 
 EXCLUDED_BY: dict[str, Finding] = {
     "context_length": _TOO_LONG,
-    "require_parameters": Finding(Outcome.UNSUPPORTED, Reach.BACKEND, Need.PARAM),
+    "require_parameters": Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, Need.PARAM),
 }
 """OpenRouter's `excluded_by`, beside an availability code: what left no endpoint; the rest are a policy's clauses."""
 
@@ -57,7 +57,7 @@ LIMIT_SOURCE: dict[str, Finding] = {
 """OpenRouter's `error.metadata.limit_source`: which of the several things a 402 or a 429 can mean."""
 
 REASON: dict[str, Finding] = {
-    "weight_exceeds_budget": Finding(Outcome.QUOTA, Reach.REQUEST),
+    "weight_exceeds_budget": Finding(Outcome.QUOTA, ScopeLevel.REQUEST),
     "in_flight_budget_exhausted": _IN_FLIGHT,
 }
 """OpenRouter's `error.metadata.reason`, which says more than the limit_source beside it."""
@@ -78,7 +78,7 @@ DECISIVE: dict[str, Finding] = {
     "json_validate_failed": _UNUSABLE,
     "output_parse_failed": _UNUSABLE,
     "failed_generation": _UNUSABLE,
-    "region_restricted": Finding(Outcome.UNSUPPORTED, Reach.BACKEND),
+    "region_restricted": Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND),
     "no_db_connection": _AUTH,
     "api_key_invalid": _AUTH,
     "1113": _NO_CREDIT,
@@ -155,8 +155,8 @@ VAGUE: dict[str, Finding] = {
         _SERVER,
     ),
     "insufficient_quota": _NO_CREDIT,
-    "model_not_found": Finding(Outcome.NOT_FOUND, Reach.PROVIDER),
-    "model_not_supported": Finding(Outcome.UNSUPPORTED, Reach.PROVIDER),
+    "model_not_found": Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER),
+    "model_not_supported": Finding(Outcome.UNSUPPORTED, ScopeLevel.PROVIDER),
 }
 """Types that say little more than a status: they count only where neither words nor the status say anything."""
 
@@ -174,7 +174,7 @@ STATUS: dict[int, Finding] = {
     424: _SERVER,
     425: _SERVER,
     429: _LIMITED,
-    451: Finding(Outcome.UNSUPPORTED, Reach.MODEL),
+    451: Finding(Outcome.UNSUPPORTED, ScopeLevel.MODEL),
     498: _BUSY,
     499: _SERVER,
     503: _BUSY,

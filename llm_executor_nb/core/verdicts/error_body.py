@@ -102,7 +102,7 @@ _DECODER: Final = json.JSONDecoder()
 
 
 @dataclass(slots=True)
-class Told:
+class ErrorBody:
     """What an error says.
 
     Attributes:
@@ -163,13 +163,13 @@ class Told:
             self.codes.append(name)
 
 
-def read(body: object) -> Told:
+def read(body: object) -> ErrorBody:
     """Return what a body says of an error. Never raises.
 
     Args:
         body: the parsed JSON, or the text of a body that is none.
     """
-    told = Told()
+    told = ErrorBody()
     if isinstance(body, str) and body.lstrip()[:1] == "<":
         for found in _PAGE.findall(body[: 5 * _LONGEST]):
             told.text(" ".join(found.split()))
@@ -214,7 +214,7 @@ def _field(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _walk(value: object, told: Told, depth: int) -> None:
+def _walk(value: object, told: ErrorBody, depth: int) -> None:
     if depth > _DEEPEST or told.is_full():
         return
     told.part()
@@ -227,7 +227,7 @@ def _walk(value: object, told: Told, depth: int) -> None:
         _read_object(value, told, depth)
 
 
-def _read_object(value: dict[str, Any], told: Told, depth: int) -> None:
+def _read_object(value: dict[str, Any], told: ErrorBody, depth: int) -> None:
     told.codes.extend(name for name in _TELLING if value.get(name))
     told.times.extend((name, value[name]) for name in _TIMES if name in value)
     if isinstance(copied := value.get("headers"), dict):
@@ -244,7 +244,7 @@ def _read_object(value: dict[str, Any], told: Told, depth: int) -> None:
             _walk(one, told, depth + 1)
 
 
-def _read_text(text: str, told: Told, depth: int) -> None:
+def _read_text(text: str, told: ErrorBody, depth: int) -> None:
     """Read words, and the JSON that they may have in them."""
     before, inner = _split(text)
     if inner is None:

@@ -16,7 +16,7 @@ from llm_executor_nb.core.records import Allowance
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llm_executor_nb.core.verdicts.error_body import Told
+    from llm_executor_nb.core.verdicts.error_body import ErrorBody
 
 LONGEST_S = 31 * 86_400.0
 """Seconds; no quota resets later than in a month, so a longer time is a mistake and is not believed."""
@@ -45,7 +45,7 @@ _SAID: Final = re.compile(
 _SAID_BARE: Final = re.compile(r"(?:retry[-_ ]after|retry_?delay\s?\{\s?seconds)[:=\s]{1,3}(\d{1,7})(?!\w)")
 
 
-def retry_after_s(headers: Mapping[str, str], told: Told, now_utc: datetime) -> float | None:
+def retry_after_s(headers: Mapping[str, str], told: ErrorBody, now_utc: datetime) -> float | None:
     """Return the seconds from now after which the provider says it may be asked again; None: it does not say.
 
     Args:
@@ -94,7 +94,7 @@ def _limits(headers: Mapping[str, str]) -> list[str]:
 # --- when to ask again --------------------------------------------------------------------------------------------
 
 
-def _hints(headers: Mapping[str, str], told: Told, now_utc: datetime) -> Iterator[float | None]:
+def _hints(headers: Mapping[str, str], told: ErrorBody, now_utc: datetime) -> Iterator[float | None]:
     yield from _of_headers(headers, now_utc)
     relayed = {name.removeprefix(_RELAYED): value for name, value in headers.items() if name.startswith(_RELAYED)}
     for copied in (relayed, told.headers):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.foreign_json import get_in
-from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, Reach
+from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, FaultKind, Reply, Verdict
 from llm_executor_nb.core.shorten import shorten
 from llm_executor_nb.core.verdicts.codes import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from llm_executor_nb.core.verdicts.error_body import Told
+    from llm_executor_nb.core.verdicts.error_body import ErrorBody
     from llm_executor_nb.core.verdicts.wording import Wording
 
 _DAY_S: Final = 86_400.0
@@ -80,21 +80,21 @@ def refuse(reply: Reply, body: object, *, backend: str, now_utc: datetime) -> Ve
 # --- how far it reaches -------------------------------------------------------------------------------------------
 
 
-def _reach_of(found: Finding, backend: str, status: int | None, *, is_relayed: bool) -> Reach | None:
+def _reach_of(found: Finding, backend: str, status: int | None, *, is_relayed: bool) -> ScopeLevel | None:
     """Say what an error speaks of: as the evidence says, but no more than the model where a gateway relays it.
 
     A user's own backend is its only provider. What its words alone say of a model is held for the key that was asked.
     """
     reach = found.reach or RULES[found.outcome].condemns
     if reach is None and found.outcome is Outcome.RATE_LIMITED:
-        reach = Reach.ROUTE if is_relayed or backend != OPENROUTER else Reach.KEY
-    if reach is Reach.KEY and is_relayed:
-        return Reach.MODEL
-    if reach is not Reach.PROVIDER or backend == HUGGINGFACE:
+        reach = ScopeLevel.ROUTE if is_relayed or backend != OPENROUTER else ScopeLevel.KEY
+    if reach is ScopeLevel.KEY and is_relayed:
+        return ScopeLevel.MODEL
+    if reach is not ScopeLevel.PROVIDER or backend == HUGGINGFACE:
         return reach
     if backend == OPENROUTER:
-        return Reach.BACKEND
-    return reach if status in STATUS or found.need is not None else Reach.ROUTE
+        return ScopeLevel.BACKEND
+    return reach if status in STATUS or found.need is not None else ScopeLevel.ROUTE
 
 
 def _is_relayed(error: object, words: str, backend: str) -> bool:
@@ -107,7 +107,7 @@ def _is_relayed(error: object, words: str, backend: str) -> bool:
 # --- what it is ---------------------------------------------------------------------------------------------------
 
 
-def _find(error: object, told: Told, status: int | None, words: str, *, is_timed: bool) -> Finding:
+def _find(error: object, told: ErrorBody, status: int | None, words: str, *, is_timed: bool) -> Finding:
     if (found := next(_typed(error, told), None)) is not None:
         return found
     is_own = status in OWN_BY_STATUS and OWN_PARTS.are_in(words)
@@ -128,7 +128,7 @@ def _said(wordings: tuple[Wording, ...], words: str, status: int | None, *, is_t
     return None
 
 
-def _typed(error: object, told: Told) -> Iterator[Finding]:
+def _typed(error: object, told: ErrorBody) -> Iterator[Finding]:
     """Yield what the fields with a vocabulary of their own say, strongest first; `availability` has its own reading."""
     metadata = get_in(error, "metadata")
     code = get_in(error, "availability", "code")
@@ -151,7 +151,7 @@ def _available(error: object, status: int | None) -> Iterator[Finding]:
     if isinstance(code, str) and code in AVAILABILITY:
         yield AVAILABILITY[code]
     elif retryable is False and (by_status is None or not RULES[by_status.outcome].condemns):
-        yield Finding(Outcome.UNSUPPORTED, Reach.BACKEND)
+        yield Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND)
     elif retryable is True and (by_status is None or not _may_pass(by_status.outcome)):
         yield Finding(Outcome.OVERLOADED)
 
@@ -160,7 +160,7 @@ def _may_pass(outcome: Outcome) -> bool:
     return RULES[outcome].is_transient or outcome is Outcome.RATE_LIMITED
 
 
-def _vague(told: Told, status: int | None) -> Finding | None:
+def _vague(told: ErrorBody, status: int | None) -> Finding | None:
     """Return what a vague type says, where the status says less: a 5xx says more than "invalid request"."""
     if status in STATUS:
         return None
@@ -178,7 +178,7 @@ def _by_status(status: int) -> Finding:
     return Finding(Outcome.BAD_REQUEST if status >= 400 else Outcome.MALFORMED)
 
 
-def _status_of(reply: Reply, told: Told) -> int | None:
+def _status_of(reply: Reply, told: ErrorBody) -> int | None:
     """Return the status that counts: the reply's, unless it is unclear or says that all is well."""
     if 200 <= reply.status < 300:
         return told.status
@@ -190,7 +190,7 @@ def _status_of(reply: Reply, told: Told) -> int | None:
 # --- what is read -------------------------------------------------------------------------------------------------
 
 
-def _words_of(told: Told) -> str:
+def _words_of(told: ErrorBody) -> str:
     """Return all words of an error as they are judged: its texts, and its codes that are not vague as words."""
     lines = [_ADDRESS.sub("", " ".join(text.lower().split())) for text in told.texts]
     lines += [code.replace("_", " ") for code in told.names if code not in VAGUE]
@@ -203,7 +203,7 @@ def _error_of(body: object) -> object:
     return get_in(body, "error") or get_in(first_choice(body), "error") or body
 
 
-def _code_of(error: object, told: Told) -> str | None:
+def _code_of(error: object, told: ErrorBody) -> str | None:
     typed = (
         get_in(error, "availability", "code"),
         get_in(error, "metadata", "limit_source"),
@@ -234,7 +234,7 @@ def _moved(reply: Reply, backend: str) -> Finding | None:
     """Return what a lasting redirect says of a user's own backend: its address is another."""
     is_own = backend not in (OPENROUTER, HUGGINGFACE)
     is_moved = is_own and reply.status in MOVED and _elsewhere(reply) is not None
-    return Finding(Outcome.NOT_FOUND, Reach.BACKEND) if is_moved else None
+    return Finding(Outcome.NOT_FOUND, ScopeLevel.BACKEND) if is_moved else None
 
 
 def _elsewhere(reply: Reply) -> str | None:

@@ -25,7 +25,7 @@ _NOT: Final = (
 )
 
 
-class Words:
+class Phrases:
     """Some words that say the same.
 
     Args:
@@ -67,10 +67,10 @@ class Wording:
         is_untimed: they mean this only where the reply names no time at which to ask again.
     """
 
-    says: Words
+    says: Phrases
     statuses: frozenset[int | None]
     finding: Finding
-    unless: Words | None = None
+    unless: Phrases | None = None
     is_untimed: bool = False
 
     def fits(self, words: str, status: int | None, *, is_timed: bool) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm_executor_nb.core.outcomes import Finding, Need, Outcome, Reach
-from llm_executor_nb.core.verdicts.wording import Wording, Words
+from llm_executor_nb.core.outcomes import Finding, Need, Outcome, ScopeLevel
+from llm_executor_nb.core.verdicts.wording import Phrases, Wording
 from llm_executor_nb.core.verdicts.words_access import (
     ACCESS_TO_MODEL,
     ACCOUNT,
@@ -74,44 +74,44 @@ _OF_TIME: Final = frozenset({None, 400, 403, 429})
 
 
 def _row(
-    says: Words,
+    says: Phrases,
     statuses: frozenset[int | None],
     outcome: Outcome,
-    reach: Reach | None = None,
+    reach: ScopeLevel | None = None,
     need: Need | None = None,
     *,
-    unless: Words | None = None,
+    unless: Phrases | None = None,
     is_untimed: bool = False,
 ) -> Wording:
     finding = Finding(outcome, reach, need)
     return Wording(says=says, statuses=statuses, finding=finding, unless=unless, is_untimed=is_untimed)
 
 
-def _need(says: Words, need: Need, unless: Words | None = None) -> Wording:
-    return _row(says, _OF_MODELS, Outcome.UNSUPPORTED, Reach.PROVIDER, need, unless=unless)
+def _need(says: Phrases, need: Need, unless: Phrases | None = None) -> Wording:
+    return _row(says, _OF_MODELS, Outcome.UNSUPPORTED, ScopeLevel.PROVIDER, need, unless=unless)
 
 
 WORDINGS: tuple[Wording, ...] = (
-    _row(IN_FLIGHT, _OF_MONEY, Outcome.RATE_LIMITED, Reach.KEY),
-    _row(AFFORDABLE, _OF_MONEY, Outcome.QUOTA, Reach.REQUEST),
+    _row(IN_FLIGHT, _OF_MONEY, Outcome.RATE_LIMITED, ScopeLevel.KEY),
+    _row(AFFORDABLE, _OF_MONEY, Outcome.QUOTA, ScopeLevel.REQUEST),
     _row(UNUSABLE, frozenset({None, 400, 422, 424, 500}), Outcome.INVALID_OUTPUT),
-    _row(FREE_REQUESTS_OF_THE_DAY, _OF_MONEY, Outcome.QUOTA, Reach.KEY),
-    _row(DAY_OR_MONTH_OF_A_KEY, _OF_MONEY, Outcome.QUOTA, Reach.KEY),
-    _row(NO_FREE_TIER, _OF_MONEY, Outcome.QUOTA, Reach.MODEL),
-    _row(FREE_TIER_OF_A_MODEL, _REFUSED, Outcome.QUOTA, Reach.MODEL),
-    _row(OF_ONE_PROVIDER, _REFUSED, Outcome.QUOTA, Reach.PROVIDER),
-    _row(POOL_OF_ALL, _OF_TIME, Outcome.RATE_LIMITED, Reach.BACKEND),
-    _row(RATE_OF_ONE_MODEL, _OF_TIME, Outcome.RATE_LIMITED, Reach.ROUTE),
-    _row(MONEY, _WHATEVER, Outcome.QUOTA, Reach.KEY),
-    _row(MONEY_WITHOUT_SUBJECT, _WHATEVER - {400, 404, 422}, Outcome.QUOTA, Reach.KEY),
+    _row(FREE_REQUESTS_OF_THE_DAY, _OF_MONEY, Outcome.QUOTA, ScopeLevel.KEY),
+    _row(DAY_OR_MONTH_OF_A_KEY, _OF_MONEY, Outcome.QUOTA, ScopeLevel.KEY),
+    _row(NO_FREE_TIER, _OF_MONEY, Outcome.QUOTA, ScopeLevel.MODEL),
+    _row(FREE_TIER_OF_A_MODEL, _REFUSED, Outcome.QUOTA, ScopeLevel.MODEL),
+    _row(OF_ONE_PROVIDER, _REFUSED, Outcome.QUOTA, ScopeLevel.PROVIDER),
+    _row(POOL_OF_ALL, _OF_TIME, Outcome.RATE_LIMITED, ScopeLevel.BACKEND),
+    _row(RATE_OF_ONE_MODEL, _OF_TIME, Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
+    _row(MONEY, _WHATEVER, Outcome.QUOTA, ScopeLevel.KEY),
+    _row(MONEY_WITHOUT_SUBJECT, _WHATEVER - {400, 404, 422}, Outcome.QUOTA, ScopeLevel.KEY),
     _row(SIZE_OF_ONE, frozenset({400, 413, 429}), Outcome.CONTEXT_LENGTH),
     _row(PER_TIME, _OF_TIME, Outcome.RATE_LIMITED),
-    _row(QUOTA, _REFUSED - {429}, Outcome.QUOTA, Reach.KEY),
-    _row(QUOTA, frozenset({429}), Outcome.QUOTA, Reach.KEY, is_untimed=True),
+    _row(QUOTA, _REFUSED - {429}, Outcome.QUOTA, ScopeLevel.KEY),
+    _row(QUOTA, frozenset({429}), Outcome.QUOTA, ScopeLevel.KEY, is_untimed=True),
     _row(FLAGGED, frozenset({None, 400, 403, 422, 451, 500}), Outcome.CONTENT_FILTER, unless=NOT_FOR_ITS_CONTENT),
     _row(TOO_LONG, _OF_REQUESTS, Outcome.CONTEXT_LENGTH, unless=OF_MAX_TOKENS),
-    _row(OF_THE_ACCOUNT, frozenset({404}), Outcome.UNSUPPORTED, Reach.MODEL),
-    _row(POLICY, frozenset({400, 403, 404, 422}), Outcome.UNSUPPORTED, Reach.PROVIDER, Need.POLICY),
+    _row(OF_THE_ACCOUNT, frozenset({404}), Outcome.UNSUPPORTED, ScopeLevel.MODEL),
+    _row(POLICY, frozenset({400, 403, 404, 422}), Outcome.UNSUPPORTED, ScopeLevel.PROVIDER, Need.POLICY),
     _need(IMAGE, Need.IMAGE, OF_ONE_FILE),
     _need(AUDIO, Need.AUDIO, OF_ONE_FILE),
     _need(VIDEO, Need.VIDEO, OF_ONE_FILE),
@@ -119,17 +119,17 @@ WORDINGS: tuple[Wording, ...] = (
     _need(SCHEMA, Need.SCHEMA),
     _need(TOOLS, Need.TOOLS, OF_PARALLEL_CALLS),
     _need(PARAM, Need.PARAM, OF_A_VALUE),
-    _row(OF_NO_ENDPOINT, frozenset({None, 400, 404, 422}), Outcome.UNSUPPORTED, Reach.REQUEST),
-    _row(REGION, _REFUSED, Outcome.UNSUPPORTED, Reach.MODEL),
-    _row(GONE_OR_NO_ACCESS, frozenset({None, 400, 404}), Outcome.NOT_FOUND, Reach.ROUTE),
-    _row(MAY_NOT_EXIST, frozenset({403}), Outcome.FORBIDDEN, Reach.ROUTE),
-    _row(ACCESS_TO_MODEL, _OF_ACCESS, Outcome.FORBIDDEN, Reach.MODEL),
-    _row(WRONG_ADDRESS, frozenset({None, 404}), Outcome.NOT_FOUND, Reach.BACKEND),
-    _row(NOT_HERE, _OF_MODELS, Outcome.UNSUPPORTED, Reach.PROVIDER),
-    _row(NOT_WITH_THIS, _OF_MODELS, Outcome.UNSUPPORTED, Reach.REQUEST),
-    _row(GONE, _OF_MODELS, Outcome.NOT_FOUND, Reach.PROVIDER),
-    _row(WRONG_KEY, _OF_KEYS, Outcome.AUTH, Reach.KEY),
-    _row(ACCOUNT, _OF_KEYS, Outcome.FORBIDDEN, Reach.KEY, unless=OF_MODEL),
+    _row(OF_NO_ENDPOINT, frozenset({None, 400, 404, 422}), Outcome.UNSUPPORTED, ScopeLevel.REQUEST),
+    _row(REGION, _REFUSED, Outcome.UNSUPPORTED, ScopeLevel.MODEL),
+    _row(GONE_OR_NO_ACCESS, frozenset({None, 400, 404}), Outcome.NOT_FOUND, ScopeLevel.ROUTE),
+    _row(MAY_NOT_EXIST, frozenset({403}), Outcome.FORBIDDEN, ScopeLevel.ROUTE),
+    _row(ACCESS_TO_MODEL, _OF_ACCESS, Outcome.FORBIDDEN, ScopeLevel.MODEL),
+    _row(WRONG_ADDRESS, frozenset({None, 404}), Outcome.NOT_FOUND, ScopeLevel.BACKEND),
+    _row(NOT_HERE, _OF_MODELS, Outcome.UNSUPPORTED, ScopeLevel.PROVIDER),
+    _row(NOT_WITH_THIS, _OF_MODELS, Outcome.UNSUPPORTED, ScopeLevel.REQUEST),
+    _row(GONE, _OF_MODELS, Outcome.NOT_FOUND, ScopeLevel.PROVIDER),
+    _row(WRONG_KEY, _OF_KEYS, Outcome.AUTH, ScopeLevel.KEY),
+    _row(ACCOUNT, _OF_KEYS, Outcome.FORBIDDEN, ScopeLevel.KEY, unless=OF_MODEL),
     _row(PER_TIME, _OF_TRAFFIC, Outcome.RATE_LIMITED),
     _row(BUSY, _OF_TRAFFIC, Outcome.OVERLOADED),
 )
@@ -141,13 +141,13 @@ OF_REQUESTS: Final = tuple(
     for one in WORDINGS
     if one.finding.need is not None
     or one.finding.outcome in _OF_THE_REQUEST
-    or (one.finding.reach is Reach.REQUEST and one.finding.outcome is Outcome.UNSUPPORTED)
+    or (one.finding.reach is ScopeLevel.REQUEST and one.finding.outcome is Outcome.UNSUPPORTED)
 )
 """What may be said of a request's own parts; the rest speaks of keys, accounts, rates and models."""
 OWN_BY_STATUS: Final[dict[int | None, Finding]] = {
     **dict.fromkeys((None, 400, 404, 410, 415, 422, 424), Finding(Outcome.BAD_REQUEST)),
-    402: Finding(Outcome.QUOTA, Reach.REQUEST),
-    403: Finding(Outcome.FORBIDDEN, Reach.REQUEST),
+    402: Finding(Outcome.QUOTA, ScopeLevel.REQUEST),
+    403: Finding(Outcome.FORBIDDEN, ScopeLevel.REQUEST),
     500: Finding(Outcome.SERVER_ERROR),
     502: Finding(Outcome.SERVER_ERROR),
 }
@@ -157,7 +157,7 @@ UNQUOTED: Final = frozenset({Outcome.AUTH, Outcome.FORBIDDEN, Outcome.OVERLOADED
 MAY_QUOTE: Final = frozenset({None, 400, 404, 415, 422})
 """Statuses that speak of the request, so that what stands in quotes is the request's."""
 
-RELAYED: Final = Words(
+RELAYED: Final = Phrases(
     "provider returned error",
     "error from provider",
     ("litellm.", r"litellm\.\w+(error|exception)"),

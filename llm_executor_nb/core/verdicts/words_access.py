@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm_executor_nb.core.verdicts.wording import Words
+from llm_executor_nb.core.verdicts.wording import Phrases
 
 WHO: Final = r"(account|organi[sz]ation|user|team|workspace|tenant|profile)"
 _PUT_OUT: Final = (
     r"(suspended|restricted|deactivated|disabled|banned|blocked|terminated|locked|inactive|not active|closed|frozen)"
 )
-ACCOUNT: Final = Words(
+ACCOUNT: Final = Phrases(
     "access terminated",
     "on behalf of",
     "has not been used in project",
@@ -40,10 +40,10 @@ ACCOUNT: Final = Words(
     ("ip", r"ip (address )?[\w. ]{0,30}not (allowed|authorized|whitelisted)"),
     ("verify", r"verify your (account|identity|phone|email)"),
 )
-OF_MODEL: Final = Words(("model", r"models?\b"))
-MAY_NOT_EXIST: Final = Words("it may not exist")
-GONE_OR_NO_ACCESS: Final = Words(("access", r"(or|that) you (do not |don't |may not )?have access"))
-ACCESS_TO_MODEL: Final = Words(
+OF_MODEL: Final = Phrases(("model", r"models?\b"))
+MAY_NOT_EXIST: Final = Phrases("it may not exist")
+GONE_OR_NO_ACCESS: Final = Phrases(("access", r"(or|that) you (do not |don't |may not )?have access"))
+ACCESS_TO_MODEL: Final = Phrases(
     "authorized list",
     "access the model",
     "access this model",
@@ -75,7 +75,7 @@ ACCESS_TO_MODEL: Final = Words(
 )
 _PLACE: Final = r"(country|countries|region|territory|location|geograph\w*)"
 _HAS_IT: Final = r"(supported|available|allowed|permitted|served|offered)"
-REGION: Final = Words(
+REGION: Final = Phrases(
     *(
         (stem, (rf"{_PLACE}[\w ,'\"/()-]{{0,60}} (is |are )?(not |n't |un-?){_HAS_IT}"
                rf"|(not |un-?){_HAS_IT} (in|for|from) ((your|this|the) )?([\w-]+ )?{_PLACE}|unsupported {_PLACE}"))
@@ -84,7 +84,7 @@ REGION: Final = Words(
     ("region", r"region (is )?(restricted|blocked)"),
     "export control",
 )  # fmt: skip
-WRONG_KEY: Final = Words(
+WRONG_KEY: Final = Phrases(
     "unauthenticated",
     "authorization failed",
     "user not found",
@@ -113,7 +113,7 @@ _WENT: Final = (
     r"(not (be )?(found|exist)|n't (exist|found)|no longer|deprecated|decommissioned|retired|discontinued|was removed"
     r"|has been removed|has ended|sunset|shut ?down|end[- ]of[- ]life|not (currently )?(loaded|deployed|hosted|served))"
 )
-GONE: Final = Words(
+GONE: Final = Phrases(
     "no endpoints found for",
     "try pulling it",
     "无可用渠道",
@@ -132,7 +132,7 @@ GONE: Final = Words(
     ("model", r"no models? (are |is )?(loaded|found|available)|unknown provider for model"),
     ("model", r"model (not available|not exists?|decommissioned|deprecated|retired)\b"),
 )  # fmt: skip
-NOT_HERE: Final = Words(
+NOT_HERE: Final = Phrases(
     "not a chat model",
     "not a generation model",
     "not a text generation model",
@@ -149,4 +149,4 @@ NOT_HERE: Final = Words(
     ("support", r"not support(ed)? (for )?(chat|conversational|text-generation)"),
     ("require", r"requires? (a )?(pro|paid|enterprise) (subscription|plan|account)"),
 )
-WRONG_ADDRESS: Final = Words("unexpected endpoint or method")
+WRONG_ADDRESS: Final = Phrases("unexpected endpoint or method")

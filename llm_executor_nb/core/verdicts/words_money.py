@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm_executor_nb.core.verdicts.wording import Words
+from llm_executor_nb.core.verdicts.wording import Phrases
 
-FREE_REQUESTS_OF_THE_DAY: Final = Words("free-models-per-day", "free models per day", "openrouter free tier daily")
+FREE_REQUESTS_OF_THE_DAY: Final = Phrases("free-models-per-day", "free models per day", "openrouter free tier daily")
 """OpenRouter's limit that ends with the day of UTC."""
-IN_FLIGHT: Final = Words("in-flight budget", "in flight budget", "requests in flight")
-AFFORDABLE: Final = Words(
+IN_FLIGHT: Final = Phrases("in-flight budget", "in flight budget", "requests in flight")
+AFFORDABLE: Final = Phrases(
     "can only afford",
     "fewer max_tokens",
     "need quota",
@@ -19,19 +19,19 @@ AFFORDABLE: Final = Words(
     ("consume", r"pre-?consumed? quota"),
     ("request", r"(this|your) request (would )?(costs?|needs|requires?) (at least |about )?[$€\d]"),
 )
-DAY_OR_MONTH_OF_A_KEY: Final = Words(("limited to", r"limited to [\d,]+ [\w ]{0,20}(/|per|a) ?(month|day)"))
-NO_FREE_TIER: Final = Words(
+DAY_OR_MONTH_OF_A_KEY: Final = Phrases(("limited to", r"limited to [\d,]+ [\w ]{0,20}(/|per|a) ?(month|day)"))
+NO_FREE_TIER: Final = Phrases(
     ("free", r"(does)?(n't| not) have a free (quota )?tier"),
     ("limit: 0", r"limit: 0(?![\d.])"),
 )
-FREE_TIER_OF_A_MODEL: Final = Words(
+FREE_TIER_OF_A_MODEL: Final = Phrases(
     "allocation quota free tier only",
     ("model", r"free (tier|quota|allocation|allowance) (of|for) (the|this) model"),
 )
-OF_ONE_PROVIDER: Final = Words(
+OF_ONE_PROVIDER: Final = Phrases(
     "not enabled for provider", ("for provider", r"(billing|credits?|quota) [\w ]{0,20}for provider")
 )
-MONEY: Final = Words(
+MONEY: Final = Phrases(
     "key limit exceeded",
     "exceededbudget",
     "exceededtokenbudget",
@@ -84,14 +84,14 @@ MONEY: Final = Words(
     ),
 )
 """What only a lack of money, or of what was bought, is said with."""
-MONEY_WITHOUT_SUBJECT: Final = Words(
+MONEY_WITHOUT_SUBJECT: Final = Phrases(
     ("due", r"payment (is )?(due|overdue)|past due|overdue"),
     ("top", r"top[- ]?up\b"),
     ("recharge", r"recharge\b"),
     ("trial", r"trial (has )?(expired|ended)"),
 )
 """What a lack of money is said with, where the status says that it is about an account and not about a field's name."""
-QUOTA: Final = Words(
+QUOTA: Final = Phrases(
     ("billing", r"billing (is|details|account|address|info\w*|settings|has|problem|issue|support)"),
     ("billing", r"(enable|check your) billing"),
     ("quota", r"quota[\w ,'\"]{0,30} (exceeded|exhausted|used up|insufficient|not enough|reached|depleted)"),
@@ -105,7 +105,7 @@ QUOTA: Final = Words(
     ("plan", r"plan (has |is )?(expired|inactive|ended|cancell?ed|lapsed)"),
 )
 """What a used-up account is said with, and now and then a limit that passes."""
-PER_TIME: Final = Words(
+PER_TIME: Final = Phrases(
     "slow down",
     "resource exhausted",
     "_per_second",
@@ -123,9 +123,9 @@ PER_TIME: Final = Words(
     ("concurren", r"concurren(t|cy)"),
     ("request", r"requests? (were |was )?(made )?too (fast|quickly|often|frequent)|request frequency"),
 )
-POOL_OF_ALL: Final = Words("rate-limited upstream", "rate limited upstream")
-RATE_OF_ONE_MODEL: Final = Words("limit_rpm/", "limit_rpd/", ("high demand", r"high demand for \S+ on openrouter"))
-BUSY: Final = Words(
+POOL_OF_ALL: Final = Phrases("rate-limited upstream", "rate limited upstream")
+RATE_OF_ONE_MODEL: Final = Phrases("limit_rpm/", "limit_rpd/", ("high demand", r"high demand for \S+ on openrouter"))
+BUSY: Final = Phrases(
     "overload",
     "over capacity",
     "no capacity",

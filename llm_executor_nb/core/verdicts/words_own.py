@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from llm_executor_nb.core.verdicts.wording import Words
+from llm_executor_nb.core.verdicts.wording import Phrases
 
 _FILES: Final = (
     r"(images?|pictures?|audio|videos?|files?|pdfs?|documents?|attachments?|media|image_url|file_url|input_\w+)"
 )
 _UP_TO_FILE: Final = r"( (?!models?\b)[\w'\"`-]+){0,4}"
-OWN_PARTS: Final = Words(
+OWN_PARTS: Final = Phrases(
     "cachedcontent",
     "cached content",
     "tool_choice",
@@ -70,7 +70,7 @@ OWN_PARTS: Final = Words(
     ("must be", r"must be (between|one of|less than|greater than|at (most|least)|a (valid )?(string|number|boolean))"),
 )
 """Words of what only this request has."""
-OF_NO_ENDPOINT: Final = Words(
+OF_NO_ENDPOINT: Final = Phrases(
     (
         "no ",
         (
@@ -80,7 +80,7 @@ OF_NO_ENDPOINT: Final = Words(
     ),
 )
 """What OpenRouter says when a condition of the request leaves no endpoint."""
-NOT_WITH_THIS: Final = Words(
+NOT_WITH_THIS: Final = Phrases(
     (
         "support",
         r"(not|n't|un-?) ?supported (by|with|for|on|in) (this|the) ([\w-]+ )?(model|backend|provider|engine|endpoint)",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm_executor_nb.core.verdicts.wording import Words, cannot
+from llm_executor_nb.core.verdicts.wording import Phrases, cannot
 from llm_executor_nb.core.verdicts.words_access import WHO
 
-UNUSABLE: Final = Words(
+UNUSABLE: Final = Phrases(
     "tool use failed",
     "tool call validation failed",
     "failed to call a function",
@@ -23,7 +23,7 @@ UNUSABLE: Final = Words(
         ),
     ),
 )
-FLAGGED: Final = Words(
+FLAGGED: Final = Phrases(
     "requires moderation",
     "responsible ai",
     "data inspection",
@@ -47,10 +47,10 @@ FLAGGED: Final = Words(
     ("guardrail", r"guardrail[\w ]{0,20} (blocked|intervened|triggered|violation|failed)"),
     ("violat", r"violat\w+ [^\n]{0,60}(polic|terms|guideline|safety)"),
 )
-NOT_FOR_ITS_CONTENT: Final = Words(
+NOT_FOR_ITS_CONTENT: Final = Phrases(
     "data polic", "privacy", ("ed", rf"{WHO}[\w ]{{0,30}} (suspended|banned|terminated|disabled)")
 )
-SIZE_OF_ONE: Final = Words(
+SIZE_OF_ONE: Final = Phrases(
     "reduce your message size",
     "single request",
     "request too large",
@@ -58,7 +58,7 @@ SIZE_OF_ONE: Final = Words(
     "tokens must be reduced",
     ("per request", r"exceeds? the (maximum|max)[\w ]{0,20} per request"),
 )
-TOO_LONG: Final = Words(
+TOO_LONG: Final = Phrases(
     "n_ctx",
     "max_model_len",
     "input length",
@@ -91,14 +91,14 @@ TOO_LONG: Final = Words(
     ("exceed", r"(max|prompt|model|token)[\w ]{0,20} tokens? (limit )?exceeded"),
     ("exceed", r"tokens? ?(count )?[^\n]{0,24}exceeds? (the |its )?(limit|maximum|model)"),
 )  # fmt: skip
-OF_MAX_TOKENS: Final = Words(
+OF_MAX_TOKENS: Final = Phrases(
     *(
         ("max", rf"\A(?![\s\S]*(?:context|prompt|\binputs?\b|messages))[\s\S]*(?:{name})")
         for name in ("max_tokens", "max_completion_tokens", "maximum tokens you")
     )
 )
 """A limit of the answer's length, which is a parameter, and nothing of the prompt's."""
-OF_ONE_FILE: Final = Words(
+OF_ONE_FILE: Final = Phrases(
     "mime",
     "base64",
     "resolution",
@@ -115,7 +115,7 @@ OF_ONE_FILE: Final = Words(
     ("too ", r"too (large|big|many|small)"),
 )
 """Words that speak of the one file that was sent, not of files as such."""
-IMAGE: Final = Words(
+IMAGE: Final = Phrases(
     "not a multimodal model",
     "not a vision model",
     "at most 0 image",
@@ -125,24 +125,24 @@ IMAGE: Final = Words(
     cannot("modal", r"multi-?modal"),
     cannot("picture", r"\bpictures?\b"),
 )
-AUDIO: Final = Words("at most 0 audio", cannot("audio", r"\baudio\b|input_audio"), cannot("speech", r"\bspeech\b"))
-VIDEO: Final = Words("at most 0 video", cannot("video", r"\bvideos?\b|video_url"))
-FILE: Final = Words(
+AUDIO: Final = Phrases("at most 0 audio", cannot("audio", r"\baudio\b|input_audio"), cannot("speech", r"\bspeech\b"))
+VIDEO: Final = Phrases("at most 0 video", cannot("video", r"\bvideos?\b|video_url"))
+FILE: Final = Phrases(
     cannot("file", r"\bfiles?\b(?! path)"),
     cannot("pdf", r"\bpdfs?\b"),
     cannot("document", r"\bdocuments?\b"),
     cannot("attachment", r"\battachments?\b"),
 )
-TOOLS: Final = Words(
+TOOLS: Final = Phrases(
     "enable-auto-tool-choice",
     "tool-call-parser",
     "tools param requires",
     cannot("tool", r"\btools?\b|\btool[ _-](?:use|calls?|calling|choice)"),
     cannot("function", r"function[ _-]?call(?:ing|s)?|\bfunctions\b"),
 )
-OF_PARALLEL_CALLS: Final = Words("at once", "single tool", "parallel")
+OF_PARALLEL_CALLS: Final = Phrases("at once", "single tool", "parallel")
 """Words that speak of how many calls there may be in one message."""
-SCHEMA: Final = Words(
+SCHEMA: Final = Phrases(
     ("response", r"response[ _]format[\w ]{0,12} (is )?unavailable"),
     cannot("response", r"response[ _]format"),
     cannot("json", r"json[ _-]?(?:schema|mode|object)"),
@@ -172,7 +172,7 @@ _BARE_NAMES: Final = (
     "service tier",
     "parallel_tool_calls",
 )
-PARAM: Final = Words(
+PARAM: Final = Phrases(
     *(cannot(stem, _NAMES) for stem in ("support", "allow", "permitted", "enabled", "accept")),
     cannot("parameter", r"(?:requested|these|following|some|the) parameters?|\bparameters?:? [`'\"]"),
     *(cannot(name.replace(r"\w+", ""), rf"\b{name}\b") for name in _BARE_NAMES),
@@ -180,10 +180,10 @@ PARAM: Final = Words(
     cannot("modalities", r"output modalities"),
     cannot("stop sequences", r"stop sequences"),
 )
-OF_A_VALUE: Final = Words(
+OF_A_VALUE: Final = Phrases(
     "unsupported value", "only the default", "must be", "expected one of", ("support", r"does not support [\d.]+ with")
 )
-POLICY: Final = Words(
+POLICY: Final = Phrases(
     "data polic",
     "data-retention",
     "data retention",
@@ -208,4 +208,4 @@ POLICY: Final = Words(
     ("satisf", r"satisf\w+ (your |the )?[`'\"](only|order|ignore|max_price|quantizations)[`'\"]"),
     ("price", r"(meets?|match(es|ing)?|satisf\w+) (your |the )?max(imum)? price"),
 )
-OF_THE_ACCOUNT: Final = Words("your account's", "account setting", "account-wide")
+OF_THE_ACCOUNT: Final = Phrases("your account's", "account setting", "account-wide")

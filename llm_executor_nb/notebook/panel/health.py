@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.inspection import reset_health
 from llm_executor_nb.chain.routes import route_states
-from llm_executor_nb.core.holds import Standing
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from llm_executor_nb.chain.routes import RouteState
 
 _WORDS = {
-    Standing.FREE: "free",
-    Standing.DUE: "probed next",
-    Standing.PROBING: "being probed",
-    Standing.HELD: "on hold",
+    RouteStatus.FREE: "free",
+    RouteStatus.DUE: "probed next",
+    RouteStatus.PROBING: "being probed",
+    RouteStatus.HELD: "on hold",
 }
 
 
@@ -36,7 +36,7 @@ class HealthTab:
                 "model": state.model,
                 "route": state.route,
                 "tier": state.tier,
-                "is_free": state.standing is Standing.FREE,
+                "is_free": state.standing is RouteStatus.FREE,
                 "state": _state_words(state),
                 "in_flight": state.in_flight,
                 "outcomes": _outcome_words(state.outcomes),
