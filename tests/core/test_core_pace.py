@@ -39,7 +39,7 @@ def refused_burst(pace, begin, *, sent=10, answered=5, latency_s=0.1):
 def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_burst():
     pace = AdaptiveRate()
     flow(pace, [10 + n / 40 for n in range(40)])
-    assert pace.room_at(11) == 11
+    assert pace.next_slot_at(11) == 11
     refused_burst(pace, 11)
     assert pace.per_s == pytest.approx(0.9 * 100 * 0.55)
 
@@ -47,10 +47,10 @@ def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_
 def test_one_burst_counts_once_and_what_was_sent_before_it_not_at_all():
     pace = AdaptiveRate()
     refused_burst(pace, 11, answered=0)
-    before = (pace.refusals, pace.per_s)
+    before = (pace.bursts, pace.per_s)
     pace.refused(10.9, 11.5)
     pace.answered(11.6, 10.9)
-    assert (pace.refusals, pace.per_s) == before == (1, pytest.approx(0.9 * 100 * 0.05))
+    assert (pace.bursts, pace.per_s) == before == (1, pytest.approx(0.9 * 100 * 0.05))
 
 
 def test_one_refusal_of_a_slow_sender_is_no_pace_of_less_than_about_one_a_second():
@@ -64,7 +64,7 @@ def at_its_pace(pace, begin, seconds):
     """Send whenever there is room, for some seconds."""
     now = begin
     while now < begin + seconds:
-        now = pace.room_at(now)
+        now = pace.next_slot_at(now)
         flow(pace, [now], latency_s=0.001)
     return now
 
@@ -169,11 +169,11 @@ def test_a_limit_told_after_one_was_learnt_takes_its_place():
     traffic = Traffic()
     traffic.sent(route(), 10, None)
     traffic.refused(route(), 10, 10.1)
-    assert not traffic.has_room(route(), 10.1)
-    traffic.retell(route(rpm=60))
+    assert not traffic.can_send(route(), 10.1)
+    traffic.apply_rpm(route(rpm=60))
     traffic.sent(route(rpm=60), 10.1, None)
-    assert not traffic.has_room(route(), 11.0)  # a job that began before it was told keeps to it too
-    assert traffic.has_room(route(rpm=60), 11.11)
+    assert not traffic.can_send(route(), 11.0)  # a job that began before it was told keeps to it too
+    assert traffic.can_send(route(rpm=60), 11.11)
 
 
 def test_a_reset_forgets_what_refusals_have_taught():
@@ -181,19 +181,19 @@ def test_a_reset_forgets_what_refusals_have_taught():
     health.traffic.sent(route(), 10, None)
     health.traffic.refused(route(), 10, 10.1)
     health.reset()
-    assert health.traffic.has_room(route(), 10.1)
+    assert health.traffic.can_send(route(), 10.1)
 
 
 def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():
     traffic, told = Traffic(), route(rpm=120)
-    assert traffic.has_room(told, 10)
+    assert traffic.can_send(told, 10)
     traffic.sent(told, 10, None)
-    assert not traffic.has_room(told, 10.4)
-    assert traffic.has_room(told, 10.5)
+    assert not traffic.can_send(told, 10.4)
+    assert traffic.can_send(told, 10.5)
     for n in range(50):
         traffic.answered(told, 10 + n)
     traffic.sent(told, 60, None)
-    assert not traffic.has_room(told, 60.4)
+    assert not traffic.can_send(told, 60.4)
 
 
 def test_who_waits_for_a_pace_goes_in_order_and_newcomers_behind():
@@ -201,19 +201,19 @@ def test_who_waits_for_a_pace_goes_in_order_and_newcomers_behind():
     traffic.sent(limited, 10, None)
     traffic.join_queue(limited, "first")
     traffic.join_queue(limited, "second")
-    assert traffic.has_room(limited, 11, "first")
-    assert not traffic.has_room(limited, 11, "second")
-    assert not traffic.has_room(limited, 11, "newcomer")
+    assert traffic.can_send(limited, 11, "first")
+    assert not traffic.can_send(limited, 11, "second")
+    assert not traffic.can_send(limited, 11, "newcomer")
     traffic.sent(limited, 11, "first")
-    assert traffic.has_room(limited, 12, "second")
+    assert traffic.can_send(limited, 12, "second")
 
 
 def test_a_limit_slows_the_key_on_openrouter_and_the_route_on_hugging_face():
     traffic = Traffic()
     one, two = route(HUGGINGFACE, "one"), route(HUGGINGFACE, "two")
     traffic.refused(one, 10, 11)
-    assert not traffic.has_room(one, 11)
-    assert traffic.has_room(two, 11)
+    assert not traffic.can_send(one, 11)
+    assert traffic.can_send(two, 11)
     traffic.sent(one, 11, None)
     assert [traffic.in_flight(two), traffic.in_flight(two, ScopeLevel.ROUTE)] == [1, 0]
 
@@ -224,11 +224,11 @@ def test_a_request_that_goes_out_on_one_key_waits_for_no_other():
     traffic.refused(one, 10, 11)
     traffic.join_queue(one, "row")
     traffic.sent(two, 11, "row")
-    assert traffic.has_room(one, 14, "another")
+    assert traffic.can_send(one, 14, "another")
 
 
 def test_the_one_of_two_paces_that_has_room_sooner_is_looked_at_sooner_however_late_it_is():
     traffic, slow, slower = Traffic(), route(rpm=10), route(HUGGINGFACE, rpm=5)
     for limited in (slow, slower):
         traffic.sent(limited, 10, None)
-    assert 10.5 < traffic.room_at(slow, 10) < traffic.room_at(slower, 10) < 10.6
+    assert 10.5 < traffic.next_slot_at(slow, 10) < traffic.next_slot_at(slower, 10) < 10.6

@@ -140,7 +140,7 @@ def test_a_told_hold_within_the_ceiling_is_waited_for_before_anything_is_probed(
     assert next_move(_run(), health, NOW) == Wait(NOW + 20, is_told=True)
 
 
-def test_after_its_round_a_run_waits_for_a_hold_told_anew_but_not_for_one_whose_probe_failed(health):
+def test_after_its_round_a_run_waits_for_a_newly_told_hold_but_not_for_one_whose_probe_failed(health):
     _condemn(health, K2, A)
     run = _run(has_waited=True)
     _tell(health, K1, 5)
@@ -229,17 +229,17 @@ def _backoff(wait=None, retries=3, before_sleep=None):
 
 def test_a_route_gets_as_many_retries_as_said_then_none():
     backoff = _backoff()
-    assert [backoff.after_failure(FAILED, NOW, told_s=None) for _ in range(5)] == [2, 2, 2, None, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(5)] == [2, 2, 2, None, None]
 
 
 def test_a_told_time_takes_the_strategys_place_and_counts_as_a_retry():
     backoff = _backoff(retries=2)
-    assert [backoff.after_failure(FAILED, NOW, told_s=s) for s in (9, None, 9)] == [9, 2, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=s) for s in (9, None, 9)] == [9, 2, None]
 
 
 def test_a_stop_object_of_tenacitys_counts_attempts():
     backoff = _backoff(retries=stop_after_attempt(2))
-    assert [backoff.after_failure(FAILED, NOW, told_s=None) for _ in range(2)] == [2, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(2)] == [2, None]
 
 
 def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
@@ -252,7 +252,7 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
     def hook(state):
         seen.append((state.next_action.sleep, state.fn.__name__))
 
-    _backoff(wait, before_sleep=hook).after_failure(FAILED, NOW + 4, told_s=None)
+    _backoff(wait, before_sleep=hook).after_failure(FAILED, NOW + 4, retry_after_s=None)
     number, error, seconds = seen[0]
     assert (number, seconds) == (1, 4)
     assert isinstance(error, AttemptFailedError)
@@ -263,4 +263,4 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "3", None, True])
 def test_a_strategy_must_return_seconds(bad):
     with pytest.raises(ConfigError, match="must return seconds"):
-        _backoff(lambda _: bad).after_failure(FAILED, NOW, told_s=None)
+        _backoff(lambda _: bad).after_failure(FAILED, NOW, retry_after_s=None)
