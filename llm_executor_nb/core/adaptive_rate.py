@@ -71,20 +71,13 @@ class Burst:
     """What came back of the requests sent from a first refused one until its reply; it counts as one refusal.
 
     They went out at a known rate, and a share of them was answered: rate * (1 - refused share) is what the key bears.
-
-    Attributes:
-        first_sent_at, known_at: when its first refused request was sent, and when that refusal came.
-        per_s: the rate at which it was sent.
-        answered_per_s: answers per second since the burst before, time on hold included.
-        answers_before: answers since the burst before, at most 16.
-        answers, refusals: what has come back of it so far.
     """
 
-    first_sent_at: float = math.inf
-    known_at: float = -math.inf
-    per_s: float = 0.0
-    answered_per_s: float = math.inf
-    answers_before: int = 0
+    first_sent_at: float = math.inf  # its first refused request
+    known_at: float = -math.inf  # when that refusal came
+    per_s: float = 0.0  # the rate at which it was sent
+    answered_per_s: float = math.inf  # since the burst before, time on hold included
+    answers_before: int = 0  # since the burst before, at most 16
     answers: int = 0
     refusals: int = 1
 
@@ -124,18 +117,12 @@ class Climb:
 
     It is soon back near the peak, stays near it for long, and then rises faster and faster: a limit that rose fourfold
     is found in half a minute. Time spent on hold or idle raises nothing.
-
-    Attributes:
-        peak_per_s: what the key bore.
-        start_share: where the climb starts, as a share of the peak.
-        seconds: t.
-        counted_until: when the last answer was counted.
     """
 
     peak_per_s: float
     start_share: float = _START_SHARE
-    seconds: float = 0.0
-    counted_until: float = -math.inf
+    seconds: float = 0.0  # t
+    counted_until: float = -math.inf  # the last answer
 
     def step_s(self, now: float, per_s: float) -> float:
         """Return the seconds that an answer counts for: since the last one, but no longer than a hold would last."""
@@ -160,34 +147,20 @@ class CutTest:
 
     The cuts are taken back then, and each such refusal doubles the rate, which leaves nothing but the holds. That ends
     with the first burst that is refused by half, or when the refusals become more frequent.
-
-    Attributes:
-        is_about_speed: the finding.
-        first_per_s, first_answers: the rate before the first cut, and the answers that it got before it was refused.
-        cuts_needed: how many cuts without effect make the finding.
-        cuts, cut_answers: cuts without effect so far, and the answers between them.
-        answers_per_cut: of the finding.
-        raises, raise_answers: bursts since the cuts were taken back, and the answers between them.
     """
 
     is_about_speed: bool = True
-    first_per_s: float | None = None
-    first_answers: int = 0
+    first_per_s: float | None = None  # before the first cut
+    first_answers: int = 0  # that this rate got before it was refused
     cuts_needed: int = _CUTS
-    cuts: int = 0
-    cut_answers: int = 0
-    answers_per_cut: float = 0.0
-    raises: int = 0
-    raise_answers: int = 0
+    cuts: int = 0  # without effect so far
+    cut_answers: int = 0  # between them
+    answers_per_cut: float = 0.0  # when refusals were found not to be about speed
+    raises: int = 0  # bursts since then
+    raise_answers: int = 0  # between those
 
     def compare(self, per_s: float, answers: int, *, is_explained: bool) -> None:
-        """Take in one more burst.
-
-        Args:
-            per_s: the rate that was refused.
-            answers: how many answers came since the burst before.
-            is_explained: the rate is known to be too fast, however often it was refused before.
-        """
+        """Take in a burst at this rate, with so many answers before it; `is_explained`: it was surely too fast."""
         if not self.is_about_speed:
             self._count_raise(answers)
         if self.first_per_s is None or answers >= _MORE_SELDOM * self.first_answers or is_explained:

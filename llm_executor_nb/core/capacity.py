@@ -32,17 +32,6 @@ class Capacity:
         limit: the bound of requests in flight; None: none is known.
     """
 
-    __slots__ = (
-        "_failed_raises",
-        "_raises",
-        "_ramp",
-        "_refused",
-        "_replies",
-        "_try_at",
-        "_used_up",
-        "limit",
-    )
-
     def __init__(self) -> None:
         self.limit: int | None = None
         self._ramp: int | None = None

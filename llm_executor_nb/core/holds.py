@@ -18,7 +18,7 @@ from llm_executor_nb.core.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.records import Route, Scope, Verdict
 
 PROBE_PAUSE_S = 10.0
 """By hand, a streak's hold is probed at most this often; in a job, a row that has failed waits so long for others."""
@@ -156,9 +156,8 @@ class Health:
         """Return the holds on a route for requests with these needs: those that run, and those due for a probe."""
         if not self._holds:
             return []
-        scopes = [*route.scopes.values()]
-        for need in needs & {scope.need for scope in self._holds} if needs else ():
-            scopes += [scope.for_need(need) for scope in route.scopes.values()]
+        held_needs = needs & {scope.need for scope in self._holds} if needs else ()
+        scopes = [scope.for_need(need) for need in (None, *held_needs) for scope in route.scopes.values()]
         holds = (self._holds.get(scope) for scope in scopes)
         return [h for h in holds if h is not None and not h.is_lifted and not h.is_forgotten(now)]
 
@@ -174,41 +173,22 @@ class Health:
 
     # --- holding ------------------------------------------------------------------------------------------------
 
-    def condemn(
-        self,
-        scope: Scope,
-        now: float,
-        *,
-        why: Outcome,
-        message: str,
-        reset_s: float | None,
-        is_probe: bool = False,
-    ) -> Hold:
+    def condemn(self, scope: Scope, verdict: Verdict, now: float, *, is_probe: bool = False) -> Hold:
         """Hold a scope on a verdict that stands: a key until its reset or for 10 minutes, else until a change."""
         # a provider that does not serve a model will not serve it in ten minutes; a key may be topped up any time
         is_lasting = scope.reach in (ScopeLevel.PROVIDER, ScopeLevel.BACKEND)
-        length = math.inf if is_lasting else reset_s if reset_s is not None else CONDEMNED_KEY_S
-        return self._set(
-            Hold(scope=scope, kind=HoldKind.CONDEMNED, since=now, until=now + length, why=why, message=message),
-            is_probe=is_probe,
-        )
+        reset_s = CONDEMNED_KEY_S if verdict.retry_after_s is None else verdict.retry_after_s
+        seconds = math.inf if is_lasting else reset_s
+        return self._set(scope, HoldKind.CONDEMNED, verdict, now, seconds, is_probe=is_probe)
 
-    def tell(
-        self,
-        scope: Scope,
-        now: float,
-        *,
-        why: Outcome,
-        message: str,
-        seconds: float | None,
-        is_probe: bool = False,
-    ) -> Hold:
+    def tell(self, scope: Scope, verdict: Verdict, now: float, *, is_probe: bool = False) -> Hold:
         """Hold a scope for the time that a provider named; without one for 1 s, doubled by each failed probe.
 
         A named time that failed probes show to be too short grows to 5 s.
         """
-        old = self._remembered(scope, now)
-        strikes = old.strikes + 1 if old is not None and is_probe else 0
+        old, seconds = self._remembered(scope, now), verdict.retry_after_s
+        renewed = old if is_probe else None
+        strikes = 0 if renewed is None else renewed.strikes + 1
         if seconds is None:
             # many requests in flight meet one limit together: only a probe shows that the hold was too short
             if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
@@ -216,41 +196,20 @@ class Health:
             seconds = min(_UNTIMED_S * 2**strikes, _LONGEST_S)
         elif strikes:
             seconds = max(seconds, min(_SHORTEST_TOLD_S * 2**strikes, _GROWN_TOLD_S))
+        since = now if renewed is None else renewed.unbroken_since or renewed.since
         return self._set(
-            Hold(
-                scope=scope,
-                kind=HoldKind.TOLD,
-                since=now,
-                until=now + seconds,
-                why=why,
-                message=message,
-                unbroken_since=old.unbroken_since or old.since if old is not None and is_probe else now,
-                strikes=strikes,
-                probed_at=now if is_probe else None,
-            ),
-            is_probe=is_probe,
+            scope, HoldKind.TOLD, verdict, now, seconds, is_probe=is_probe, strikes=strikes, unbroken_since=since
         )
 
-    def strike(self, scope: Scope, now: float, *, why: Outcome, message: str, is_probe: bool = False) -> Hold:
+    def strike(self, scope: Scope, verdict: Verdict, now: float, *, is_probe: bool = False) -> Hold:
         """Hold a route after a streak: 5 s, doubled by a failed probe or a new streak within 60 s, up to 60 s."""
         self.evidence.end_streak(scope)
         old = self._remembered(scope, now)
         if old is not None and not is_probe and (old.is_active(now) or old.is_probing):
             return old
         strikes = old.strikes + 1 if old is not None and old.kind is HoldKind.STREAK else 0
-        return self._set(
-            Hold(
-                scope=scope,
-                kind=HoldKind.STREAK,
-                since=now,
-                until=now + min(_STREAK_S * 2**strikes, _LONGEST_S),
-                why=why,
-                message=message,
-                strikes=strikes,
-                probed_at=now if is_probe else None,
-            ),
-            is_probe=is_probe,
-        )
+        seconds = min(_STREAK_S * 2**strikes, _LONGEST_S)
+        return self._set(scope, HoldKind.STREAK, verdict, now, seconds, is_probe=is_probe, strikes=strikes)
 
     def count_failure(self, route: Route, now: float, *, limit: int) -> bool:
         """Count one transient failure in a job; return whether the streak is now long enough for a hold.
@@ -335,8 +294,31 @@ class Health:
 
         return unwatch
 
-    def _set(self, hold: Hold, *, is_probe: bool = False) -> Hold:
+    def _set(
+        self,
+        scope: Scope,
+        kind: HoldKind,
+        verdict: Verdict,
+        now: float,
+        seconds: float,
+        *,
+        is_probe: bool,
+        strikes: int = 0,
+        unbroken_since: float | None = None,
+    ) -> Hold:
         """Set a hold. It never shortens another one, and a probe in flight stays marked until its own reply."""
+        hold = Hold(
+            scope=scope,
+            kind=kind,
+            since=now,
+            until=now + seconds,
+            why=verdict.outcome,
+            message=verdict.message or "",
+            unbroken_since=unbroken_since,
+            strikes=strikes,
+            # a run that joined the probe of a condemned hold has failed with nothing: it goes on elsewhere
+            probed_at=now if is_probe and kind is not HoldKind.CONDEMNED else None,
+        )
         old = self._holds.get(hold.scope)
         is_new = old is None or old.kind is not hold.kind or not old.is_active(hold.since)
         if old is not None and not old.is_lifted:

@@ -8,7 +8,6 @@ rows of a job are each other's evidence. Pure: nothing is sent, waited for or re
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.policy import Go, RunMemory, Wait
     from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.traffic import SendRecord
 
 _STREAK = 8
 _STREAK_ON_LAST_ROUTE = 16
@@ -33,14 +33,6 @@ _UNCHARGED_OVERLOADS = 2
 """Refusals for too much at once that use up no retry; they are charged later if the row fails by itself."""
 _OF_TOO_MUCH = (Outcome.OVERLOADED, Outcome.CONNECTION)
 """How a server fails that takes no more at once; a rate limit slows the key instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendRecord:
-    """When a request went out, and how many were in flight on its route then, itself included."""
-
-    at: float
-    in_flight: int
 
 
 class Learning:
@@ -79,7 +71,7 @@ class Learning:
 
     def sent(self, route: Route, now: float) -> SendRecord:
         """Note that a request goes out."""
-        return SendRecord(now, self._health.traffic.sent(route, now, self._run))
+        return self._health.traffic.sent(route, now, self._run)
 
     def cut(self, probe: Iterable[Scope], now: float) -> None:
         """Take in that the run's own deadline ended an attempt: nothing is known about the route, the run is over."""
@@ -185,10 +177,10 @@ class Learning:
     def _answered(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
         health, traffic = self._health, self._health.traffic
         health.evidence.answered(route, sent.at, now)
-        traffic.answered(route, now, sent.at, sent.in_flight)
+        traffic.answered(route, sent, now)
         # a call by hand does not know how many more will follow it
         wanted = math.inf if self._run.is_by_hand else self._rows_left()
-        traffic.learn_allowance(route, verdict.allowance, now, sent.at, wanted=wanted, ceiling_s=self._run.ceiling_s)
+        traffic.learn_allowance(route, verdict.allowance, sent, now, wanted=wanted, ceiling_s=self._run.ceiling_s)
         held = health.of(route, sent.at, self._run.needs)
         if held and all(hold.kind is HoldKind.STREAK for hold in held):
             traffic.return_slowly(route)
@@ -208,15 +200,9 @@ class Learning:
             return
         if is_limit:
             self._slow_down(move, verdict, sent, now)
-        hold = self._health.tell(
-            self._scope(route, verdict) or route.scope(ScopeLevel.ROUTE),
-            now,
-            why=verdict.outcome,
-            message=verdict.message or "",
-            seconds=retry_after_s,
-            is_probe=move.is_probe,
-        )
-        run.own_holds.add(hold.scope)
+        scope = self._scope(route, verdict) or route.scope(ScopeLevel.ROUTE)
+        self._health.tell(scope, verdict, now, is_probe=move.is_probe)
+        run.own_holds.add(scope)
         if is_limit and not run.is_by_hand and self._is_uncharged(route):
             return
         self._end_round(move)
@@ -237,7 +223,7 @@ class Learning:
         """Let a rate limit slow the key down, unless others fill the limit, or a failed probe met it."""
         self._run.keeps_pace = True
         if not move.is_probe and verdict.reach is not ScopeLevel.BACKEND:
-            self._health.traffic.refused(move.route, sent.at, now, sent.in_flight)
+            self._health.traffic.refused(move.route, sent, now)
 
     def _is_too_much(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> bool:
         """Whether a refusal only says that too much was in flight: others were, or are, answered beside it."""
@@ -245,7 +231,7 @@ class Learning:
         is_uncharged = run.uncharged[route] < _UNCHARGED_OVERLOADS and route not in run.backoffs
         if verdict.outcome not in _OF_TOO_MUCH or run.is_by_hand or move.is_probe or not is_uncharged:
             return False
-        is_explained = traffic.overloaded(route, now, sent.in_flight)
+        is_explained = traffic.overloaded(route, sent, now)
         is_alive = traffic.in_flight(route, ScopeLevel.ROUTE) > 0 or self._health.evidence.answered_at(route) >= sent.at
         return is_explained and is_alive
 
@@ -265,14 +251,7 @@ class Learning:
     def _condemned(self, move: Go, verdict: Verdict, now: float) -> None:
         route = move.route
         if (scope := self._scope(route, verdict)) is not None:
-            self._health.condemn(
-                scope,
-                now,
-                why=verdict.outcome,
-                message=verdict.message or "",
-                reset_s=verdict.retry_after_s,
-                is_probe=move.is_probe,
-            )
+            self._health.condemn(scope, verdict, now, is_probe=move.is_probe)
             self._run.own_holds.add(scope)
         self._end_round(move)
         self._run.leave(route)
@@ -367,7 +346,7 @@ class Learning:
 
     def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
         scope = route.scope(ScopeLevel.ROUTE)
-        self._health.strike(scope, now, why=verdict.outcome, message=verdict.message or "", is_probe=is_probe)
+        self._health.strike(scope, verdict, now, is_probe=is_probe)
         self._run.own_holds.add(scope)
 
     def _end_round(self, move: Go) -> None:

@@ -76,7 +76,7 @@ class Stop:
 Move = Go | Wait | Join | Stop
 
 
-def _nobody() -> bool:
+def _never() -> bool:
     return False
 
 
@@ -116,7 +116,7 @@ class RunMemory:
     ceiling_s: float
     deadline: float | None = None
     needs: frozenset[str] = NO_NEEDS
-    has_fresh: Callable[[], bool] = _nobody
+    has_fresh: Callable[[], bool] = _never
     used_up: set[Route] = field(default_factory=set)
     ready_at: dict[Route, float] = field(default_factory=dict)
     current: Route | None = None

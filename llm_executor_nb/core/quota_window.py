@@ -30,8 +30,6 @@ class QuotaWindow:
         left: how many more requests are known to be taken.
     """
 
-    __slots__ = ("_as_of", "_ends", "_last_sent", "_not_before", "_used_up_until", "_zeros", "left", "per_s")
-
     def __init__(self) -> None:
         self.per_s: float | None = None
         self.left = 0.0

@@ -6,6 +6,7 @@ Pure: the time is an argument, and nothing waits here. One `Traffic` belongs to 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.adaptive_rate import AdaptiveRate
@@ -23,27 +24,35 @@ LONGEST_LOOK_S = 0.5
 """Seconds after which a run that waits for a slot looks again, because the rate may have risen."""
 
 
+@dataclass(frozen=True, slots=True)
+class SendRecord:
+    """When a request went out, and how many were in flight on its route then, itself included."""
+
+    at: float
+    in_flight: int = 1
+
+
 class Traffic:
     """Counts requests and keeps each key's rate (on Hugging Face each route's), with a queue of those that wait."""
 
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
         self._rates: dict[Scope, AdaptiveRate] = {}
-        self._capacities: dict[Scope, Capacity] = {}
+        self._capacities: defaultdict[Scope, Capacity] = defaultdict(Capacity)
         self._windows: dict[Scope, QuotaWindow] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
-    def sent(self, route: Route, now: float, who: object) -> int:
-        """Note that a request of `who` goes out; return how many are in flight on the route then."""
+    def sent(self, route: Route, now: float, waiter: object) -> SendRecord:
+        """Note that a request goes out; `waiter`, whose request it is, no longer waits for a slot."""
         for queue in self._queues.values():
-            queue.pop(who, None)
+            queue.pop(waiter, None)
         self._rate(route).sent(now)
         if (window := self._window(route)) is not None:
             window.sent(now)
         self._in_flight[route.scope(ScopeLevel.ROUTE)] += 1
         self._in_flight[route.scope(ScopeLevel.KEY)] += 1
-        return self._in_flight[route.scope(ScopeLevel.ROUTE)]
+        return SendRecord(now, self._in_flight[route.scope(ScopeLevel.ROUTE)])
 
     def returned(self, route: Route) -> bool:
         """Note that a request is over; return whether others may have waited for that."""
@@ -91,106 +100,86 @@ class Traffic:
 
     # --- when the next request may go out -------------------------------------------------------------------------
 
-    def can_send(self, route: Route, now: float, who: object = None) -> bool:
-        """Whether `who` may send now: the route takes one more, and its key's rate has a slot behind those before."""
+    def can_send(self, route: Route, now: float, waiter: object = None) -> bool:
+        """Whether `waiter` may send now: the route takes one more, and the key has a slot behind those before it."""
         if not self.has_capacity(route):
             return False
         if not self._is_bound(route):
             return True
-        return self._slot_at(route, now) <= now and self._slot_at(route, now, self._place(route, who)) <= now
+        return self._slot_at(route, now) <= now and self._slot_at(route, now, self._place(route, waiter)) <= now
 
     def has_capacity(self, route: Route) -> bool:
         """Whether one more request may be in flight on the route."""
         capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
         return capacity is None or capacity.has_room(self._in_flight[route.scope(ScopeLevel.ROUTE)])
 
-    def next_slot_at(self, route: Route, now: float, who: object = None) -> float:
-        """Return when `who` should look again whether it may send: at its slot, but soon, as rates may rise."""
+    def next_slot_at(self, route: Route, now: float, waiter: object = None) -> float:
+        """Return when `waiter` should ask `can_send` again: at its slot, but soon, as rates may rise."""
         if not self.has_capacity(route):
             return now + LONGEST_LOOK_S
-        wait_s = self._slot_at(route, now, self._place(route, who)) - now
+        wait_s = self._slot_at(route, now, self._place(route, waiter)) - now
         return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)  # of two routes, the sooner one is looked at sooner
 
-    def is_alone(self, route: Route, who: object) -> bool:
+    def is_alone(self, route: Route, waiter: object) -> bool:
         """Whether no other run asks the route's key or waits for it; then its rate need not be kept."""
-        others = [other for other in self._queues[_limited(route)] if other is not who]
+        others = [other for other in self._queues[_limited(route)] if other is not waiter]
         return not others and not self._in_flight[route.scope(ScopeLevel.KEY)]
 
-    def join_queue(self, route: Route, who: object) -> None:
+    def join_queue(self, route: Route, waiter: object) -> None:
         """Wait for a slot of the route's key, behind those that wait already."""
-        self._queues[_limited(route)].setdefault(who)
+        self._queues[_limited(route)].setdefault(waiter)
 
-    def leave_queue(self, route: Route, who: object) -> None:
+    def leave_queue(self, route: Route, waiter: object) -> None:
         """Stop waiting for a slot of the route's key."""
-        self._queues[_limited(route)].pop(who, None)
+        self._queues[_limited(route)].pop(waiter, None)
 
     # --- what replies say about it --------------------------------------------------------------------------------
 
-    def answered(self, route: Route, now: float, sent_at: float | None = None, in_flight: int = 1) -> None:
-        """Let an answer raise the key's rate.
+    def answered(self, route: Route, sent: SendRecord, now: float) -> None:
+        """Let an answer raise the key's rate, and the route's bound of requests in flight."""
+        self._rate(route).answered(now, sent.at)
+        self._capacity(route).answered(sent.in_flight, now)
 
-        Args:
-            route: the route that answered.
-            now: when it answered.
-            sent_at: when its request was sent; None: now.
-            in_flight: how many requests were in flight on the route then.
-        """
-        self._rate(route).answered(now, now if sent_at is None else sent_at)
-        self._capacity(route).answered(in_flight, now)
-
-    def refused(self, route: Route, sent_at: float, now: float, in_flight: int = 1) -> None:
-        """Let a refusal by a rate limit bound what is in flight on the route, or slow the key down.
-
-        Args:
-            route: the route that refused.
-            sent_at: when the request was sent.
-            now: when it was refused.
-            in_flight: how many requests were in flight on the route when it was sent.
-        """
+    def refused(self, route: Route, sent: SendRecord, now: float) -> None:
+        """Let a refusal by a rate limit bound what is in flight on the route, or slow the key down."""
         # "Too many requests" may mean too many at once or too many in a time. The former is believed first: it is
         # soon found wrong, when as many as were answered before are refused. A rate that fits by chance is not.
         rate, capacity = self._rate(route), self._capacity(route)
-        if rate.per_s is None and capacity.refused(in_flight, now) and in_flight > _SMALL_BURST:
+        if rate.per_s is None and capacity.refused(sent.in_flight, now) and sent.in_flight > _SMALL_BURST:
             return
         capacity.forget()
-        rate.refused(sent_at, now)
+        rate.refused(sent.at, now)
 
-    def overloaded(self, route: Route, now: float, in_flight: int) -> bool:
-        """Let a refusal bound what may be in flight on the route; return whether too much at once explains it.
-
-        Args:
-            route: the route that refused.
-            now: when it refused.
-            in_flight: how many requests were in flight on the route when the request was sent.
-        """
-        return self._capacity(route).refused(in_flight, now)
+    def overloaded(self, route: Route, sent: SendRecord, now: float) -> bool:
+        """Let a refusal bound what may be in flight on the route; return whether too much at once explains it."""
+        return self._capacity(route).refused(sent.in_flight, now)
 
     def return_slowly(self, route: Route) -> None:
         """Let requests return to a route one by one, after a hold."""
         self._capacity(route).return_slowly()
 
     def learn_allowance(
-        self, route: Route, allowance: Allowance | None, now: float, sent_at: float, *, wanted: float, ceiling_s: float
+        self, route: Route, left: Allowance | None, sent: SendRecord, now: float, *, wanted: float, ceiling_s: float
     ) -> None:
         """Spread requests over what an answer says is left of the key's limit (on Hugging Face the route's).
 
         Args:
             route: the route that answered.
-            allowance: what is left of the limit; None: the answer does not say.
+            left: what is left of the limit; None: the answer does not say.
+            sent: its request.
             now: when the answer came.
-            sent_at: when its request was sent.
             wanted: how many requests are still to be made.
             ceiling_s: the longest wait between two requests.
         """
         scope = _counted(route)
-        if allowance is None and scope not in self._windows:
+        if left is None and scope not in self._windows:
             return
         window = self._windows.setdefault(scope, QuotaWindow())
         in_flight = self._in_flight[scope]
         # what the backend's other keys are known to take need not be spread over this one
         others = (o.left for other, o in self._windows.items() if o is not window and other.backend == scope.backend)
         wanted -= in_flight + sum(others)
-        window.learn(allowance, now, sent_at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
+        window.learn(left, now, sent.at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
 
     def _slot_at(self, route: Route, now: float, ahead: int = 0) -> float:
         """Return when the next request may go out, with so many waiting ahead of it."""
@@ -204,15 +193,12 @@ class Traffic:
     def _window(self, route: Route) -> QuotaWindow | None:
         return self._windows.get(_counted(route)) if self._windows else None
 
-    def _place(self, route: Route, who: object) -> int:
+    def _place(self, route: Route, waiter: object) -> int:
         queue = self._queues[_limited(route)]
-        return next((place for place, other in enumerate(queue) if other is who), len(queue))
+        return next((place for place, other in enumerate(queue) if other is waiter), len(queue))
 
     def _capacity(self, route: Route) -> Capacity:
-        scope = route.scope(ScopeLevel.ROUTE)
-        if scope not in self._capacities:
-            self._capacities[scope] = Capacity()
-        return self._capacities[scope]
+        return self._capacities[route.scope(ScopeLevel.ROUTE)]
 
     def _rate(self, route: Route) -> AdaptiveRate:
         scope = _limited(route)

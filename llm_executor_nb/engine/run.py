@@ -10,11 +10,12 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.learning import Learning, SendRecord
+from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
 from llm_executor_nb.core.records import FaultKind, Verdict
+from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.engine import tracing
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.schemas.prompting import SchemaPrompt
@@ -71,7 +72,7 @@ class Run:
             rows_left=ask.rows_left,
         )
         self._asked: set[Route] = set()
-        self._sent = SendRecord(now, 0)
+        self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
         self._wait_before = 0.0
 

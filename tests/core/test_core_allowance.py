@@ -12,7 +12,7 @@ from test_core_simulation import BEGIN, CEILING_S, Job, Limit
 from llm_executor_nb.core.quota_window import QuotaWindow
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Allowance, Key, Reply, Route
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.traffic import LONGEST_LOOK_S, Traffic
+from llm_executor_nb.core.traffic import LONGEST_LOOK_S, SendRecord, Traffic
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.rate_headers import allowance
 
@@ -158,7 +158,7 @@ def test_who_answers_again_and_again_with_nothing_left_is_not_believed_until_som
 )
 def test_it_speaks_of_the_key_on_openrouter_and_of_the_route_on_hugging_face(asked, other, is_shared):
     traffic = Traffic()
-    traffic.learn_allowance(asked, Allowance(remaining=0, reset_s=20), 11, 10, wanted=100, ceiling_s=30)
+    traffic.learn_allowance(asked, Allowance(remaining=0, reset_s=20), SendRecord(10), 11, wanted=100, ceiling_s=30)
     assert not traffic.can_send(asked, 11)
     assert traffic.next_slot_at(asked, 11) > 11
     assert traffic.can_send(other, 11) is not is_shared
@@ -166,7 +166,7 @@ def test_it_speaks_of_the_key_on_openrouter_and_of_the_route_on_hugging_face(ask
 
 def test_requests_that_wait_for_it_go_in_the_order_in_which_they_came():
     traffic, asked = Traffic(), route()
-    traffic.learn_allowance(asked, Allowance(remaining=10, reset_s=20), 11, 10, wanted=100, ceiling_s=30)
+    traffic.learn_allowance(asked, Allowance(remaining=10, reset_s=20), SendRecord(10), 11, wanted=100, ceiling_s=30)
     traffic.sent(asked, 11, "before")
     for who in ("first", "second"):
         traffic.join_queue(asked, who)

@@ -6,7 +6,7 @@ import pytest
 
 from llm_executor_nb.core.holds import Health, HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.records import Key, Route
+from llm_executor_nb.core.records import Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
 
 NOW = 1000.0
@@ -28,15 +28,16 @@ def route():
 
 
 def _strike(health, route, now=NOW, **more):
-    return health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="", **more)
+    return health.strike(route.scope(ScopeLevel.ROUTE), Verdict(outcome=Outcome.OVERLOADED), now, **more)
 
 
 def _tell(health, route, seconds, now=NOW, reach=ScopeLevel.KEY, **more):
-    return health.tell(route.scope(reach), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds, **more)
+    verdict = Verdict(outcome=Outcome.RATE_LIMITED, retry_after_s=seconds)
+    return health.tell(route.scope(reach), verdict, now, **more)
 
 
 def _condemn(health, route, now=NOW, *, reach=ScopeLevel.KEY, why=Outcome.AUTH, reset_s=None, **more):
-    return health.condemn(route.scope(reach), now, why=why, message="", reset_s=reset_s, **more)
+    return health.condemn(route.scope(reach), Verdict(outcome=why, retry_after_s=reset_s), now, **more)
 
 
 def _probe(health, route, now):

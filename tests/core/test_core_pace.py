@@ -9,7 +9,7 @@ from llm_executor_nb.core.holds import Health
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.traffic import Traffic
+from llm_executor_nb.core.traffic import SendRecord, Traffic
 
 
 def route(backend=OPENROUTER, provider=None, rpm=None):
@@ -168,7 +168,7 @@ def test_a_refused_told_pace_leaves_three_more_milliseconds_and_is_found_again_m
 def test_a_limit_told_after_one_was_learnt_takes_its_place():
     traffic = Traffic()
     traffic.sent(route(), 10, None)
-    traffic.refused(route(), 10, 10.1)
+    traffic.refused(route(), SendRecord(10), 10.1)
     assert not traffic.can_send(route(), 10.1)
     traffic.apply_rpm(route(rpm=60))
     traffic.sent(route(rpm=60), 10.1, None)
@@ -179,7 +179,7 @@ def test_a_limit_told_after_one_was_learnt_takes_its_place():
 def test_a_reset_forgets_what_refusals_have_taught():
     health = Health()
     health.traffic.sent(route(), 10, None)
-    health.traffic.refused(route(), 10, 10.1)
+    health.traffic.refused(route(), SendRecord(10), 10.1)
     health.reset()
     assert health.traffic.can_send(route(), 10.1)
 
@@ -191,7 +191,7 @@ def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():
     assert not traffic.can_send(told, 10.4)
     assert traffic.can_send(told, 10.5)
     for n in range(50):
-        traffic.answered(told, 10 + n)
+        traffic.answered(told, SendRecord(10 + n), 10 + n)
     traffic.sent(told, 60, None)
     assert not traffic.can_send(told, 60.4)
 
@@ -211,7 +211,7 @@ def test_who_waits_for_a_pace_goes_in_order_and_newcomers_behind():
 def test_a_limit_slows_the_key_on_openrouter_and_the_route_on_hugging_face():
     traffic = Traffic()
     one, two = route(HUGGINGFACE, "one"), route(HUGGINGFACE, "two")
-    traffic.refused(one, 10, 11)
+    traffic.refused(one, SendRecord(10), 11)
     assert not traffic.can_send(one, 11)
     assert traffic.can_send(two, 11)
     traffic.sent(one, 11, None)
@@ -221,7 +221,7 @@ def test_a_limit_slows_the_key_on_openrouter_and_the_route_on_hugging_face():
 def test_a_request_that_goes_out_on_one_key_waits_for_no_other():
     traffic = Traffic()
     one, two = route(HUGGINGFACE, "one", rpm=None), route(HUGGINGFACE, "two")
-    traffic.refused(one, 10, 11)
+    traffic.refused(one, SendRecord(10), 11)
     traffic.join_queue(one, "row")
     traffic.sent(two, 11, "row")
     assert traffic.can_send(one, 14, "another")

@@ -34,18 +34,19 @@ def _run(*, is_by_hand=True, **more):
     return RunMemory(tiers=TIERS, is_by_hand=is_by_hand, ceiling_s=30, **more)
 
 
-def _strike(health, *routes, now=NOW):
+def _strike(health, *routes, now=NOW, **more):
     for route in routes:
-        health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="")
+        health.strike(route.scope(ScopeLevel.ROUTE), Verdict(outcome=Outcome.OVERLOADED), now, **more)
 
 
-def _tell(health, route, seconds, now=NOW):
-    health.tell(route.scope(ScopeLevel.KEY), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds)
+def _tell(health, route, seconds, now=NOW, **more):
+    verdict = Verdict(outcome=Outcome.RATE_LIMITED, retry_after_s=seconds)
+    health.tell(route.scope(ScopeLevel.KEY), verdict, now, **more)
 
 
 def _condemn(health, *routes):
     for route in routes:
-        health.condemn(route.scope(ScopeLevel.KEY), NOW, why=Outcome.AUTH, message="", reset_s=None)
+        health.condemn(route.scope(ScopeLevel.KEY), Verdict(outcome=Outcome.AUTH), NOW)
 
 
 # --- by hand ------------------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_with_only_streaks_left_a_run_probes_each_in_order_and_each_once(health)
         assert move.is_probe
         probed.append(move.route)
         run.probed.update(health.begin_probe(move.route, NOW + 1))
-        health.strike(move.route.scope(ScopeLevel.ROUTE), NOW + 1, why=Outcome.OVERLOADED, message="", is_probe=True)
+        _strike(health, move.route, now=NOW + 1, is_probe=True)
         run.leave(move.route)
     assert probed == [K1, K2, A, B]
     assert move == Stop(StopReason.EXHAUSTED)
@@ -126,7 +127,7 @@ def test_a_streak_probed_less_than_ten_seconds_ago_is_waited_for_until_then(heal
     for route in (K1, K2, A, B):
         health.end_probe(health.begin_probe(route, NOW), NOW, is_lifted=False)
         health.begin_probe(route, NOW)
-        health.strike(route.scope(ScopeLevel.ROUTE), NOW, why=Outcome.OVERLOADED, message="", is_probe=True)
+        _strike(health, route, is_probe=True)
     run = _run()
     assert next_move(run, health, NOW + 4) == Wait(NOW + 10)
     run.has_waited = True
@@ -151,7 +152,7 @@ def test_after_its_round_a_run_waits_for_a_newly_told_hold_but_not_for_one_whose
     _tell(health, K1, 3, now=NOW + 6)
     assert next_move(run, health, NOW + 6) == Wait(NOW + 9, is_told=True)
     probe = health.begin_probe(K1, NOW + 9)
-    health.tell(K1.scope(ScopeLevel.KEY), NOW + 9, why=Outcome.RATE_LIMITED, message="", seconds=3, is_probe=True)
+    _tell(health, K1, 3, now=NOW + 9, is_probe=True)
     health.end_probe(probe, NOW + 9, is_lifted=True)
     assert next_move(run, health, NOW + 9) == Stop(StopReason.EXHAUSTED)
 
