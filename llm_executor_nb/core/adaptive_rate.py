@@ -70,7 +70,7 @@ _APART_S = 0.003
 class Burst:
     """What came back of the requests sent from a first refused one until its reply; it counts as one refusal.
 
-    They went out at a known rate, and a share of them was answered: rate * (1 - refused share) is what the key bears.
+    They went out at a known rate, and the share of them that was answered tells what the key bears.
     """
 
     first_sent_at: float = math.inf  # its first refused request
@@ -97,6 +97,11 @@ class Burst:
         if self.replies >= _LARGE_BURST:
             return (self.refusals - 0.5) / self.replies
         return self.refusals / max(self.replies + self.answers_before, _SMALL_SAMPLE)
+
+    @property
+    def borne_per_s(self) -> float:
+        """What the key bears: rate * (1 - refused share)."""
+        return max(self.per_s * (1 - self.refused_share), _SLOWEST_PER_S)
 
     @property
     def is_half_refused(self) -> bool:
@@ -240,13 +245,13 @@ class AdaptiveRate:
             return
         gap_s = 1 / self.per_s
         self._is_binding = now - self._slot - gap_s < max(gap_s, _LATE_S)
-        # a refused key gets no two requests closer than its rate says: its provider may count by the millisecond
+        # a refused key makes up for no lateness: two requests close together would be refused again
         catch_up_s = _CATCH_UP_S if self.told_per_s is not None and not self.bursts else 0.0
         self._slot = max(self._slot + gap_s, now - catch_up_s)
 
     def answered(self, now: float, sent_at: float) -> None:
         """Note an answer; it raises the rate by the time since the last one."""
-        if sent_at != self._first_sent_at:  # the first request after a burst may be a probe, and those are let through
+        if sent_at != self._first_sent_at:  # the probe of the hold, which is nearly always answered
             self._refused_share -= self._refused_share / _SHARE_OVER
         if sent_at <= self._burst.known_at:
             self._add_to_burst(sent_at, is_refused=False)
@@ -327,17 +332,16 @@ class AdaptiveRate:
         self.per_s = self._within_told(self._climb.restart(peak_per_s, start_share))
 
     def _cut(self) -> tuple[float, float]:
-        """Return the peak and the start share of a learnt rate: peak = refused rate * (1 - refused share).
+        """Return the peak and the start share of a learnt rate: the peak is what the key bears.
 
         The start is lower, by the answers since the burst before, when refusals follow one another quickly.
         """
         burst = self._burst
-        peak_per_s = max(burst.per_s * (1 - burst.refused_share), _SLOWEST_PER_S)
         if self._is_long_borne and self._refused_share < _SPEED_SHARE:
-            return max(peak_per_s, _START_SHARE * burst.per_s), _START_SHARE
+            return max(burst.borne_per_s, _START_SHARE * burst.per_s), _START_SHARE
         if self.bursts == 1:
-            return peak_per_s, _START_SHARE
-        peak_per_s = max(min(peak_per_s, self._share_kept * burst.per_s), _SLOWEST_PER_S)
+            return burst.borne_per_s, _START_SHARE
+        peak_per_s = max(min(burst.borne_per_s, self._share_kept * burst.per_s), _SLOWEST_PER_S)
         share = math.sqrt(burst.per_s * burst.answered_per_s) / peak_per_s
         return peak_per_s, max(_LEAST_START_SHARE, min(_START_SHARE, share))
 
@@ -345,7 +349,5 @@ class AdaptiveRate:
         """Return the peak and the start share of a told rate, which is believed until refusals are frequent."""
         if self._refused_share >= _SPEED_SHARE or self.told_per_s is None:
             return self._cut()
-        burst = self._burst
-        peak_per_s = max(burst.per_s * (1 - burst.refused_share), _SLOWEST_PER_S)
-        borne_per_s = max(peak_per_s, _TOLD_PEAK * burst.per_s) * self._share_kept
+        borne_per_s = max(self._burst.borne_per_s, _TOLD_PEAK * self._burst.per_s) * self._share_kept
         return max(min(borne_per_s, 1 / (1 / self.told_per_s + _APART_S)), _SLOWEST_PER_S), _TOLD_START_SHARE
