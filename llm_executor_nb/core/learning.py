@@ -80,14 +80,14 @@ class Learning:
 
     def begin_wait(self, move: Wait) -> None:
         """Begin a wait: in the queue for a slot of the route's key, or in no queue."""
-        self._queue_for(move.route if move.is_for_pace else None)
+        self._queue_for(move.route if move.is_for_slot else None)
 
     def end_wait(self, move: Wait, now: float) -> None:
         """Take in a wait that is over; a change of the holds may have ended it early."""
         run = self._run
-        run.keeps_pace = run.keeps_pace or move.is_told
+        run.keeps_rate = run.keeps_rate or move.is_told
         # design 3.2: by hand a run waits for held routes for one round only
-        if run.is_by_hand and run.current is None and now >= move.until and not move.is_for_pace:
+        if run.is_by_hand and run.current is None and now >= move.until and not move.is_for_slot:
             run.has_waited = True
 
     def joined(self, route: Route, scopes: Iterable[Scope], now: float) -> None:
@@ -102,7 +102,7 @@ class Learning:
             ConfigError: the user's wait strategy, stop object or hook failed.
         """
         run = self._run
-        run.keeps_pace = True
+        run.keeps_rate = True
         status, hold = self._health.status(route, now, run.needs)
         # a hold without a time of its probe: the probe was cancelled, and nothing is known
         if status is not RouteStatus.HELD or hold is None or hold.probed_at is None:
@@ -221,7 +221,7 @@ class Learning:
 
     def _slow_down(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         """Let a rate limit slow the key down, unless others fill the limit, or a failed probe met it."""
-        self._run.keeps_pace = True
+        self._run.keeps_rate = True
         if not move.is_probe and verdict.reach is not ScopeLevel.BACKEND:
             self._health.traffic.refused(move.route, sent, now)
 

@@ -50,13 +50,13 @@ class Wait:
         until: the time.
         route: the route to be asked then; None: the wait is for a hold's end.
         is_told: a provider, or the key's rate, named the time.
-        is_for_pace: the wait is for a slot of the key's rate.
+        is_for_slot: the wait is for a slot of the key's rate.
     """
 
     until: float
     route: Route | None = None
     is_told: bool = False
-    is_for_pace: bool = False
+    is_for_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class RunMemory:
         ready_at: routes in the middle of their retries, and when the next retry may go out.
         current: by hand, the route whose retries are running.
         own_holds: scopes that this run put on hold.
-        keeps_pace: by hand, the run was asked to wait or joined a probe, so it keeps to the key's rate from then on.
+        keeps_rate: by hand, the run was asked to wait or joined a probe, so it keeps to the key's rate from then on.
         probed: scopes whose probe this run has sent or joined.
         has_waited: by hand, the run has had its one round of waiting for holds.
         lacks_time: a wait was left out because the deadline was too near.
@@ -121,7 +121,7 @@ class RunMemory:
     ready_at: dict[Route, float] = field(default_factory=dict)
     current: Route | None = None
     own_holds: set[Scope] = field(default_factory=set)
-    keeps_pace: bool = False
+    keeps_rate: bool = False
     probed: set[Scope] = field(default_factory=set)
     has_waited: bool = False
     lacks_time: bool = False
@@ -212,7 +212,7 @@ def _by_hand(run: RunMemory, health: Health, now: float) -> Move:
                 continue
             status, _ = health.status(route, now, run.needs)
             if status is RouteStatus.FREE or (status is RouteStatus.DUE and not _is_own(run, route, health, now)):
-                return _at_its_pace(run, Go(route, is_probe=status is RouteStatus.DUE), health, now)
+                return _at_its_rate(run, Go(route, is_probe=status is RouteStatus.DUE), health, now)
     return _when_none_is_free(run, health, now)
 
 
@@ -234,15 +234,15 @@ def _continue(run: RunMemory, route: Route, health: Health, now: float) -> Move 
         return Wait(ready, route, is_told=is_told)
     if status is RouteStatus.PROBING and is_told:
         return Join(route)
-    return _at_its_pace(run, Go(route, is_probe=status is RouteStatus.DUE), health, now)
+    return _at_its_rate(run, Go(route, is_probe=status is RouteStatus.DUE), health, now)
 
 
-def _at_its_pace(run: RunMemory, move: Go, health: Health, now: float) -> Move:
+def _at_its_rate(run: RunMemory, move: Go, health: Health, now: float) -> Move:
     """Keep to the key's rate only after the run was asked to wait: a first call by hand is never slowed down."""
     traffic = health.traffic
-    if not run.keeps_pace or traffic.is_alone(move.route, run) or traffic.can_send(move.route, now, run):
+    if not run.keeps_rate or traffic.is_alone(move.route, run) or traffic.can_send(move.route, now, run):
         return move
-    return Wait(traffic.next_slot_at(move.route, now, run), move.route, is_told=True, is_for_pace=True)
+    return Wait(traffic.next_slot_at(move.route, now, run), move.route, is_told=True, is_for_slot=True)
 
 
 def _is_own(run: RunMemory, route: Route, health: Health, now: float) -> bool:
@@ -334,13 +334,13 @@ def _short_wait(run: RunMemory, route: Route, health: Health, now: float) -> Wai
         is_told, ready = True, max(ready, hold.until + _YIELD_S * run.failures)
         if status is RouteStatus.PROBING:
             ready = run.within(max(ready, now + PROBE_PAUSE_S))
-    is_for_pace = ready <= now
-    if is_for_pace:
+    is_for_slot = ready <= now
+    if is_for_slot:
         ready = health.traffic.next_slot_at(route, now, run)
         ready = ready if health.traffic.has_capacity(route) else run.within(ready)
     if not run.has_time_until(ready):
         return None
-    return Wait(ready, route, is_told=is_told or is_for_pace, is_for_pace=is_for_pace)
+    return Wait(ready, route, is_told=is_told or is_for_slot, is_for_slot=is_for_slot)
 
 
 def _wait_for_a_hold(run: RunMemory, health: Health, now: float) -> Move:

@@ -182,7 +182,7 @@ class Engine:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
         run.learning.begin_wait(move)
-        await until_changed(self._health, move.until, seen, is_exact=move.is_for_pace)
+        await until_changed(self._health, move.until, seen, is_exact=move.is_for_slot)
         now = clock.current().now()
         run.waited_s += now - began
         run.learning.end_wait(move, now)

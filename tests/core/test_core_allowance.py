@@ -238,7 +238,7 @@ def test_a_job_that_needs_no_more_than_is_left_is_not_slowed():
         assert telling.answers[-1] <= silent.answers[-1] + LONGEST_LOOK_S + 0.1
 
 
-def test_a_burst_of_one_is_left_to_the_pace_that_refusals_teach():
+def test_a_burst_of_one_is_left_to_the_rate_that_refusals_teach():
     silent, telling = (Job(buckets(50, 50, burst=1)(is_telling), 1000).run() for is_telling in (False, True))
     assert telling.rate() >= 0.95 * silent.rate()
 

@@ -3,12 +3,12 @@
 Every rule is the package's own: `next_move` decides, `Learning` learns. Written here are only time (a queue of events),
 the providers, and a job's concurrency limit.
 
-What the pace must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
+What the rate must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
 with speed. A request is on its way for 0.4 to 3 ms (median 1 ms), as measured over real HTTP to a server in a process
 of its own; "stalls" are what a busy machine adds (3 of 100 requests late by 3 ms on average, 5 of 1,000 by 5 to 25 ms).
 
 Three keys, 0.05 s, 3,000 rows (at 7/s 1,000), seeds 31 to 33, in % of the limits together; every refusal holds its key
-for a second. "Best" is the best fixed pace of eleven, which no learner knows, and without a search:
+for a second. "Best" is the best fixed rate of eleven, which no learner knows, and without a search:
 
     burst 1          untold   told     told, stalls   best        burst 20     untold    told
     50 + 7 + 200/s   51-55    56-63                               mix          79-88     97-100
@@ -19,13 +19,13 @@ for a second. "Best" is the best fixed pace of eleven, which no learner knows, a
 Without a time in the refusals (the key is held for 1 s all the same): within 3 points of these.
 
 Two requests sent 5 ms apart arrive less than that apart half the time, and a burst of 1 refuses the second: at 200/s a
-fixed pace of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
-35, 84, 86 and 79 %. So a told pace that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
+fixed rate of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
+35, 84, 86 and 79 %. So a told rate that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
 at 200/s. Nobody reaches 90 % there, or 70 % at 200/s, unless requests arrive as evenly as they were sent; a bare client
 over real HTTP does not either (`tests/benchmarks/bound.py`).
 
 How the rule was chosen: of 49 scenarios all goals were reached in 40 on the choosing seed, of some 19 rules. The rule
-before (half the pace at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
+before (half the rate at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
 with 20, and 3 to 26 % of what the forced holds leave when 5 % of requests are refused by chance; this one 48 to 99 %.
 
 A first burst of refusals is taken for "too many at once" until a second one shows otherwise, which costs a held second:

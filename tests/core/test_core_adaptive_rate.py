@@ -1,4 +1,4 @@
-"""The pace of a key, and the queue of those that wait for it: pure, on numbers."""
+"""The rate of a key, and the queue of those that wait for it: pure, on numbers."""
 
 from __future__ import annotations
 
@@ -17,152 +17,152 @@ def route(backend=OPENROUTER, provider=None, rpm=None):
     return Route(backend=backend, key=key, provider=provider, model="m", request_model="m", tier=1)
 
 
-def flow(pace, times, latency_s=0.05):
+def flow(rate, times, latency_s=0.05):
     """Send at these times, and have each answered."""
     for time in times:
-        pace.sent(time)
-        pace.answered(time + latency_s, time)
+        rate.sent(time)
+        rate.answered(time + latency_s, time)
 
 
-def refused_burst(pace, begin, *, sent=10, answered=5, latency_s=0.1):
+def refused_burst(rate, begin, *, sent=10, answered=5, latency_s=0.1):
     """Send a burst, of which the first ones are refused and the rest answered; return when the last reply is there."""
     times = [begin + n * latency_s / sent for n in range(sent)]
     for time in times:
-        pace.sent(time)
+        rate.sent(time)
     for time in times[: sent - answered]:
-        pace.refused(time, begin + latency_s)
+        rate.refused(time, begin + latency_s)
     for time in times[sent - answered :]:
-        pace.answered(time + latency_s, time)
+        rate.answered(time + latency_s, time)
     return begin + 2 * latency_s
 
 
-def test_there_is_no_pace_until_the_first_refusal_then_what_was_answered_of_the_burst():
-    pace = AdaptiveRate()
-    flow(pace, [10 + n / 40 for n in range(40)])
-    assert pace.next_slot_at(11) == 11
-    refused_burst(pace, 11)
-    assert pace.per_s == pytest.approx(0.9 * 100 * 0.55)
+def test_there_is_no_rate_until_the_first_refusal_then_what_was_answered_of_the_burst():
+    rate = AdaptiveRate()
+    flow(rate, [10 + n / 40 for n in range(40)])
+    assert rate.next_slot_at(11) == 11
+    refused_burst(rate, 11)
+    assert rate.per_s == pytest.approx(0.9 * 100 * 0.55)
 
 
 def test_one_burst_counts_once_and_what_was_sent_before_it_not_at_all():
-    pace = AdaptiveRate()
-    refused_burst(pace, 11, answered=0)
-    before = (pace.bursts, pace.per_s)
-    pace.refused(10.9, 11.5)
-    pace.answered(11.6, 10.9)
-    assert (pace.bursts, pace.per_s) == before == (1, pytest.approx(0.9 * 100 * 0.05))
+    rate = AdaptiveRate()
+    refused_burst(rate, 11, answered=0)
+    before = (rate.bursts, rate.per_s)
+    rate.refused(10.9, 11.5)
+    rate.answered(11.6, 10.9)
+    assert (rate.bursts, rate.per_s) == before == (1, pytest.approx(0.9 * 100 * 0.05))
 
 
-def test_one_refusal_of_a_slow_sender_is_no_pace_of_less_than_about_one_a_second():
-    pace = AdaptiveRate()
-    pace.sent(10)
-    pace.refused(10, 40)
-    assert pace.per_s == pytest.approx(0.75)
+def test_one_refusal_of_a_slow_sender_is_no_rate_of_less_than_about_one_a_second():
+    rate = AdaptiveRate()
+    rate.sent(10)
+    rate.refused(10, 40)
+    assert rate.per_s == pytest.approx(0.75)
 
 
-def at_its_pace(pace, begin, seconds):
+def at_its_rate(rate, begin, seconds):
     """Send whenever there is room, for some seconds."""
     now = begin
     while now < begin + seconds:
-        now = pace.next_slot_at(now)
-        flow(pace, [now], latency_s=0.001)
+        now = rate.next_slot_at(now)
+        flow(rate, [now], latency_s=0.001)
     return now
 
 
 def test_answers_double_it_until_the_second_burst_and_then_bring_it_back_fast_hold_it_and_look_for_more():
-    pace = AdaptiveRate()
-    refused_burst(pace, 10)
-    first = pace.per_s
-    assert pace.per_s < 2 * first
-    now = at_its_pace(pace, 11, 1.5)
-    assert pace.per_s > 2 * first
-    refused = pace.per_s
-    pace.sent(now)
-    pace.refused(now, now + 0.05)
-    began = pace.per_s
+    rate = AdaptiveRate()
+    refused_burst(rate, 10)
+    first = rate.per_s
+    assert rate.per_s < 2 * first
+    now = at_its_rate(rate, 11, 1.5)
+    assert rate.per_s > 2 * first
+    refused = rate.per_s
+    rate.sent(now)
+    rate.refused(now, now + 0.05)
+    began = rate.per_s
     assert began < 0.95 * refused
-    at_its_pace(pace, now + 1, 8)
-    assert 0.9 * refused < pace.per_s < 1.02 * refused
-    at_its_pace(pace, now + 9, 30)
-    assert pace.per_s > 3 * refused
+    at_its_rate(rate, now + 1, 8)
+    assert 0.9 * refused < rate.per_s < 1.02 * refused
+    at_its_rate(rate, now + 9, 30)
+    assert rate.per_s > 3 * refused
 
 
 def test_refusals_as_frequent_after_cuts_as_before_are_not_about_speed_and_cut_no_more():
-    pace, now = AdaptiveRate(), 10.0
+    rate, now = AdaptiveRate(), 10.0
     for _ in range(8):
-        now = at_its_pace(pace, now, 0.2) if pace.per_s else now + 1
-        now = refused_burst(pace, now, sent=20, answered=17) + 1
-    assert not pace.is_about_speed
-    before = pace.per_s
-    now = refused_burst(pace, now, sent=20, answered=17)
-    assert pace.per_s >= 2 * before
-    refused_burst(pace, now + 1, sent=20, answered=2)
-    assert pace.is_about_speed
-    assert pace.per_s < before
+        now = at_its_rate(rate, now, 0.2) if rate.per_s else now + 1
+        now = refused_burst(rate, now, sent=20, answered=17) + 1
+    assert not rate.is_about_speed
+    before = rate.per_s
+    now = refused_burst(rate, now, sent=20, answered=17)
+    assert rate.per_s >= 2 * before
+    refused_burst(rate, now + 1, sent=20, answered=2)
+    assert rate.is_about_speed
+    assert rate.per_s < before
 
 
 def test_cuts_are_made_again_when_taking_them_back_has_made_refusals_more_frequent():
-    pace, now = AdaptiveRate(), 10.0
+    rate, now = AdaptiveRate(), 10.0
 
     def burst_after(answers):
         nonlocal now
-        now = at_its_pace(pace, now, answers / pace.per_s) if pace.per_s else now
-        pace.sent(now)
-        pace.refused(now, now + 0.05)
+        now = at_its_rate(rate, now, answers / rate.per_s) if rate.per_s else now
+        rate.sent(now)
+        rate.refused(now, now + 0.05)
         now += 1
 
-    while pace.is_about_speed:
+    while rate.is_about_speed:
         burst_after(24)
-    raised = pace.per_s
+    raised = rate.per_s
     burst_after(1)
-    assert pace.per_s >= 2 * raised
+    assert rate.per_s >= 2 * raised
     for _ in range(3):
-        assert not pace.is_about_speed
+        assert not rate.is_about_speed
         burst_after(1)
-    assert pace.is_about_speed
+    assert rate.is_about_speed
 
 
-def test_a_pace_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_that_was_borne_longer():
+def test_a_rate_that_is_refused_sooner_than_a_hold_ends_falls_further_than_one_that_was_borne_longer():
     def after(last_s):
-        pace, now = AdaptiveRate(50), 10.0
+        rate, now = AdaptiveRate(50), 10.0
         for sending_s in (0.2, 1.0, last_s):
-            now = at_its_pace(pace, now, sending_s)
-            pace.sent(now)
-            pace.refused(now, now + 0.05)
+            now = at_its_rate(rate, now, sending_s)
+            rate.sent(now)
+            rate.refused(now, now + 0.05)
             now += 1
-        return pace.per_s
+        return rate.per_s
 
     assert after(0.2) < 0.7 * 50 < 0.8 * 50 < after(8.0)
 
 
 def test_time_without_answers_raises_nothing():
-    pace = AdaptiveRate()
-    pace.sent(10)
-    pace.refused(10, 11)
-    before = pace.per_s
-    pace.sent(500)
-    pace.answered(501, 500)
-    assert pace.per_s == before
+    rate = AdaptiveRate()
+    rate.sent(10)
+    rate.refused(10, 11)
+    before = rate.per_s
+    rate.sent(500)
+    rate.answered(501, 500)
+    assert rate.per_s == before
 
 
-def test_a_pace_that_does_not_bind_is_not_raised():
-    pace = AdaptiveRate()
-    refused_burst(pace, 10)
-    before = pace.per_s
-    flow(pace, [12 + n for n in range(60)])
-    assert pace.per_s == before
+def test_a_rate_that_does_not_bind_is_not_raised():
+    rate = AdaptiveRate()
+    refused_burst(rate, 10)
+    before = rate.per_s
+    flow(rate, [12 + n for n in range(60)])
+    assert rate.per_s == before
 
 
-def test_a_refused_told_pace_leaves_three_more_milliseconds_and_is_found_again_much_later():
-    pace = AdaptiveRate(50)
-    at_its_pace(pace, 10, 5)
-    pace.sent(15)
-    pace.refused(15, 15.05)
-    assert pace.per_s == pytest.approx(1 / 0.023)
-    at_its_pace(pace, 16, 60)
-    assert pace.per_s == pytest.approx(1 / 0.023, rel=0.01)
-    at_its_pace(pace, 76, 90)
-    assert pace.per_s == 50
+def test_a_refused_told_rate_leaves_three_more_milliseconds_and_is_found_again_much_later():
+    rate = AdaptiveRate(50)
+    at_its_rate(rate, 10, 5)
+    rate.sent(15)
+    rate.refused(15, 15.05)
+    assert rate.per_s == pytest.approx(1 / 0.023)
+    at_its_rate(rate, 16, 60)
+    assert rate.per_s == pytest.approx(1 / 0.023, rel=0.01)
+    at_its_rate(rate, 76, 90)
+    assert rate.per_s == 50
 
 
 def test_a_limit_told_after_one_was_learnt_takes_its_place():
@@ -184,7 +184,7 @@ def test_a_reset_forgets_what_refusals_have_taught():
     assert health.traffic.can_send(route(), 10.1)
 
 
-def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():
+def test_a_told_rate_holds_from_the_start_and_is_never_exceeded():
     traffic, told = Traffic(), route(rpm=120)
     assert traffic.can_send(told, 10)
     traffic.sent(told, 10, None)
@@ -196,7 +196,7 @@ def test_a_told_pace_holds_from_the_start_and_is_never_exceeded():
     assert not traffic.can_send(told, 60.4)
 
 
-def test_who_waits_for_a_pace_goes_in_order_and_newcomers_behind():
+def test_who_waits_for_a_rate_goes_in_order_and_newcomers_behind():
     traffic, limited = Traffic(), route(rpm=60)
     traffic.sent(limited, 10, None)
     traffic.join_queue(limited, "first")
@@ -227,7 +227,7 @@ def test_a_request_that_goes_out_on_one_key_waits_for_no_other():
     assert traffic.can_send(one, 14, "another")
 
 
-def test_the_one_of_two_paces_that_has_room_sooner_is_looked_at_sooner_however_late_it_is():
+def test_the_one_of_two_rates_that_has_a_slot_sooner_is_looked_at_sooner_however_late_it_is():
     traffic, slow, slower = Traffic(), route(rpm=10), route(HUGGINGFACE, rpm=5)
     for limited in (slow, slower):
         traffic.sent(limited, 10, None)
