@@ -14,7 +14,6 @@ from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
@@ -24,7 +23,7 @@ from llm_executor_nb.providers.openrouter import OpenRouter
 from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
 from llm_executor_nb.providers.own_client import is_needed
 from llm_executor_nb.providers.transport import Transport
-from llm_executor_nb.settings.config import Config, live
+from llm_executor_nb.settings.config import Config, Unset, live
 from llm_executor_nb.store.ledger import Ledger
 from llm_executor_nb.store.memory import AttemptLog
 from llm_executor_nb.store.place import usual_place

@@ -10,8 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import JobInterrupted
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import JobInterrupted, warn
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report

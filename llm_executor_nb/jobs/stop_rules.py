@@ -181,7 +181,7 @@ class StopRules:
         """Return when the next route can be asked: now, at the end of a hold, or (all condemned) now, to fail."""
         ends = []
         for route in self._order.chain.routes():
-            standing, hold = self._health.standing(route, now)
+            standing, hold = self._health.status(route, now)
             if hold is None or standing is not RouteStatus.HELD:
                 return now
             ends += [hold.until] if hold.kind is not HoldKind.CONDEMNED else []

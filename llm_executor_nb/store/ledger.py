@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 import pandas as pd
 
-from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import ConfigError, warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.answers import find_answers
 from llm_executor_nb.store.columns import AttemptColumns

@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.records import Answer, JobStart, LedgerBusyError
 from llm_executor_nb.store.rows import insert_answers, insert_attempts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.shorten import MESSAGE_LENGTH, shorten
+from llm_executor_nb.core.secret import MESSAGE_LENGTH, shorten
 from llm_executor_nb.core.verdicts.error_body import first_choice, tells_error
 from llm_executor_nb.core.verdicts.judging import facts_of, judge, said_in
 from llm_executor_nb.core.verdicts.refusals import refuse

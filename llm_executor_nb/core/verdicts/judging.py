@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_executor_nb.core.foreign_json import get_in, number
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.cost import cost_usd
 from llm_executor_nb.core.verdicts.rate_headers import allowance
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, FaultKind, Reply, Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.codes import (
     AVAILABILITY,
     DECISIVE,
