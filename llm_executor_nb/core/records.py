@@ -181,7 +181,7 @@ class Verdict:
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
         allowance: what an answer tells of a limit; None: nothing, or nothing one can believe.
-        names: what an error speaks of, of the parameters that we add to a request; `core.verdicts.named` has the words.
+        names: the parameters that we add to a request which an error is about; see `core.verdicts.added_parameters`.
     """
 
     outcome: Outcome

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.core.verdicts.named import RESPONSE_FORMAT
+from llm_executor_nb.core.verdicts.added_parameters import RESPONSE_FORMAT
 from llm_executor_nb.schemas.schema import ASKED_IN_WORDS
 
 if TYPE_CHECKING:

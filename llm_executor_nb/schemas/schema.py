@@ -16,7 +16,7 @@ from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any, get_origin
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.verdicts.classify import shorten
+from llm_executor_nb.core.shorten import shorten
 from llm_executor_nb.schemas.json_text import TOO_DEEP, object_in
 from llm_executor_nb.schemas.json_types import as_typed_dict, is_strict, make_typed_dict, resolve, tightened, type_of
 from llm_executor_nb.schemas.lossless import lossless, text_or_missing
