@@ -138,15 +138,15 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
 
 def _find(root: object, error: ErrorBody, status: int | None, words: str, *, is_timed: bool) -> Finding:
     """Return what the strongest evidence says."""
-    if (found := next(_typed(root, error), None)) is not None:
-        return found
+    if (finding := next(_typed(root, error), None)) is not None:
+        return finding
     is_about_parts = status in PARTS_BY_STATUS and REQUEST_PARTS.are_in(words)
     if is_about_parts or get_in(root, "availability") is not None:
-        found = finding_in(words, status, is_timed=is_timed, among=REQUEST_WORDINGS)
-        found = found or (PARTS_BY_STATUS[status] if is_about_parts else None)
-    found = found or next(_available(root, status), None) or finding_in(words, status, is_timed=is_timed)
-    if found is not None:
-        return found
+        finding = finding_in(words, status, is_timed=is_timed, among=REQUEST_WORDINGS)
+        finding = finding or (PARTS_BY_STATUS[status] if is_about_parts else None)
+    finding = finding or next(_available(root, status), None) or finding_in(words, status, is_timed=is_timed)
+    if finding is not None:
+        return finding
     return _vague(error, status) or (Finding(Outcome.SERVER_ERROR) if status is None else _by_status(status))
 
 
@@ -188,10 +188,10 @@ def _vague(error: ErrorBody, status: int | None) -> Finding | None:
     """Return what a vague type says, where the status says less: a 5xx says more than "invalid request"."""
     if status in STATUS:
         return None
-    found = [VAGUE[code] for code in error.names if code in VAGUE]
+    findings = [VAGUE[code] for code in error.names if code in VAGUE]
     if status is not None and status >= 500:
-        found = [one for one in found if one.outcome is not Outcome.BAD_REQUEST]
-    return next(iter(found), None)
+        findings = [one for one in findings if one.outcome is not Outcome.BAD_REQUEST]
+    return next(iter(findings), None)
 
 
 def _by_status(status: int) -> Finding:
