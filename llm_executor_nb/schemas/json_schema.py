@@ -63,6 +63,18 @@ def make_check(schema: Mapping[str, Any]) -> Check:
     Raises:
         ConfigError: this is not a JSON Schema, or it refers to something outside itself.
     """
+    validator = _make_validator(schema)
+
+    def check(answer: dict[str, Any]) -> object:
+        json.dumps(answer, ensure_ascii=False).encode()  # half a surrogate pair is not text, and no database takes it
+        if faults := [_message(error) for error in validator.iter_errors(answer)]:
+            raise ValueError(joined(faults))
+        return _without_others(answer, schema, validator)
+
+    return check
+
+
+def _make_validator(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - jsonschema has no types
     from jsonschema import SchemaError  # type: ignore[import-untyped]  # noqa: PLC0415 - loads on first use
     from jsonschema.validators import (  # type: ignore[import-untyped]  # noqa: PLC0415 - the same
         Draft202012Validator,
@@ -82,15 +94,7 @@ def make_check(schema: Mapping[str, Any]) -> Check:
     for reference in _references(schema):
         resolve(reference, schema)
     # Without a registry, jsonschema would look up foreign references over the network.
-    validator = extend(draft, _lenient(draft.VALIDATORS))(schema, registry=EMPTY_REGISTRY)
-
-    def check(answer: dict[str, Any]) -> object:
-        json.dumps(answer, ensure_ascii=False).encode()  # half a surrogate pair is not text, and no database takes it
-        if faults := [_message(error) for error in validator.iter_errors(answer)]:
-            raise ValueError(joined(faults))
-        return _without_others(answer, schema, validator)
-
-    return check
+    return extend(draft, _lenient(draft.VALIDATORS))(schema, registry=EMPTY_REGISTRY)
 
 
 def _lenient(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def type_of(part: Any, root: Mapping[str, Any], seen: tuple[str, ...] = ()) -> A
         options = next((part[name] for name in _OPTIONS if part.get(name)), ())
         return _union([type_of(option, root, seen) for option in options])
     kind = part.get("type", "object")
-    return _union([_PLAIN[one] for one in (kind if isinstance(kind, list) else [kind])])
+    return _union([_PLAIN.get(one, Any) for one in (kind if isinstance(kind, list) else [kind])])
 
 
 def joined(faults: list[str], *, most: int = 4) -> str:
@@ -247,7 +251,7 @@ def is_strict(part: Any) -> bool:  # noqa: ANN401 - JSON of any shape
         return False
     if (part.get("type") == "object" or "properties" in part) and not _is_closed(part):
         return False
-    if (part.get("type") == "array") != ("items" in part):
+    if (part.get("type") == "array") != ("items" in part):  # strict providers want the items of every list described
         return False
     inner = [one for name in _NAMED for one in (part.get(name) or {}).values()]
     inner += [one for name in _LISTED for one in part.get(name) or ()]

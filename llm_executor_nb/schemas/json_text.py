@@ -35,7 +35,7 @@ def object_in(text: str) -> dict[str, Any]:
         ValueError: it holds none, several, or one that cannot be read; the message says which in a few words.
     """
     objects = list(_objects(text.rpartition(_THOUGHTS_END)[2]))
-    objects = [one for one in objects if one] or objects[:1]
+    objects = [one for one in objects if one] or objects[:1]  # `{}` in prose is not a second answer
     if not objects:
         raise ValueError("there is no JSON object in it")
     if any(one != objects[0] for one in objects):

@@ -73,7 +73,7 @@ class SchemaPrompt:
     def was_mistaken(self, route: Route, answer: str, message: str) -> None:
         """Remember a wrong answer and the validator's message; prose without JSON shows that the format is ignored."""
         self._mistakes[route.scope(ScopeLevel.PROVIDER)] = (answer, message)
-        if "{" not in answer:
+        if "{" not in answer:  # design 3.1: what we add is ours to drop
             self._extras.was_ignored(route, RESPONSE_FORMAT)
 
     def _correction(self, answer: str, message: str, *, is_native: bool) -> list[Message]:

@@ -38,6 +38,7 @@ ASKED_IN_WORDS = (
 """The text before the schema where it is asked for in words; the schema is the next line."""
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64
+"""OpenAI refuses longer names of a schema, and other characters than these."""
 _MOST_DIGITS = 400
 """Of a whole number: "1e999999999" would fill the memory."""
 
@@ -110,6 +111,7 @@ def make_schema(schema: object) -> Schema | None:
         return _of_class(schema)
     if isinstance(schema, type) and (is_dataclass(schema) or is_typeddict(schema)):
         return _of_plain_class(schema)
+    # an empty dict or list is a mistake: it would take any answer
     if isinstance(schema, Mapping) and schema:
         return _of_json_schema(schema) if _is_json_schema(schema) else _of_types(schema)
     if isinstance(schema, Sequence) and not isinstance(schema, str) and schema:
@@ -123,6 +125,7 @@ def make_schema(schema: object) -> Schema | None:
 def _of_class(schema: type[BaseModel]) -> Schema:
     from pydantic import RootModel  # noqa: PLC0415 - loads on first use
 
+    # providers enforce schemas of objects only
     if issubclass(schema, RootModel) or not schema.model_fields:
         raise ConfigError(f"The class {schema.__name__} has no fields of its own. {_WHAT_TO_WRITE}")
     fields = {name: info.annotation for name, info in schema.model_fields.items()}
@@ -322,7 +325,7 @@ def _of_json_schema(schema: Mapping[Any, Any]) -> Schema:
             "An answer is an object, and this JSON Schema describes something else. Put it into a field: "
             "{'type': 'object', 'properties': {'answer': ...}}.",
         )
-    opened = {"type": "object", **opened}
+    opened = {"type": "object", **opened}  # people leave it out; strict providers demand it
     check = make_check(opened)
     fields = {name: type_of(part, opened) for name, part in (opened.get("properties") or {}).items()}
     return Schema(name=_clean(str(schema.get("title") or "answer")), json_schema=opened, fields=fields, check=check)

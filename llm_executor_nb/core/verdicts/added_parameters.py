@@ -104,11 +104,12 @@ def _matches(parameters: list[str], words: list[str]) -> Iterator[str]:
     texts = [*parameters, *words]
     if any(map(_OF_STREAM.search, texts)):
         yield STREAM_OPTIONS
+    # before the format, which these errors name too, although the route takes it
     if any(map(_OF_FAILED_OUTPUT.search, texts)):
         yield FAILED_OUTPUT
     elif any(map(_OF_FORMAT.search, texts)):
         yield RESPONSE_FORMAT
-    elif any(map(_OF_TOOLS.search, texts)):
+    elif any(map(_OF_TOOLS.search, texts)):  # before schemas: a tool has a schema too, which is the user's
         yield TOOLS
     elif not any(map(_OTHERS.search, parameters)) and any(map(_OF_SCHEMA.search, words)):
         yield RESPONSE_FORMAT
@@ -139,7 +140,7 @@ def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
         yield from _texts(nested, depth=depth + 1)
         return
     text = text[:_LONGEST]
-    if _LOC.search(text):
+    if _LOC.search(text):  # the rest of such a `repr` repeats the input
         for loc in _LOC.findall(text):
             yield True, ".".join(re.findall(r"\w+", loc))
         for message in _MSG.findall(text):

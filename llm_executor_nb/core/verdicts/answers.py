@@ -99,6 +99,7 @@ def judge(facts: Verdict, content: Content, body: dict[str, Any] | None = None) 
         content: what there is for the caller.
         body: becomes the verdict's body if it is an answer.
     """
+    # design 3.1: what ended in an error, a filter or a cut call is not an answer, whatever text it has
     end = finish_meaning(facts.finish_reason)
     if end == FAILED:
         return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
@@ -137,6 +138,7 @@ def _judge_no_content(facts: Verdict, content: Content, end: str | None) -> Verd
 def content_of(message: Mapping[str, Any], usage: object) -> Content:
     """Return what a body's message may have for the caller; whether a tool call can be made is checked later."""
     content = message.get("content")
+    # the short way for nearly every answer: a column may have a million
     if isinstance(content, str) and content.strip() and not message.get("tool_calls"):
         return ONLY_TEXT
     parts = list(parts_of(content))
@@ -269,7 +271,7 @@ def _upstream_cost(details: object) -> float | None:
         return whole
     for names in _UPSTREAM_PARTS:
         parts = [part for name in names if (part := _dollars(get_in(details, name))) is not None]
-        if len(parts) == len(names):
+        if len(parts) == len(names):  # one half is not the price; unknown is missing, never less (design 3.1)
             return sum(parts)
     return None
 
@@ -285,4 +287,5 @@ def _text(value: object) -> str | None:
 
 def _count(value: object) -> int | None:
     count = number(value)
+    # a count that a float cannot hold exactly is noise
     return int(count) if count is not None and 0 <= count < 2**53 else None

@@ -97,7 +97,7 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     if not isinstance(body, dict):
         text = _beginning(reply).strip() or "the body is blank"
         return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shorten(text))
-    if tells_error(body):
+    if tells_error(body):  # gateways send errors with a 200 too
         return _refusal(reply, body, backend, now_utc)
     choice = first_choice(body)
     reason = get_in(choice, "finish_reason")
@@ -116,6 +116,7 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
     wait_s = retry_after_s(reply.headers, error, now_utc)
     words = _words_of(error)
     finding = _moved(reply, backend) or _find(root, error, status, words, is_timed=wait_s is not None)
+    # OpenRouter's free requests of a day come back at midnight UTC, which its reply does not always say
     if wait_s is None and backend == OPENROUTER and FREE_TIER_DAILY.are_in(words):
         wait_s = _DAY_S - now_utc.timestamp() % _DAY_S
     text = error.message or _beginning(reply)
@@ -141,6 +142,7 @@ def _find(root: object, error: ErrorBody, status: int | None, words: str, *, is_
     if (finding := next(_typed(root, error), None)) is not None:
         return finding
     is_about_parts = status in PARTS_BY_STATUS and REQUEST_PARTS.are_in(words)
+    # design 3.1, blame: what happened to this request's parts may not hold a key or a model, whatever it quotes
     if is_about_parts or get_in(root, "availability") is not None:
         finding = finding_in(words, status, is_timed=is_timed, among=REQUEST_WORDINGS)
         finding = finding or (PARTS_BY_STATUS[status] if is_about_parts else None)
@@ -185,11 +187,11 @@ def _may_pass(outcome: Outcome) -> bool:
 
 
 def _vague(error: ErrorBody, status: int | None) -> Finding | None:
-    """Return what a vague type says, where the status says less: a 5xx says more than "invalid request"."""
+    """Return what a vague type says, where the status says less."""
     if status in STATUS:
         return None
     findings = [VAGUE[code] for code in error.names if code in VAGUE]
-    if status is not None and status >= 500:
+    if status is not None and status >= 500:  # "invalid_request_error" with a 500 is the server's failure
         findings = [one for one in findings if one.outcome is not Outcome.BAD_REQUEST]
     return next(iter(findings), None)
 
@@ -215,12 +217,13 @@ def _reach_of(finding: Finding, backend: str, status: int | None, *, is_relayed:
     if reach is None and finding.outcome is Outcome.RATE_LIMITED:
         # design 3.2: a reply that names no scope is about the key on OpenRouter, about the route elsewhere
         reach = ScopeLevel.ROUTE if is_relayed or backend != OPENROUTER else ScopeLevel.KEY
-    if reach is ScopeLevel.KEY and is_relayed:
+    if reach is ScopeLevel.KEY and is_relayed:  # design 3.1: the dead key is the gateway's own
         return ScopeLevel.MODEL
     if reach is not ScopeLevel.PROVIDER or backend == HUGGINGFACE:
         return reach
     if backend == OPENROUTER:
         return ScopeLevel.BACKEND
+    # words alone may name any model: an unjust hold loses rows, a missing one costs one request (design 3.1)
     return reach if status in STATUS or finding.need is not None else ScopeLevel.ROUTE
 
 
@@ -245,6 +248,7 @@ def _status_of(reply: Reply, error: ErrorBody) -> int | None:
     """Return the status that counts: the reply's, unless it is unclear or says that all is well."""
     if 200 <= reply.status < 300:
         return error.status
+    # only a status with a meaning replaces another: a 500 around a 400 says nothing new
     if reply.status in _UNCLEAR and error.status in STATUS:
         return error.status
     return reply.status
@@ -252,7 +256,9 @@ def _status_of(reply: Reply, error: ErrorBody) -> int | None:
 
 def _words_of(error: ErrorBody) -> str:
     """Return all words of an error in lower case: its texts, and its codes written as words unless they are vague."""
+    # without addresses: a link to ".../billing" stands in many errors that are not about money
     lines = [_ADDRESS.sub("", " ".join(text.lower().split())) for text in error.texts]
+    # a vague code must not count as words, which would outweigh the status
     lines += [code.replace("_", " ") for code in error.names if code not in VAGUE]
     return "\n".join(lines)
 

@@ -45,6 +45,7 @@ _MOST_PARTS: Final = 120
 _LONGEST: Final = 2000
 """Characters that are read of one text, and of all texts together: a body of megabytes must not cost seconds."""
 _FEW_WORDS: Final = 5
+"""Below this many words a message says little alone: "Provider returned error", "Bad request"."""
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_WORD: Final = re.compile(r"[^a-z0-9]+")
 _PAGE: Final = re.compile(
@@ -109,7 +110,7 @@ class ErrorBody:
         status = number(value)
         if status is not None and 400 <= status <= 599:
             self.status = int(status) if self.status is None else self.status
-        elif isinstance(value, str) and " " in value.strip():
+        elif isinstance(value, str) and " " in value.strip():  # some servers put a sentence into `type`
             self.add_text(value.strip())
         elif name := snake(str(value)):
             self.codes.append(name)
@@ -132,6 +133,7 @@ def read_error(body: object) -> ErrorBody:
 
 def snake(name: str) -> str:
     """Return a code in snake case: `RESOURCE_EXHAUSTED`, `DeploymentNotFound`, `Model.AccessDenied`."""
+    # AWS writes `com.amazonaws.bedrock#ThrottlingException`
     plain = name[-80:].rpartition("#")[2]
     return _NO_WORD.sub("_", _CAMEL.sub("_", plain).lower()).strip("_")
 
@@ -140,7 +142,7 @@ def tells_error(body: dict[str, Any]) -> bool:
     """Whether a body holds an error, although its status says that all is well."""
     if body.get("error") or get_in(first_choice(body), "error"):
         return True
-    if body.get("choices"):
+    if body.get("choices"):  # beside an answer, `detail` or `message` is not an error
         return False
     is_marked = body.get("object") == "error" or body.get("type") == "error" or body.get("success") is False
     return is_marked or any(body.get(name) for name in ("errors", "detail", "error_code", "error_msg")) or _fails(body)
@@ -154,6 +156,7 @@ def first_choice(body: object) -> object:
 
 def _fails(body: dict[str, Any]) -> bool:
     """Whether a body's own code says that it failed, and nothing in it looks like an answer."""
+    # MiniMax's: 0 is success
     status_code = number(get_in(body, "base_resp", "status_code"))
     code = body.get("code")
     is_named = isinstance(code, str) and bool(code) and number(code) is None

@@ -19,7 +19,8 @@ FREE_TIER_DAILY: Final = Phrases("free-models-per-day", "free models per day", "
 IN_FLIGHT_BUDGET: Final = Phrases("in-flight budget", "in flight budget", "requests in flight")
 """OpenRouter words this like money, yet it passes as soon as other requests end."""
 UNAFFORDABLE: Final = Phrases(
-    "can only afford", "fewer max_tokens", "need quota", "预扣费",
+    "can only afford", "fewer max_tokens", "need quota",
+    "预扣费",  # new-api: the price is reserved before the request is sent
     ("requested up to", r"requested up to \d+ tokens"),
     ("limit exceeded", r"tokens? limit exceeded: \d+ ?> ?\d+"),
     ("consume", r"pre-?consumed? quota"),
@@ -29,7 +30,7 @@ UNAFFORDABLE: Final = Phrases(
 KEY_PERIOD_LIMIT: Final = Phrases(("limited to", r"limited to [\d,]+ [\w ]{0,20}(/|per|a) ?(month|day)"))
 NO_FREE_TIER: Final = Phrases(
     ("free", r"(does)?(n't| not) have a free (quota )?tier"),
-    ("limit: 0", r"limit: 0(?![\d.])"),
+    ("limit: 0", r"limit: 0(?![\d.])"),  # Google's quota for a model outside its free tier
 )
 MODEL_FREE_TIER: Final = Phrases(
     "allocation quota free tier only",
@@ -41,7 +42,9 @@ PROVIDER_BILLING: Final = Phrases(
 )
 NO_MONEY: Final = Phrases(
     "key limit exceeded", "exceededbudget", "exceededtokenbudget", "failure to pay", "arrearage", "in arrears",
-    "pay-as-you-go", "余额不足", "额度不足", "额度已用尽", "欠费", "配额不足",
+    "pay-as-you-go",
+    # balance too low, allowance too low, allowance used up, in arrears, quota too low
+    "余额不足", "额度不足", "额度已用尽", "欠费", "配额不足",
     ("insufficient", r"insufficient[ _-](\w+[ _-])?(balance|credits?|funds|quota)"),
     ("balance", r"(credit|account) balance"),
     ("balance",
@@ -162,6 +165,7 @@ INVALID_KEY: Final = Phrases(
 
 ABOUT_A_MODEL: Final = Phrases(("model", r"models?\b"))
 """A permission for a model says nothing about the account as a whole."""
+# With a 403: whether the model exists is what the server does not want to say.
 MAY_NOT_EXIST: Final = Phrases("it may not exist")
 MISSING_OR_NO_ACCESS: Final = Phrases(("access", r"(or|that) you (do not |don't |may not )?have access"))
 MODEL_ACCESS: Final = Phrases(
@@ -196,11 +200,13 @@ _NOT_FOUND: Final = (
     r"|has been removed|has ended|sunset|shut ?down|end[- ]of[- ]life|not (currently )?(loaded|deployed|hosted|served))"
 )
 MODEL_NOT_FOUND: Final = Phrases(
+    # OpenRouter, Ollama, one-api (no channel available), Zhipu (the model does not exist)
     "no endpoints found for", "try pulling it", "无可用渠道", "模型不存在",
     *(
         (stem, rf"{stem}s?\b[^\n]{{0,100}}{_NOT_FOUND}")
         for stem in ("model", "deployment", "engine", "endpoint")
     ),
+    # NVIDIA's functions are its models
     ("for account", r"function\b[^\n]{0,60} not found for account"),
     ("model",
      (r"(no such|unknown|invalid|unrecognized|non-?existent|unable to (access|find|load)|(could|can)(not| not) find"

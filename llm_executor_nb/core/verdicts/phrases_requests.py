@@ -73,7 +73,8 @@ UNUSABLE_OUTPUT: Final = Phrases(
 )
 FLAGGED: Final = Phrases(
     "responsible ai", "data inspection", "inappropriate content", "prohibited content",
-    "unsafe content", "harmful content", "jailbreak", "敏感", "违规",
+    "unsafe content", "harmful content", "jailbreak",
+    "敏感", "违规",  # sensitive, against the rules
     ("content", r"content[ _-]?(policy|policies|filter\w*|management|moderation|safety|risk|restriction)"),
     ("flagged", r"(was|were|been|input|prompt|content|request|message)s? flagged|flagged (as|by|for)"),
     ("moderation", r"moderation"),
@@ -85,10 +86,12 @@ FLAGGED: Final = Phrases(
     ("guardrail", r"guardrail[\w ]{0,20} (blocked|intervened|triggered|violation|failed)"),
     ("violat", r"violat\w+ [^\n]{0,60}(polic|terms|guideline|safety)"),
 )
+# A policy on data, or a banned account, is not about what this request says.
 NOT_ABOUT_CONTENT: Final = Phrases(
     "data polic", "privacy",
     ("ed", rf"{ACCOUNT}[\w ]{{0,30}} (suspended|banned|terminated|disabled)"),
 )
+# OpenAI sends these with a 429, yet no wait makes the request smaller.
 REQUEST_TOO_LARGE: Final = Phrases(
     "reduce your message size", "single request", "request too large", "request is too large",
     "tokens must be reduced",
@@ -171,6 +174,7 @@ _BARE_NAMES: Final = (
     "logprobs", "logit_bias", "reasoning", "reasoning_effort", "cache control", r"\w+_penalty", "min_p", "top_a",
     "top_k", "top_p", "typical_p", "mirostat", "stream_options", "service_tier", "service tier", "parallel_tool_calls",
 )
+# A route that does not take one parameter serves all requests without it (design 3.2, need).
 PARAM: Final = Phrases(
     *(cannot(stem, _NAMES) for stem in ("support", "allow", "permitted", "enabled", "accept")),
     cannot("parameter", r"(?:requested|these|following|some|the) parameters?|\bparameters?:? [`'\"]"),
@@ -183,6 +187,7 @@ ABOUT_A_VALUE: Final = Phrases(
     "unsupported value", "only the default", "must be", "expected one of",
     ("support", r"does not support [\d.]+ with"),
 )
+# design 3.5: a policy fails closed; such a refusal holds only requests with the same policy
 POLICY: Final = Phrases(
     "data polic", "data-retention", "data retention", "no allowed providers",
     "constraint filtered", "guardrail restrictions", "all providers have been ignored",
@@ -196,4 +201,5 @@ POLICY: Final = Phrases(
     ("satisf", r"satisf\w+ (your |the )?[`'\"](only|order|ignore|max_price|quantizations)[`'\"]"),
     ("price", r"(meets?|match(es|ing)?|satisf\w+) (your |the )?max(imum)? price"),
 )
+# The user's own settings exclude the provider, so it is the model on this key that is held, and no provider.
 ACCOUNT_SETTINGS: Final = Phrases("your account's", "account setting", "account-wide")

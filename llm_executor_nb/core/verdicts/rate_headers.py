@@ -97,6 +97,7 @@ def _limits(headers: Mapping[str, str]) -> list[str]:
 def _times(headers: Mapping[str, str], error: ErrorBody, now_utc: datetime) -> Iterator[float | None]:
     yield from _of_headers(headers, now_utc)
     relayed = {name.removeprefix(_RELAYED): value for name, value in headers.items() if name.startswith(_RELAYED)}
+    # the reply's own headers come first: they are about our key, the copied ones about the gateway's
     for copied in (relayed, error.headers):
         if copied:
             yield from _of_headers(copied, now_utc)
@@ -107,10 +108,10 @@ def _times(headers: Mapping[str, str], error: ErrorBody, now_utc: datetime) -> I
 
 
 def _of_headers(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float | None]:
-    for name in _MILLISECONDS:
+    for name in _MILLISECONDS:  # before the seconds, which are often the same time rounded up
         milliseconds = number(headers.get(name))
         yield None if milliseconds is None else milliseconds / 1000
-    for name in _SECONDS:
+    for name in _SECONDS:  # RFC 9110: seconds or a date, never an epoch
         yield _seconds(headers.get(name), now_utc, is_epoch=False)
     yield from _of_resets(headers, now_utc)
     spent = [_RATELIMIT_T.search(limit) for limit in _limits(headers) if _is_spent(limit)]
@@ -133,7 +134,8 @@ def _of_resets(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float 
             spent.append(seconds)
         elif left is None:
             unknown.append(seconds)
-    yield max(spent, default=None)
+    yield max(spent, default=None)  # a request passes only when the last spent limit has reset
+    # the soonest of those unknown: to ask too early costs one request
     yield from sorted(unknown)
 
 
