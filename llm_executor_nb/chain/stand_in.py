@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.verdicts.added_parameters import STREAM_OPTIONS
 from llm_executor_nb.core.verdicts.classify import classify
-from llm_executor_nb.core.verdicts.named import STREAM_OPTIONS
 from llm_executor_nb.engine.http import SendResult, not_after_all
 from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.own_backends import ChatModelObject

@@ -185,7 +185,7 @@ class Verdict:
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
         allowance: what an answer says is left of a limit; None: nothing, or nothing credible.
-        names: the parameters added by us that an error mentions; `core.verdicts.named` has the words.
+        names: the parameters added by us that an error mentions; `core.verdicts.added_parameters` has the words.
     """
 
     outcome: Outcome

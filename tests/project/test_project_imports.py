@@ -13,6 +13,7 @@ LOADED_ON_FIRST_USE = [
     "dask",
     "huggingface_hub",
     "ipywidgets",
+    "jsonschema",
     "keyring",
     "langchain_core",
     "langchain_huggingface",
