@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.view.html import Bundle, block, line, plain, table, text_table
 from llm_executor_nb.view.markdown import fenced, harmless
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def footer_words(footer: Footer) -> list[str]:
     words = [attempts[-1].route] if attempts else []
     words += [f"{footer.took_s:.1f} s", *_tokens(attempts)]
     if cost := sum(one.cost_usd or 0 for one in attempts):
-        words.append(usd(cost))
+        words.append(dollars(cost))
     if len(attempts) > 1:
         words.append(f"{len(attempts)} attempts: " + ", ".join(one.outcome.value for one in attempts))
     if attempts and attempts[-1].finish_reason == "length":
@@ -110,12 +110,6 @@ def attempts_bundle(attempts: Sequence[Attempt]) -> Bundle:
         for one in attempts
     ]
     return {"text/plain": text_table(_ATTEMPT_COLUMNS, rows), "text/html": table(_ATTEMPT_COLUMNS, rows)}
-
-
-def usd(cost: float) -> str:
-    """Return dollars with two digits that say something, `$0.0000025`."""
-    places = max(2, 1 - math.floor(math.log10(cost))) if cost > 0 else 2
-    return f"${cost:.{places}f}"
 
 
 def _tokens(attempts: Sequence[Attempt]) -> list[str]:

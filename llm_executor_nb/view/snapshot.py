@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.view.text import dollars, duration
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -101,19 +103,3 @@ class Snapshot:
         told = [f"saved {dollars(self.saved_usd)}"] if self.saved_usd else []
         told += [f"the oldest of {self.oldest_utc:%Y-%m-%d %H:%M} UTC"] if self.oldest_utc else []
         return f" ({', '.join(told)})" if told else ""
-
-
-def dollars(amount: float | None) -> str:
-    """Return dollars in words, with two digits that say something, however small the amount is."""
-    if amount is None:
-        return "?"
-    digits = 2 if amount >= 0.1 or amount <= 0 else 1 - math.floor(math.log10(amount))
-    return f"${amount:.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

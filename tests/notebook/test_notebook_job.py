@@ -206,7 +206,7 @@ def test_a_picture_is_in_the_file_as_png_with_words(kernel):
     ran = kernel.run("df.llm.run('gemma', 'q', progress=False).llm.report().plot()")
     [result] = ran.of("execute_result")
     assert result["data"]["image/png"]
-    assert result["data"]["text/plain"].startswith("Attempts over time by route")
+    assert result["data"]["text/plain"].startswith("Outcomes by route")
     assert result["metadata"]["image/png"]["alt"] == result["data"]["text/plain"]
 
 
