@@ -1,4 +1,4 @@
-"""`%%llm`, a cell that is a prompt, and `%llm`, what goes with it. Thin: they parse, call the layers below, and show.
+"""`%%llm`, a cell that is a prompt, and `%llm`, its commands. Thin: they parse, call the layers below, and show.
 
 IPython is imported at the top, so this module is loaded by `%load_ext` only.
 """
@@ -14,12 +14,11 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.notebook import completion
-from llm_executor_nb.notebook.arguments import default_model, order_of, refuse_key
-from llm_executor_nb.notebook.cell import run_cell
+from llm_executor_nb.notebook.arguments import cell_options, default_model, refuse_key
+from llm_executor_nb.notebook.cell import run_cell, show_dry_run
 from llm_executor_nb.notebook.commands import Commands
-from llm_executor_nb.notebook.dry_run import show_dry_run
-from llm_executor_nb.notebook.paint import make_paint
-from llm_executor_nb.notebook.variables import variables_of
+from llm_executor_nb.notebook.fill import variables_of
+from llm_executor_nb.view.answer import make_answer_display
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,7 +32,7 @@ _WARM_UP_AFTER_S = 0.3
 
 @magics_class
 class LLMMagics(Magics):
-    """The cell that is a prompt, and the commands that go with it."""
+    """The cell that is a prompt, and its commands."""
 
     def __init__(self, shell: InteractiveShell | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - IPython's own
         super().__init__(shell, **kwargs)
@@ -88,11 +87,11 @@ class LLMMagics(Magics):
             self.commands.run(line)
             return
         names = variables_of(self.shell)
-        order = order_of(_typed(self.llm, line), cell, names, default_model(self.commands.chosen))
-        if order.is_dry:
-            show_dry_run(order)
-            return
-        run_cell(order, make_paint(self.shell), partial(self._keep, order.out))
+        options = cell_options(_parsed(self.llm, line), cell, names, default_model(self.commands.chosen))
+        if options.is_dry:
+            show_dry_run(options)
+        else:
+            run_cell(options, make_answer_display(), partial(self._keep, options.out))
 
     def _keep(self, name: str | None, message: AIMessage) -> None:
         if name is not None and self.shell is not None:
@@ -103,7 +102,7 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics and their completion, and begin to load LangChain in the background."""
     magics = LLMMagics(shell)
     shell.register_magics(magics)
-    completion.add(shell)
+    completion.add(shell, LLMMagics.llm.parser)
     warmup.begin(after_s=_WARM_UP_AFTER_S)
 
 
@@ -117,10 +116,10 @@ def unload(shell: InteractiveShell) -> None:
     completion.remove(shell)
 
 
-def _typed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives the decorated method no type
+def _parsed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives the decorated method no type
     try:
-        typed: Namespace = parse_argstring(magic, line)
+        arguments: Namespace = parse_argstring(magic, line)
     except UsageError as error:
-        hint = ' A text with blanks needs quotes: -s "Be short".' if "unrecognized" in str(error) else ""
-        raise UsageError(f"{error}.{hint} %%llm? shows what there is.") from None
-    return typed
+        hint = ' Quote text that contains spaces: -s "Be short".' if "unrecognized" in str(error) else ""
+        raise UsageError(f"{error}.{hint} %%llm? shows the help.") from None
+    return arguments

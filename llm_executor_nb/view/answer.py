@@ -1,23 +1,34 @@
-"""What a `%%llm` cell shows: the answer as Markdown, text or JSON, and the quiet lines below it."""
+"""What a `%%llm` cell shows: the answer while it arrives and as it stays, and the quiet lines below it."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_executor_nb.view.html import Bundle, block, line, plain, table, text_table
+from llm_executor_nb.view.live import NOTHING, Frontend, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
 
-NOTHING: Bundle = {"text/plain": "", "text/html": ""}
-"""What takes a display away: a front end draws nothing for it."""
+_REDRAW_S = 0.1
+"""Seconds between two updates of a growing text, at least."""
+_CHARACTERS_PER_S = 500_000
+"""A longer text is updated less often, so that drawing it stays cheap."""
+_WAITING_S = 1.0
+"""Seconds between two updates of what is shown before the first text, in a cell."""
+_WAITING_LINE_S = 0.5
+"""The same in a terminal."""
+_FIRST_LINE_S = 0.3
+"""Seconds without that line: a quick answer needs none."""
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 _ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "waited s", "took s", "then", "message")
 
@@ -29,10 +40,10 @@ class Footer:
     Attributes:
         attempts: the requests of the run, in order.
         took_s: seconds of the whole run.
-        filled: the variables that were filled in.
-        remarks: what else belongs in the line.
+        filled: the names of the variables that were filled in.
+        remarks: further parts of the line.
         notes: what the user should know, each a line of its own.
-        has_attempts: show them one by one.
+        has_attempts: whether the attempts are shown one by one.
     """
 
     attempts: Sequence[Attempt]
@@ -48,21 +59,21 @@ def answer_bundle(text: str, form: str, *, cut: str = "") -> Bundle:
 
     Args:
         text: the answer.
-        form: md, text or json; what is no JSON is shown as text.
+        form: md, text or json; an answer that is not JSON is shown as text.
         cut: why it breaks off, in words; empty: it is whole.
     """
     text = plain(text)
     mark = f"[cut: {cut}]" if cut else ""
     if form == "json" and (parsed := _json_of(text)) is not None:
         return {"text/markdown": fenced(parsed, "json"), "text/plain": parsed}
-    twin = f"{text}\n{mark}" if mark else text
+    as_text = f"{text}\n{mark}" if mark else text
     if form != "md":
-        return {"text/plain": twin}
-    return {"text/markdown": f"{harmless(text)}\n\n**{mark}**" if mark else harmless(text), "text/plain": twin}
+        return {"text/plain": as_text}
+    return {"text/markdown": f"{harmless(text)}\n\n**{mark}**" if mark else harmless(text), "text/plain": as_text}
 
 
 def is_json(text: str) -> bool:
-    """Say whether an answer is JSON, perhaps in a fence."""
+    """Whether an answer is JSON, perhaps in a fence."""
     return _json_of(text) is not None
 
 
@@ -73,8 +84,8 @@ def footer_bundle(footer: Footer) -> Bundle:
     html = line(words, "dim small") + "".join(line(note, "wait small") for note in notes)
     text = "\n".join([words, *notes])
     if footer.has_attempts:
-        shown = attempts_bundle(footer.attempts)
-        html, text = html + shown["text/html"], f"{text}\n{shown['text/plain']}"
+        attempts = attempts_bundle(footer.attempts)
+        html, text = html + attempts["text/html"], f"{text}\n{attempts['text/plain']}"
     return {"text/plain": plain(text), "text/html": block(html)}
 
 
@@ -83,10 +94,10 @@ def footer_words(footer: Footer) -> list[str]:
     attempts = footer.attempts
     words = [attempts[-1].route] if attempts else []
     words += [f"{footer.took_s:.1f} s", *_tokens(attempts)]
-    if cost := sum(one.cost_usd or 0 for one in attempts):
+    if cost := sum(attempt.cost_usd or 0 for attempt in attempts):
         words.append(dollars(cost))
     if len(attempts) > 1:
-        words.append(f"{len(attempts)} attempts: " + ", ".join(one.outcome.value for one in attempts))
+        words.append(f"{len(attempts)} attempts: " + ", ".join(attempt.outcome.value for attempt in attempts))
     if attempts and attempts[-1].finish_reason == "length":
         words.append("ends at max_tokens")
     if footer.filled:
@@ -95,19 +106,10 @@ def footer_words(footer: Footer) -> list[str]:
 
 
 def attempts_bundle(attempts: Sequence[Attempt]) -> Bundle:
-    """Return the attempts of a run as a table; the HTML is to stand in a block."""
+    """Return the attempts of a run as a table; the caller puts its HTML into a block."""
     rows = [
-        (
-            one.attempt,
-            one.route,
-            one.outcome.value,
-            one.http_status,
-            one.wait_s,
-            one.duration_s,
-            one.decision.value,
-            one.message,
-        )
-        for one in attempts
+        (a.attempt, a.route, a.outcome.value, a.http_status, a.wait_s, a.duration_s, a.decision.value, a.message)
+        for a in attempts
     ]
     return {"text/plain": text_table(_ATTEMPT_COLUMNS, rows), "text/html": table(_ATTEMPT_COLUMNS, rows)}
 
@@ -119,9 +121,131 @@ def _tokens(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def _json_of(text: str) -> str | None:
-    found = _IN_FENCE.fullmatch(text)
+    fenced_text = _IN_FENCE.fullmatch(text)
     try:
-        value: Any = json.loads(found[1] if found else text)
+        value: Any = json.loads(fenced_text[1] if fenced_text else text)
     except ValueError:
         return None
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+class AnswerDisplay(Protocol):
+    """Draws one answer while it arrives."""
+
+    def begin(self, waiting: Callable[[], str]) -> None:
+        """Begin; `waiting` returns what is shown until the first text arrives."""
+
+    def add(self, piece: str) -> None:
+        """Draw some more text."""
+
+    def end(self, bundle: Bundle) -> None:
+        """Draw the answer as it stays, or as it was cut."""
+
+    def give_up(self) -> None:
+        """Take away what was drawn: there is no answer."""
+
+
+def make_answer_display() -> AnswerDisplay:
+    """Return the display that suits the front end."""
+    return CellAnswer() if frontend() is Frontend.KERNEL else TerminalAnswer()
+
+
+class CellAnswer:
+    """Draws in one display of a kernel: plain text while it grows, the whole bundle at the end, which the file keeps.
+
+    A ticker updates it, so that a fast stream costs no more than a slow one.
+    """
+
+    def __init__(self) -> None:
+        self._display = LiveDisplay()
+        self._text = ""
+        self._drawn = 0
+        self._waiting: Callable[[], str] = str
+        self._lock = threading.Lock()
+        self._ticker = Ticker(self._tick, every_s=_REDRAW_S / 4, first_s=_REDRAW_S / 4)
+
+    def begin(self, waiting: Callable[[], str]) -> None:
+        """Make the display, with the words of the wait in it."""
+        self._waiting = waiting
+        self._display.show(_text_bundle(waiting()))
+        self._ticker.start()
+
+    def add(self, piece: str) -> None:
+        """Keep a piece for the next update; draw the first one at once."""
+        self._text += piece
+        if not self._drawn and self._text.strip():
+            with self._lock:
+                self._draw()
+
+    def end(self, bundle: Bundle) -> None:
+        """Replace the text by the whole answer."""
+        self._ticker.stop()
+        self._display.update(bundle)
+
+    def give_up(self) -> None:
+        """Leave an empty display."""
+        self.end(NOTHING)
+
+    def _tick(self) -> None:
+        with self._lock:
+            age_s = self._display.age_s
+            if not self._text.strip():
+                if age_s >= _WAITING_S:
+                    self._display.update(_text_bundle(self._waiting()))
+            elif age_s >= max(_REDRAW_S, len(self._text) / _CHARACTERS_PER_S):
+                self._draw()
+
+    def _draw(self) -> None:
+        if len(text := self._text) > self._drawn:
+            self._drawn = len(text)
+            self._display.update(_text_bundle(text))
+
+
+class TerminalAnswer:
+    """Writes the pieces as they arrive: a terminal would print every update below the last.
+
+    Until the first piece a line says what is waited for. It goes to stderr, so a pipe from stdout holds answers alone.
+    """
+
+    def __init__(self) -> None:
+        self._written = ""
+        self._line = StatusLine(sys.stderr)
+        self._waiting: Callable[[], str] = str
+        self._ticker = Ticker(self._tick, every_s=_WAITING_LINE_S, first_s=_FIRST_LINE_S)
+
+    def begin(self, waiting: Callable[[], str]) -> None:
+        """Say what is waited for, where the line can be taken away again."""
+        self._waiting = waiting
+        if frontend() is Frontend.TERMINAL:
+            self._ticker.start()
+
+    def add(self, piece: str) -> None:
+        """Write a piece."""
+        if piece:
+            self._write(plain(piece))
+
+    def end(self, bundle: Bundle) -> None:
+        """Write what is not written yet, and a line break."""
+        whole = bundle["text/plain"]
+        self._write(whole.removeprefix(self._written) + "\n" if self._written else whole + "\n")
+
+    def give_up(self) -> None:
+        """Leave what was written of an answer, and nothing of the line."""
+        self._end_wait()
+
+    def _tick(self) -> None:
+        self._line.write(self._waiting())
+
+    def _write(self, text: str) -> None:
+        self._end_wait()
+        self._written += text
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def _end_wait(self) -> None:
+        self._ticker.stop()
+        self._line.clear()
+
+
+def _text_bundle(text: str) -> Bundle:
+    return {"text/plain": plain(text)}

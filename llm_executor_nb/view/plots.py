@@ -140,9 +140,9 @@ def _draw_outcomes(axes: Axes, counts: pd.DataFrame) -> None:
     """Draw a bar for each route, the first at the top, made of what its attempts came to."""
     lanes, left = np.arange(len(counts)), np.zeros(len(counts))
     for outcome, numbers in counts.items():
-        colour, hatch = STYLES[Outcome(outcome)]
-        bar = {"height": 0.62, "color": colour, "hatch": hatch, "edgecolor": _INK, "linewidth": 0.5}
-        axes.barh(lanes, numbers, left=left, label=str(outcome), **bar)
+        colour, hatch = STYLES[Outcome(str(outcome))]
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": _INK, "linewidth": 0.5}
+        axes.barh(lanes, numbers, left=left, height=0.62, label=str(outcome), **look)
         left += numbers.to_numpy()
     for lane, total in enumerate(left):
         axes.text(total, lane, f" {int(total):,}", va="center", fontsize=8, color=_INK)

@@ -14,11 +14,9 @@ from shells import extended_shell
 
 import llm_executor_nb as llm
 from llm_executor_nb.notebook import doctor_network
-from llm_executor_nb.notebook.doctor import examine
-from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
-from llm_executor_nb.notebook.finding import GOOD, CheckResult
+from llm_executor_nb.notebook.doctor import examine, report_bundle
+from llm_executor_nb.notebook.doctor_network import GOOD, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
-from llm_executor_nb.notebook.tables import report_bundle
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"

@@ -129,7 +129,7 @@ def test_a_system_variable_has_to_be_a_text(shell, line, words):
         ("gemma -t warm", "invalid float"),
         ("gemma -f html", "invalid choice"),
         ("gemma --bad 1", "unrecognized arguments: --bad"),
-        ("gemma -s be short", "needs quotes"),
+        ("gemma -s be short", "Quote text"),
         ("gemma --schema Review", "write @"),
         (f"gemma -s {KEY}", "revoke it"),
     ],
@@ -169,7 +169,7 @@ def test_a_schema_that_is_not_there_is_refused(shell):
 def test_an_answer_that_is_no_json_is_shown_as_text_and_said(shell, capsys):
     with llm.rehearse():
         cell(shell, "gemma -f json")
-    assert "the answer is no JSON" in capsys.readouterr().out
+    assert "the answer is not JSON" in capsys.readouterr().out
 
 
 def test_v_shows_the_attempts(shell, capsys):
@@ -264,10 +264,10 @@ def test_the_help_is_good_reading(shell):
         ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
         ("helth", "Did you mean %llm health"),
         ("gemma", "begins with %%llm gemma"),
-        ("health all", "nothing behind it"),
+        ("health all", "takes no arguments"),
         ("log never", "last 50"),
         ("keys take", "keys add"),
-        ("keys add", "whose key"),
+        ("keys add", "Name the backend"),
         ("keys add nobody", "no such backend"),
     ],
 )

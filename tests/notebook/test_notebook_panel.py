@@ -2,10 +2,8 @@
 
 import json
 import re
-import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbclient
 import nbformat
@@ -327,15 +325,6 @@ def test_in_a_terminal_it_is_printed_with_the_function_for_each_button(capsys):
     for told in ("team ..1a2b", MODEL, "openrouter ..1a2b: free", "llm.keys.add", "llm.models.add", "llm.health()"):
         assert told in printed
     assert CANARY not in printed
-
-
-def test_a_kernel_without_widgets_gets_the_text(capsys, monkeypatch):
-    import IPython  # noqa: PLC0415 - the front end's library
-
-    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setitem(sys.modules, "anywidget", None)
-    assert panel() is None
-    assert "llm.keys.add" in capsys.readouterr().out
 
 
 def test_every_function_that_the_text_names_is_there():

@@ -1,14 +1,14 @@
-"""The tab Health: a line for each route, whether it can be asked, until when not, and what came back from it so far."""
+"""The tab Health: a line for each route, its state, how long a hold still lasts, and its outcomes so far."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.inspection import reset_health
 from llm_executor_nb.chain.routes import route_states
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.view.text import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,9 +60,11 @@ def _state_words(state: RouteState) -> str:
     words = _WORDS[state.standing]
     if state.seconds_left is None:
         return words
-    left = state.seconds_left
-    until = "until a change" if math.isinf(left) else f"{math.ceil(left)} s left" if left else ""
-    return ", ".join(filter(None, [f"{words} ({state.why})", until]))
+    words = f"{words} ({state.why})"
+    left = time_left(state.seconds_left)
+    if not state.seconds_left:
+        return words
+    return f"{words}, {left}" if left.startswith("until") else f"{words}, {left} left"
 
 
 def _outcome_words(counts: Mapping[Outcome, int]) -> str:

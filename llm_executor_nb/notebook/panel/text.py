@@ -1,4 +1,4 @@
-"""The panel as text, for terminals and for notebooks that are read without a kernel: what there is, what to type."""
+"""The panel as text, for terminals and for readers of a saved notebook: the state, and what to type."""
 
 from __future__ import annotations
 
