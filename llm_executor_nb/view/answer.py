@@ -214,7 +214,7 @@ class TerminalAnswer:
         self._ticker = Ticker(self._tick, every_s=_WAITING_LINE_S, first_s=_FIRST_LINE_S)
 
     def begin(self, waiting: Callable[[], str]) -> None:
-        """Say what is waited for, where the line can be taken away again."""
+        """Start the line, where it can be taken away again."""
         self._waiting = waiting
         if frontend() is Frontend.TERMINAL:
             self._ticker.start()

@@ -269,7 +269,7 @@ def job_bundle(snapshot: Snapshot, *, hint: str = "") -> Bundle:
     text = "\n".join(filter(None, [" · ".join(filter(None, [snapshot.line(), hint])), snapshot.wait]))
     html = _bar(snapshot) + _counts(snapshot)
     html += line(" · ".join(filter(None, [*snapshot.bounds(), hint])), "dim small")
-    html += "".join(line(words, f"{kind} small") for kind, words in snapshot.news())
+    html += "".join(line(words, f"{kind} small") for kind, words in snapshot.notices())
     html += line(snapshot.wait, "wait small") if snapshot.wait else ""
     return {"text/plain": plain(text), "text/html": block(html)}
 

@@ -42,7 +42,7 @@ def frontend() -> Frontend:
 
 
 def is_attended() -> bool:
-    """Whether a person may be looking. nbclient and papermill run cells in which nobody can press a button."""
+    """Whether a person may be looking. nbclient and papermill run cells without anyone to press a button."""
     return bool(getattr(getattr(_shell(), "kernel", None), "_allow_stdin", False))  # the kernel has no public name
 
 
