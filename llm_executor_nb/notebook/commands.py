@@ -1,4 +1,4 @@
-"""`%llm COMMAND`: what goes with the cells, in one line each. Every command has a public function behind it."""
+"""`%llm COMMAND`: the commands of a line. Every command has a public function behind it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _OFF = "off"
 _SHOWN_ATTEMPTS = 20
 _LONG_WORD = 16
-"""Characters from which a word may be a key: no key is shorter, and few labels are longer."""
+"""Characters from which a word may be a key: keys are longer, and few labels are."""
 _HOLD_COLUMNS = ("on hold", "why", "for", "in the provider's words")
 _MODEL_COLUMNS = ("model", "aliases", "OpenRouter", "then")
 _ATTEMPT_COLUMNS = ("sent (UTC)", "row", "", "route", "outcome", "HTTP", "took s", "then", "cost", "message")
@@ -63,7 +63,7 @@ class Commands:
         """
         name, _, rest = typed.strip().partition(" ")
         if not name:
-            say(
+            show_line(
                 f"A cell that begins with %%llm is a prompt, for {default_model(self.chosen)} unless it names a model. "
                 f"In a line: %llm {'|'.join(self.BY_NAME)}. %%llm? shows the help."
             )
@@ -118,18 +118,18 @@ class Commands:
                 "This front end cannot prompt for a key. Set it in the environment before the kernel starts."
             ) from None
         added = ring.add(backend, key, label=unquoted(" ".join(label)) or None)
-        say(f"Added for this session: {backend} {added}.")
+        show_line(f"Added for this session: {backend} {added}.")
 
     def _remove_key(self, backend: str, name: str) -> None:
         """Remove a key by the name that `%llm keys` shows, and report whether a saved one was deleted."""
         ring = live().keys
         saved = {line.shown: line.saved_in for line in ring.lines() if line.backend == backend}
         if not ring.remove(backend, name):
-            say(f"There is no such key for {backend} in this session.")
+            show_line(f"There is no such key for {backend} in this session.")
             return
         left = {line.shown for line in ring.lines() if line.backend == backend}
         places = [place for shown, place in saved.items() if place and shown not in left]
-        say(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")
+        show_line(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")
 
     def _models(self, rest: str) -> None:
         part = unquoted(rest)
@@ -139,14 +139,14 @@ class Commands:
         elif live().models.find(part):
             show(_models_bundle(part))
         else:
-            say(f"No model has {part} in its name or its aliases. %llm models shows the table.")
+            show_line(f"No model has {part} in its name or its aliases. %llm models shows the table.")
 
     def _use(self, rest: str) -> None:
         if rest:
             name = unquoted(rest)
             live().models.resolve(name)  # raises for a model that is not in the table
             self.chosen = name
-        say(f"{default_model(self.chosen)} is asked when a %%llm cell names no model.")
+        show_line(f"{default_model(self.chosen)} is asked when a %%llm cell names no model.")
 
     def _health(self, rest: str) -> None:
         _refuse_arguments("health", rest)
@@ -172,7 +172,7 @@ class Commands:
         if self._rehearsal is not None:
             self._rehearsal.stop()
         self._rehearsal = rehearsal.start()
-        say(
+        show_line(
             f"Rehearsal: {script or 'every request is answered'}. No key is used and nothing is spent, until "
             "%llm rehearse off."
         )
@@ -181,11 +181,11 @@ class Commands:
         if self._rehearsal is not None:
             self._rehearsal.stop()
             self._rehearsal = None
-            say("The rehearsal has ended: your own keys and settings are back, and cells cost money again.")
+            show_line("The rehearsal has ended: your own keys and settings are back, and cells cost money again.")
         elif live().practice_url is not None:
             raise UsageError("This rehearsal was begun in code: call its stop(), or leave its with-block.")
         else:
-            say("No rehearsal is running.")
+            show_line("No rehearsal is running.")
 
     def _doctor(self, rest: str) -> None:
         _refuse_arguments("doctor", rest)
@@ -203,7 +203,7 @@ class Commands:
     }
 
 
-def say(text: str) -> None:
+def show_line(text: str) -> None:
     """Show one quiet line."""
     show({"text/plain": plain(text), "text/html": block(line(text, "dim"))})
 
@@ -213,7 +213,7 @@ def _show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, other
     if listed := list(rows):
         show({"text/plain": text_table(names, listed), "text/html": block(table(names, listed))})
     else:
-        say(otherwise)
+        show_line(otherwise)
 
 
 def _models_bundle(part: str) -> Bundle:

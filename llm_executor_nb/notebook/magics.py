@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "llm"
 _WARM_UP_AFTER_S = 0.3
+"""Seconds after `%load_ext`: the cell that loads it must not wait for LangChain."""
 
 
 @magics_class
@@ -40,20 +41,20 @@ class LLMMagics(Magics):
 
     @no_var_expand
     @magic_arguments(name=NAME)
-    @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; none: the default")
-    @argument("-o", "--out", metavar="VAR", help="put LangChain's message into this variable")
+    @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; without it the default")
+    @argument("-o", "--out", metavar="VAR", help="store LangChain's message in this variable")
     @argument("-s", "--system", metavar="TEXT", help="a system message in quotes, or @ and the variable that holds it")
-    @argument("-t", "--temperature", type=float, metavar="T", help="0 for the likeliest answer")
-    @argument("--max-tokens", type=int, metavar="N", help="the longest answer")
+    @argument("-t", "--temperature", type=float, metavar="T", help="randomness; 0 for the likeliest answer")
+    @argument("--max-tokens", type=int, metavar="N", help="tokens of the longest answer")
     @argument(
         "-f",
         "--format",
         choices=("md", "text", "json"),
         metavar="FORM",
-        help="md, text or json: how it is shown (default md; json with --schema)",
+        help="md, text or json: how the answer is shown (default md; json with --schema)",
     )
     @argument("--schema", metavar="@Model", help="a variable with a pydantic class, a dict of types or a list of names")
-    @argument("--no-stream", action="store_true", help="show the answer when it is whole")
+    @argument("--no-stream", action="store_true", help="show the answer when it is complete")
     @argument("--raw", action="store_true", help="send the cell as typed: {name} is not filled in")
     @argument("--timeout", type=float, metavar="S", help="seconds one attempt may take")
     @argument("--deadline", type=float, metavar="S", help="seconds the whole run may take")
@@ -68,21 +69,21 @@ class LLMMagics(Magics):
 
         {name} fills in a variable that exists and is data: a text, a number, a list, a frame, an earlier answer;
         never a key, a module, a function or a class. All other braces stay as they are, and {{name}} is {name}.
-        What is sent costs what the provider asks. Errors are raised, never shown as an answer; the stop button ends
-        a cell and closes the connection. Without a model the default is asked (%llm use MODEL).
+        Sending a cell costs what the provider charges. Errors are raised, never shown as an answer. The stop button
+        ends a cell and closes the connection. Without a model the default is asked (%llm use MODEL).
 
-        In a line of its own:
+        Commands, each in a line:
 
             %llm panel               keys, models and health, to click
-            %llm keys                the keys there are; %llm keys add openrouter asks for one, unseen
-            %llm models              the models, their aliases and who serves them; %llm models gemma finds some
+            %llm keys                the keys; %llm keys add openrouter prompts for one and does not show it
+            %llm models              the models, their aliases and providers; %llm models gemma finds some
             %llm use MODEL           make a model the default of this notebook
             %llm health              what is on hold, why, and for how long
-            %llm log                 the last attempts: who was asked, what came back
+            %llm log                 the last attempts: route, outcome, time, cost
             %llm rehearse SCRIPT     practise without keys and without cost; %llm rehearse off ends it
-            %llm doctor              look for what is wrong: keys, routes, network, and keys left in notebooks
+            %llm doctor              look for problems: keys, routes, network, and keys left in notebooks
         """
-        refuse_key(line)
+        refuse_key(line)  # before anything else: an error message could repeat the line
         if cell is None:
             self.commands.run(line)
             return

@@ -7,10 +7,10 @@ import re
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.view.html import Bundle, block, line, plain, table, text_table
-from llm_executor_nb.view.live import NOTHING, Frontend, LiveDisplay, StatusLine, Ticker, frontend
+from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
 from llm_executor_nb.view.text import dollars
 
@@ -129,27 +129,6 @@ def _json_of(text: str) -> str | None:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-class AnswerDisplay(Protocol):
-    """Draws one answer while it arrives."""
-
-    def begin(self, waiting: Callable[[], str]) -> None:
-        """Begin; `waiting` returns what is shown until the first text arrives."""
-
-    def add(self, piece: str) -> None:
-        """Draw some more text."""
-
-    def end(self, bundle: Bundle) -> None:
-        """Draw the answer as it stays, or as it was cut."""
-
-    def give_up(self) -> None:
-        """Take away what was drawn: there is no answer."""
-
-
-def make_answer_display() -> AnswerDisplay:
-    """Return the display that suits the front end."""
-    return CellAnswer() if frontend() is Frontend.KERNEL else TerminalAnswer()
-
-
 class CellAnswer:
     """Draws in one display of a kernel: plain text while it grows, the whole bundle at the end, which the file keeps.
 
@@ -165,7 +144,7 @@ class CellAnswer:
         self._ticker = Ticker(self._tick, every_s=_REDRAW_S / 4, first_s=_REDRAW_S / 4)
 
     def begin(self, waiting: Callable[[], str]) -> None:
-        """Make the display, with the words of the wait in it."""
+        """Make the display; `waiting` returns what it shows until the first text arrives."""
         self._waiting = waiting
         self._display.show(_text_bundle(waiting()))
         self._ticker.start()
@@ -214,9 +193,9 @@ class TerminalAnswer:
         self._ticker = Ticker(self._tick, every_s=_WAITING_LINE_S, first_s=_FIRST_LINE_S)
 
     def begin(self, waiting: Callable[[], str]) -> None:
-        """Start the line, where it can be taken away again."""
+        """Start the line, where it can be taken away again; `waiting` returns its words."""
         self._waiting = waiting
-        if frontend() is Frontend.TERMINAL:
+        if frontend() == "terminal":
             self._ticker.start()
 
     def add(self, piece: str) -> None:
@@ -245,6 +224,14 @@ class TerminalAnswer:
     def _end_wait(self) -> None:
         self._ticker.stop()
         self._line.clear()
+
+
+AnswerDisplay = CellAnswer | TerminalAnswer
+
+
+def make_answer_display() -> AnswerDisplay:
+    """Return the display that suits the front end."""
+    return CellAnswer() if frontend() == "kernel" else TerminalAnswer()
 
 
 def _text_bundle(text: str) -> Bundle:

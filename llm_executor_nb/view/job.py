@@ -12,10 +12,10 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from llm_executor_nb.view.html import block, escaped, line, plain, span
-from llm_executor_nb.view.live import Frontend, LiveDisplay, StatusLine, frontend, is_attended
+from llm_executor_nb.view.live import LiveDisplay, StatusLine, frontend, is_attended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ _BY_INTERRUPT = "■ in the toolbar stops it"
 _BY_CALL = "job.stop() stops it"
 
 
-class JobDisplay(Protocol):
-    """Shows the snapshots of one job."""
+class JobDisplay:
+    """Shows the snapshots of one job. This one shows nothing, for `progress=False`."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot, unless one was shown a moment ago; called by the thread that waits for the job."""
@@ -50,40 +50,12 @@ class JobDisplay(Protocol):
     def say(self, words: str) -> None:
         """Show a line that stays, why the job waits; called on the private loop."""
 
-    def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
-        """Show a job that nobody waits for, with a button that calls `stop`; return whether this front end can."""
-
-
-def make_progress(*, is_shown: bool) -> JobDisplay:
-    """Return the display that suits the front end."""
-    if not is_shown:
-        return Silent()
-    match frontend():
-        case Frontend.KERNEL:
-            return CellBlock()
-        case Frontend.TERMINAL:
-            return TerminalLine(sys.stderr)
-        case Frontend.LOG:
-            return LogLines(sys.stderr)
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Show nothing."""
-
-    redraw = close = show
-
-    def say(self, words: str) -> None:
-        """Show nothing."""
-
-    def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:  # noqa: ARG002 - the protocol's signature
-        """Return that nothing is shown."""
+    def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:  # noqa: ARG002 - for those that can
+        """Show a job that nobody waits for, with a button that calls `stop`; return whether this display can."""
         return False
 
 
-class LogLines(Silent):
+class LogLines(JobDisplay):
     """A line for each tenth of the rows, where a line cannot be written over."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -136,8 +108,8 @@ class TerminalLine(LogLines):
         self._line.end(words)
 
 
-class CellBlock:
-    """A block in a notebook, with a Stop button below it while the job runs.
+class CellBlock(JobDisplay):
+    """A block in a notebook, which also says why the job waits, with a Stop button below it while the job runs.
 
     The private loop redraws it, so it goes on after its cell has ended. The button is a display of its own that is
     taken out at the end: a widget in a saved notebook is an error message to its reader.
@@ -172,9 +144,6 @@ class CellBlock:
             self._job_button.show()
         return True
 
-    def say(self, words: str) -> None:
-        """Add nothing: the block says by itself why the job waits."""
-
     def redraw(self, snapshot: Snapshot) -> None:
         """Update the block, unless it was updated a moment ago; take the buttons out when the job is over."""
         # Not in the context of the cell that began the job: nbclient takes only the messages of the running cell, and
@@ -206,6 +175,19 @@ class CellBlock:
     def _bundle(self, snapshot: Snapshot) -> Bundle:
         hint = _BY_INTERRUPT if self._has_waiting_cell else _BY_CALL if self._job_button is not None else ""
         return job_bundle(snapshot, hint=hint)
+
+
+def make_progress(*, is_shown: bool) -> JobDisplay:
+    """Return the display that suits the front end."""
+    if not is_shown:
+        return JobDisplay()
+    match frontend():
+        case "kernel":
+            return CellBlock()
+        case "terminal":
+            return TerminalLine(sys.stderr)
+        case "log":
+            return LogLines(sys.stderr)
 
 
 class StopButton:

@@ -9,8 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from enum import Enum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from llm_executor_nb.view.html import plain
 
@@ -23,22 +22,11 @@ NOTHING: Bundle = {"text/plain": "", "text/html": ""}
 """Takes a display away: a front end draws nothing for it."""
 
 
-class Frontend(Enum):
-    """What shows our output."""
-
-    KERNEL = "kernel"
-    """A notebook's kernel, with display handles and widgets."""
-    TERMINAL = "terminal"
-    """A terminal, in which a line can be written over."""
-    LOG = "log"
-    """A file or a pipe, which takes whole lines."""
-
-
-def frontend() -> Frontend:
-    """Return what shows the output of this process now."""
-    if hasattr(_shell(), "kernel"):  # so it is in Jupyter, Colab and VS Code; a terminal's shell has none
-        return Frontend.KERNEL
-    return Frontend.TERMINAL if sys.stderr.isatty() else Frontend.LOG
+def frontend() -> Literal["kernel", "terminal", "log"]:
+    """Return what shows our output: a kernel with displays and widgets, a terminal, or a log of whole lines."""
+    if hasattr(_shell(), "kernel"):  # as in Jupyter, Colab and VS Code; IPython's shell in a terminal has none
+        return "kernel"
+    return "terminal" if sys.stderr.isatty() else "log"
 
 
 def is_attended() -> bool:

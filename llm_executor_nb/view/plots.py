@@ -2,8 +2,8 @@
 
 Importing this loads matplotlib, the extra `plots`, so it is done when a picture is drawn. pyplot is not used, so
 threads and backends do not matter. The ground is white in every theme: the picture is static, and no text colour can
-be read on a white and on a black page alike. Outcomes differ by colour (Okabe and Ito's palette for colour-blind
-people) and by hatch. What is drawn is counted first, so a million attempts make no larger a picture than a thousand.
+be read on a white and on a black page alike. Outcomes differ by colour, in Okabe and Ito's palette for colour-blind
+readers, and by hatch. Attempts are counted before drawing, so a million make no larger a picture than a thousand.
 """
 
 from __future__ import annotations
@@ -32,38 +32,24 @@ _LONGEST_NAME = 34
 _INK, _FAINT = "#222222", "#cccccc"
 _OTHER_ROUTES = "other routes"
 
-_LIMIT, _SERVER, _LATE, _TEXT, _KEY, _REQUEST, _NEUTRAL = (
-    "#E69F00",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#0072B2",
-    "#F0E442",
-    "#8c8c8c",
-)
-STYLES: dict[Outcome, tuple[str, str]] = {
-    Outcome.OK: ("#009E73", ""),
-    Outcome.RATE_LIMITED: (_LIMIT, "//"),
-    Outcome.QUOTA: (_LIMIT, "xx"),
-    Outcome.CONNECTION: (_SERVER, "\\\\"),
-    Outcome.SERVER_ERROR: (_SERVER, "||"),
-    Outcome.OVERLOADED: (_SERVER, "--"),
-    Outcome.TIMEOUT: (_LATE, ".."),
-    Outcome.EMPTY: (_TEXT, "//"),
-    Outcome.MALFORMED: (_TEXT, "\\\\"),
-    Outcome.INVALID_OUTPUT: (_TEXT, "xx"),
-    Outcome.REJECTED: (_TEXT, "||"),
-    Outcome.TRUNCATED: (_TEXT, "--"),
-    Outcome.CONTENT_FILTER: (_TEXT, ".."),
-    Outcome.AUTH: (_KEY, "//"),
-    Outcome.FORBIDDEN: (_KEY, "\\\\"),
-    Outcome.NOT_FOUND: (_KEY, "xx"),
-    Outcome.UNSUPPORTED: (_KEY, "||"),
-    Outcome.BAD_REQUEST: (_REQUEST, "//"),
-    Outcome.CONTEXT_LENGTH: (_REQUEST, "\\\\"),
-    Outcome.CANCELLED: (_NEUTRAL, ".."),
+_OUTCOMES_BY_COLOUR = {
+    "#009E73": [Outcome.OK],
+    "#E69F00": [Outcome.RATE_LIMITED, Outcome.QUOTA],
+    "#D55E00": [Outcome.SERVER_ERROR, Outcome.OVERLOADED, Outcome.CONNECTION],
+    "#56B4E9": [Outcome.TIMEOUT],
+    "#CC79A7": [Outcome.EMPTY, Outcome.MALFORMED, Outcome.INVALID_OUTPUT, Outcome.TRUNCATED, Outcome.CONTENT_FILTER],
+    "#0072B2": [Outcome.AUTH, Outcome.FORBIDDEN, Outcome.NOT_FOUND, Outcome.UNSUPPORTED],
+    "#F0E442": [Outcome.BAD_REQUEST, Outcome.CONTEXT_LENGTH],
+    "#8c8c8c": [Outcome.CANCELLED, Outcome.REJECTED],
 }
-"""Outcome -> colour, hatch: a colour for each kind of cause, a hatch for each outcome of that kind."""
+"""A colour for each kind of cause: limits, servers, time, texts, keys and models, requests, and the user."""
+_HATCHES = ("", "//", "xx", "..", "||", "--")
+STYLES = {
+    outcome: (colour, hatch)
+    for colour, outcomes in _OUTCOMES_BY_COLOUR.items()
+    for outcome, hatch in zip(outcomes, _HATCHES, strict=False)
+}
+"""Outcome -> colour, hatch. Colours alone would not tell 20 outcomes apart, least of all to a colour-blind reader."""
 
 
 class AttemptsFigure(Figure):
@@ -158,7 +144,7 @@ def _draw_answers(axes: Axes, seconds: Any, is_ok: Any) -> None:  # noqa: ANN401
     end_s = float(seconds.max()) or 1.0
     unit_s, unit = (1, "seconds") if end_s < 180 else (60, "minutes") if end_s < 3 * 3600 else (3600, "hours")
     for ended, colour, style, label in (
-        (seconds, _NEUTRAL, "--", "attempts"),
+        (seconds, STYLES[Outcome.CANCELLED][0], "--", "attempts"),
         (seconds[is_ok], STYLES[Outcome.OK][0], "-", "answers"),
     ):
         counts, edges = np.histogram(ended, _STEPS, range=(0.0, end_s))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from llm_executor_nb.view.job import LogLines, Silent, TerminalLine, job_bundle, make_progress
+from llm_executor_nb.view.job import JobDisplay, LogLines, TerminalLine, job_bundle, make_progress
 from llm_executor_nb.view.snapshot import Held, Snapshot
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -178,7 +178,7 @@ def test_a_log_has_a_line_for_each_tenth_and_one_at_the_end():
 
 
 def test_silence_shows_nothing_and_leaves_a_display_to_ipython(capsys):
-    silent = Silent()
+    silent = JobDisplay()
     for show in (silent.show, silent.redraw, silent.close):
         show(FULL)
     silent.say("All routes fail.")
@@ -188,4 +188,4 @@ def test_silence_shows_nothing_and_leaves_a_display_to_ipython(capsys):
 
 def test_without_a_shell_there_is_no_cell():
     assert isinstance(make_progress(is_shown=True), LogLines)
-    assert isinstance(make_progress(is_shown=False), Silent)
+    assert type(make_progress(is_shown=False)) is JobDisplay

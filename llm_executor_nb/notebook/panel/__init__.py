@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_executor_nb.notebook.panel.text import text_form
-from llm_executor_nb.view.live import Frontend, frontend
+from llm_executor_nb.view.live import frontend
 
 
 def panel() -> Any:  # noqa: ANN401 - a widget, or nothing
@@ -22,7 +22,7 @@ def panel() -> Any:  # noqa: ANN401 - a widget, or nothing
     Returns:
         The widget, which shows itself at the end of a cell; None where the text was printed.
     """
-    if frontend() is not Frontend.KERNEL:
+    if frontend() != "kernel":
         print(text_form())  # noqa: T201 - the text form is printed
         return None
     from llm_executor_nb.notebook.panel.widget import the_panel  # noqa: PLC0415 - loads the widget libraries

@@ -23,37 +23,37 @@ _WORDS = {
 }
 
 
-class HealthTab:
-    """What the tab shows and does."""
+def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every route of some models that has a key, with its state in words and its outcomes."""
+    return [
+        {
+            "model": state.model,
+            "route": state.route,
+            "tier": state.tier,
+            "is_free": state.standing is RouteStatus.FREE,
+            "state": _state_words(state),
+            "in_flight": state.in_flight,
+            "outcomes": _outcome_words(state.outcomes),
+        }
+        for state in route_states(models)
+    ]
 
-    def __init__(self) -> None:
-        self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {"reset": self._reset}
 
-    def rows(self, models: Sequence[str]) -> list[dict[str, Any]]:
-        """Return every route of some models that has a key, with its state in words and its outcomes."""
-        return [
-            {
-                "model": state.model,
-                "route": state.route,
-                "tier": state.tier,
-                "is_free": state.standing is RouteStatus.FREE,
-                "state": _state_words(state),
-                "in_flight": state.in_flight,
-                "outcomes": _outcome_words(state.outcomes),
-            }
-            for state in route_states(models)
-        ]
+def route_lines(models: Sequence[str]) -> list[str]:
+    """Return the same as lines of text."""
+    return [
+        f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
+        for row in route_rows(models)
+    ]
 
-    def lines(self, models: Sequence[str]) -> list[str]:
-        """Return the same as lines of text."""
-        return [
-            f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
-            for row in self.rows(models)
-        ]
 
-    def _reset(self, _: Mapping[str, Any]) -> str:
-        reset_health()
-        return "Every hold was dropped; all routes are asked again."
+def _reset(_: Mapping[str, Any]) -> str:
+    reset_health()
+    return "Every hold was dropped; all routes are asked again."
+
+
+ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"reset": _reset}
+"""The buttons of the tab."""
 
 
 def _state_words(state: RouteState) -> str:

@@ -19,7 +19,7 @@ import traitlets
 
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.notebook.panel.health import HealthTab
+from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
 from llm_executor_nb.notebook.panel.keys import KeysTab
 from llm_executor_nb.notebook.panel.models import ModelsTab
 from llm_executor_nb.notebook.panel.text import text_form
@@ -29,7 +29,6 @@ from llm_executor_nb.settings.key_list import KeyText
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TICK_S = 1.0
 _HERE = Path(__file__).parent
 _log = logging.getLogger("llm_executor_nb")
 
@@ -41,6 +40,9 @@ class Panel(anywidget.AnyWidget):
         key_rows, model_rows, route_rows: what the tabs show.
         model_counts: how many models are shown, and how many the table has.
         place: the backends that take keys, and whether a rehearsal is running.
+
+    Args:
+        every_s: seconds between two updates while no message arrives.
     """
 
     _esm = (_HERE / "panel.js").read_text(encoding="utf-8")
@@ -51,15 +53,12 @@ class Panel(anywidget.AnyWidget):
     route_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     place: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_s: float = 1.0) -> None:
+        self._every_s = every_s
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         super().__init__()
-        self._keys, self._models, self._health = KeysTab(), ModelsTab(), HealthTab()
-        self._tabs: dict[str, KeysTab | ModelsTab | HealthTab] = {
-            "keys": self._keys,
-            "models": self._models,
-            "health": self._health,
-        }
+        self._keys, self._models = KeysTab(), ModelsTab()
+        self._actions = {"keys": self._keys.actions, "models": self._models.actions, "health": ACTIONS}
         self._worker: threading.Thread | None = None
         self._show()
         self.on_msg(self._receive)
@@ -91,7 +90,7 @@ class Panel(anywidget.AnyWidget):
     def _serve(self) -> None:
         while True:
             try:
-                message = self._messages.get(timeout=TICK_S)
+                message = self._messages.get(timeout=self._every_s)
             except queue.Empty:
                 message = {}
             if self.comm is None:
@@ -108,7 +107,7 @@ class Panel(anywidget.AnyWidget):
     def _carry_out(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out a message; return the reply, which says how that went."""
         try:
-            text, is_done = self._tabs[str(message["tab"])].actions[str(message["do"])](message), True
+            text, is_done = self._actions[str(message["tab"])][str(message["do"])](message), True
         except LLMExecutorError as error:
             text, is_done = str(error), False
         except Exception as error:  # noqa: BLE001 - a thread cannot raise to anyone, and the panel must go on
@@ -121,7 +120,7 @@ class Panel(anywidget.AnyWidget):
         config = live()
         self.place = {"backends": list(config.keys.code), "is_practice": config.practice_url is not None}
         self.key_rows, self.model_rows = self._keys.rows(), self._models.rows()
-        self.model_counts, self.route_rows = self._models.counts(), self._health.rows(self._models.shown())
+        self.model_counts, self.route_rows = self._models.counts(), route_rows(self._models.shown())
 
 
 _panels: list[Panel] = []
