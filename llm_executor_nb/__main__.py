@@ -58,6 +58,7 @@ def _run_csv(model: str, path: Path | None, column: str | None) -> None:
     try:
         out = pd.read_csv(path).llm.run(model, column)
     except llm.JobInterrupted as stopped:
+        # design 6: an interrupt keeps what was paid for
         stopped.result.to_csv(target, index=False)
         print(f"What was done is in {target}.")
         raise

@@ -98,6 +98,7 @@ class _Cell:
         chunks: list[AIMessageChunk] = []
         stream = stream_llm(self._options.model, self._options.prompt.text, **self._options.call_options())
         self._begin()
+        # closed at once after ■, not when it is collected: an open stream goes on costing money
         with closing(cast("Generator[AIMessageChunk, None, None]", stream)) as arriving:
             for chunk in arriving:
                 chunks.append(chunk)
@@ -109,6 +110,7 @@ class _Cell:
     def wait(self) -> AIMessage:
         """Wait for the whole answer."""
         self._begin()
+        # stream_llm takes no schema: an object is checked when it is complete
         schema = {} if self._options.schema is None else {"schema": self._options.schema}
         message = run_llm(self._options.model, self._options.prompt.text, **self._options.call_options(), **schema)
         self.text = _text_of(message)
@@ -124,9 +126,10 @@ class _Cell:
 
     def cut(self, why: str, attempts: Sequence[Attempt]) -> None:
         """Leave the drawn text with a mark; without any text take the display away."""
-        if not self._has_begun:
+        if not self._has_begun:  # the request was refused before anything was sent or drawn
             return
         if not self.text.strip():
+            # design 1: an error is never shown where an answer would be
             self._display.give_up()
             if not self._options.is_verbose or not attempts:
                 return

@@ -107,6 +107,7 @@ class Commands:
         if not words:
             raise UsageError(f"Name the backend of the key: %llm keys add openrouter. There are {backends}.")
         backend, *label = words
+        # whatever is not a backend may be the key itself, so the message does not repeat it
         if backend not in ring.code or any(_may_be_key(word) for word in label):
             raise UsageError(
                 KEY_IN_LINE if any(map(_may_be_key, words)) else f"There is no such backend. There are {backends}."
@@ -127,6 +128,7 @@ class Commands:
         if not ring.remove(backend, name):
             show_line(f"There is no such key for {backend} in this session.")
             return
+        # what the keyring or the file really lost, not what was asked for
         left = {line.shown for line in ring.lines() if line.backend == backend}
         places = [place for shown, place in saved.items() if place and shown not in left]
         show_line(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")

@@ -108,6 +108,7 @@ def _keys() -> list[CheckResult]:
     if not len(keys):
         places = "; ".join(keys.looked_for())
         return [CheckResult(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
+    # the look-ups are free (design 6), but a dead proxy can hang each of them
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
         unknown = "could not be looked up in time"
@@ -153,7 +154,7 @@ def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no typ
 def _models() -> Iterator[CheckResult]:
     """Yield the results for each model; of a large table for the worst ones first, and for the rest in one line."""
     by_model = [list(_model(model)) for model in tuple(live().models)]
-    if len(by_model) > _SHOWN_MODELS:
+    if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
         by_model.sort(key=lambda results: min(_WORST_FIRST.index(one.kind) for one in results))
     for results in by_model[:_SHOWN_MODELS]:
         yield from results

@@ -72,6 +72,7 @@ def fill(text: str, names: Mapping[str, object]) -> Filled:
         filled[name] = filled[name] if name in filled else _short(name, text_of(names[name]) or "")
         return filled[name]
 
+    # one pass: braces in a text that was filled in are that text's own
     done = _BRACES.sub(replacement, text)
     return Filled(done, tuple(filled), tuple(note for name in left if (note := _note(name, names))))
 
@@ -114,6 +115,7 @@ def text_of(value: object) -> str | None:
     if isinstance(value, str):
         return value
     text = _written_out(value)
+    # `<object at 0x…>` says nothing to a model; a text that the scrubber changes holds a key
     return None if _BARE_REPR.fullmatch(text) or scrub(text) != text else text
 
 

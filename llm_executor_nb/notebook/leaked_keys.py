@@ -87,6 +87,7 @@ def search_history(path: str) -> list[str]:
     if not Path(path).is_file():
         return []
     try:
+        # read-only, and not for long: the running kernel writes to this file
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as history:
             rows = history.execute(_HISTORY_LINES).fetchall()
     except sqlite3.Error:
@@ -107,6 +108,7 @@ def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
                 search.is_whole = False
                 return
             yield Path(place, name)
+        # checked here too: a large tree may hold no notebook at all
         if time.monotonic() > end:
             search.is_whole = False
             return
@@ -123,7 +125,7 @@ def _leaks_in(content: str) -> Iterator[tuple[str, str]]:
         cells = list(notebook["cells"])
         rest = {name: value for name, value in notebook.items() if name != "cells"}
         parts = [part for number, cell in enumerate(cells, start=1) for part in _parts(number, cell)]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):  # a broken notebook can hold a key as well
         parts, rest = [("somewhere in the file", content)], {}
     for place, text in [*parts, ("the notebook's metadata (saved widgets)", _text(rest))]:
         yield from ((place, kind) for kind in kinds_of_keys(text))

@@ -39,6 +39,7 @@ class LLMMagics(Magics):
         super().__init__(shell, **kwargs)
         self.commands = Commands(shell)
 
+    # IPython would evaluate {…} and $… in the line, and a key in a variable would reach the history
     @no_var_expand
     @magic_arguments(name=NAME)
     @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; without it the default")
@@ -109,6 +110,7 @@ def load(shell: InteractiveShell) -> None:
 
 def unload(shell: InteractiveShell) -> None:
     """Take the magics and their completion out again, and end a rehearsal that they began."""
+    # IPython has no public way to take a magic out again
     magics = shell.magics_manager.registry.pop(LLMMagics.__name__, None)
     if isinstance(magics, LLMMagics):
         magics.commands.close()

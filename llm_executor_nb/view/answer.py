@@ -64,6 +64,7 @@ def answer_bundle(text: str, form: str, *, cut: str = "") -> Bundle:
     """
     text = plain(text)
     mark = f"[cut: {cut}]" if cut else ""
+    # a text that was cut is not JSON any more, and falls through
     if form == "json" and (parsed := _json_of(text)) is not None:
         return {"text/markdown": fenced(parsed, "json"), "text/plain": parsed}
     as_text = f"{text}\n{mark}" if mark else text
@@ -152,7 +153,7 @@ class CellAnswer:
     def add(self, piece: str) -> None:
         """Keep a piece for the next update; draw the first one at once."""
         self._text += piece
-        if not self._drawn and self._text.strip():
+        if not self._drawn and self._text.strip():  # the first text at once: the wait for it is what a user feels
             with self._lock:
                 self._draw()
 

@@ -127,6 +127,7 @@ class CellBlock(JobDisplay):
         """Draw the block in the cell that waits for the job, and then a Stop button."""
         if time.monotonic() < self._first_at:
             return
+        # the private loop redraws at the same time
         with self._lock:
             if not self._has_waiting_cell:
                 self._has_waiting_cell = True

@@ -30,10 +30,12 @@ def harmless(text: str) -> str:
     """Return Markdown without tags and without links of an unknown scheme, except as visible text."""
     text = re.sub(r"\r\n?", "\n", text)
     lines = text.split("\n")
+    # renderers differ in what these fences take for code, so nothing in the text is trusted
     if "~~~" in text or any("```" in line and not _FENCE.fullmatch(line) for line in lines):
         return _in_doubt(text)
     blocks = _blocks(lines)
     prose, code = ("\n".join(block for block, is_code in blocks if is_code is wanted) for wanted in (False, True))
+    # a formula that begins in prose and ends in code would swallow the fence between them
     if _MATH_BEGINS.search(prose) and _MATH_ENDS.search(code):
         return _in_doubt(text)
     return "\n".join(block if is_code else _prose(block) for block, is_code in blocks)

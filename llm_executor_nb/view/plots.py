@@ -103,6 +103,7 @@ def _counts(attempts: pd.DataFrame) -> pd.DataFrame:
     counts = counts[[one.value for one in STYLES if one.value in counts]]
     if len(counts) <= _MOST_ROUTES:
         return counts
+    # more lanes than this cannot be read; the most frequent routes are the ones to look at
     is_rare = counts.sum(axis=1).rank(ascending=False, method="first") >= _MOST_ROUTES
     return pd.concat([counts[~is_rare], counts[is_rare].sum().to_frame(_OTHER_ROUTES).T])
 

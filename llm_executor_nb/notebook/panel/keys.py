@@ -23,6 +23,7 @@ class KeysTab:
     """What the tab shows and does. A message names a key by label and last characters, as the tab shows it."""
 
     def __init__(self) -> None:
+        # by backend and ending, not by label: a key that is renamed keeps its result
         self._tested: dict[tuple[str, str], tuple[str, str]] = {}
         self.actions: dict[str, Callable[[Message], str]] = {
             "add": self._add,

@@ -78,6 +78,7 @@ class ModelsTab:
         if model in _table().providers:
             raise ConfigError(f"{model} is in the table already. Change its row there.")
         _table().add(model, providers=providers, alias=_names(message["alias"])[0] if message.get("alias") else None)
+        # in a large table the new model would be out of sight
         if model not in self.shown():
             self._part = model
         return f"Added {model}."

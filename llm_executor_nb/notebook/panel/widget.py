@@ -81,6 +81,7 @@ class Panel(anywidget.AnyWidget):
 
     def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
         """Queue a message, in whatever thread it arrives. A key is taken out of it, so that no trace shows it."""
+        # design 6: a key goes in one way; ipywidgets keeps the message in its traceback and its log
         key = message.pop("key", None)
         self._messages.put({**message, "key": KeyText(key) if isinstance(key, str) else key})
         if self._worker is None:
@@ -93,7 +94,7 @@ class Panel(anywidget.AnyWidget):
                 message = self._messages.get(timeout=self._every_s)
             except queue.Empty:
                 message = {}
-            if self.comm is None:
+            if self.comm is None:  # closed
                 return
             reply = self._carry_out(message) if message.get("do") else None
             message = {}  # it may hold a key, and this frame waits for a long time
