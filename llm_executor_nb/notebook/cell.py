@@ -110,7 +110,7 @@ class _Cell:
     def wait(self) -> AIMessage:
         """Wait for the whole answer."""
         self._begin()
-        # stream_llm takes no schema: an object is checked when it is complete
+        # with a schema nothing can be shown before the whole answer is checked, so such a cell never streams
         schema = {} if self._options.schema is None else {"schema": self._options.schema}
         message = run_llm(self._options.model, self._options.prompt.text, **self._options.call_options(), **schema)
         self.text = _text_of(message)

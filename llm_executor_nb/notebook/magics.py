@@ -39,7 +39,7 @@ class LLMMagics(Magics):
         super().__init__(shell, **kwargs)
         self.commands = Commands(shell)
 
-    # IPython would evaluate {…} and $… in the line, and a key in a variable would reach the history
+    # IPython would evaluate {…} and $… in the line; nothing that a user types here is evaluated
     @no_var_expand
     @magic_arguments(name=NAME)
     @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; without it the default")

@@ -81,7 +81,7 @@ class Panel(anywidget.AnyWidget):
 
     def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
         """Queue a message, in whatever thread it arrives. A key is taken out of it, so that no trace shows it."""
-        # design 6: a key goes in one way; ipywidgets keeps the message in its traceback and its log
+        # design 6: a key goes in one way; an error or a log may repeat the message
         key = message.pop("key", None)
         self._messages.put({**message, "key": KeyText(key) if isinstance(key, str) else key})
         if self._worker is None:
