@@ -19,7 +19,7 @@ from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, Missin
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.answer import Footer, answer_bundle, footer_bundle, is_json
-from llm_executor_nb.view.html import block, line, plain, pre, table, text_table
+from llm_executor_nb.view.html import line, line_part, plain, pre, stacked, table_part
 from llm_executor_nb.view.live import show
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.notebook.arguments import CellOptions
     from llm_executor_nb.view.answer import AnswerDisplay
+    from llm_executor_nb.view.html import Bundle
 
 _STOPPED = "stopped by hand"
 _BROKEN = "the stream broke off"
@@ -168,32 +169,38 @@ def show_dry_run(options: CellOptions) -> None:
     Raises:
         ModelNotSupportedError, ConfigError: the cell could not be sent as it is.
     """
-    routes, trouble = _routes(options)
     bounds = {"timeout": options.timeout_s, "deadline": options.deadline_s}
     facts = [f"{name}={value!r}" for name, value in options.params.items()]
     facts += [f"{name}={seconds:g} s" for name, seconds in bounds.items() if seconds is not None]
     head = " · ".join([f"nothing was sent · {live().models.resolve(options.model)}", *facts])
-    filled = [f"filled in: {', '.join(options.filled)}"] if options.filled else []
-    parts = [("system", options.system.text)] if options.system else []
-    # a cell may hold a key in its text; what is sent is the user's matter, what is shown stays in the file
-    parts = [(name, scrub(text)) for name, text in [*parts, ("prompt", options.prompt.text)]]
-    html = line(head, "dim small") + "".join(line(name, "head") + pre(text) for name, text in parts)
-    html += "".join(line(words, "dim small") for words in filled)
-    html += "".join(line(note, "wait small") for note in options.notes)
-    html += line("routes", "head") + (line(trouble, "bad") if trouble else table(_ROUTE_COLUMNS, routes))
-    text = [head, *(f"{name}:\n{text}" for name, text in parts), *filled, *options.notes]
-    text += ["routes:", trouble or text_table(_ROUTE_COLUMNS, routes)]
-    show({"text/plain": plain("\n".join(text)), "text/html": block(html)})
+    show(
+        stacked(
+            line_part(head, "dim small"),
+            *([_text_part("system", options.system.text)] if options.system else []),
+            _text_part("prompt", options.prompt.text),
+            *([line_part(f"filled in: {', '.join(options.filled)}", "dim small")] if options.filled else []),
+            *(line_part(note, "wait small") for note in options.notes),
+            line_part("routes:", "head"),
+            _routes_part(options),
+        )
+    )
 
 
-def _routes(options: CellOptions) -> tuple[list[Sequence[object]], str]:
+def _text_part(name: str, text: str) -> Bundle:
+    # a prompt may hold a key: sending it is the user's matter, but what is shown stays in the file
+    text = scrub(text)
+    return {"text/plain": plain(f"{name}:\n{text}"), "text/html": line(f"{name}:", "head") + pre(text)}
+
+
+def _routes_part(options: CellOptions) -> Bundle:
     """Return the routes of the cell's model in listed order; without a key the words that say so."""
     try:
         request = make_request(options.model, options.prompt.text, **options.call_options())
     except MissingKeyError as error:
-        return [], str(error)
-    listed = enumerate(request.chain.routes(), start=1)
-    return [(place, route.name, route.request_model, route.tier, _state(route)) for place, route in listed], ""
+        return line_part(str(error), "bad")
+    routes = enumerate(request.chain.routes(), start=1)
+    rows = [(place, route.name, route.request_model, route.tier, _state(route)) for place, route in routes]
+    return table_part(_ROUTE_COLUMNS, rows)
 
 
 def _state(route: Route) -> str:

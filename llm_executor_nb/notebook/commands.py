@@ -21,7 +21,7 @@ from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.config import live
 from llm_executor_nb.settings.model_lines import SHOWN
 from llm_executor_nb.view.holds import NOTHING_HELD
-from llm_executor_nb.view.html import block, line, plain, table, text_table
+from llm_executor_nb.view.html import line_part, plain, stacked, table, table_part
 from llm_executor_nb.view.live import show
 from llm_executor_nb.view.text import dollars, time_left
 
@@ -207,15 +207,13 @@ class Commands:
 
 def show_line(text: str) -> None:
     """Show one quiet line."""
-    show({"text/plain": plain(text), "text/html": block(line(text, "dim"))})
+    show(stacked(line_part(text, "dim")))
 
 
 def _show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, otherwise: str) -> None:
     """Show rows, or the words for a table without any."""
-    if listed := list(rows):
-        show({"text/plain": text_table(names, listed), "text/html": block(table(names, listed))})
-    else:
-        show_line(otherwise)
+    listed = list(rows)
+    show(stacked(table_part(names, listed) if listed else line_part(otherwise, "dim")))
 
 
 def _models_bundle(part: str) -> Bundle:
@@ -225,11 +223,9 @@ def _models_bundle(part: str) -> Bundle:
     lines = models.lines(matching[:SHOWN])
     rows = [(one.model, ", ".join(one.aliases), "yes" if one.is_on_openrouter else "no", one.served) for one in lines]
     more = len(matching) - SHOWN
-    rest = f"… and {more:,} more; a longer part of the name finds fewer" if more > 0 else ""
-    return {
-        "text/plain": plain("\n".join([*map(str, lines), *filter(None, [rest])])),
-        "text/html": block(table(_MODEL_COLUMNS, rows) + (line(rest, "dim") if rest else "")),
-    }
+    rest = line_part(f"… and {more:,} more; a longer part of the name finds fewer", "dim")
+    listed = {"text/plain": plain("\n".join(map(str, lines))), "text/html": table(_MODEL_COLUMNS, rows)}
+    return stacked(listed, *([rest] if more > 0 else []))
 
 
 def _attempt_row(one: Any) -> list[object]:  # noqa: ANN401 - a row of a frame has no type

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.view.html import Bundle, block, line, plain, table, text_table
+from llm_executor_nb.view.html import Bundle, line_part, plain, stacked, table_part
 from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
 from llm_executor_nb.view.text import dollars
@@ -80,17 +80,14 @@ def is_json(text: str) -> bool:
 
 def footer_bundle(footer: Footer) -> Bundle:
     """Return the quiet line: who answered, how long it took, what it cost, what was filled in."""
-    words = " · ".join(footer_words(footer))
-    notes = list(footer.notes)
-    html = line(words, "dim small") + "".join(line(note, "wait small") for note in notes)
-    text = "\n".join([words, *notes])
-    if footer.has_attempts:
-        attempts = attempts_bundle(footer.attempts)
-        html, text = html + attempts["text/html"], f"{text}\n{attempts['text/plain']}"
-    return {"text/plain": plain(text), "text/html": block(html)}
+    return stacked(
+        line_part(" · ".join(_footer_words(footer)), "dim small"),
+        *(line_part(note, "wait small") for note in footer.notes),
+        *([_attempts_part(footer.attempts)] if footer.has_attempts else []),
+    )
 
 
-def footer_words(footer: Footer) -> list[str]:
+def _footer_words(footer: Footer) -> list[str]:
     """Return the parts of the quiet line."""
     attempts = footer.attempts
     words = [attempts[-1].route] if attempts else []
@@ -106,13 +103,12 @@ def footer_words(footer: Footer) -> list[str]:
     return [*words, *footer.remarks]
 
 
-def attempts_bundle(attempts: Sequence[Attempt]) -> Bundle:
-    """Return the attempts of a run as a table; the caller puts its HTML into a block."""
+def _attempts_part(attempts: Sequence[Attempt]) -> Bundle:
     rows = [
         (a.attempt, a.route, a.outcome.value, a.http_status, a.wait_s, a.duration_s, a.decision.value, a.message)
         for a in attempts
     ]
-    return {"text/plain": text_table(_ATTEMPT_COLUMNS, rows), "text/html": table(_ATTEMPT_COLUMNS, rows)}
+    return table_part(_ATTEMPT_COLUMNS, rows)
 
 
 def _tokens(attempts: Sequence[Attempt]) -> list[str]:

@@ -55,6 +55,23 @@ def block(inside: str) -> str:
     return f'{_STYLE}<div class="llm-nb mathjax_ignore tex2jax_ignore">{inside}</div>'
 
 
+def stacked(*parts: Bundle) -> Bundle:
+    """Return parts of a display, one below the other, as one display."""
+    text = "\n".join(part["text/plain"] for part in parts)
+    return {"text/plain": text, "text/html": block("".join(part["text/html"] for part in parts))}
+
+
+def line_part(text: str, kind: str) -> Bundle:
+    """Return a text as a line of a display."""
+    return {"text/plain": plain(text), "text/html": line(text, kind)}
+
+
+def table_part(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Bundle:
+    """Return rows as a table of a display."""
+    listed = list(rows)
+    return {"text/plain": text_table(names, listed), "text/html": table(names, listed)}
+
+
 def span(text: str, kind: str) -> str:
     """Return a text in one of the styles dim, good, bad, wait, small, head."""
     return f'<span class="{kind}">{escaped(text)}</span>'
