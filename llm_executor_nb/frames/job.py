@@ -16,8 +16,7 @@ from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.wait_words import QUIET_S
-from llm_executor_nb.view.cell import REDRAW_S
-from llm_executor_nb.view.job import job_bundle
+from llm_executor_nb.view.job import REDRAW_S, job_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.jobs.runner import JobRunner
     from llm_executor_nb.store.ledger import Ledger
-    from llm_executor_nb.view.progress import Progress
+    from llm_executor_nb.view.job import JobDisplay
     from llm_executor_nb.view.snapshot import Snapshot
 
 _log = logging.getLogger("llm_executor_nb")
@@ -47,7 +46,7 @@ class Job:
         progress: where it shows how it goes.
     """
 
-    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: Ledger, progress: JobDisplay) -> None:
         self._work = work
         self._frame = frame
         self._ledger = ledger

@@ -9,7 +9,7 @@ from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.jobs.feed import RequestQueue
 from llm_executor_nb.jobs.requests import RequestMaker
 from llm_executor_nb.view.html import block, pairs
-from llm_executor_nb.view.snapshot import dollars
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts

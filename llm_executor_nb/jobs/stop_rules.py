@@ -13,7 +13,7 @@ from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.engine.waiting import until_changed
 from llm_executor_nb.jobs.rows import ended_by
-from llm_executor_nb.view.snapshot import dollars
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
