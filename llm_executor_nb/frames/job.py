@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.jobs.runner import JobRunner
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.view.progress import Progress
     from llm_executor_nb.view.snapshot import Snapshot
 
@@ -48,7 +48,7 @@ class Job:
         progress: where it shows how it goes.
     """
 
-    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: LedgerStore, progress: Progress) -> None:
         self._work = work
         self._frame = frame
         self._ledger = ledger
