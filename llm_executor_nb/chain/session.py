@@ -24,9 +24,9 @@ from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
 from llm_executor_nb.providers.own_client import is_needed
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.settings.config import Config, Unset, live
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
-from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ class Session:
         self.config = config
         self.health = _make_health()
         self.log = AttemptLog()
-        self.ledger = Ledger(self._place)
+        self.ledger = LedgerStore(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.found = TTLCache()
-        self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
+        self._ended: deque[tuple[AttemptLog, LedgerStore]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
     def engine(self) -> Engine:
@@ -88,7 +88,7 @@ class Session:
         """
         kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
         self.health, self.log, self.found = _make_health(), AttemptLog(), TTLCache()
-        self.ledger, self.job_ids, self.jobs = Ledger(lambda: None), [], WeakSet()
+        self.ledger, self.job_ids, self.jobs = LedgerStore(lambda: None), [], WeakSet()
 
         def restore() -> None:
             for job in list(self.jobs):
@@ -103,7 +103,7 @@ class Session:
         if self.config.practice_url is None:
             self.ledger.leave()
             self._ended.append((self.log, self.ledger))
-            self.ledger = Ledger(self._place)
+            self.ledger = LedgerStore(self._place)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts that this process made, jobs included."""
@@ -137,7 +137,7 @@ class Session:
                 thread.at_end(made.close)
         return kept
 
-    def _ledgers(self) -> Iterable[Ledger]:
+    def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self._ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()

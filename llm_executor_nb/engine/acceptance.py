@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
 from llm_executor_nb.engine.http import not_after_all
 

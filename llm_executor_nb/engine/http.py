@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import facts_of, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error

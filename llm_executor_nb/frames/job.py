@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.jobs.runner import JobRunner
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.view.job import JobDisplay
     from llm_executor_nb.view.snapshot import Snapshot
 
@@ -46,7 +46,7 @@ class Job:
         progress: where it shows how it goes.
     """
 
-    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: Ledger, progress: JobDisplay) -> None:
+    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: LedgerStore, progress: JobDisplay) -> None:
         self._work = work
         self._frame = frame
         self._ledger = ledger

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import MEDIA, is_media
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.results import RowResult, Status

@@ -18,7 +18,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in, number
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.classify import classify
 
 if TYPE_CHECKING:

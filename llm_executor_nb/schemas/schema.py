@@ -19,7 +19,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, cast, get_args, get_origin
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.schemas.json_schema import is_strict, joined, make_check, resolve, tightened, type_of
 from llm_executor_nb.schemas.json_text import TOO_DEEP, object_in
 

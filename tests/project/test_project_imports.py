@@ -21,6 +21,7 @@ LOADED_ON_FIRST_USE = [
     "matplotlib",
     "openai",
     "opentelemetry",
+    "psutil",
 ]
 IMPORT_AND_TELL = """
 import json, sys
