@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -15,6 +16,14 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
+    """Return the parsed JSON; None for a text that is not JSON, or that is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError, MemoryError):
+        return None
 
 
 def get_in(value: object, *names: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape

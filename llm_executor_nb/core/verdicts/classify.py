@@ -6,11 +6,10 @@ Whatever the bytes are, the result is a verdict; nothing is raised.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.foreign_json import get_in
+from llm_executor_nb.core.foreign_json import get_in, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.shorten import MESSAGE_LENGTH, shorten
@@ -55,8 +54,8 @@ def classify(came: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict
             message=shorten(came.detail),
         )
     if 200 <= came.status < 300:
-        return _answer(came, _parse(came.body), backend, now_utc)
-    body = _parse(came.body) if len(came.body) <= _LARGEST_ERROR else {}
+        return _answer(came, parse_json(came.body), backend, now_utc)
+    body = parse_json(came.body) if len(came.body) <= _LARGEST_ERROR else {}
     return refuse(came, body, backend=backend, now_utc=now_utc)
 
 
@@ -73,13 +72,6 @@ def classify_event(
         now_utc: when it came, for reset times.
     """
     return _answer(Reply(status=status, headers=headers, body=b""), body, backend, now_utc)
-
-
-def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError, MemoryError):
-        return None
 
 
 # --- a reply that may be an answer ------------------------------------------------------------------------------

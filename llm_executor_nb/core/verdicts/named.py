@@ -9,10 +9,11 @@ Sources: public threads of the providers' and their users' repositories, as coll
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from llm_executor_nb.core.foreign_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +134,7 @@ def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool
 
 
 def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
-    if text.lstrip()[:1] in {"{", "["} and (nested := _parsed(text)) is not None:
+    if text.lstrip()[:1] in {"{", "["} and (nested := parse_json(text)) is not None:
         yield from _texts(nested, depth=depth + 1)
         return
     text = text[:_LONGEST]
@@ -147,10 +148,3 @@ def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
     for place in (*_WRAPPED.findall(text), *_AT_THE_BEGINNING.findall(text)):
         yield True, place
     yield False, text
-
-
-def _parsed(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError, MemoryError):
-        return None
