@@ -97,7 +97,7 @@ def test_a_missing_name_stops_every_door_before_anything_is_sent(name, hide):
             llm.chat_model(MODEL).invoke("What is red?")
         with pytest.raises(llm.ConfigError, match=name):
             pd.DataFrame({"review": ["What is red?"]}).llm.run(MODEL, "review", progress=False)
-        assert server.lines == []
+        assert not server.lines
 
 
 def test_the_error_says_what_to_run_and_goes_when_the_name_is_back(hide, monkeypatch):
