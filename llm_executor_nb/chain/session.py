@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from llm_executor_nb.chain.cache import TTLCache
-from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
@@ -18,11 +17,9 @@ from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
 from llm_executor_nb.engine.model_sender import ModelSender
-from llm_executor_nb.providers.huggingface import HuggingFace
-from llm_executor_nb.providers.openrouter import OpenRouter
-from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
-from llm_executor_nb.providers.own_client import is_needed
+from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.providers.wires import make_wire
 from llm_executor_nb.settings.config import Config, Unset, live
 from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.engine.http import Sender
-    from llm_executor_nb.providers.backend import Backend
+    from llm_executor_nb.providers.wires import Wire
 
 _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
@@ -147,22 +144,19 @@ class Session:
         return usual_place() if isinstance(self.config.ledger, Unset) else self.config.ledger
 
     def _exchanges(self) -> dict[str, Sender]:
-        backends = self._backends()
-        over_http = HttpSender(self.transport(), backends)
+        wires = self._backends()
+        over_http = HttpSender(self.transport(), wires)
         own = [backend for backend in self.config.backends.values() if backend.base_url is None]
         return {
-            **{name: StandIn(over_http, backends) if is_needed(name) else over_http for name in backends},
+            **dict.fromkeys(wires, over_http),
             **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
         }
 
-    def _backends(self) -> dict[str, Backend]:
-        """Return the backends that are reached over HTTP."""
-        own = {name: own.base_url for name, own in self.config.backends.items()}
-        return {
-            OPENROUTER: OpenRouter(self.config.base_url(OPENROUTER)),
-            HUGGINGFACE: HuggingFace(self.config.base_url(HUGGINGFACE)),
-            **{name: Compatible(name, url) for name, url in own.items() if url is not None},
-        }
+    def _backends(self) -> dict[str, Wire]:
+        """Return the backends that are reached over HTTP, by name."""
+        urls = {name: self.config.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
+        urls |= {name: own.base_url for name, own in self.config.backends.items() if own.base_url is not None}
+        return {name: make_wire(name, url) for name, url in urls.items()}
 
 
 def _make_health() -> Health:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.providers.foreign_errors import Told
-    from llm_executor_nb.providers.own_backends import ChatModelObject
+    from llm_executor_nb.providers.foreign_errors import ErrorReport
+    from llm_executor_nb.providers.model_object import ChatModelObject
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 """Where the clients of providers say why an answer ended."""
@@ -88,8 +88,8 @@ class ModelSender:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
             await pieces.close()
-        if pieces.told is not None:
-            return SendResult(_refused(pieces.told, route))
+        if pieces.error is not None:
+            return SendResult(_refused(pieces.error, route))
         if relay.whole is None:
             return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
         last = _last(relay.whole, ask)
@@ -116,7 +116,7 @@ def _last(whole: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
     return signed(last, ask)
 
 
-def _refused(told: Told, route: Route) -> Verdict:
+def _refused(told: ErrorReport, route: Route) -> Verdict:
     """Return what an exception meant. A status that it did not tell is not logged as if it had."""
     if not isinstance(told, dict):
         return classify(told, backend=route.backend, now_utc=clock.current().utc())
