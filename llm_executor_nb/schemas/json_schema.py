@@ -32,6 +32,7 @@ _NOISE = ("title", "default", "$schema")
 _VALUES = ("const", "enum", "default", "examples")
 """Keywords whose value is data, not a schema."""
 _MESSAGES = {
+    None: "must not be there",
     "type": "must be of type {}",
     "properties": "must be an object",
     "enum": "must be one of {}",
@@ -49,7 +50,10 @@ _MESSAGES = {
     "anyOf": "fits none of the options that the schema allows",
     "oneOf": "must fit exactly one of the options that the schema allows",
 }
-"""What a model is told, by keyword. jsonschema's own messages repeat the value that it wrote, which may be long."""
+"""What a model is told, by keyword; None: the schema is `false`.
+
+jsonschema's own messages repeat the value that the model wrote, which may be long.
+"""
 _SHOWN = 100
 """Characters of what a keyword demands, such as a long enum."""
 
@@ -185,11 +189,11 @@ def _message(error: Any) -> str:  # noqa: ANN401 - jsonschema's ValidationError
     path = ".".join(map(str, error.absolute_path)) or "the object"
     if error.validator == "required":
         return f"{path}: {error.message}"
-    message = _MESSAGES.get(error.validator, f"does not fit the schema's {error.validator}")
+    message = _MESSAGES.get(error.validator, f"does not fit {error.validator} of the schema")
     return f"{path}: {message.format(_shown(error.validator, error.validator_value))}"
 
 
-def _shown(keyword: str, wanted: Any) -> str:  # noqa: ANN401 - JSON of any shape
+def _shown(keyword: str | None, wanted: Any) -> str:  # noqa: ANN401 - JSON of any shape
     if keyword == "type":
         return " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
     text = wanted if keyword == "pattern" else json.dumps(wanted, ensure_ascii=False)

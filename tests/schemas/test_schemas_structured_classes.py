@@ -200,6 +200,7 @@ CHECKED: dict[str, tuple[dict[str, Any], Any]] = {
     "const": ({"const": 1, "minimum": 2}, 1),
     "type": ({"minimum": 2}, 1),
     "text for a number": ({"type": "integer"}, "3"),
+    "false": ({"properties": {"b": False}}, {"b": 1}),
 }
 
 
