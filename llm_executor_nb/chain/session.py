@@ -13,7 +13,6 @@ from llm_executor_nb.chain.cache import TTLCache
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
@@ -21,10 +20,10 @@ from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.providers.wires import make_wire
-from llm_executor_nb.settings.config import Config, live
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.settings.config import Config, Unset, live
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
-from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
@@ -64,11 +63,11 @@ class Session:
         self.config = config
         self.health = _make_health()
         self.log = AttemptLog()
-        self.ledger = Ledger(self._place)
+        self.ledger = LedgerStore(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.found = TTLCache()
-        self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
+        self._ended: deque[tuple[AttemptLog, LedgerStore]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
     def engine(self) -> Engine:
@@ -86,7 +85,7 @@ class Session:
         """
         kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
         self.health, self.log, self.found = _make_health(), AttemptLog(), TTLCache()
-        self.ledger, self.job_ids, self.jobs = Ledger(lambda: None), [], WeakSet()
+        self.ledger, self.job_ids, self.jobs = LedgerStore(lambda: None), [], WeakSet()
 
         def restore() -> None:
             for job in list(self.jobs):
@@ -101,7 +100,7 @@ class Session:
         if self.config.practice_url is None:
             self.ledger.leave()
             self._ended.append((self.log, self.ledger))
-            self.ledger = Ledger(self._place)
+            self.ledger = LedgerStore(self._place)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts that this process made, jobs included."""
@@ -135,7 +134,7 @@ class Session:
                 thread.at_end(made.close)
         return kept
 
-    def _ledgers(self) -> Iterable[Ledger]:
+    def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self._ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()

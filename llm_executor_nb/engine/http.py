@@ -14,9 +14,10 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.verdicts.classify import classify, classify_event, shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import facts_of, judge
+from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.core.verdicts.judging import facts_of, judge
 from llm_executor_nb.engine.delivered import said_to_caller
 from llm_executor_nb.engine.relay import Relay, says_something
 from llm_executor_nb.engine.tally import Tally, with_legible_usage

@@ -17,7 +17,8 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in, number, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
-from llm_executor_nb.core.verdicts.classify import classify, shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.classify import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
