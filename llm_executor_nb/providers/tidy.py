@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.verdicts.answers import MEDIA, parts_of, text_of_part
-from llm_executor_nb.providers.calls import is_misfit, whole_calls
+from llm_executor_nb.providers.calls import CallIndexer, is_misfit, whole_calls
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
