@@ -181,7 +181,7 @@ def _own_copy(message: Any) -> AIMessage:  # noqa: ANN401 - whatever the object 
 
     if not isinstance(message, AIMessage):
         what = "; give a chat model, not a plain LLM" if isinstance(message, str) else ""
-        raise TypeError(f"the chat model returned an object of type {type(message).__name__}, not an AIMessage{what}")
+        raise TypeError(f"the chat model returned {type(message).__name__}, not an AIMessage{what}")
     return message.model_copy(update={"response_metadata": dict(message.response_metadata)})
 
 
