@@ -1,4 +1,4 @@
-"""What a cell means: a request of its own, or a value in a template. Neither is ever the repr of what held it."""
+"""Reads a cell: as a request of its own, or as a value in a template. Neither is ever the repr of an object."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from llm_executor_nb.providers import messages
 from llm_executor_nb.providers.messages import is_array, plain, tidy, tidy_messages
 
 _ROLES: Final = ("system", "developer", "user", "human", "assistant", "ai")
-"""The roles of a pair, by the names that LangChain knows."""
-_ROOM_FOR_ALL: Final = 8
-"""Bytes of a float that Python's own writes as it was written."""
+"""The roles that LangChain knows."""
+_PYTHON_FLOAT_BYTES: Final = 8
 
 
 def is_missing(cell: object) -> bool:
@@ -31,16 +30,16 @@ def is_plain(cell: object) -> bool:
 
 
 def request_of(cell: Any, *, is_stored: bool = False) -> object:  # noqa: ANN401 - whatever a frame holds
-    """Return what a cell asks: a text, a list of messages, a dict with messages, or an object of LangChain's.
+    """Return a cell as a request: a text, a list of messages, a dict with messages, or an object of LangChain's.
 
-    Two texts of which the first is a role are one message, as they are in LangChain.
+    A pair of texts is one message if the first is a role, as in LangChain.
 
     Args:
         cell: not missing.
-        is_stored: it comes from storage, which writes None for fields that were never there.
+        is_stored: it comes from a file format that writes None for fields that were never there.
 
     Raises:
-        ConfigError: it cannot be asked; says why.
+        ConfigError: it is not a request.
     """
     if isinstance(cell, Mapping):
         return _dict_request(cell, is_stored=is_stored)
@@ -53,10 +52,10 @@ def request_of(cell: Any, *, is_stored: bool = False) -> object:  # noqa: ANN401
 
 
 def value_of(cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
-    """Return a cell as Python formats it: scalars, lists and dicts of Python's own; all else as text.
+    """Return a cell as a value for Python's format: scalars, lists and dicts of Python's own; all else as text.
 
     Raises:
-        ConfigError: it holds bytes that are no text.
+        ConfigError: it holds bytes that are not UTF-8.
     """
     value = plain(cell)
     if isinstance(value, str | int | float) or is_plain(value) or isinstance(value, list | tuple | dict):
@@ -65,42 +64,42 @@ def value_of(cell: Any) -> object:  # noqa: ANN401 - whatever a frame holds
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - whatever a frame holds
-    """Return a value as text: bytes decoded, floats as they were written, sets in an order that stays.
+    """Return a value as text: bytes decoded, floats as they were written, sets sorted.
 
     Raises:
-        ConfigError: it holds bytes that are no text.
+        ConfigError: it holds bytes that are not UTF-8.
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, set | frozenset) and value:
+    if isinstance(value, set | frozenset) and value:  # its own order changes with the process, and the digest with it
         return f"{{{', '.join(sorted(repr(plain(one)) for one in value))}}}"
     return str(plain(value))
 
 
 def narrow_float(dtype: Any) -> type[np.floating[Any]] | None:  # noqa: ANN401 - a dtype of numpy's or pandas'
-    """Return the class of floats that a column holds and that pandas hands out widened, with digits nobody wrote."""
+    """Return the class of a column's floats where it is narrower than Python's: pandas widens 0.1 to 0.10000000149."""
     if isinstance(dtype, pd.CategoricalDtype):
         return None if dtype.categories is None else narrow_float(dtype.categories.dtype)
     inner = next((one for name in ("subtype", "numpy_dtype") if (one := getattr(dtype, name, None)) is not None), dtype)
-    is_narrow = isinstance(inner, np.dtype) and inner.kind == "f" and inner.itemsize < _ROOM_FOR_ALL
+    is_narrow = isinstance(inner, np.dtype) and inner.kind == "f" and inner.itemsize < _PYTHON_FLOAT_BYTES
     return inner.type if is_narrow else None
 
 
 def _dict_request(cell: Mapping[Any, Any], *, is_stored: bool) -> dict[str, Any]:
-    found = {str(name): tidy(one, is_stored=is_stored) for name, one in cell.items() if name != "messages"}
+    request = {str(name): tidy(one, is_stored=is_stored) for name, one in cell.items() if name != "messages"}
     if "messages" not in cell:
-        return found
+        return request
     asked = cell["messages"]
     if is_missing(asked):
         raise ConfigError(f"The request has no messages: they are {asked!r}.")
-    return {**found, "messages": asked if isinstance(asked, str) else request_of(asked, is_stored=is_stored)}
+    return {**request, "messages": asked if isinstance(asked, str) else request_of(asked, is_stored=is_stored)}
 
 
 def _is_pair(cell: list[Any], *, is_tuple: bool) -> bool:
     """Whether two values are a role and a content.
 
     Raises:
-        ConfigError: they look like one, and there is no such role.
+        ConfigError: they look like one, but the role is unknown.
     """
     if len(cell) != 2 or not isinstance(cell[0], str):
         return False
@@ -108,6 +107,6 @@ def _is_pair(cell: list[Any], *, is_tuple: bool) -> bool:
         return True
     if is_tuple and isinstance(cell[1], str):
         raise ConfigError(
-            f"A tuple of two texts is a role and a content, and {cell[0]!r} is no role; these are: {', '.join(_ROLES)}."
+            f"A tuple of two texts is a role and a content, but {cell[0]!r} is not a role. Roles: {', '.join(_ROLES)}."
         )
     return False

@@ -1,4 +1,4 @@
-"""The columns a job adds to a frame, and where they go."""
+"""The columns that a job adds to a frame: their names, their place, and how an earlier job's are found again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 from llm_executor_nb.chain.inspection import has_run_ids
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.jobs.results import STATUSES
-from llm_executor_nb.schemas.json_text import object_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,20 +17,18 @@ if TYPE_CHECKING:
 
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
 RUN = "_run"
-"""What the name of a run's column ends in; it marks the columns of a job."""
-_LOOKED_AT = 100
-"""Answers that are read to see which columns hold their fields."""
+"""The end of the name of the column with run ids; it marks the columns of a job."""
 
 
 def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = (), *, earlier: Collection[str] = ()) -> None:
-    """Refuse names that would write over a user's own column; those of an earlier run are known by `{out}_run`.
+    """Refuse names that would overwrite a user's own column; an earlier job's columns are known by `{out}_run`.
 
     Args:
         frame: the input.
         out: the name of the answer's column.
         fields: the names of a schema's columns.
-        earlier: columns that are known to be fields of an earlier run. Those that stand between the answers and their
-            status are fields too.
+        earlier: known fields of an earlier job. Columns between the answers and their status count as fields too,
+            so that a frame that was read from a file can be run again.
 
     Raises:
         ConfigError: a name is taken.
@@ -46,8 +43,9 @@ def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = (), *, ea
         )
     if clash := set(names(out)) & set(fields):
         raise ConfigError(f"The schema's field {min(clash)!r} has the name of a column of the job. Give out='...'.")
+    # design 6: input is never altered silently, so only columns that a job wrote may be replaced
     is_again = f"{out}{RUN}" in frame.columns
-    known = {*names(out), *earlier, *between(frame, out)} if is_again else set()
+    known = {*names(out), *earlier, *_between(frame, out)} if is_again else set()
     taken = [name for name in (*names(out), *fields) if name in frame.columns and name not in known]
     if taken:
         raise ConfigError(f"There is a column {taken[0]!r} already. Give another name: out='...'.")
@@ -59,23 +57,30 @@ def names(out: str) -> list[str]:
 
 
 def outs_of(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the answers' columns of the jobs whose columns a frame has."""
-    found = [name.removesuffix(RUN) for name in frame.columns if isinstance(name, str) and name.endswith(RUN)]
-    return [out for out in found if all(name in frame.columns for name in names(out))]
+    """Return the names of the answers' columns of all jobs whose columns a frame has."""
+    outs = [name.removesuffix(RUN) for name in frame.columns if isinstance(name, str) and name.endswith(RUN)]
+    return [out for out in outs if all(name in frame.columns for name in names(out))]
 
 
 def run_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the columns with run ids, also of those that a merge has given a suffix."""
+    """Return the names of the columns with run ids, also of those that got a suffix in a merge."""
+    # A renamed column is found by the look of its values; of a job's own column the name is proof enough.
     of_jobs = {f"{out}{RUN}" for out in outs_of(frame)}
-    names = [(at, name) for at, name in enumerate(frame.columns) if isinstance(name, str) and RUN in name]
-    return [name for at, name in names if name in of_jobs or has_run_ids(frame.iloc[:, at])]
+    candidates = [(at, name) for at, name in enumerate(frame.columns) if isinstance(name, str) and RUN in name]
+    return [name for at, name in candidates if name in of_jobs or has_run_ids(frame.iloc[:, at])]
+
+
+def jobs_of(frame: pd.DataFrame, out: str) -> list[str]:
+    """Return the ids of the jobs whose runs stand beside an answers' column."""
+    runs = frame[f"{out}{RUN}"].dropna() if f"{out}{RUN}" in frame.columns else ()
+    return sorted({str(run).partition("-")[0] for run in runs})
 
 
 def status_column(frame: pd.DataFrame, run: str) -> pd.Series[Any]:
-    """Return the statuses beside a column of run ids.
+    """Return the column of statuses beside a column of run ids.
 
     Raises:
-        ConfigError: they are missing.
+        ConfigError: it is missing.
     """
     out, _, suffix = run.rpartition(RUN)
     name = f"{out}_status{suffix}"
@@ -85,7 +90,7 @@ def status_column(frame: pd.DataFrame, run: str) -> pd.Series[Any]:
 
 
 def no_result(frame: pd.DataFrame) -> ConfigError:
-    """Return the error that says why no job's columns are found in a frame."""
+    """Return the error for a frame in which the columns of a job are not found."""
     for run in run_columns(frame):
         out, _, suffix = run.rpartition(RUN)
         if suffix:
@@ -105,7 +110,7 @@ def with_results(
     Args:
         frame: the input; it is not changed.
         out: the name of the answer's column.
-        results: what its rows came to.
+        results: the results of its rows.
         typed: a schema's columns, by name.
     """
     known = pd.CategoricalDtype([status.value for status in STATUSES])
@@ -123,42 +128,38 @@ def with_results(
 
 
 def put(frame: pd.DataFrame, columns: Mapping[str, pd.Series[Any]], out: str) -> pd.DataFrame:
-    """Return a new frame with a job's columns: in the place of those of that name; new ones beside the answers.
+    """Return a new frame with a job's columns: old names keep their place, new ones stand beside the answers.
 
     Args:
         frame: the input; it is not changed.
         columns: all with the frame's index.
         out: the name of the answers' column.
     """
-    found = frame.assign(**columns)
-    if out not in frame.columns or len(found.columns) == len(frame.columns):
-        return found
-    after = list(found.columns).index(out) + 1
-    new = range(len(frame.columns), len(found.columns))
-    return found.iloc[:, [*range(after), *new, *range(after, len(frame.columns))]]
+    filled = frame.assign(**columns)
+    if out not in frame.columns or len(filled.columns) == len(frame.columns):
+        return filled
+    after = list(filled.columns).index(out) + 1
+    new = range(len(frame.columns), len(filled.columns))
+    return filled.iloc[:, [*range(after), *new, *range(after, len(frame.columns))]]
 
 
-def between(frame: pd.DataFrame, out: str) -> list[str]:
+def without_fields(frame: pd.DataFrame, out: str, fields: Collection[str]) -> pd.DataFrame:
+    """Return a new frame without an earlier schema's fields, where they stand between the answers and their status.
+
+    A column elsewhere is a user's own, whatever its name.
+    """
+    labels = list(frame.columns)
+    old = [name for name in _between(frame, out) if name in fields and labels.count(name) == 1]
+    return frame.drop(columns=old) if old else frame.copy(deep=False)
+
+
+def _between(frame: pd.DataFrame, out: str) -> list[str]:
     """Return the columns between the answers and their status, where a schema's fields stand."""
-    found = list(frame.columns)
-    if out not in found or f"{out}_status" not in found:
+    labels = list(frame.columns)
+    if out not in labels or f"{out}_status" not in labels:
         return []
-    return found[found.index(out) + 1 : found.index(f"{out}_status")]
+    return labels[labels.index(out) + 1 : labels.index(f"{out}_status")]
 
 
-def fields_of_answers(frame: pd.DataFrame, out: str) -> set[str]:
-    """Return the columns beside the answers that are named as fields of these answers are."""
-    answers = frame[out].dropna().iloc[:_LOOKED_AT]
-    fields = {name for answer in answers for name in _fields_of(answer)}
-    return {name for name in between(frame, out) if name in fields or str(name).removeprefix(f"{out}_") in fields}
-
-
-def _fields_of(answer: object) -> Collection[str]:
-    try:
-        return object_in(str(answer)).keys()
-    except ValueError:
-        return ()
-
-
-def _texts(values: Any) -> Any:  # noqa: ANN401 - numpy's array of objects, and pandas' of texts
+def _texts(values: Any) -> Any:  # noqa: ANN401 - numpy's array of objects, and pandas' array of texts
     return pd.array(values, dtype="string")

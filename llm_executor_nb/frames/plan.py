@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.lookups import prices_of
-from llm_executor_nb.jobs.feed import RequestQueue
-from llm_executor_nb.jobs.requests import RequestMaker
+from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.text import dollars
 
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 _WINDOW = 4096
 _CHARACTERS_PER_TOKEN = 4
-_MOST_OUTPUT = 512
-"""Tokens of an answer up to which a price range is told, where max_tokens does not say it; at least it is one."""
+_LONG_ANSWER = 512
+"""Tokens of a long answer, for the upper end of the price range where max_tokens is not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +27,12 @@ class Plan:
     """What a job would do.
 
     Attributes:
-        model: who would be asked.
+        model: the model that would be asked.
         rows, skipped: rows of the frame, and those without input.
         requests: distinct requests.
         stored: of these, how many have a stored answer that would be reused.
-        input_tokens: of the requests that would be sent, about: four characters are one.
-        output_tokens: at most, by max_tokens; else as many as the price range is told for.
+        input_tokens: an estimate for the requests that would be sent: four characters count as one token.
+        output_tokens: the most they could be answered with: by max_tokens, else 512 for each.
         least_usd, most_usd: the price range over the chain's routes; None: no price is known.
         routes: the chain, in order.
     """
@@ -55,7 +54,7 @@ class Plan:
         return self.requests - self.stored
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return it as pairs of a name and what there is to say."""
+        """Return the plan as pairs of a name and a text."""
         skipped = f", {self.skipped} without input" if self.skipped else ""
         price = "unknown; give price=(dollars per million input tokens, output tokens)"
         if self.least_usd is not None:
@@ -73,35 +72,35 @@ class Plan:
         return block(pairs(self.lines()))
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name:<10} {said}" for name, said in self.lines())
+        return "\n".join(f"{name:<10} {text}" for name, text in self.lines())
 
 
-def make_plan(order: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Plan:
+def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Plan:
     """Return what a job would do. Sends no request; prices may be looked up, which is free.
 
     Args:
-        order: what all rows share.
+        options: what all rows share.
         prompts: the rows.
         ledger: where stored answers are looked for.
     """
-    maker = RequestMaker(order)
-    feed = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
+    maker = RequestMaker(options)
+    queue = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
     requests = stored = characters = 0
-    while not feed.is_dry:
-        window = [request for request in feed.take(_WINDOW) if request.error is None]
-        wants = [request.wanted for request in window]
-        found = ledger.find(wants, max_age_s=order.max_age_s) if order.reuse else [None] * len(window)
-        for request, answer in zip(window, found, strict=True):
+    while not queue.is_empty:
+        window = [request for request in queue.take(_WINDOW) if request.error is None]
+        lookups = [request.wanted for request in window]
+        answers = ledger.find(lookups, max_age_s=options.max_age_s) if options.reuse else [None] * len(window)
+        for request, answer in zip(window, answers, strict=True):
             if answer is not None:
-                maker.take(request, answer.run_id)
+                maker.mark_taken(request, answer.run_id)  # as the job would, so that no other copy counts it too
         requests += len(window)
-        stored += sum(answer is not None for answer in found)
-        characters += sum(_length(one) for one, answer in zip(window, found, strict=True) if answer is None)
+        stored += sum(answer is not None for answer in answers)
+        characters += sum(_length(request) for request, answer in zip(window, answers, strict=True) if answer is None)
     tokens = characters // _CHARACTERS_PER_TOKEN
-    longest = (requests - stored) * int(order.params.get("max_tokens") or _MOST_OUTPUT)
-    least, most = _price_range(order, tokens, requests - stored, longest)
+    longest = (requests - stored) * int(options.params.get("max_tokens") or _LONG_ANSWER)
+    least, most = _price_range(options, tokens, requests - stored, longest)
     return Plan(
-        model=order.chain.model,
+        model=options.chain.model,
         rows=len(prompts),
         skipped=prompts.is_asked.count(0),
         requests=requests,
@@ -110,7 +109,7 @@ def make_plan(order: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Plan:
         output_tokens=longest,
         least_usd=least,
         most_usd=most,
-        routes=tuple(route.name for route in order.chain.routes()),
+        routes=tuple(route.name for route in options.chain.routes()),
     )
 
 
@@ -118,8 +117,9 @@ def _length(request: Request) -> int:
     return sum(len(str(message.get("content", ""))) for message in (request.payload or {}).get("messages", ()))
 
 
-def _price_range(order: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
-    known = order.prices.known or [price for price in prices_of(order.chain.model).values() if price is not None]
+def _price_range(options: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
+    """Return the price of all requests on the cheapest route with one token each, and on the dearest with the most."""
+    known = options.prices.known or [price for price in prices_of(options.chain.model).values() if price is not None]
     if not known:
         return None, None
     least = [price.request_usd * requests + price.input_usd * tokens + price.output_usd * requests for price in known]

@@ -1,4 +1,4 @@
-"""A few rows bought before all the others: prompt, answer, route and price side by side, and what all would take."""
+"""A few rows bought before all others: prompt, answer, route and price side by side, and an estimate for all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 400
-"""Characters of a prompt or an answer that are shown."""
+"""Characters of a prompt or an answer that the HTML table shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class Preview:
 
     @property
     def estimate_s(self) -> tuple[float, float] | None:
-        """Seconds for all rows, at the most and at the first number of requests in flight; None: none was answered."""
+        """Seconds for all rows, with the most and with the first requests in flight; None: none was answered."""
         seconds = self.frame["seconds"].dropna()
         if not len(seconds):
             return None
@@ -58,13 +58,13 @@ class Preview:
         """Return the estimate in one line."""
         price = "at an unknown price" if self.estimate_usd is None else f"for about {dollars(self.estimate_usd)}"
         answered = int(self.frame["answer"].notna().sum())
-        if answered and not (self.frame["status"] == "ok").any():
+        if answered and not (self.frame["status"] == "ok").any():  # stored answers took no time and no money
             return f"{answered} of these were stored already; df.llm.plan(...) counts what is left of {self.rows} rows."
         if (seconds := self.estimate_s) is None or not answered:
             return f"All {self.rows} rows {price}; none of these was answered."
         least, most = map(duration, seconds)
-        took = least if least == most else f"{least} to {most}"
-        return f"All {self.rows} rows {price}, in about {took}. {answered} of these will not be asked again."
+        time = least if least == most else f"{least} to {most}"
+        return f"All {self.rows} rows {price}, in about {time}. {answered} of these will not be asked again."
 
     def _repr_html_(self) -> str:
         names = ("row", "prompt", "answer", "status", "route", "seconds", "cost", "error")
@@ -81,7 +81,7 @@ def spread(prompts: Prompts, count: int) -> list[int]:
     """Return a few rows that have input, spread over the frame.
 
     Raises:
-        ConfigError: the count is none.
+        ConfigError: the count is not a number from 1.
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ConfigError(f"n={count!r} must be 1, 2, 3, ...")
@@ -102,10 +102,11 @@ def make_preview(
         out: the answers' column.
         prompts: the rows of the whole frame.
         positions: which rows these are.
-        concurrency: as the user said; None: it begins small and grows.
+        concurrency: requests in flight; None: it begins at 8 and grows.
     """
     runs = result[f"{out}_run"]
     by_run = session().attempts_of(run_ids=runs.dropna()).groupby("run_id")
+    # design 3.1: an unknown cost is missing, never 0; the sum of nothing would be 0 without min_count
     log = by_run.agg(seconds=("duration_s", "sum"), cost_usd=("cost_usd", lambda costs: costs.sum(min_count=1)))
     frame = pd.DataFrame(
         {
@@ -128,8 +129,8 @@ def _shown(request: object) -> str:
 
 
 def _row(label: object, one: dict[Hashable, Any]) -> list[object]:
-    """Return a previewed row as its table shows it; None where there is nothing."""
-    told = {name: None if pd.isna(value) else value for name, value in one.items()}
-    prompt, answer = (cut(str(told[name]), _LONGEST) if told[name] else None for name in ("prompt", "answer"))
-    cost = None if told["cost_usd"] is None else dollars(told["cost_usd"])
-    return [str(label), prompt, answer, told["status"], told["route"], told["seconds"], cost, told["error"]]
+    """Return the cells of a previewed row in the HTML table; None for an empty one."""
+    filled = {name: None if pd.isna(value) else value for name, value in one.items()}
+    prompt, answer = (cut(str(filled[name]), _LONGEST) if filled[name] else None for name in ("prompt", "answer"))
+    cost = None if filled["cost_usd"] is None else dollars(filled["cost_usd"])
+    return [str(label), prompt, answer, filled["status"], filled["route"], filled["seconds"], cost, filled["error"]]

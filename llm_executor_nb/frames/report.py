@@ -1,4 +1,4 @@
-"""What came of a job: rows by status, attempts by route and outcome, waits, fallbacks, truncations, tokens, dollars."""
+"""The report of a job: rows by status, attempts by route and outcome, waits, fallbacks, tokens, dollars."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """What came of a job, or of several.
+    """The report of a job, or of several.
 
     Attributes:
-        rows: status -> rows, of all five.
-        attempts: the attempts, one row each, as `attempts()` has them.
-        saved_usd: what reused answers had cost; None: unknown, or there were none.
+        rows: status -> number of rows, for all five statuses.
+        attempts: the attempts, one row each, as `attempts()` returns them.
+        saved_usd: what the reused answers had cost; None: unknown, or there were none.
     """
 
     rows: pd.Series[int]
@@ -36,6 +36,7 @@ class Report:
     def by_route(self) -> pd.DataFrame:
         """Attempts by route and outcome, with their number, median seconds, and dollars (missing: unknown)."""
         grouped = self.attempts.groupby(["route", "outcome"], observed=True)
+        # design 3.1: an unknown cost is missing, never 0; the sum of nothing would be 0 without min_count
         counted = grouped.agg(
             attempts=("attempt", "size"),
             seconds=("duration_s", "median"),
@@ -45,30 +46,30 @@ class Report:
 
     @property
     def waited_s(self) -> float:
-        """Seconds its runs waited before retries and for holds, added up over rows that waited side by side."""
+        """Seconds that its runs waited before retries and for holds, added up over all rows."""
         return float(self.attempts["wait_s"].fillna(0).sum())
 
     @property
     def fallbacks(self) -> int:
-        """Runs that another than their first route answered."""
+        """Runs that were answered by a later route than their first."""
         routes = self.attempts.groupby("run_id")["route"].nunique()
         answered = self.attempts.loc[self.attempts["outcome"] == "ok", "run_id"]
         return int((routes.reindex(answered.unique()) > 1).sum())
 
     @property
     def truncations(self) -> int:
-        """Answers that were cut at their greatest length, or had no text before it."""
+        """Answers that were cut at max_tokens, with or without text before the cut."""
         is_cut = (self.attempts["finish_reason"] == "length") | (self.attempts["outcome"] == "truncated")
         return int(is_cut.fillna(value=False).sum())
 
     @property
     def input_tokens(self) -> int:
-        """Tokens sent, as far as replies told them."""
+        """Tokens sent, as far as replies report them."""
         return int(self.attempts["input_tokens"].fillna(0).sum())
 
     @property
     def output_tokens(self) -> int:
-        """Tokens answered, as far as replies told them."""
+        """Tokens received, as far as replies report them."""
         return int(self.attempts["output_tokens"].fillna(0).sum())
 
     @property
@@ -78,10 +79,10 @@ class Report:
         return float(known.sum()) if len(known) else None
 
     def lines(self) -> list[tuple[str, str]]:
-        """Return it as pairs of a name and what there is to say."""
+        """Return the report as pairs of a name and a text."""
         unknown = int(self.attempts.loc[self.attempts["outcome"] == "ok", "cost_usd"].isna().sum())
         spent = dollars(self.cost_usd) + (f", and {unknown} answers of unknown cost" if unknown else "")
-        told = [
+        lines = [
             ("rows", ", ".join(f"{count} {status}" for status, count in self.rows.items() if count) or "none"),
             ("attempts", f"{len(self.attempts)}, {self.fallbacks} runs via fallback"),
             ("waits", duration(self.waited_s) + (", all rows added up" if self.waited_s else "")),
@@ -89,7 +90,7 @@ class Report:
             ("tokens", f"{self.input_tokens} in, {self.output_tokens} out"),
             ("cost", spent if len(self.attempts) else "nothing was asked"),
         ]
-        return told + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
+        return lines + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
 
     def plot(self) -> Figure:
         """Return two pictures of the attempts: outcomes by route, and answers over time.
@@ -115,18 +116,18 @@ class Report:
         return block(pairs(self.lines()) + (table(names, rows) if rows else ""))
 
     def __repr__(self) -> str:
-        head = "\n".join(f"{name:<10} {said}" for name, said in self.lines())
+        head = "\n".join(f"{name:<10} {text}" for name, text in self.lines())
         return f"{head}\n\n{self.by_route.to_string(index=False)}" if len(self.attempts) else head
 
 
 def make_report(rows: Mapping[Status, int], attempts: pd.DataFrame, *, saved_usd: float | None = None) -> Report:
-    """Return the report of what rows came to and of the attempts behind them."""
+    """Return the report of rows by status and of the attempts behind them."""
     counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
     return Report(counts, attempts, saved_usd or None)
 
 
 def _or_none(value: Any) -> float | None:  # noqa: ANN401 - a cell of a frame
-    """Return a number of a frame, None where it is missing."""
+    """Return a number from a frame; None: it is missing."""
     return None if pd.isna(value) else float(value)
 
 

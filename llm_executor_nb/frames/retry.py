@@ -1,4 +1,4 @@
-"""The rows of a result that have no answer, asked again; all others stay as they are."""
+"""Asks again for the rows of a result that have no answer; all other rows stay as they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
-from llm_executor_nb.frames.columns import RUN, no_result, outs_of, put
-from llm_executor_nb.frames.start import asked_by, make_job
+from llm_executor_nb.frames.columns import RUN, jobs_of, no_result, outs_of, put
+from llm_executor_nb.frames.start import arguments_of, make_job
 from llm_executor_nb.jobs.results import Status
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.frames.start import JobArguments
 
-_AGAIN = (Status.FAILED.value, Status.CANCELLED.value)
-_USED_UP = ("budget_usd", "budget_s")
-"""Bounds of the job before; a retry has its own, if any."""
-_BY_RUNNING = "Run df.llm.run again instead: what is answered is not asked again."
+_WITHOUT_ANSWER = (Status.FAILED.value, Status.CANCELLED.value)
+_BUDGETS = ("budget_usd", "budget_s")
+"""Bounds of the earlier job, which it may have used up; a retry takes none of them over."""
+_RUN_AGAIN = "Run df.llm.run again instead: what is answered is not asked again."
 
 
 def with_retries(
@@ -29,13 +29,13 @@ def with_retries(
     """Return a frame in which every failed or cancelled row was asked again.
 
     Args:
-        frame: what a job returned.
-        model: whom to ask; None: as before.
-        options: what is to be other than before.
-        skip_routes: who is not to be asked.
+        frame: the result of a job.
+        model: the model to ask; None: as before.
+        options: arguments that differ from before.
+        skip_routes: routes that are not asked.
 
     Raises:
-        ConfigError: it is no job's frame, or this process does not know what was asked.
+        ConfigError: it is not the result of a job, or this process does not know the job's arguments.
     """
     outs = outs_of(frame)
     if not outs:
@@ -49,9 +49,10 @@ def with_retries(
 def _with_retries_of(
     frame: pd.DataFrame, out: str, model: str | None, options: dict[str, Any], skipped: list[str]
 ) -> pd.DataFrame:
-    positions = np.flatnonzero(frame[f"{out}_status"].astype("string").isin(_AGAIN).to_numpy(dtype=bool))
-    for asked, rows in _by_what_was_asked(frame, out, positions) if len(positions) else ():
-        frame = _asked_again(frame, out, rows, _arguments(asked, out, model, options), skipped)
+    statuses = frame[f"{out}_status"].astype("string")
+    positions = np.flatnonzero(statuses.isin(_WITHOUT_ANSWER).to_numpy(dtype=bool))
+    for before, rows in _by_arguments(frame, out, positions) if len(positions) else ():
+        frame = _asked_again(frame, out, rows, _arguments(before, out, model, options), skipped)
     return frame
 
 
@@ -59,90 +60,93 @@ def _asked_again(
     frame: pd.DataFrame, out: str, rows: list[int], arguments: dict[str, Any], skipped: list[str]
 ) -> pd.DataFrame:
     model, column = arguments.pop("model"), arguments.pop("column")
+    # design 6: above temperature 0 each row has a draw of its own, so a retry gets none that stands in another row
     taken = frame[f"{out}{RUN}"].dropna().astype(str)
     job = make_job(frame.iloc[rows], model, column, arguments, skip_routes=skipped, taken=taken)
     try:
         return _put_back(frame, rows, job.begin().result(), job.columns)
     except (LLMExecutorError, JobInterrupted) as stopped:
-        if stopped.result is not None:
+        if stopped.result is not None:  # the user goes on with the whole frame, not with the rows asked again
             stopped.result = _put_back(frame, rows, stopped.result, job.columns)
         raise
 
 
-def _arguments(asked: JobArguments, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in asked.options.items() if name not in _USED_UP}
-    as_before = {"model": asked.model, "column": asked.column}
-    renamed = {} if asked.out == out else {"out": out}
-    return {**as_before, **kept, **renamed, **({} if model is None else {"model": model}), **options}
+def _arguments(before: JobArguments, out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the retry: those from before, overridden by what the user gives now."""
+    unchanged = {name: value for name, value in before.options.items() if name not in _BUDGETS}
+    renamed = {} if before.out == out else {"out": out}
+    asked = before.model if model is None else model
+    return {"column": before.column, **unchanged, **renamed, "model": asked, **options}
 
 
-def _by_what_was_asked(
+def _by_arguments(
     frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]
 ) -> list[tuple[JobArguments, list[int]]]:
-    """Return the rows that are asked again, by what was asked for them: a frame may be made of several jobs' frames.
+    """Return the rows that are asked again, grouped by their job's arguments: a frame may be made of several results.
 
-    A row that was never sent has no run: what was asked for it is what was asked for the last row before it that has
-    one, else for the first one after it.
+    A row that was never sent has no run id. It takes the arguments of the nearest row above it that has one, else of
+    the first row below.
     """
-    wanted = set(positions.tolist())
-    known = _asked_by_row(frame, out, wanted)
-    last = next((asked for asked in known if asked is not None), None)
-    if last is None:
+    again = set(positions.tolist())
+    by_row = _arguments_by_row(frame, out, again)
+    current = next((arguments for arguments in by_row if arguments is not None), None)
+    if current is None:
         raise _unknown(frame, out)
     groups: list[tuple[JobArguments, list[int]]] = []
-    for position, asked in enumerate(known):
-        last = asked or last
-        if position in wanted:
-            group = next((rows for one, rows in groups if one == last), None)
+    for position, arguments in enumerate(by_row):
+        current = arguments or current
+        if position in again:
+            group = next((rows for one, rows in groups if one == current), None)
             if group is None:
-                groups.append((last, group := []))
+                groups.append((current, group := []))
             group.append(position)
     return groups
 
 
+def _arguments_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[JobArguments | None]:
+    """Return the arguments of each row's job; None: unknown, or the answer was bought for another column."""
+    by_row = []
+    for position, run in enumerate(frame[f"{out}{RUN}"].astype("string").fillna("")):
+        arguments = arguments_of(run.partition("-")[0])
+        is_of_column = arguments is not None and (arguments.out == out or position in again)
+        by_row.append(arguments if is_of_column else None)
+    return by_row
+
+
 def _unknown(frame: pd.DataFrame, out: str) -> ConfigError:
-    """Return the error that says why nobody knows what was asked."""
-    jobs = sorted({str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()})
+    """Return the error for a result whose jobs' arguments are not known."""
+    jobs = jobs_of(frame, out)
     if not jobs:
         return ConfigError(
             f"{out + RUN!r} holds no run id: none of these rows was ever sent, or the ids were lost, so what was asked "
-            f"for {out!r} is not known. {_BY_RUNNING}"
+            f"for {out!r} is not known. {_RUN_AGAIN}"
         )
     more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
     return ConfigError(
         f"What was asked for {out!r} is not known here: job {jobs[0]}{more} ran in another process, or long ago. "
-        f"{_BY_RUNNING}"
+        f"{_RUN_AGAIN}"
     )
-
-
-def _asked_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[JobArguments | None]:
-    """Return per row what its run was asked; None: unknown, or an answer bought for another column."""
-    found = []
-    for position, run in enumerate(frame[f"{out}{RUN}"].astype("string").fillna("")):
-        asked = asked_by(run.partition("-")[0])
-        found.append(asked if asked is not None and (asked.out == out or position in again) else None)
-    return found
 
 
 def _put_back(frame: pd.DataFrame, rows: list[int], result: pd.DataFrame, written: list[str]) -> pd.DataFrame:
     changed = {}
     for name in written:
         new = result[name]
-        column = _as_now(frame[name], new.dtype) if name in frame.columns else _missing(new, frame.index)
+        column = _as_dtype(frame[name], new.dtype) if name in frame.columns else _missing(new, frame.index)
         column.iloc[rows] = new.array
         changed[name] = column
     return put(frame, changed, written[0])
 
 
-def _as_now(column: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - pandas' own
-    """Return a copy that takes values of a dtype: of that dtype where nothing is lost (CSV forgets dtypes)."""
+def _as_dtype(column: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - pandas' own
+    """Return a copy of a column that can hold values of a dtype: as that dtype where no value is lost by it."""
     if column.dtype == dtype:
         return column.copy()
     try:
-        found = column.astype(dtype)
+        converted = column.astype(dtype)  # CSV forgets dtypes, so a result that was read back has others
     except (TypeError, ValueError):
         return column.astype(object)
-    return found if found.isna().equals(column.isna()) else column.astype(object)
+    return converted if converted.isna().equals(column.isna()) else column.astype(object)
 
 
 def _missing(like: pd.Series[Any], index: pd.Index[Any]) -> pd.Series[Any]:

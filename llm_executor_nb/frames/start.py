@@ -1,33 +1,42 @@
-"""From the arguments of `df.llm.run` to a job that is ready to begin; what was asked is remembered for a retry."""
+"""From the arguments of `df.llm.run` to a job that is ready to begin; the arguments are remembered for a retry."""
+
+# ruff: noqa: ANN401 - a schema is a class, a dict or a list; parameters are checked by name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled, without
+from llm_executor_nb.chain.request import check_accept, check_alone
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.frames.columns import RUN, between, check_names, fields_of_answers
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.frames.columns import check_names, jobs_of, without_fields
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import Prompts
-from llm_executor_nb.jobs.options import JobOptions, make_options
+from llm_executor_nb.jobs.options import NAME, JobOptions, prices_for
 from llm_executor_nb.jobs.runner import JobRunner
+from llm_executor_nb.providers.parameters import check_extra_body, check_params
+from llm_executor_nb.providers.payload import make_payload
+from llm_executor_nb.schemas.schema import make_schema
+from llm_executor_nb.settings.config import check_bound, check_concurrency
 from llm_executor_nb.view.job import make_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    import pandas as pd
+    from langchain_core.messages import AIMessage
 
 _REMEMBERED = 1000
-_OWN = ("template", "progress")
-"""Arguments of `df.llm.run` that an order has no part in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobArguments:
-    """The arguments of one job, as the user gave them, and the columns it wrote: the answers', a schema's fields."""
+    """The arguments of one job as the user gave them, and the columns it writes: the answers', a schema's fields."""
 
     model: str
     column: Hashable | None
@@ -36,35 +45,75 @@ class JobArguments:
     fields: tuple[str, ...]
 
 
-_asked: dict[str, JobArguments] = {}
+_arguments: dict[str, JobArguments] = {}
+"""Of the jobs of this process, by their ids: a result holds only the job's id, and a retry needs the arguments."""
 
 
-def check(
+def check_arguments(
     frame: pd.DataFrame,
     model: str,
     column: Hashable | None,
-    options: Mapping[str, Any],
+    /,
     *,
-    skip_routes: Iterable[str] = (),
+    template: str | None = None,
+    out: str | None = None,
+    system: str | None = None,
+    schema: Any = None,
+    accept: Callable[[AIMessage], object] | None = None,
+    on_error: Literal["record", "raise"] = "record",
+    concurrency: int | None = None,
+    budget_usd: float | None = None,
+    budget_s: float | None = None,
+    price: tuple[float, float] | None = None,
+    timeout: float | None = None,
+    deadline: float | None = None,
+    reuse: bool = True,
+    max_age: str | float | pd.Timedelta | None = "7D",
+    progress: bool = True,
+    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+    **params: Any,
 ) -> tuple[JobOptions, Prompts]:
-    """Check the arguments of a job against its frame.
+    """Check the arguments of a job against its frame; the docstring of `df.llm.run` explains them.
 
-    Args:
-        frame: the input.
-        model: as `df.llm.run` takes it.
-        column: as `df.llm.run` takes it.
-        options: all other arguments of `df.llm.run`, by name; one that it does not have is refused.
-        skip_routes: as `retry_failed` takes it.
+    All methods of the accessors that take these arguments show this signature.
 
     Raises:
-        ConfigError: one of them cannot be right; nothing was sent.
+        ConfigError: one of them is not valid; nothing was sent.
     """
-    prompts = Prompts(frame, column, options.get("template"))
+    prompts = Prompts(frame, column, template)
     warmup.wait()
-    chain = without(compiled(model, session().config, session().health), skip_routes)
-    order = make_options(chain, column, **_without(options, _OWN))
-    check_names(frame, order.out, list(order.fields.values()), earlier=_fields_asked(frame, order.out))
-    return order, prompts
+    current = session()
+    config = current.config
+    chain = compiled(model, config, current.health)
+    checked = None if schema is None else make_schema(schema)
+    if on_error not in ("record", "raise"):
+        raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
+    if checked is not None:
+        check_alone(params, extra_body)
+    options = JobOptions(
+        chain=chain,
+        column=NAME if column is None else str(column),
+        out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,
+        fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
+        params=check_params(params),
+        system=system,
+        extra_body=check_extra_body(extra_body, config.backend_names),
+        schema=checked,
+        accept=check_accept(accept),
+        timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
+        deadline_s=check_bound("deadline", deadline),
+        concurrency=config.concurrency if concurrency is None else check_concurrency(concurrency),
+        is_raising=on_error == "raise",
+        reuse=bool(reuse),
+        max_age_s=_seconds(max_age),
+        budget_usd=_dollars(budget_usd),
+        budget_s=check_bound("budget_s", budget_s),
+        prices=prices_for(chain, price, is_needed=budget_usd is not None),
+        shows_progress=progress,
+    )
+    make_payload("check", options.params, system=system)  # LangChain refuses some parameters only here
+    check_names(frame, options.out, list(options.fields.values()), earlier=_earlier_fields(frame, options.out))
+    return options, prompts
 
 
 def make_job(
@@ -84,62 +133,65 @@ def make_job(
         column: as `df.llm.run` takes it.
         options: all other arguments of `df.llm.run`, by name.
         skip_routes: as `retry_failed` takes it.
-        taken: runs whose answers are drawn already; no other row gets them.
+        taken: runs whose answers other rows have already, so that no row of this job gets them.
 
     Raises:
-        ConfigError: an argument is wrong; nothing was sent.
+        ConfigError: an argument is not valid; nothing was sent.
     """
-    order, prompts = check(frame, model, column, options, skip_routes=skip_routes)
-    now = session()
-    work = JobRunner(
-        order, prompts, index=frame.index, engine=now.engine(), health=now.health, ledger=now.ledger, taken=taken
+    row_options, prompts = check_arguments(frame, model, column, **options)
+    row_options = replace(row_options, chain=without(row_options.chain, skip_routes))
+    out, fields = row_options.out, tuple(row_options.fields.values())
+    old_fields = _earlier_fields(frame, out) - {*fields, *prompts.labels}
+    current = session()
+    runner = JobRunner(
+        row_options, prompts, engine=current.engine(), health=current.health, ledger=current.ledger, taken=taken
     )
-    now.job_ids.append(work.job_id)
-    fields = tuple(order.fields.values())
-    _asked[work.job_id] = JobArguments(
-        model=model, column=column, options=_without(options, ("progress",)), out=order.out, fields=fields
-    )
-    if len(_asked) > _REMEMBERED:
-        del _asked[next(iter(_asked))]
-    left_over = _left_over(frame, order, prompts)
-    kept = frame.drop(columns=left_over) if left_over else frame.copy(deep=False)
-    job = Job(work, frame=kept, ledger=now.ledger, progress=make_progress(is_shown=options.get("progress", True)))
-    now.jobs.add(job)
+    given = {name: value for name, value in options.items() if name != "progress"}
+    _remember(runner.job_id, JobArguments(model=model, column=column, options=given, out=out, fields=fields))
+    progress = make_progress(is_shown=row_options.shows_progress)
+    job = Job(runner, frame=without_fields(frame, out, old_fields), ledger=current.ledger, progress=progress)
+    current.job_ids.append(runner.job_id)
+    current.jobs.add(job)
     return job
 
 
-def asked_by(job_id: str) -> JobArguments | None:
-    """Return what a job of this process was asked; None: it was another's, or too long ago."""
-    return _asked.get(job_id)
+def arguments_of(job_id: str) -> JobArguments | None:
+    """Return the arguments of a job of this process; None: another process ran it, or it was too long ago."""
+    return _arguments.get(job_id)
 
 
-def _without(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in names}
+def _remember(job_id: str, arguments: JobArguments) -> None:
+    _arguments[job_id] = arguments  # they hold the user's schema and functions, so not for ever
+    if len(_arguments) > _REMEMBERED:
+        del _arguments[next(iter(_arguments))]
 
 
-def _left_over(frame: pd.DataFrame, order: JobOptions, prompts: Prompts) -> list[str]:
-    """Return the fields of an earlier run in place of which this one has none; never a column that is no field.
+def _earlier_fields(frame: pd.DataFrame, out: str) -> set[str]:
+    """Return the schema's fields that jobs of this process wrote beside an answers' column.
 
-    A field stands between the answers and their status, and is known by the run that wrote it; where this process does
-    not know that run, by the answers, whose JSON names it.
+    What another process wrote is not known here. Those columns stay: they may as well be the user's own.
     """
-    out = order.out
-    if f"{out}{RUN}" not in frame.columns or not (found := between(frame, out)):
-        return []
-    asked = [asked_by(job) for job in _jobs_of(frame, out)]
-    is_known = all(one is not None and one.out == out for one in asked)
-    fields = _fields_asked(frame, out) | (set() if is_known else fields_of_answers(frame, out))
-    stay = {*order.fields.values(), *prompts.labels}
-    return [name for name in found if name in fields - stay and list(frame.columns).count(name) == 1]
+    earlier = (arguments_of(job_id) for job_id in jobs_of(frame, out))
+    return {name for one in earlier if one is not None and one.out == out for name in one.fields}
 
 
-def _jobs_of(frame: pd.DataFrame, out: str) -> set[str]:
-    return {str(run).partition("-")[0] for run in frame[f"{out}{RUN}"].dropna()}
+def _seconds(max_age: Any) -> float | None:
+    """Return the seconds of a text such as `7D`, of a timedelta or of a number of seconds; None: any age."""
+    if max_age is None:
+        return None
+    try:
+        is_number = isinstance(max_age, Real) and not isinstance(max_age, bool)
+        seconds = float(max_age) if is_number else pd.Timedelta(max_age).total_seconds()
+    except (ValueError, TypeError):
+        seconds = -1.0
+    if seconds >= 0:
+        return seconds
+    raise ConfigError(f"max_age={max_age!r} must be a time such as '7D' or '12h', or None for any age.")
 
 
-def _fields_asked(frame: pd.DataFrame, out: str) -> set[str]:
-    """Return the fields that the jobs of this process wrote beside an answers' column."""
-    if f"{out}{RUN}" not in frame.columns:
-        return set()
-    found = [asked for job in _jobs_of(frame, out) if (asked := asked_by(job)) is not None and asked.out == out]
-    return {name for asked in found for name in asked.fields}
+def _dollars(budget: float | None) -> float | None:
+    if budget is None:
+        return None
+    if isinstance(budget, Real) and not isinstance(budget, bool) and budget > 0:
+        return float(budget)
+    raise ConfigError(f"budget_usd={budget!r} must be dollars above 0.")

@@ -1,9 +1,10 @@
-"""The answers of a schema as columns: one for each field, of the dtype that its type has.
+"""The answers of a schema as columns: one for each field, with the dtype of its type.
 
-Nullable dtypes throughout, so that a row without an answer has a missing value and its column keeps its dtype: an
-integer column is Int64 whether one row failed or none. What pandas has no dtype for (lists, nested objects) stays as
-Python's own lists and dicts.
+All dtypes are nullable. A row without an answer has a missing value, and the column keeps its dtype: integers are Int64
+whether a row failed or not. Lists and nested objects, for which pandas has no dtype, stay Python's lists and dicts.
 """
+
+# ruff: noqa: ANN401 - values, types and arrays of any kind
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Values = list[Any]
 
 _DATES = "datetime64[us]"
-"""Of any year that a date can have; nanoseconds end in 2262."""
+"""Microseconds hold every year of Python's dates; nanoseconds end in 2262."""
 _NUMBERS: dict[frozenset[type], str] = {
     frozenset({bool}): "boolean",
     frozenset({int}): "Int64",
@@ -37,13 +38,13 @@ def typed_columns(schema: Schema, objects: Sequence[object | None], index: pd.In
     """Return a schema's fields as columns, one value a row.
 
     Args:
-        schema: what the answers fit.
+        schema: the schema of the answers.
         objects: the parsed answers in the order of the rows; None: the row has none.
-        index: of the columns.
+        index: the index of the columns.
 
     Returns:
         name -> Series, in the schema's order: Int64, Float64, boolean, string; enums and literals as a category with
-        all their values; dates as datetime64[us] (UTC where an offset was told); all else as objects.
+        all their values; dates as datetime64[us] (UTC where an answer has an offset); all else as objects.
     """
     return {
         name: pd.Series(_column(kind, [_value(one, name) for one in objects]), index=index, name=name)
@@ -51,16 +52,15 @@ def typed_columns(schema: Schema, objects: Sequence[object | None], index: pd.In
     }
 
 
-def _value(found: object | None, name: str) -> Any:  # noqa: ANN401 - whatever an answer holds
+def _value(answer: object | None, name: str) -> Any:
     """Return a field of an answer; None: there is no answer, or it leaves the field out."""
-    if found is None:
+    if answer is None:
         return None
-    value = found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
-    return _plain(value)
+    return _plain(answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an answer holds
-    """Return a value as Python's own lists, dicts and scalars: no objects of classes, no enum members."""
+def _plain(value: Any) -> Any:
+    """Return a value as Python's own lists, dicts and scalars, without models, dataclasses and enum members."""
     if isinstance(value, Enum):
         return value.value
     if hasattr(value, "model_dump"):
@@ -77,12 +77,12 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an answer holds
 # --- dtypes -----------------------------------------------------------------------------------------------------
 
 
-def _column(kind: Any, values: Values) -> Any:  # noqa: ANN401 - a type; an array of any dtype
+def _column(kind: Any, values: Values) -> Any:
     options = _options(kind)
     if (choices := _choices(options)) is not None:
         return _category(choices, values)
     classes = frozenset(option for option in options if isinstance(option, type))
-    if len(classes) < len(options):
+    if len(classes) < len(options):  # list[int] and the like: pandas has no dtype for them
         return _objects(values)
     if (dtype := _NUMBERS.get(classes)) is not None:
         return _fitting(lambda: pd.array(values, dtype=dtype), values)  # type: ignore[call-overload] # one of a few names
@@ -91,8 +91,8 @@ def _column(kind: Any, values: Values) -> Any:  # noqa: ANN401 - a type; an arra
     return _objects(values)
 
 
-def _options(kind: Any) -> list[Any]:  # noqa: ANN401 - a type
-    """Return what a type can be besides None, without what only annotates it."""
+def _options(kind: Any) -> list[Any]:
+    """Return the alternatives of a type besides None, without aliases and annotations."""
     if hasattr(kind, "__value__"):  # type X = ...
         return _options(kind.__value__)
     if hasattr(kind, "__supertype__"):  # NewType
@@ -106,45 +106,45 @@ def _options(kind: Any) -> list[Any]:  # noqa: ANN401 - a type
 
 
 def _choices(options: list[Any]) -> list[Any] | None:
-    """Return all values that enums and literals allow; None: the type is something else."""
-    found: list[Any] = []
+    """Return all values that enums and literals allow; None: the type allows others."""
+    choices: list[Any] = []
     for option in options:
         if get_origin(option) is Literal:
-            found += [_plain(value) for value in get_args(option)]
+            choices += [_plain(value) for value in get_args(option)]
         elif isinstance(option, type) and issubclass(option, Enum):
-            found += [member.value for member in option]
+            choices += [member.value for member in option]
         else:
             return None
-    return list(dict.fromkeys(value for value in found if value is not None)) if found else None
+    return list(dict.fromkeys(value for value in choices if value is not None)) if choices else None
 
 
-def _category(choices: list[Any], values: Values) -> Any:  # noqa: ANN401 - an array
+def _category(choices: list[Any], values: Values) -> Any:
     return pd.Categorical(values, dtype=pd.CategoricalDtype(choices))
 
 
-def _dates(values: Values) -> Any:  # noqa: ANN401 - an array
-    """Return dates and times; where one tells its offset from UTC, all are told in UTC."""
+def _dates(values: Values) -> Any:
+    """Return dates and times; where one has an offset from UTC, all are in UTC."""
     is_aware = any(isinstance(value, datetime) and value.tzinfo is not None for value in values)
     plain = [_in_utc(value) if is_aware else value for value in values]
     column = pd.Series(np.array(plain, dtype=_DATES))
     return (column.dt.tz_localize("UTC") if is_aware else column).array
 
 
-def _in_utc(value: Any) -> Any:  # noqa: ANN401 - a date, or None
+def _in_utc(value: Any) -> Any:
     is_aware = isinstance(value, datetime) and value.tzinfo is not None
     return value.astimezone(UTC).replace(tzinfo=None) if is_aware else value
 
 
-def _fitting(make: Callable[[], Any], values: Values) -> Any:  # noqa: ANN401 - an array
-    """Return an array; values that its dtype cannot hold (an integer of 30 digits) stay Python's own."""
+def _fitting(make: Callable[[], Any], values: Values) -> Any:
+    """Return an array of a dtype; of objects where the dtype cannot hold the values, such as a 30-digit integer."""
     try:
         return make()
     except (OverflowError, TypeError, ValueError):
         return _objects(values)
 
 
-def _objects(values: Values) -> Any:  # noqa: ANN401 - an array
-    """Return an object array; numpy would else make a table of lists of the same length."""
+def _objects(values: Values) -> Any:
+    """Return an array of objects."""
     array = np.empty(len(values), dtype=object)
-    array[:] = values
+    array[:] = values  # np.array(values) would make a table of lists of the same length
     return array

@@ -1,7 +1,7 @@
-"""What the ledger has already, and what another job asks now: nothing stored is asked again.
+"""Stored answers: what the ledger has is not bought again, and what another job asks now is not asked twice.
 
-Failures are never stored as answers, so they are never reused; a stored answer that `accept=` or the schema refuses
-today is asked anew.
+Failures are not stored as answers, so they are never reused. A stored answer that today's `accept=` or schema refuses
+is bought again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from llm_executor_nb.store.records import Lookup
 
 _PATIENCE_S = 1.0
-"""Seconds that one try to claim takes at most; a process that ends waits for the thread that is at it."""
+"""The longest that one claim may take. A process that exits waits for its threads, so this must be short."""
 _SMALLEST, _LARGEST = 32, 4096
 _SHORT_S, _LONG_S = 0.5, 2.0
-"""A window that was used up sooner than this is too small, later than that too large."""
+"""A window that lasted less than this was too small; one that lasted longer was too large."""
 
 
 class AnswerCache:
     """The ledger as one job sees it.
 
     Args:
-        order: what all rows share.
-        ledger: where answers are.
+        options: what all rows share.
+        ledger: where answers are stored.
         job_id: who claims.
+        maker: knows the request keys, and which answers rows have already.
 
     Attributes:
         window: how many requests are looked up, and claimed, at once.
@@ -46,50 +47,51 @@ class AnswerCache:
         oldest_utc: when the oldest of them was bought; None: none was reused.
     """
 
-    def __init__(self, order: JobOptions, ledger: LedgerStore, job_id: str) -> None:
+    def __init__(self, options: JobOptions, ledger: LedgerStore, job_id: str, maker: RequestMaker) -> None:
         self.window = _SMALLEST
         self.saved_usd = 0.0
         self.oldest_utc: datetime | None = None
-        self._order, self._ledger, self._job_id = order, ledger, job_id
+        self._options, self._ledger, self._job_id, self._maker = options, ledger, job_id, maker
         self._claimed_at = time.monotonic()
         self._lapses = 0
 
     @property
-    def is_held(self) -> bool:
-        """Say whether what was claimed last is this job's still: this process was not stopped for a lease since."""
-        return not self._order.reuse or self._ledger.lease_lapses == self._lapses
+    def is_claim_valid(self) -> bool:
+        """Whether this job still holds its last claims; it lost them if the process was stopped for a lease."""
+        return not self._options.reuse or self._ledger.lease_lapses == self._lapses
 
     async def claimed(self, under_way: Sequence[Request], window: Sequence[Request]) -> list[Answer | Turn] | None:
-        """Return what is known of each request of a window, and claim what nobody has; None: not possible now.
+        """Return what is known of each request of a window, and claim the unknown ones; None: not possible now.
 
         Args:
-            under_way: what stays claimed beside it.
+            under_way: what stays claimed beside the window.
             window: what comes next.
         """
-        if not self._order.reuse or not window:
+        if not self._options.reuse or not window:
             return [Turn.YOURS] * len(window)
         self._fit_window()
         self._lapses = self._ledger.lease_lapses
-        wants = [*(_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
+        lookups = [*(_while_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
         try:
             async with clock.current().timeout(None):
-                age, patience = self._order.max_age_s, _PATIENCE_S
+                age, patience = self._options.max_age_s, _PATIENCE_S
                 turns = await asyncio.to_thread(
-                    self._ledger.claim, self._job_id, wants, max_age_s=age, patience_s=patience
+                    self._ledger.claim, self._job_id, lookups, max_age_s=age, patience_s=patience
                 )
         except LedgerBusyError:
             return None
         return turns[len(under_way) :]
 
-    async def result(self, answer: Answer) -> RowResult | None:
-        """Return a row's result from a stored answer; None: today it would be refused."""
+    async def reused(self, request: Request, answer: Answer) -> RowResult | None:
+        """Return the result of a row from a stored answer; None: it would be refused today."""
+        self._maker.mark_taken(request, answer.run_id)
         parsed = None
-        if self._order.schema is not None:
+        if self._options.schema is not None:
             try:
-                parsed = self._order.schema.parse(answer.text)
+                parsed = self._options.schema.parse(answer.text)
             except ValueError:
                 return None
-        if self._order.accept is not None and not await self._is_accepted(answer, parsed):
+        if self._options.accept is not None and not await self._is_accepted(answer, parsed):
             return None
         self.saved_usd += answer.cost_usd or 0.0
         self.oldest_utc = min(self.oldest_utc or answer.answered_utc, answer.answered_utc)
@@ -97,12 +99,13 @@ class AnswerCache:
             status=Status.CACHED, answer=answer.text, parsed=parsed, route=answer.route, run_id=answer.run_id
         )
 
-    def answer(self, run: RowRun, result: RowResult, maker: RequestMaker) -> Answer:
-        """Return what the ledger keeps of an answered row."""
+    def new_answer(self, run: RowRun, result: RowResult) -> Answer:
+        """Return the record of an answer that a row has just received."""
+        self._maker.mark_taken(run.request, run.run_id)
         last = run.attempts[-1]
-        route = next(route for route in self._order.chain.routes() if route.name == last.route)
+        route = next(route for route in self._options.chain.routes() if route.name == last.route)
         return Answer(
-            key=maker.key_of(run.request, route),
+            key=self._maker.key_of(run.request, route),
             text=result.answer or "",
             run_id=run.run_id,
             job_id=self._job_id,
@@ -118,16 +121,17 @@ class AnswerCache:
         from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
         extra = {} if parsed is None else {"parsed": parsed}
-        told = {"finish_reason": answer.finish_reason, "llm_run_id": answer.run_id}
-        message = AIMessage(answer.text, additional_kwargs=extra, response_metadata=told)
-        accept = self._order.accept
+        metadata = {"finish_reason": answer.finish_reason, "llm_run_id": answer.run_id}
+        message = AIMessage(answer.text, additional_kwargs=extra, response_metadata=metadata)
+        accept = self._options.accept
         try:
             async with clock.current().timeout(None):
                 return bool(accept is None or await asyncio.to_thread(accept, message))
-        except Exception:  # noqa: BLE001 - a user's own function, which may want more than is stored; so it is asked anew
+        except Exception:  # noqa: BLE001 - a user's function may read what is not stored; then the answer is bought again
             return False
 
     def _fit_window(self) -> None:
+        """Let one window last about a second: a claim is one transaction, and a crash leaves its window claimed."""
         now = time.monotonic()
         took, self._claimed_at = now - self._claimed_at, now
         if took < _SHORT_S:
@@ -136,6 +140,6 @@ class AnswerCache:
             self.window = max(_SMALLEST, self.window // 2)
 
 
-def _sent(want: Lookup) -> Lookup:
-    """Return what stays claimed of a request in flight: a draw looks for no answer any more, its own is on its way."""
-    return want if want.copy is None else replace(want, keys=())
+def _while_sent(lookup: Lookup) -> Lookup:
+    """Return what stays claimed of a request in flight; a copy looks for no stored answer, its own is on its way."""
+    return lookup if lookup.copy is None else replace(lookup, keys=())

@@ -1,54 +1,50 @@
-"""What all rows of a job share: the arguments of `df.llm.run`, checked before anything is sent."""
+"""The options that all rows of a job share, and the prices that its attempts are counted with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from llm_executor_nb.chain.request import check_accept, check_alone
-from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.jobs.prices import prices_for
-from llm_executor_nb.providers.parameters import check_extra_body, check_params
-from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.config import check_bound, check_concurrency
+from llm_executor_nb.providers.catalog import Price, cost_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.chain import Chain
-    from llm_executor_nb.jobs.prices import Prices
     from llm_executor_nb.schemas.schema import Schema
 
 NAME = "llm"
-"""The accessor, and the answers' column when it has no other name."""
+"""The name of the accessor, and of the answers' column where no other is given."""
+_PER_MILLION = 1_000_000
+_EXAMPLE = "price=(0.10, 0.30), dollars per million input and output tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What all rows of a job share.
+    """The options that all rows of a job share.
 
     Attributes:
         chain: the routes.
         column: the prompts' column, as text.
         out: the answers' column.
-        fields: a schema's fields, with the names of their columns.
-        params, system, extra_body: of every request.
-        schema: what answers must fit; None: anything.
+        fields: a schema's fields, and the names of their columns.
+        params, system, extra_body: parts of every request.
+        schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
-        timeout_s, deadline_s: bounds of an attempt and of a row; None: none.
+        timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
         concurrency: requests in flight; None: begin at 8 and grow.
         is_raising: a failure ends the job.
         reuse: take stored answers.
-        max_age_s: how old they may be, in seconds; None: any age.
-        budget_usd, budget_s: bounds of the job, in dollars and seconds; None: none.
-        prices: what tokens cost where the reply does not say.
+        max_age_s: how old a stored answer may be, in seconds; None: any age.
+        budget_usd, budget_s: bounds of the job, in dollars and seconds; None: no bound.
+        prices: the price of tokens, where the reply does not say the cost.
+        shows_progress: show a line of progress.
     """
 
     chain: Chain
@@ -69,84 +65,71 @@ class JobOptions:
     budget_usd: float | None
     budget_s: float | None
     prices: Prices
+    shows_progress: bool
 
 
-def make_options(
-    chain: Chain,
-    column: Hashable | None,
-    /,
-    *,
-    out: str | None = None,
-    system: str | None = None,
-    schema: object = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    on_error: str = "record",
-    concurrency: int | None = None,
-    budget_usd: float | None = None,
-    budget_s: float | None = None,
-    price: object = None,
-    timeout: float | None = None,
-    deadline: float | None = None,
-    reuse: bool = True,
-    max_age: object = "7D",
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> JobOptions:
-    """Check the arguments of a job; `df.llm.run` says what they mean.
+class Prices:
+    """Prices by backend and provider.
+
+    Args:
+        by_place: (backend, provider) -> price.
+        common: the price of every route; None: each has its own in `by_place`.
+    """
+
+    def __init__(self, by_place: Mapping[tuple[str, str | None], Price], common: Price | None = None) -> None:
+        self._by_place, self._common = by_place, common
+
+    @property
+    def known(self) -> list[Price]:
+        """The prices that are known."""
+        return [self._common] if self._common else list(self._by_place.values())
+
+    def priced(self, attempt: Attempt) -> Attempt:
+        """Return an attempt with its cost, where its reply does not say it and the price is known."""
+        if attempt.cost_usd is not None:
+            return attempt
+        price = self._common or self._by_place.get((attempt.backend, attempt.provider))
+        usd = cost_usd(price, attempt.input_tokens, attempt.output_tokens)
+        return attempt if usd is None else replace(attempt, cost_usd=usd)
+
+    def at_most_usd(self, attempt: Attempt) -> float:
+        """Return the cost of an attempt; where its own price is unknown, the cost at the highest known price."""
+        costs = [cost_usd(price, attempt.input_tokens, attempt.output_tokens) or 0.0 for price in self.known]
+        return max(costs, default=0.0) if attempt.cost_usd is None else attempt.cost_usd
+
+
+def prices_for(chain: Chain, price: object, *, is_needed: bool) -> Prices:
+    """Return the prices of a chain's routes.
+
+    Args:
+        chain: the routes.
+        price: the user's price; None: there is none.
+        is_needed: look up the catalogues, which is free; otherwise only the user's price is known.
 
     Raises:
-        ConfigError: one of them cannot be right; nothing was sent.
+        ConfigError: the price is not valid, or prices are needed and none is known.
     """
-    config = session().config
-    checked = None if schema is None else make_schema(schema)
-    if on_error not in ("record", "raise"):
-        raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
-    if checked is not None:
-        check_alone(params, extra_body)
-    order = JobOptions(
-        chain=chain,
-        column=NAME if column is None else str(column),
-        out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,
-        fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
-        params=check_params(params),
-        system=system,
-        extra_body=check_extra_body(extra_body, config.backend_names),
-        schema=checked,
-        accept=check_accept(accept),
-        timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
-        deadline_s=check_bound("deadline", deadline),
-        concurrency=config.concurrency if concurrency is None else check_concurrency(concurrency),
-        is_raising=on_error == "raise",
-        reuse=bool(reuse),
-        max_age_s=_seconds(max_age),
-        budget_usd=_dollars(budget_usd),
-        budget_s=check_bound("budget_s", budget_s),
-        prices=prices_for(chain, price, is_needed=budget_usd is not None),
-    )
-    make_payload("check", order.params, system=system)
-    return order
+    common = check_price(price)
+    if common is not None or not is_needed:
+        return Prices({}, common)
+    prices = Prices({place: known for place, known in prices_of(chain.model).items() if known is not None})
+    if not prices.known:
+        raise ConfigError(f"budget_usd needs prices, and none is known for {chain.model}. Give {_EXAMPLE}.")
+    return prices
 
 
-def _seconds(age: object) -> float | None:
-    """Return a greatest age in seconds: of a text such as `7D`, a timedelta or a number of seconds; None: any age."""
-    if age is None:
-        return None
-    try:
-        if isinstance(age, Real) and not isinstance(age, bool):
-            seconds = float(age)
-        else:
-            told: Any = age
-            seconds = pd.Timedelta(told).total_seconds()
-    except (ValueError, TypeError):
-        seconds = -1.0
-    if seconds >= 0:
-        return seconds
-    raise ConfigError(f"max_age={age!r} must be a time such as '7D' or '12h', or None for any age.")
+def check_price(price: object) -> Price | None:
+    """Return the user's price; None: there is none.
+
+    Raises:
+        ConfigError: it is not a pair of dollars per million tokens.
+    """
+    if price is None or isinstance(price, Price):
+        return price
+    if isinstance(price, tuple | list) and len(price) == 2 and all(map(_is_dollars, price)):
+        return Price(price[0] / _PER_MILLION, price[1] / _PER_MILLION)
+    raise ConfigError(f"price={price!r} must be two numbers: {_EXAMPLE}.")
 
 
-def _dollars(budget: float | None) -> float | None:
-    if budget is None:
-        return None
-    if isinstance(budget, Real) and not isinstance(budget, bool) and budget > 0:
-        return float(budget)
-    raise ConfigError(f"budget_usd={budget!r} must be dollars above 0.")
+def _is_dollars(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0

@@ -1,15 +1,17 @@
-"""What a job sends: each request's payload, and the digest that makes two of them equal.
+"""The requests of a job: their payloads, the digest that makes two of them equal, and the order they are drawn in.
 
-A digest is of what is sent: messages, parameters that were set, schema. Never of keys, bounds, order or row numbers.
+A digest covers what is sent: messages, parameters that were set, schema. It never covers keys, bounds or row numbers.
 An answer is stored under a request key: the digest together with who answered (backend, provider, model).
 """
 
 from __future__ import annotations
 
 import json
+import random
+from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_executor_nb.chain.request import check_alone, split_request
 from llm_executor_nb.core.errors import ConfigError
@@ -19,15 +21,18 @@ from llm_executor_nb.providers.returned import RETURNED
 from llm_executor_nb.store.records import Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.jobs.options import JobOptions
 
 _FORMAT = b"llm-request-1"
-"""Names the form of the digests; a change of what goes into them needs another."""
+"""The version of the digests; a change of what goes into them needs another one."""
 _SIZE = 16
-_STAND_IN = "\u2042 the text of a row \u2042"
+_PLACEHOLDER = "\u2042 the text of a row \u2042"
+_BLOCK = 512
+_TRIES = 32
+"""Random draws of a row before the next in turn is taken."""
 
 
 @dataclass(slots=True)
@@ -36,9 +41,9 @@ class Request:
 
     Attributes:
         position: the first row that asks it.
-        payload: the body without `model`; None: it is no request.
+        payload: the body without `model`; None: the cell is not a request.
         wanted: what is looked for in the ledger, and claimed.
-        error: why it is no request; None: it is one.
+        error: why the cell is not a request; None: it is one.
     """
 
     position: int
@@ -51,17 +56,18 @@ class RequestMaker:
     """Makes the requests of one job.
 
     Args:
-        order: what all rows share.
-        taken: runs whose answers other rows have already, where answers are drawn.
+        options: what all rows share.
+        taken: runs whose answers other rows have already; matters only above temperature 0.
     """
 
-    def __init__(self, order: JobOptions, taken: Iterable[str] = ()) -> None:
-        self._params, self._system = order.params, order.system
-        self._schema = "" if order.schema is None else order.schema.digest_text
-        self._extra_body = order.extra_body
-        self._entries = list(dict.fromkeys(_entry(route, order.extra_body) for route in order.chain.routes()))
-        self._plain = make_payload(_STAND_IN, order.params, system=order.system)
-        self._around = self._canonical(self._plain).split(json.dumps(_STAND_IN))
+    def __init__(self, options: JobOptions, taken: Iterable[str] = ()) -> None:
+        self._params, self._system = options.params, options.system
+        self._schema = "" if options.schema is None else options.schema.digest_text
+        self._extra_body = options.extra_body
+        self._entries = list(dict.fromkeys(_entry(route, options.extra_body) for route in options.chain.routes()))
+        # LangChain builds one payload per job; a row of plain text only puts its text into it.
+        self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
+        self._around_text = self._canonical(self._template).split(json.dumps(_PLACEHOLDER))
         self._copies: dict[bytes, int] = {}
         self._taken = set(taken)
 
@@ -70,23 +76,25 @@ class RequestMaker:
 
         Args:
             position: the row.
-            content: its cell or its filled template; an error: it cannot be asked.
+            content: its cell or its filled template; an error: the cell is not a request.
         """
         try:
             if isinstance(content, ConfigError):
                 raise content
             payload, digest = self._payload_and_digest(content)
-        except ConfigError as error:  # this cell is no request; the other rows are not to blame
+        except ConfigError as error:  # design 3.1: one row never takes another row down
             return Request(position, None, Lookup(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
         keys = tuple(_hashed(digest, entry) for entry in self._entries)
         if not payload.get("temperature"):
             return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None))
+        # design 6: above temperature 0 each row gets a draw of its own, so equal requests are numbered copies
         copy = self._copies.get(digest, -1) + 1
         self._copies[digest] = copy
-        return Request(position, payload, self._draw(digest, keys, copy))
+        lookup = Lookup(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
+        return Request(position, payload, lookup)
 
-    def take(self, request: Request, run_id: str) -> None:
-        """Note that a request has this run's answer: no other copy of it takes it."""
+    def mark_taken(self, request: Request, run_id: str) -> None:
+        """Note that a request has the answer of a run, so that no other copy of the request takes it."""
         if request.wanted.copy is not None:
             self._taken.add(run_id)
 
@@ -94,12 +102,9 @@ class RequestMaker:
         """Return the request key under which a route's answer is stored."""
         return request.wanted.keys[self._entries.index(_entry(route, self._extra_body))]
 
-    def _draw(self, digest: bytes, keys: tuple[bytes, ...], copy: int) -> Lookup:
-        return Lookup(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
-
     def _payload_and_digest(self, content: object) -> tuple[Mapping[str, Any], bytes]:
-        if isinstance(content, str) and content.strip() and len(self._around) == 2:
-            return self._filled(content), _hashed(json.dumps(content).join(self._around))
+        if isinstance(content, str) and content.strip() and len(self._around_text) == 2:
+            return self._filled(content), _hashed(json.dumps(content).join(self._around_text))
         messages, params = split_request(content, self._params)
         if self._schema:
             check_alone(params, None)
@@ -107,29 +112,156 @@ class RequestMaker:
         return payload, _hashed(self._canonical({**payload, "messages": [*map(_as_stored, payload["messages"])]}))
 
     def _filled(self, text: str) -> dict[str, Any]:
-        """Return the payload of a text: the one LangChain built for another text, with this one in its place."""
-        *before, asked = self._plain["messages"]
-        return {**self._plain, "messages": [*before, {**asked, "content": text}]}
+        """Return the job's payload with a text in place of the placeholder."""
+        *before, last = self._template["messages"]
+        return {**self._template, "messages": [*before, {**last, "content": text}]}
 
     def _canonical(self, payload: Mapping[str, Any]) -> str:
         return json.dumps([payload, self._schema], sort_keys=True, default=repr, separators=(",", ":"))
 
 
 def _as_stored(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a message without the nulls in what goes back to its provider: a file does not tell them from nothing."""
-    kept = {name: tidy(message[name], is_stored=True) for name in RETURNED if name in message}
-    return {**message, **kept} if kept else message
+    """Return a message without the nulls in the fields that go back to a provider.
+
+    A Parquet file writes null for a field that was never there, and both must have the same digest.
+    """
+    returned = {name: tidy(message[name], is_stored=True) for name in RETURNED if name in message}
+    return {**message, **returned} if returned else message
 
 
 def _entry(route: Route, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """Return who answers when a route does: backend, provider and model, with what only that backend is told."""
+    """Return who answers on a route: backend, provider and model, with that backend's part of `extra_body`."""
     extra = (extra_body or {}).get(route.backend)
-    told = [route.backend, route.provider, route.request_model, extra]
-    return json.dumps(told, sort_keys=True, default=repr, separators=(",", ":"))
+    parts = [route.backend, route.provider, route.request_model, extra]
+    return json.dumps(parts, sort_keys=True, default=repr, separators=(",", ":"))
 
 
 def _hashed(*parts: str | bytes) -> bytes:
-    found = blake2b(digest_size=_SIZE, person=_FORMAT)
+    digest = blake2b(digest_size=_SIZE, person=_FORMAT)
     for part in parts:
-        found.update(part if isinstance(part, bytes) else part.encode())
-    return found.digest()
+        digest.update(part if isinstance(part, bytes) else part.encode())
+    return digest.digest()
+
+
+# --- the order in which rows are drawn --------------------------------------------------------------------------
+
+
+class PromptSource(Protocol):
+    """The prompts of a job, by the number of their row from 0.
+
+    Attributes:
+        is_asked: per row, 1 where it is asked and 0 where it is skipped.
+    """
+
+    is_asked: bytearray
+
+    def __len__(self) -> int: ...
+
+    def window(self, start: int, stop: int) -> list[object | None]:
+        """Return the contents of some rows; an error stands for a cell that is not a request."""
+
+    def label(self, position: int) -> str:
+        """Return the label of a row, as the attempt log shows it."""
+
+
+class RequestQueue:
+    """The distinct requests of a job's rows; a row with a request that was drawn before shares its result.
+
+    The frame fills from its top, block by block. Within a block the rows are drawn at random. While a route is in
+    doubt, rows are drawn from the whole frame. The reasons are beside the code.
+
+    Args:
+        prompts: the rows.
+        maker: makes the requests.
+        share: called with a row and the first row that has the same request.
+        keeps_order: draw the rows of a block in their order.
+    """
+
+    def __init__(
+        self, prompts: PromptSource, maker: RequestMaker, share: Callable[[int, int], None], *, keeps_order: bool
+    ) -> None:
+        self._prompts, self._maker, self._share = prompts, maker, share
+        self._next = 0
+        self._block: list[tuple[int, object]] = []
+        self._out_of_turn: set[int] = set()
+        self._put_back: deque[Request] = deque()
+        self._firsts: dict[bytes, int] = {}
+        self._random = random.Random(len(prompts))  # noqa: S311 - not a secret; an equal frame is drawn in equal order
+        self.keeps_order = keeps_order
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows were drawn."""
+        return self._is_at_end and not self._block and not self._put_back
+
+    def put_back(self, requests: Iterable[Request]) -> None:
+        """Take back requests that were not begun."""
+        self._put_back.extend(requests)
+
+    def take(self, count: int) -> list[Request]:
+        """Return the next distinct requests, at most `count`."""
+        requests = [self._put_back.popleft() for _ in range(min(count, len(self._put_back)))]
+        while len(requests) < count and (self._block or not self._is_at_end):
+            if not self._block:
+                self._open_block()
+            while self._block and len(requests) < count:
+                requests += self._drawn(*self._block.pop())
+        self._forget_at_end()
+        return requests
+
+    def take_at_random(self) -> list[Request]:
+        """Return one request of those that are left; none if its row shares the result of another row.
+
+        design 3.2: the probe of a hold is drawn at random from the rows not begun. Rows that fail by their own fault
+        often stand together, and a probe among them would keep a healthy route on hold.
+        """
+        not_read = len(self._prompts) - self._next
+        number = self._random.randrange(len(self._put_back) + len(self._block) + not_read)
+        if number < len(self._put_back):
+            self._put_back.rotate(-number)
+            return [self._put_back.popleft()]
+        number -= len(self._put_back)
+        if number >= len(self._block):
+            return self._take_from_rest(not_read)
+        requests = self._drawn(*self._block.pop(number))
+        self._forget_at_end()
+        return requests
+
+    def _take_from_rest(self, not_read: int) -> list[Request]:
+        """Return one request from below the open block; the next in turn if the random draws hit none."""
+        for _ in range(_TRIES):
+            position = self._next + self._random.randrange(not_read)
+            if self._prompts.is_asked[position] and position not in self._out_of_turn:
+                self._out_of_turn.add(position)
+                return self._drawn(position, self._prompts.window(position, position + 1)[0])
+        return self.take(1)
+
+    @property
+    def _is_at_end(self) -> bool:
+        return self._next >= len(self._prompts)
+
+    def _open_block(self) -> None:
+        start, self._next = self._next, min(self._next + _BLOCK, len(self._prompts))
+        rows = enumerate(self._prompts.window(start, self._next), start)
+        self._block = [row for row in rows if row[1] is not None and row[0] not in self._out_of_turn]
+        self._out_of_turn -= set(range(start, self._next))
+        if self.keeps_order:
+            # Copies above temperature 0 are numbered as they are drawn. Two processes at one frame buy the fewest
+            # answers twice when both go through it in the same order.
+            self._block.reverse()  # rows are taken from its end
+        else:
+            # design 3.2: a streak counts distinct rows. Where failing rows stand together, an answered row between
+            # them shows in time that the route is healthy.
+            self._random.shuffle(self._block)
+
+    def _forget_at_end(self) -> None:
+        if self._is_at_end and not self._block:
+            self._firsts.clear()  # no row is left that could have the same request
+
+    def _drawn(self, position: int, content: object) -> list[Request]:
+        request = self._maker.make(position, content)
+        first = self._firsts.setdefault(request.wanted.digest, request.position)
+        if first == request.position:
+            return [request]
+        self._share(request.position, first)
+        return []

@@ -1,7 +1,6 @@
-"""What the rows of a job came to, in columns: a few bytes a row, whatever their number.
+"""The results of a job's rows in columns: a few bytes per row, for a million rows.
 
-Rows that share one request share its result. Written by the loop's thread, read by any: a row's status is set last.
-Texts lie in arrays: Python's garbage collector looks at every item of a list again and again.
+Rows with equal requests share one result. The loop's thread writes and any thread reads, so a row's status is set last.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _NONE = -1
 
 
 class Status(StrEnum):
-    """What became of a row."""
+    """The final status of a row."""
 
     OK = auto()
     CACHED = auto()
@@ -32,15 +31,15 @@ STATUSES = tuple(Status)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowResult:
-    """What one request came to.
+    """The result of one request.
 
     Attributes:
         status: ok, cached, failed or cancelled.
         answer: the text; None: there is none.
-        parsed: the answer as the schema has it; None: there is no schema, or no answer.
-        outcomes: of its attempts, in order.
-        route: who answered; None: nobody.
-        error: the outcome and the provider's words; None: none.
+        parsed: the answer as an object of the schema; None: no schema, or no answer.
+        outcomes: the outcomes of its attempts, in order.
+        route: the route that answered; None: none did.
+        error: the outcome and the provider's message; None: no error.
         run_id: joins it to its attempts.
     """
 
@@ -53,25 +52,25 @@ class RowResult:
     run_id: str | None = None
 
 
-class _Words:
-    """Numbers texts that come again and again."""
+class _TextPool:
+    """Stores each distinct text once and stands for it with a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self.texts: list[str] = []
 
     def number(self, text: str | None) -> int:
-        """Return a text's number; -1: there is none."""
+        """Return the number of a text; -1 for None."""
         if text is None:
             return _NONE
-        found = self._numbers.get(text)
-        if found is None:
-            found = self._numbers[text] = len(self.texts)
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = len(self.texts)
             self.texts.append(text)
-        return found
+        return number
 
     def take(self, numbers: array[int]) -> np.ndarray[Any, Any]:
-        """Return the texts behind numbers; None where there is none."""
+        """Return the texts of some numbers; None for -1."""
         texts = np.array([*self.texts, None], dtype=object)
         return texts[np.frombuffer(numbers, dtype=np.int32)] if len(numbers) else texts[:0]
 
@@ -80,88 +79,101 @@ class Results:
     """The results of a job's rows.
 
     Args:
-        is_asked: per row, whether it has input; what has none is skipped.
+        is_asked: per row, whether it has input; rows without input are skipped.
+
+    Attributes:
+        fallbacks: rows that a later route answered.
     """
 
     def __init__(self, is_asked: bytearray) -> None:
-        rows = len(is_asked)
-        not_yet, skipped = STATUSES.index(Status.CANCELLED), STATUSES.index(Status.SKIPPED)
-        self._statuses = bytearray(not_yet if asked else skipped for asked in is_asked)
+        rows, self._requested = len(is_asked), sum(is_asked)
+        cancelled, skipped = STATUSES.index(Status.CANCELLED), STATUSES.index(Status.SKIPPED)
+        self.fallbacks = 0
+        # Arrays instead of lists: Python's garbage collector visits every item of a list, again and again.
+        self._statuses = bytearray(cancelled if asked else skipped for asked in is_asked)
         self._is_set = bytearray(rows)
         self._first = array("i", range(rows))
         self._sharers: Counter[int] = Counter()
+        # Every status is in it from the start: a dict that another thread copies must not grow.
+        self._ended = {**dict.fromkeys(Status, 0), Status.SKIPPED: rows - self._requested}
         self._answers, self._runs = np.full(rows, None, dtype=object), np.full(rows, None, dtype=object)
         self._parsed: dict[int, Any] = {}
         self._errors: dict[int, str] = {}
         self._outcomes, self._routes = array("i", [_NONE]) * rows, array("i", [_NONE]) * rows
-        self._outcome_words, self._route_words = _Words(), _Words()
+        self._outcome_texts, self._route_texts = _TextPool(), _TextPool()
 
     def __len__(self) -> int:
         return len(self._statuses)
 
-    def put(self, position: int, result: RowResult) -> int:
-        """Keep what a request came to; return how many rows share it."""
+    @property
+    def rows_left(self) -> int:
+        """Rows with input that are neither answered nor failed."""
+        ended = self._ended
+        return self._requested - ended[Status.OK] - ended[Status.CACHED] - ended[Status.FAILED]
+
+    def put(self, position: int, result: RowResult) -> None:
+        """Store the result of a request, for its row and for all rows that share it."""
         self._answers[position] = result.answer
         self._runs[position] = result.run_id
-        self._outcomes[position] = self._outcome_words.number(", ".join(result.outcomes))
-        self._routes[position] = self._route_words.number(result.route)
+        self._outcomes[position] = self._outcome_texts.number(", ".join(result.outcomes))
+        self._routes[position] = self._route_texts.number(result.route)
         if result.parsed is not None:
             self._parsed[position] = result.parsed
         if result.error is not None:
             self._errors[position] = result.error
         self._statuses[position] = STATUSES.index(result.status)
         self._is_set[position] = 1
-        return 1 + self._sharers[position] if position in self._sharers else 1
+        self._ended[result.status] += 1 + self._sharers.get(position, 0)
 
-    def share(self, position: int, first: int) -> Status | None:
-        """Let a row share the result of the first row with its request; return that, if it is there already."""
+    def share(self, position: int, first: int) -> None:
+        """Let a row share the result of the first row with an equal request, now or when it comes."""
         self._first[position] = first
         self._sharers[first] += 1
-        return STATUSES[self._statuses[first]] if self._is_set[first] else None
+        if self._is_set[first]:
+            self._ended[STATUSES[self._statuses[first]]] += 1
+
+    def counts(self) -> Counter[Status]:
+        """Return how many rows have each status; a row without a result counts as cancelled."""
+        return Counter({**self._ended, Status.CANCELLED: self.rows_left})
 
     # --- as columns ---------------------------------------------------------------------------------------------
 
     def statuses(self) -> np.ndarray[Any, Any]:
-        """Return per row the number of its status in STATUSES."""
-        return self._spread(np.frombuffer(bytes(self._statuses), dtype=np.uint8))
+        """Return the status of each row as its number in STATUSES."""
+        return self._for_all_rows(np.frombuffer(bytes(self._statuses), dtype=np.uint8))
 
     def answers(self) -> np.ndarray[Any, Any]:
-        """Return per row its answer, or None."""
-        return self._spread(self._answers.copy())
+        """Return the answer of each row, or None."""
+        return self._for_all_rows(self._answers.copy())
 
     def runs(self) -> np.ndarray[Any, Any]:
-        """Return per row its run id, or None."""
-        return self._spread(self._runs.copy())
+        """Return the run id of each row, or None."""
+        return self._for_all_rows(self._runs.copy())
 
     def outcomes(self) -> np.ndarray[Any, Any]:
-        """Return per row the outcomes of its attempts as one text; empty where there was none."""
-        found = self._spread(self._outcome_words.take(self._outcomes))
-        found[found == None] = ""  # noqa: E711 - element by element
-        return found
+        """Return the outcomes of each row's attempts as one text; an empty text where there was no attempt."""
+        texts = self._for_all_rows(self._outcome_texts.take(self._outcomes))
+        texts[texts == None] = ""  # noqa: E711 - element by element
+        return texts
 
     def routes(self) -> np.ndarray[Any, Any]:
-        """Return per row who answered, or None."""
-        return self._spread(self._route_words.take(self._routes))
+        """Return the route that answered each row, or None."""
+        return self._for_all_rows(self._route_texts.take(self._routes))
 
     def errors(self) -> np.ndarray[Any, Any]:
-        """Return per row what went wrong, or None."""
-        return self._spread(self._sparse(self._errors))
+        """Return the error of each row, or None."""
+        return self._for_all_rows(self._filled(self._errors))
 
     def parsed(self) -> np.ndarray[Any, Any]:
-        """Return per row its answer as the schema has it, or None."""
-        return self._spread(self._sparse(self._parsed))
+        """Return the parsed answer of each row, or None."""
+        return self._for_all_rows(self._filled(self._parsed))
 
-    def counts(self) -> Counter[Status]:
-        """Return how many rows came to what; a row that is not over counts as cancelled."""
-        numbers, counts = np.unique(self.statuses(), return_counts=True)
-        return Counter({STATUSES[number]: int(count) for number, count in zip(numbers, counts, strict=True)})
-
-    def _spread(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Give the rows that share a request its result."""
+    def _for_all_rows(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the values with those of the first row in all rows that share its request."""
         return values[np.frombuffer(self._first, dtype=np.int32)] if self._sharers else values
 
-    def _sparse(self, found: dict[int, Any]) -> np.ndarray[Any, Any]:
+    def _filled(self, by_position: dict[int, Any]) -> np.ndarray[Any, Any]:
         values = np.full(len(self), None, dtype=object)
-        for position, value in list(found.items()):
+        for position, value in list(by_position.items()):  # a copy: the loop's thread may add to it
             values[position] = value
         return values

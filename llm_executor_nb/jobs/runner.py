@@ -1,163 +1,200 @@
-"""The work of a job: many requests down one chain, concurrently, each with its own line in the result.
+"""Runs a job: many requests down one chain, concurrently, each with its own result.
 
-One feeder draws requests a window at a time, asks the ledger which of them are answered already or asked by another
-job now, and starts a row only when a slot is free for it; so there are never more rows under way than may be in flight
-or parked. What a row comes to is kept by its position; a failure is a result too.
+One loop draws requests window by window and asks the ledger which of them are answered, or asked by another job now. It
+starts a row only when a slot is free for it, so the number of rows under way is bounded. A failure is a result too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import HoldKind
+from llm_executor_nb.core.holds import HoldKind, describe
 from llm_executor_nb.core.outcomes import Decision
+from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
-from llm_executor_nb.jobs.feed import RequestQueue
-from llm_executor_nb.jobs.requests import RequestMaker
+from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, Status
-from llm_executor_nb.jobs.rows import RowRun, make_ask
+from llm_executor_nb.jobs.rows import RowRun
 from llm_executor_nb.jobs.slots import ConcurrencyLimit
-from llm_executor_nb.jobs.standing import snapshot_of
 from llm_executor_nb.jobs.stop_rules import StopRules
+from llm_executor_nb.jobs.wait_text import QUIET_S, held_routes, wait_text
 from llm_executor_nb.store.records import Answer, JobStart, Turn
+from llm_executor_nb.view.snapshot import Held, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import pandas as pd
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.engine.engine import Engine
-    from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.jobs.feed import PromptSource
     from llm_executor_nb.jobs.options import JobOptions
-    from llm_executor_nb.jobs.requests import Request
+    from llm_executor_nb.jobs.requests import PromptSource, Request
     from llm_executor_nb.jobs.results import RowResult
     from llm_executor_nb.store.ledger_store import LedgerStore
-    from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_AGAIN_S = 0.25
 """Seconds between looks at what another job asks, or at a ledger that cannot be written."""
+_FEW = 5
+"""Answers after which the time left can be estimated."""
 
 
 class JobRunner:
-    """What one job does on the private loop.
+    """Runs one job on the private loop.
 
-    When it ends early by a rule, requests in flight come to their end; when it is cancelled, they are cancelled.
+    When a rule ends the job early, requests in flight finish; when the job is cancelled, they are cancelled.
 
     Args:
-        order: what all rows share.
+        options: what all rows share.
         prompts: the rows.
-        index: the frame's.
         engine: runs each request.
         health: the holds, which all jobs share.
-        ledger: keeps each attempt and each answer.
+        ledger: stores each attempt and each answer.
         taken: runs whose answers other rows of the frame have already.
     """
 
     def __init__(
         self,
-        order: JobOptions,
+        options: JobOptions,
         prompts: PromptSource,
         *,
-        index: pd.Index[str],
         engine: Engine,
         health: Health,
         ledger: LedgerStore,
         taken: Iterable[str] = (),
     ) -> None:
         self.job_id = secrets.token_hex(6)
-        self.order = order
+        self.options = options
         self.results = Results(prompts.is_asked)
-        self.counts: Counter[str] = Counter(skipped=prompts.is_asked.count(0))
-        self.is_over = False
-        self.ended: float | None = None
-        self.began = clock.current().now()
-        self._index, self._engine, self._health, self._ledger = index, engine, health, ledger
-        self._slots = ConcurrencyLimit(order.concurrency)
-        self.ending = StopRules(order, health, self._slots.stir)
-        self._maker = RequestMaker(order, taken)
-        self._feed = RequestQueue(prompts, self._maker, self._share, keeps_order=bool(order.params.get("temperature")))
-        self.reuse = AnswerCache(order, ledger, self.job_id)
-        self._later: deque[Request] = deque()
+        self.began_at = clock.current().now()
+        self.ended_at: float | None = None
+        self._prompts, self._engine, self._health, self._ledger = prompts, engine, health, ledger
+        self._slots = ConcurrencyLimit(options.concurrency)
+        self.stop_rules = StopRules(options, health, self._slots.notify)
+        maker = RequestMaker(options, taken)
+        is_drawn = bool(options.params.get("temperature"))
+        self._queue = RequestQueue(prompts, maker, self.results.share, keeps_order=is_drawn)
+        self.reuse = AnswerCache(options, ledger, self.job_id, maker)
+        self._asked_elsewhere: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
-        self._left = sum(prompts.is_asked)
         self._runs = 0
         self._crash: BaseException | None = None
 
     def enter(self) -> None:
-        """Enter the job in the ledger, in the caller's thread: what is wrong with it is told there."""
+        """Enter the job in the ledger; in the caller's thread, so that an error of the ledger is raised there."""
         self._ledger.begin_job(
             JobStart(
                 job_id=self.job_id,
-                model=self.order.chain.model,
-                column=self.order.column,
+                model=self.options.chain.model,
+                column=self.options.column,
                 rows=len(self.results),
-                requests=self._left,
+                requests=self.results.rows_left,
                 started_utc=clock.current().utc(),
             )
         )
 
-    async def work(self) -> None:
-        """Do the work; on the private loop. Cancelling it cancels what is in flight and keeps what is done."""
-        watch = asyncio.ensure_future(self.ending.watch())
+    async def run(self) -> None:
+        """Run the job; on the private loop. Cancelling it cancels requests in flight and keeps the results so far."""
+        watch = asyncio.ensure_future(self.stop_rules.watch())
         status = "stopped"
         try:
             await self._feed_all()
-            while self._rows and not self.ending.is_set:
-                await self._slots.stirred()
+            while self._rows and not self.stop_rules.is_ending:
+                await self._slots.changed()
             await self._let_finish()
-            if not self._left:
-                self.ending.was_in_time()
-            status = "failed" if self.ending.error is not None else "stopped" if self.ending.is_set else "done"
+            if not self.results.rows_left:
+                self.stop_rules.was_in_time()
+            status = self._status()
         finally:
             watch.cancel()
             await self._cancel_rows()
             self._ledger.end_job(self.job_id, status)
-            self.ended, self.is_over = clock.current().now(), True
+            self.ended_at = clock.current().now()
         if self._crash is not None:
             raise self._crash
 
     def snapshot(self) -> Snapshot:
         """Return how the job stands; from any thread."""
-        return snapshot_of(self, self._health, self._ledger, waiting=len(self._later))
+        now, is_over = clock.current().now(), self.ended_at is not None
+        counts, total, left = self.results.counts(), len(self.results), self.results.rows_left
+        bought = counts[Status.OK] + counts[Status.FAILED]
+        elapsed_s = (self.ended_at or now) - self.began_at
+        holds = [hold for hold in self._health.holds(now) if hold.is_active(now)]
+        return Snapshot(
+            total=total,
+            done=total - left,
+            failed=counts[Status.FAILED],
+            skipped=counts[Status.SKIPPED],
+            cached=counts[Status.CACHED],
+            fallbacks=self.results.fallbacks,
+            held=tuple(Held(describe(hold.scope), hold.until - now) for hold in holds),
+            waiting=len(self._asked_elsewhere),
+            trouble=self._ledger.trouble,
+            spent_usd=self.stop_rules.spent_usd or None,
+            saved_usd=self.reuse.saved_usd or None,
+            oldest_utc=self.reuse.oldest_utc,
+            elapsed_s=elapsed_s,
+            left_s=elapsed_s / bought * left if bought >= _FEW and not is_over else None,
+            is_over=is_over,
+            note=self.stop_rules.note,
+            wait="" if is_over else self._wait_text(now),
+        )
+
+    def _wait_text(self, now: float) -> str:
+        """Return why there was no answer for a minute or longer; "": there was one, or nothing stands in the way."""
+        silent_s = now - self.stop_rules.silent_since
+        if silent_s < QUIET_S or self.stop_rules.is_ending:
+            return ""
+        routes = tuple(self.options.chain.routes())
+        return wait_text(
+            held_routes(routes, self._health, now),
+            routes=len(routes),
+            now=now,
+            silent_s=silent_s,
+            silence_bound_s=self.stop_rules.silence_bound_s,
+            budget_left_s=self.stop_rules.budget_left_s(now),
+            trouble=self._ledger.trouble,
+            others=len(self._asked_elsewhere),
+        )
+
+    def _status(self) -> str:
+        if self.stop_rules.error is not None:
+            return "failed"
+        return "stopped" if self.stop_rules.is_ending else "done"
 
     # --- feeding ------------------------------------------------------------------------------------------------
 
     async def _feed_all(self) -> None:
-        """Begin every row in turn; what another job asks comes back to the queue until it has an answer."""
-        while not self.ending.is_set and not (self._feed.is_dry and not self._later):
+        """Begin every row in turn; a request of another job comes back to the queue until it has an answer."""
+        while not self.stop_rules.is_ending and not (self._queue.is_empty and not self._asked_elsewhere):
             drawn = self._draw()
-            if not drawn and self._later and not await self._pause():
+            waiting = self._asked_elsewhere
+            if not drawn and waiting and not await self._pause():
                 return
-            window = [self._later.popleft() for _ in range(min(len(self._later), self.reuse.window))]
+            window = [waiting.popleft() for _ in range(min(len(waiting), self.reuse.window))]
             await self._feed_window([*window, *drawn])
 
     def _draw(self) -> list[Request]:
-        """Return the next requests: a window in order, or one at random while a route is in doubt."""
-        if self._feed.is_dry:
+        """Return the next requests: a window of them, or one at random while a route is in doubt."""
+        if self._queue.is_empty:
             return []
-        return self._feed.take_at_random() if self._is_in_doubt() else self._feed.take(self.reuse.window)
+        return self._queue.take_at_random() if self._is_in_doubt() else self._queue.take(self.reuse.window)
 
     def _is_in_doubt(self) -> bool:
-        """Whether a route has failures that no answer explains, or is held for a streak of them.
-
-        Rows that keep their order wait for the hold: out of turn, two processes buy more of the same draws.
-        """
-        routes, now = tuple(self.order.chain.routes()), clock.current().now()
-        if not self._feed.keeps_order and self._health.evidence.is_in_doubt(routes):
+        """Whether a route has failures that no answer explains, or is on hold for a streak of them."""
+        routes, now = tuple(self.options.chain.routes()), clock.current().now()
+        # Rows that keep their order wait for the hold: out of order, two processes would buy the same draws twice.
+        if not self._queue.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True
         return any(hold.kind is HoldKind.STREAK for route in routes for hold in self._health.of(route, now))
 
     def _has_fresh(self) -> bool:
         """Whether a row waits to be asked that has not failed yet."""
-        return not self._feed.is_dry or self._slots.has_unsent
+        return not self._queue.is_empty or self._slots.has_unsent
 
     async def _feed_window(self, window: list[Request]) -> None:
         waiting = [request for request in window if request.error is None]
@@ -166,26 +203,24 @@ class JobRunner:
             self._begin(request)
         for place, (request, turn) in enumerate(zip(waiting, turns, strict=False)):
             if len(waiting) > 1 and self._is_in_doubt():
-                self._feed.put_back(waiting[place:])
+                # design 3.2: from now on the next row must be one drawn at random, not the next of this window
+                self._queue.put_back(waiting[place:])
                 return
-            if isinstance(turn, Answer):
-                self._maker.take(request, turn.run_id)
-                found = await self.reuse.result(turn)
-                if found is not None:
-                    self._reused(request, found)
-                    continue
+            if isinstance(turn, Answer) and (result := await self.reuse.reused(request, turn)) is not None:
+                self.results.put(request.position, result)
+                continue
             if turn is not Turn.THEIRS and not await self._has_room():
                 continue
-            if turn is Turn.THEIRS or not self.reuse.is_held:
-                self._later.append(request)
+            if turn is Turn.THEIRS or not self.reuse.is_claim_valid:
+                self._asked_elsewhere.append(request)
             else:
                 self._begin(request)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # lets the row take its slot before the next one looks for room
 
     async def _turns(self, window: list[Request]) -> list[Answer | Turn]:
-        """Ask the ledger whose turn each request is; wait while it cannot keep what would be bought."""
+        """Ask the ledger whose turn each request is; wait while the ledger cannot store what would be bought."""
         under_way = [run.request for run in self._rows.values()]
-        while not self.ending.is_set:
+        while not self.stop_rules.is_ending:
             turns = await self.reuse.claimed(under_way, window)
             if turns is not None:
                 return turns
@@ -194,64 +229,66 @@ class JobRunner:
         return []
 
     async def _has_room(self) -> bool:
-        """Wait until one more row may begin; say no when the job is to end."""
-        while not self.ending.is_set:
+        """Wait until one more row may begin; False when the job must end."""
+        while not self.stop_rules.is_ending:
             is_full = not self._slots.has_room or self._is_full()
             if not is_full and self._ledger.trouble:
-                await self._pause()
-            elif not is_full and self.ending.has_money_for(len(self._rows)):
+                await self._pause()  # an answer that cannot be stored would be paid for twice
+            elif not is_full and self.stop_rules.has_money_for(len(self._rows)):
                 return True
-            elif not self.ending.is_set:
-                await self._slots.stirred()
+            elif not self.stop_rules.is_ending:
+                await self._slots.changed()
         return False
 
     def _is_full(self) -> bool:
-        """Whether no more rows may be under way; a probe has a place, however many rows wait that have failed."""
+        """Whether no more rows may be under way."""
+        # design 3.2: a place is always kept free for the probe of a hold, however many failed rows wait
         is_for_probe = self._is_in_doubt() and not self._slots.has_unsent
         return self._slots.is_full_of(len(self._rows)) and not is_for_probe
 
     async def _pause(self) -> bool:
-        """Wait for something outside this process, in real time; say whether the job goes on."""
+        """Wait in real time for something outside this process; return whether the job goes on."""
         async with clock.current().timeout(None):
             await asyncio.sleep(_LOOK_AGAIN_S)
         if not self._rows:
-            self.ending.pardon()
-        return not self.ending.is_set
+            self.stop_rules.reset_silence()
+        return not self.stop_rules.is_ending
 
     def _begin(self, request: Request) -> None:
         self._runs += 1
         run = RowRun(request, f"{self.job_id}-{self._runs:x}")
-        row = asyncio.ensure_future(self._row(run))
+        row = asyncio.ensure_future(self._run_row(run))
         self._rows[row] = run
         self._slots.enter(row)
-        row.add_done_callback(self._ended)
+        row.add_done_callback(self._row_ended)
 
-    def _ended(self, row: asyncio.Task[None]) -> None:
+    def _row_ended(self, row: asyncio.Task[None]) -> None:
         self._rows.pop(row, None)
         if not row.cancelled() and (crash := row.exception()) is not None:
             self._crash = crash
-            self.ending.end("ended early by an error in llm_executor_nb itself")
-        if self.ending.is_used_up and not all(map(self._slots.holds, self._rows)):
-            self.ending.use_up()  # what waits would be sent although nothing is left
+            self.stop_rules.end("ended early by an error in llm_executor_nb itself")
+        if self.stop_rules.is_used_up and not all(map(self._slots.is_in_flight, self._rows)):
+            self.stop_rules.end_by_dollars()  # rows that wait for a retry would be sent although nothing is left
         self._slots.leave(row)
 
     async def _let_finish(self) -> None:
-        """Let what is in flight come to its end, for it may be paid already; what waits is cancelled."""
+        """Let requests in flight finish, since they may be paid for already; cancel rows that only wait."""
         self._slots.close()
+        cut_at = self.stop_rules.cut_at
         while self._rows:
-            is_late = self.ending.cut_at is not None and clock.current().now() >= self.ending.cut_at
+            is_late = cut_at is not None and clock.current().now() >= cut_at
             for row in self._rows:
-                if is_late or not self._slots.holds(row):
+                if is_late or not self._slots.is_in_flight(row):
                     row.cancel()
-            await self._stirred_until(None if is_late else self.ending.cut_at)
+            await self._changed_until(None if is_late else cut_at)
 
-    async def _stirred_until(self, end: float | None) -> None:
+    async def _changed_until(self, end: float | None) -> None:
         """Wait until a row has ended, or until a time on the clock."""
         if end is None:
-            await self._slots.stirred()
+            await self._slots.changed()
             return
         left = max(0.0, end - clock.current().now())
-        waiting = [asyncio.ensure_future(wait) for wait in (self._slots.stirred(), clock.current().sleep(left))]
+        waiting = [asyncio.ensure_future(wait) for wait in (self._slots.changed(), clock.current().sleep(left))]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -266,62 +303,55 @@ class JobRunner:
 
     # --- one row ------------------------------------------------------------------------------------------------
 
-    async def _row(self, run: RowRun) -> None:
+    async def _run_row(self, run: RowRun) -> None:
         if run.request.error is not None:
             self._failed(run, run.refused(run.request.error), run.request.error)
             return
         try:
-            result = await run.run(self._ask(run), self._engine)
+            result = await run.run(self._run_request(run), self._engine)
         except asyncio.CancelledError:
-            if (left := run.cancelled(is_hopeless=self.ending.is_hopeless)) is not None:
-                rows = self.results.put(run.request.position, left)
-                if left.status is Status.FAILED:
-                    self._count(rows, "failed")
+            if (cancelled := run.cancelled(is_hopeless=self.stop_rules.is_hopeless)) is not None:
+                self.results.put(run.request.position, cancelled)
             raise
         if run.failure is not None:
             self._failed(run, result, run.failure)
         else:
             self._answered(run, result)
 
-    def _ask(self, run: RowRun) -> RunRequest:
-        return make_ask(
-            self.order,
-            run,
-            job_id=self.job_id,
-            index=self._index,
-            slots=self._slots,
-            rows_left=lambda: self._left,
-            has_fresh=self._has_fresh,
-            record=self._attempted,
-        )
-
-    def _attempted(self, attempt: Attempt) -> None:
-        """Keep an attempt at once; an accepted one together with its answer."""
-        self.ending.attempted(attempt)
-        if attempt.decision is not Decision.ACCEPT:
-            self._ledger.keep([attempt], None)
-
     def _answered(self, run: RowRun, result: RowResult) -> None:
-        self._maker.take(run.request, run.run_id)
-        self._ledger.keep(run.attempts[-1:], self.reuse.answer(run, result, self._maker))
-        self._count(self.results.put(run.request.position, result), "ok")
-        self.counts["fallback"] += run.is_via_fallback
-        self.ending.answered()
+        self._ledger.keep(run.attempts[-1:], self.reuse.new_answer(run, result))
+        self.results.put(run.request.position, result)
+        self.results.fallbacks += run.is_via_fallback
+        self.stop_rules.answered()
         self._slots.grow()
 
     def _failed(self, run: RowRun, result: RowResult, error: LLMExecutorError) -> None:
-        self._count(self.results.put(run.request.position, result), "failed")
-        self.ending.failed(error, run.attempts)
+        self.results.put(run.request.position, result)
+        self.stop_rules.failed(error, run.attempts)
 
-    def _reused(self, request: Request, result: RowResult) -> None:
-        self._count(self.results.put(request.position, result), "cached")
+    def _run_request(self, run: RowRun) -> RunRequest:
+        options, position = self.options, run.request.position
+        label = self._prompts.label(position)
+        return RunRequest(
+            chain=options.chain,
+            payload=run.request.payload or {},
+            schema=options.schema,
+            extra_body=options.extra_body,
+            timeout_s=options.timeout_s,
+            deadline_s=options.deadline_s,
+            accept=options.accept,
+            record=lambda attempt: self._attempted(run, attempt),
+            row=Row(job_id=self.job_id, row=label, position=position, column=options.column),
+            slots=self._slots,
+            rows_left=lambda: self.results.rows_left,
+            has_fresh=self._has_fresh,
+            run_id=run.run_id,
+        )
 
-    def _share(self, position: int, first: int) -> None:
-        """Let a row share what the first one with its request comes to, or has come to."""
-        status = self.results.share(position, first)
-        if status is not None and status is not Status.CANCELLED:
-            self._count(1, status.value)
-
-    def _count(self, rows: int, what: str) -> None:
-        self._left -= rows
-        self.counts[what] += rows
+    def _attempted(self, run: RowRun, attempt: Attempt) -> None:
+        """Store an attempt at once; an accepted one is stored together with its answer."""
+        priced = self.options.prices.priced(attempt)
+        run.attempts.append(priced)
+        self.stop_rules.attempted(priced)
+        if priced.decision is not Decision.ACCEPT:
+            self._ledger.keep([priced], None)

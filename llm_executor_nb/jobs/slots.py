@@ -1,4 +1,4 @@
-"""Bounds the requests in flight of one job; rows that wait for a hold or a retry hold no slot."""
+"""Bounds the requests in flight of one job; a row that waits for a hold or a retry uses no slot."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 FIRST = 8
 LARGEST = 64
 PARKED_PER_SLOT, PARKED_AT_LEAST = 4, 64
-"""Rows that may wait for their retries beside those in flight: enough that rows which always fail delay no others."""
+"""Rows that may wait for their retries beside those in flight."""
 AHEAD = 8
-"""Rows that may wait without having been sent; all wait for the same, and each looks at every change of it."""
+"""Rows that may wait without having been sent. All of them wait for the same thing, and each looks at every change."""
 
 
 class ConcurrencyLimit:
-    """As many requests at once as the user said; or 8 at first, and one more with each answer, up to 64.
+    """As many requests at once as the user set; otherwise 8 at first, and one more with each answer, up to 64.
 
     Args:
         limit: requests in flight; None: begin at 8 and grow.
@@ -24,30 +24,30 @@ class ConcurrencyLimit:
     def __init__(self, limit: int | None) -> None:
         self.limit = FIRST if limit is None else limit
         self._may_grow = limit is None
-        self._holders: set[asyncio.Task[Any] | None] = set()
+        self._in_flight: set[asyncio.Task[Any] | None] = set()
         self._unsent: set[asyncio.Task[Any] | None] = set()
         self._is_closed = False
         self._queue: deque[tuple[asyncio.Future[None], asyncio.Task[Any] | None]] = deque()
-        self._freed = asyncio.Event()
+        self._change = asyncio.Event()
 
     def enter(self, row: asyncio.Task[Any]) -> None:
         """Note that a row has begun; it has not been sent."""
         self._unsent.add(row)
 
     def leave(self, row: asyncio.Task[Any]) -> None:
-        """Note that a row is over."""
+        """Note that a row has ended."""
         self._unsent.discard(row)
-        self.stir()
+        self.notify()
 
     async def acquire(self) -> None:
-        """Wait for a slot and take it; first come, first served; for ever when they are closed."""
-        if self._is_closed or len(self._holders) >= self.limit or self._queue:
+        """Wait for a slot and take it: first in, first out. After `close` this waits until it is cancelled."""
+        if self._is_closed or len(self._in_flight) >= self.limit or self._queue:
             turn = asyncio.get_running_loop().create_future()
             self._queue.append((turn, asyncio.current_task()))
             try:
                 await turn
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
+                if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
                     self.release()
                 raise
         else:
@@ -55,28 +55,29 @@ class ConcurrencyLimit:
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue."""
-        self._holders.discard(asyncio.current_task())
+        self._in_flight.discard(asyncio.current_task())
         self._hand_on()
 
     def close(self) -> None:
-        """Give no slot any more; who holds one keeps it to the end of its request."""
+        """Give out no more slots; a request in flight keeps its slot to its end."""
         self._is_closed = True
-        self._freed.set()
+        self.notify()
 
-    def holds(self, row: asyncio.Task[Any]) -> bool:
-        """Say whether a row has a request in flight."""
-        return row in self._holders
+    def is_in_flight(self, row: asyncio.Task[Any]) -> bool:
+        """Whether a row has a request in flight."""
+        return row in self._in_flight
 
     def grow(self) -> None:
-        """Take an answer as a sign that more may be asked at once."""
+        """Allow one more request at once, after an answer."""
+        # design 3.4: begins at 8 and grows while answers come; the user's own number is left alone
         if self._may_grow and self.limit < LARGEST:
             self.limit += 1
             self._hand_on()
 
     @property
     def has_room(self) -> bool:
-        """Say whether a new row would get a slot at once."""
-        is_free = len(self._holders) + len(self._queue) < self.limit
+        """Whether a new row would get a slot at once."""
+        is_free = len(self._in_flight) + len(self._queue) < self.limit
         return not self._is_closed and is_free and len(self._unsent) < AHEAD
 
     @property
@@ -85,28 +86,30 @@ class ConcurrencyLimit:
         return bool(self._unsent)
 
     def is_full_of(self, rows: int) -> bool:
-        """Whether so many rows under way are all that may be, in flight and parked."""
+        """Whether no row may begin beside this number of rows in flight and parked."""
+        # design 3.2: rows that always fail wait out their retries beside the others and delay none of them
         return rows >= max(self.limit * (1 + PARKED_PER_SLOT), PARKED_AT_LEAST)
 
-    def stir(self) -> None:
-        """Wake who waits for room, to look again."""
-        self._freed.set()
+    def notify(self) -> None:
+        """Wake the task in `changed`."""
+        self._change.set()
 
-    async def stirred(self) -> None:
-        """Wait until a slot was freed or a row has ended."""
-        await self._freed.wait()
-        self._freed.clear()
+    async def changed(self) -> None:
+        """Wait until a slot was freed, a row was sent or a row has ended."""
+        await self._change.wait()
+        self._change.clear()
 
     def _hand_on(self) -> None:
-        while not self._is_closed and len(self._holders) < self.limit and self._queue:
+        while not self._is_closed and len(self._in_flight) < self.limit and self._queue:
             turn, row = self._queue.popleft()
             if not turn.done():
+                # The slot is taken here, not by the woken row: another row could run first and take it too.
                 self._take(row)
                 turn.set_result(None)
-        self._freed.set()
+        self.notify()
 
     def _take(self, row: asyncio.Task[Any] | None) -> None:
-        self._holders.add(row)
+        self._in_flight.add(row)
         if row in self._unsent:
             self._unsent.discard(row)
-            self._freed.set()
+            self.notify()

@@ -29,17 +29,27 @@ def _elsewhere(frame):
     return back
 
 
-@pytest.mark.parametrize("travels", [lambda frame: frame, _elsewhere], ids=["here", "another process"])
-def test_another_schema_leaves_no_column_of_the_schema_before(travels):
+def test_another_schema_leaves_no_column_of_the_schema_before():
     frame = prompts(2).assign(mine=[1, 2], score=[3, 4]).rename(columns={"score": "own"})
     with llm.rehearse():
-        one = travels(run(frame, schema={"score": int, "mood": str}))
+        one = run(frame, schema={"score": int, "mood": str})
         other = run(one, schema={"mood": str, "length": int})
-        none = run(travels(other))
+        none = run(other)
     assert list(one.columns) == ["q", "mine", "own", "q_llm", "score", "mood", *LOG[1:]]
     assert sorted(other.columns) == sorted(["q", "mine", "own", "q_llm", "mood", "length", *LOG[1:]])
     assert list(none.columns) == ["q", "mine", "own", *LOG]
     assert "score" in one.columns, "the input was changed"
+
+
+def test_a_column_that_another_process_wrote_stays_and_its_fields_can_be_asked_again():
+    with llm.rehearse():
+        one = _elsewhere(run(prompts(2), schema={"score": int, "mood": str}))
+        other = run(one, schema={"mood": str, "length": int})
+        none = run(_elsewhere(other))
+    assert sorted(other.columns) == sorted([*one.columns, "length"])
+    assert other["score"].equals(one["score"])
+    assert other["mood"].notna().all()
+    assert set(none.columns) == set(other.columns)
 
 
 def test_fields_named_after_out_go_with_it_and_those_of_another_out_stay():

@@ -158,7 +158,7 @@ def test_texts_in_an_array_are_what_they_are_in_a_list(bodies):
         ({"messages": None, "temperature": 0}, "no messages: they are None"),
         (b"caf\xe9", "not UTF-8 text"),
         ([{"role": "user", "content": b"caf\xe9"}], "not UTF-8 text"),
-        (("systen", "Be short."), "'systen' is no role; these are: system"),
+        (("systen", "Be short."), "'systen' is not a role. Roles: system"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_told_at_its_row_and_never_sent(cell, words, bodies):

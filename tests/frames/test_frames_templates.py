@@ -109,12 +109,12 @@ def test_a_column_whose_name_has_a_colon_is_found_before_its_beginning_is():
 
 @pytest.mark.parametrize("template", ["{x} {prise:.2f}", "{x} {nome!r}", "{x} {nome!s:>10}", "{x} {wide:>10}"])
 def test_a_format_of_a_column_that_is_not_there_is_refused(template):
-    with pytest.raises(llm.ConfigError, match=r"is no column. There are: x"):
+    with pytest.raises(llm.ConfigError, match=r"is not a column. There are: x"):
         filled(template, x=[1])
 
 
 def test_a_format_within_a_format_is_refused():
-    with pytest.raises(llm.ConfigError, match="The format of 'x' has braces in it"):
+    with pytest.raises(llm.ConfigError, match="The format of 'x' contains braces"):
         filled("{x:{w}}", x=[1], w=[2])
 
 

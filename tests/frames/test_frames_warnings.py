@@ -19,7 +19,7 @@ OPTIONS = {"progress": False}
 def damaged(tmp_path):
     """Configure a ledger that is damaged, which is told when it is opened."""
     path = tmp_path / "ledger.sqlite"
-    path.write_bytes(b"this is no database, " * 1_000)
+    path.write_bytes(b"this is not a database, " * 1_000)
     with fresh(), RehearsalServer() as server:
         llm.configure(openrouter_keys=["sk-or-v1-practice-0001"], huggingface_tokens=[])
         llm.configure(openrouter_base_url=server.openrouter_url, ledger=path)

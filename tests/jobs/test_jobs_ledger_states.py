@@ -72,7 +72,7 @@ def _told(path, words):
 
 def test_a_damaged_ledger_is_told_once_with_its_new_place_and_the_column_goes_on(server, tmp_path):
     path = tmp_path / "ledger.sqlite"
-    path.write_bytes(b"this is no database, " * 1_000)
+    path.write_bytes(b"this is not a database, " * 1_000)
     assert statuses(_told(path, r"is damaged. It was moved to .*ledger\.damaged-")) == {"ok": 20}
     assert statuses(_run(path)) == {"cached": 20}
     assert len(server.lines) == 20

@@ -15,7 +15,7 @@ from llm_executor_nb.core.holds import Hold, HoldKind
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.jobs.wait_words import wait_words
+from llm_executor_nb.jobs.wait_text import wait_text
 from llm_executor_nb.view.job import JobDisplay
 
 NOW = 1000.0
@@ -30,7 +30,7 @@ def hold(
 
 def words(*held, **told):
     usual = {"routes": len(held), "now": NOW, "silent_s": 119.0, "silence_bound_s": 600.0}
-    return wait_words(held, **{**usual, **told})
+    return wait_text(held, **{**usual, **told})
 
 
 def test_a_cause_is_said_once_with_its_words_and_not_for_each_route():

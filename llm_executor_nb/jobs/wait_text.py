@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.records import Route
 
+# design 3.3: while it waits, a job says once a minute what fails, why, when it tries next and what bounds it
 QUIET_S = 60.0
-"""Seconds without an answer after which a job says why, and between two times that it says so."""
+"""Seconds without an answer after which a job says why, and seconds between two such messages."""
 _LONGEST_CAUSE = 120
 
 
-def wait_words(
+def wait_text(
     held: Sequence[Hold],
     *,
     routes: int,
@@ -45,19 +46,19 @@ def wait_words(
     causes = [*_of_ledger(trouble), *_of_others(others), *_of_routes(held, routes, now)]
     if not causes:
         return ""
-    is_bounded = not trouble and not others  # a wait that is not the providers' fault is not held against them
+    is_bounded = not trouble and not others  # the silence bound counts only the providers' silence
     bound = _bound(silence_bound_s if is_bounded else None, budget_left_s)
     return scrub(" ".join([*causes, f"No answer for {_time(silent_s)}.", bound]))
 
 
 def held_routes(routes: Iterable[Route], health: Health, now: float) -> list[Hold]:
-    """Return for each route that cannot be asked now the gravest of its holds."""
-    found = []
+    """Return for each route that cannot be asked now the longest of its holds."""
+    longest = []
     for route in routes:
         holds = [hold for hold in health.of(route, now) if hold.is_active(now) or hold.is_probing]
         if holds:
-            found.append(max(holds, key=lambda hold: (hold.kind is HoldKind.CONDEMNED, hold.until)))
-    return found
+            longest.append(max(holds, key=lambda hold: (hold.kind is HoldKind.CONDEMNED, hold.until)))
+    return longest
 
 
 def _of_ledger(trouble: str) -> list[str]:
@@ -74,7 +75,7 @@ def _of_routes(held: Sequence[Hold], routes: int, now: float) -> list[str]:
     causes: dict[str, str] = {}
     for hold in held:
         causes[hold.why.value] = causes.get(hold.why.value) or _short(hold.message)
-    why = "; ".join(f"{cause}: {words}" if words else cause for cause, words in causes.items())
+    why = "; ".join(f"{cause}: {message}" if message else cause for cause, message in causes.items())
     return [f"{_counted(len(held), routes)} ({why}).", *_next_try(held, now)]
 
 
@@ -85,7 +86,7 @@ def _counted(held: int, routes: int) -> str:
 
 
 def _next_try(held: Iterable[Hold], now: float) -> list[str]:
-    """Say when the next route is asked; condemned ones are not waited for."""
+    # design 3.2: a job never waits for a condemned hold, so its end is not the next try
     waited_for = [hold for hold in held if hold.kind is not HoldKind.CONDEMNED]
     if not waited_for:
         return []
@@ -97,18 +98,18 @@ def _next_try(held: Iterable[Hold], now: float) -> list[str]:
 def _bound(silence_s: float | None, budget_left_s: float | None) -> str:
     ends = [] if silence_s is None else [f"after {_time(silence_s)} without one"]
     ends += [] if budget_left_s is None else [f"in {_time(budget_left_s)} by its budget_s="]
-    words = f"Ends {', or '.join(ends)}" if ends else "Waits without end"
-    return f"{words}; bound it with budget_s=." if budget_left_s is None else f"{words}."
+    text = f"Ends {', or '.join(ends)}" if ends else "Waits without end"
+    return f"{text}; bound it with budget_s=." if budget_left_s is None else f"{text}."
 
 
-def _short(words: str) -> str:
-    """Return a provider's words on one line, cut; a full stop at their end would stand before a bracket."""
-    line = " ".join(words.split())
+def _short(message: str) -> str:
+    """Return a provider's message on one line, cut, and without the full stop at its end."""
+    line = " ".join(message.split())
     return (line if len(line) <= _LONGEST_CAUSE else f"{line[:_LONGEST_CAUSE].rstrip()} …").rstrip(".")
 
 
 def _time(seconds: float) -> str:
-    """Return a time in round words: `19 s`, `2 min`, `1 h 5 min`."""
+    """Return a rounded time: `19 s`, `2 min`, `1 h 5 min`."""
     whole = max(0, math.ceil(seconds))
     if whole < 100:
         return f"{whole} s"
