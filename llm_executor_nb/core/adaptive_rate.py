@@ -1,6 +1,6 @@
 """How fast one key is asked in a job: learnt from its refusals, or told by the user.
 
-There is no rate until the first refusal. Each burst of refusals then sets the rate (`Burst`), answers raise it again
+A key has no rate until its first refusal. Each burst of refusals then sets the rate (`Burst`), answers raise it again
 (`Climb`), and refusals that do not depend on the rate are found out (`CutTest`). A told rate is the ceiling: its first
 refusal adds 3 ms to the time between two requests for a minute.
 

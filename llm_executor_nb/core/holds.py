@@ -227,7 +227,7 @@ class Health:
 
     def begin_probe(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[Scope, ...]:
         """Mark the holds on a route as being probed by a request with these needs; return their scopes."""
-        # a condemnation that still runs is no question to ask: its probe would be one more refused request
+        # a condemnation that still runs is certain: its probe would be one more refused request
         probed = [h for h in self.of(route, now, needs) if h.kind is not HoldKind.CONDEMNED or not h.is_active(now)]
         for hold in probed:
             self._holds[hold.scope] = replace(hold, is_probing=True, probed_at=now)

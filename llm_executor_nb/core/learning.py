@@ -150,7 +150,7 @@ class Learning:
             self._learn_failure(move, verdict, sent, now)
             self._run.first_failed_at.setdefault(move.route, sent.at)
         finally:
-            # design 3.2: a reply that is no reason for a hold lifts it
+            # design 3.2: a reply that gives no reason for a hold lifts it
             self._health.end_probe(probe, now, is_lifted=True, has_failed=rule.is_transient)
 
     def _learn_failure(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
