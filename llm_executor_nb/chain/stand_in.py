@@ -14,20 +14,19 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.named import STREAM_OPTIONS
-from llm_executor_nb.engine.http import SendResult, not_after_all
 from llm_executor_nb.engine.model_sender import ModelSender
+from llm_executor_nb.engine.sender import SendResult, overruled
 from llm_executor_nb.providers.own_backends import ChatModelObject
 from llm_executor_nb.providers.own_client import own_client
 from llm_executor_nb.providers.payload import make_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from langchain_core.messages import AIMessageChunk
+    from collections.abc import Mapping
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.http import HttpSender
     from llm_executor_nb.engine.request import RunRequest
+    from llm_executor_nb.engine.stream import StreamBuffer
     from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.own_client import Seen
 
@@ -50,34 +49,34 @@ class StandIn:
         """Return where a request goes, if it may cost something; `HttpSender.paid_at` says when."""
         return self._exchange.paid_at(route, practice_url)
 
-    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
+    async def whole(self, request: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
         """Ask for a whole answer; `HttpSender.whole` says what the arguments are."""
-        asked = _with_whole_body(ask, route)
+        asked = _with_whole_body(request, route)
         async with own_client(self._backends[route.backend], route) as (model, seen):
             found = await ModelSender(ChatModelObject(model)).whole(asked, route, timeout_s=timeout_s)
         return _judged(found, seen, route)
 
     async def streamed(
         self,
-        ask: RunRequest,
+        request: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
-        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+        buffer: StreamBuffer,
     ) -> SendResult:
         """Ask for a stream; `HttpSender.streamed` says what the arguments are."""
-        asked = _with_whole_body(ask, route)
+        asked = _with_whole_body(request, route)
         asks_usage = STREAM_OPTIONS not in (
-            (ask.extra_body or {}).get(route.backend) or {}
+            (request.extra_body or {}).get(route.backend) or {}
         )  # there it can only be None
         async with own_client(self._backends[route.backend], route, asks_usage=asks_usage) as (model, seen):
             found = await ModelSender(ChatModelObject(model)).streamed(
-                asked, route, timeout_s=timeout_s, until=until, hand_on=hand_on
+                asked, route, timeout_s=timeout_s, until=until, buffer=buffer
             )
         if found.message is not None and found.verdict.finish_reason is None:
             words = "the stream ended without a finish_reason"
-            found = SendResult(not_after_all(found.verdict, Outcome.MALFORMED, words))
+            found = SendResult(overruled(found.verdict, Outcome.MALFORMED, words))
         return _judged(found, seen, route)
 
 

@@ -113,7 +113,7 @@ def test_the_wires_that_need_a_missing_name_fall_back_and_say_so_once(name, hide
     hide(name)
     with llm.rehearse() as server:
         with pytest.warns(llm.LLMExecutorWarning) as warned:
-            exchanges = session().engine()._exchanges
+            exchanges = session().engine()._senders
         assert {backend for backend, sends in exchanges.items() if isinstance(sends, StandIn)} == NAMES[name]
         assert [str(one.message).count(name.split(".")[-1]) for one in warned] == [1]
         llm.OPENROUTER_KEYS = [] if NAMES[name] == HUGGINGFACE else ["sk-or-v1-rehearsal-0001"]
@@ -123,7 +123,7 @@ def test_the_wires_that_need_a_missing_name_fall_back_and_say_so_once(name, hide
 
 def test_with_all_names_there_our_own_transport_sends():
     with llm.rehearse():
-        assert not any(isinstance(sends, StandIn) for sends in session().engine()._exchanges.values())
+        assert not any(isinstance(sends, StandIn) for sends in session().engine()._senders.values())
 
 
 def test_without_the_payload_builder_the_same_messages_and_parameters_are_sent(hide):
