@@ -193,7 +193,7 @@ class ChatChain(_AsyncioOnly):
         """Return what the engine is asked, and whether LangChain's parser will look for the parsed object."""
         bounds, params = check_call(kwargs)
         params = {**self._default_params, **params}
-        for name in _NOT_OF_A_REQUEST:
+        for name in _NOT_OF_A_REQUEST:  # the route and the engine decide these
             params.pop(name, None)
         # LangChain gives an empty list of stops, or of tools (an agent without tools), where there are none
         params |= {"stop": stop or params.get("stop") or None, "tools": params.get("tools") or None}

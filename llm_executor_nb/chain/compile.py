@@ -100,7 +100,7 @@ def without(chain: Chain, skipped: Iterable[str]) -> Chain:
     Raises:
         ConfigError: the chain has no route of a name, or no route would be left.
     """
-    names = {skipped} if isinstance(skipped, str) else set(skipped)
+    names = {skipped} if isinstance(skipped, str) else set(skipped)  # a text is an iterable of letters, too
     for name in names:
         if not any(name in _names_of(route) for route in chain.routes()):
             known = ", ".join(dict.fromkeys(route.name for route in chain.routes()))

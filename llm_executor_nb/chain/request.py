@@ -35,7 +35,7 @@ def make_request(
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> RunRequest:
     """Check the arguments of a call and return what the engine is asked; `run_llm` explains them."""
-    warmup.wait()
+    warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
     current = session()
     config = current.config
     chain = compiled(model_name, config, current.health)
@@ -57,6 +57,7 @@ def make_request(
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:
     """Return a predicate on the message as it is; refuse what cannot be one. None: every answer is accepted."""
+    # a coroutine function would return a coroutine, which is true: it would accept every answer
     if accept is None or (callable(accept) and not iscoroutinefunction(accept)):
         return accept
     raise ConfigError(f"accept={accept!r} must be a plain function from the message to True or False.")

@@ -110,7 +110,7 @@ def stream_sync(produce: Produce[T]) -> Iterator[T]:
     try:
         while channel.is_flowing:
             yield from channel.drain()
-            wake.acquire(timeout=WAIT_SLICE_S)
+            wake.acquire(timeout=WAIT_SLICE_S)  # not for ever: Ctrl-C arrives between two waits
         yield from channel.drain()
         with ending_in_silence(thread):
             future.result()

@@ -87,7 +87,7 @@ class Engine:
         """Take a slot and make the attempt, if it is still the next move."""
         await run.request.slots.acquire()
         try:
-            if not run.attempts:
+            if not run.attempts:  # design 3.4: the free key with the fewest in flight may be another one by now
                 run.memory.enter_anew()
             move = run.next_move()  # the wait for the slot may have been long, and the route may be on hold by now
             return await self._attempt(run, move) if isinstance(move, Go) else None
@@ -106,10 +106,10 @@ class Engine:
         except asyncio.CancelledError:
             run.cancelled(move.route)
             raise
-        finally:
+        finally:  # whatever ended it: the other runs wait for this probe (design 3.2)
             run.end_probe()
         if run.buffer is not None and message is not None:
-            await run.buffer.release()
+            await run.buffer.release()  # only now: a slow reader is no part of the attempt's time
         return message
 
     async def _send_until_settled(self, run: Run, move: Go) -> SendResult:
@@ -129,6 +129,7 @@ class Engine:
     async def _send(self, run: Run, route: Route) -> SendResult:
         """Send one request."""
         sender = self._senders[route.backend]
+        # before anything is noted: a refused call is not an attempt
         if paid_calls.are_forbidden() and (place := sender.paid_at(route, self._config.practice_url)) is not None:
             paid_calls.refuse(place)
         request = run.request_for(route, takes_extras=sender.takes_extras)

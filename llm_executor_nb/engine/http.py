@@ -120,6 +120,7 @@ class HttpSender:
             return result
 
     def _judge(self, reply: Reply | Fault, backend: Backend, route: Route) -> SendResult:
+        # some servers send comment lines, as in a stream, while the answer is being made
         if isinstance(reply, Reply) and reply.body.lstrip().startswith(b":"):
             reply = replace(reply, body=after_comments(reply.body))
         verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc())
@@ -191,7 +192,7 @@ class _StreamFacts:
             return False
         if isinstance(refusal := delta.get("refusal"), str):
             self.refusal.append(refusal)
-        if not self._has_thoughts and not delta.get("content"):
+        if not self._has_thoughts and not delta.get("content"):  # not once per piece of text: it takes a while
             self._has_thoughts = has_reasoning(delta, None)
         return any(delta.get(name) for name in _PROGRESS)
 
@@ -245,7 +246,7 @@ class _StreamReader:
             body = {"error": {"message": event.data}} if event.name == ERROR else None
         if body is None:
             return self._malformed(f"a piece of the stream is not a JSON object: {event.data[:200]}")
-        if event.name == ERROR and not body.get("error"):
+        if event.name == ERROR and not body.get("error"):  # the event's name alone says that it is an error
             body = {"error": body}
         if self._facts.add(body):
             self._events.progress()
@@ -324,7 +325,7 @@ class _StreamReader:
 def _parse(text: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
     try:
         return json.loads(text)
-    except (ValueError, RecursionError, MemoryError):
+    except (ValueError, RecursionError, MemoryError):  # deep nesting is the provider's fault, not ours
         return None
 
 
@@ -333,6 +334,7 @@ def _choice_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
     choices = body.get("choices")
     if not isinstance(choices, list):
         return None
+    # with n > 1 the choices come mixed; the first one is the answer
     return next((choice for choice in choices if isinstance(choice, dict) and not choice.get("index")), None)
 
 

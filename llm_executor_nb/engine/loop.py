@@ -47,7 +47,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.is_ending = False
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()  # ours, so that a forked child can close its copy
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.loop.set_default_executor(ThreadPoolExecutor(_MOST_CALLBACKS, "llm_executor_nb callback"))
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -115,6 +115,7 @@ class LoopThread:
 
     def forget(self) -> None:
         """In a forked child: give up the parent's loop without touching the parent's sockets."""
+        # the parent's tasks are collected here too, and asyncio would report each as destroyed while pending
         self.loop.set_exception_handler(lambda *_: None)
         self._selector.close()
 
@@ -174,7 +175,7 @@ async def _tracked(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.
     try:
         return await work()
     finally:
-        ended.set()
+        ended.set()  # the future is cancelled at once, the work itself only here
 
 
 async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -185,7 +186,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     refuse_without_asyncio()
     thread = main_loop()
-    if thread.is_current:
+    if thread.is_current:  # a callback of ours awaits another call
         return await work()
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))

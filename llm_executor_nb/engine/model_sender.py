@@ -108,7 +108,7 @@ def _last_chunk(whole: AIMessageChunk, request: RunRequest) -> AIMessageChunk:
     """Return a chunk that has only the id of its run, and the tool calls that the sum of the others left broken."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
-    last = AIMessageChunk(content="", id=whole.id)
+    last = AIMessageChunk(content="", id=whole.id)  # one id for all chunks, as LangChain's own streams have
     last.chunk_position = "last"
     for call in (old_call(whole), left_broken(whole)):
         last = last if call is None else last + call

@@ -61,6 +61,7 @@ _FIELDS: Final = {
 
 def observers_of(request: RunRequest, config: Config, *, is_stream: bool) -> tuple[Observer, ...]:
     """Return who observes the attempts of a run, in the order in which they are called."""
+    # the record comes before the span: what a tracer does wrong must not cost a row of the ledger
     observers: tuple[Observer, ...] = (_write_debug_line, request.record)
     if (tracer := _tracer()) is None:
         return observers
@@ -75,7 +76,7 @@ def _write_debug_line(attempt: Attempt) -> None:
 
 
 def _tracer() -> Tracer | None:
-    trace = sys.modules.get("opentelemetry.trace")
+    trace = sys.modules.get("opentelemetry.trace")  # the user's import, never ours
     if trace is None:
         return None
     provider = trace.get_tracer_provider()

@@ -75,6 +75,7 @@ class Run:
             is_by_hand=request.is_by_hand,
             ceiling_s=config.retry_after_ceiling_s,
             deadline=None if request.deadline_s is None else now + request.deadline_s,
+            # design 3.2: a hold with a need stops only the requests that have it
             needs=needs_of(request.payload, request.extra_body),
             has_fresh=request.has_fresh,
         )
@@ -107,7 +108,7 @@ class Run:
         """Note that an attempt begins."""
         self._wait_before_s, self._waited_s = self._waited_s, 0.0
         self._asked.add(move.route)
-        if self.request.is_by_hand:
+        if self.request.is_by_hand:  # design 2: a route has all its retries before the next one is asked
             self.memory.current = move.route
         if move.is_probe:
             self._probed = self._health.begin_probe(move.route, clock.current().now(), self.memory.needs)
@@ -116,6 +117,7 @@ class Run:
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
         self.extras.choose(route, takes_extras=takes_extras)
+        # the plain case makes no copy: it is on the path of every request
         payload = self.request.payload if self.schema_prompt is None else self.schema_prompt.payload(route)
         extra_body = self.extras.extra_body(route)
         if payload is self.request.payload and extra_body is self.request.extra_body:
@@ -173,7 +175,7 @@ class Run:
         """Note the end of another run's probe; if it failed, count it as a retry, or its holds as probed."""
         now = clock.current().now()
         self._waited_s += now - began
-        self.memory.keeps_pace = True
+        self.memory.keeps_pace = True  # all who joined go on at once when the probe is answered
         standing, hold = self._health.standing(route, now, self.memory.needs)
         if standing is not RouteStatus.HELD or hold is None or hold.probed_at is None:  # answered, or cancelled
             return
@@ -191,7 +193,7 @@ class Run:
     def settle(self, move: Go, verdict: Verdict) -> None:
         """Let the run and the holds learn from a verdict, and record the attempt."""
         now = clock.current().now()
-        if self._is_cut_by_deadline(verdict):
+        if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
             self.memory.deadline = now
             self.end_probe()
         else:
@@ -204,7 +206,7 @@ class Run:
     def resent(self, route: Route, verdict: Verdict) -> None:
         """Record a request that goes out again at once: it died unseen, or is now made in another form."""
         self._record(route, verdict, Decision.RETRY)
-        self._wait_before_s = 0.0
+        self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
 
     def cancelled(self, route: Route) -> None:
         """Record a request that was cancelled in flight."""
@@ -217,6 +219,7 @@ class Run:
 
     def _is_cut_by_deadline(self, verdict: Verdict) -> bool:
         """Whether the run's own deadline, not the provider's silence, ended the attempt; the run is over then."""
+        # of a whole reply the transport knows one bound, and calls it a timeout: the shorter of the two was met
         if self.buffer is None and verdict.error_code == FaultKind.TIMEOUT.value and self.memory.deadline is not None:
             return self.request.timeout_s is None or self.request.timeout_s > self.memory.deadline - self._sent.at
         return verdict.error_code == FaultKind.DEADLINE.value
@@ -290,7 +293,7 @@ class Run:
     def error_after(self, verdict: Verdict) -> LLMExecutorError | None:
         """Return what ends the run right after an attempt that was not accepted; None: it goes on."""
         attempts = tuple(self.attempts)
-        if self.user_error is not None:
+        if self.user_error is not None:  # no other route can put it right
             return self.user_error
         if self.buffer is not None and self.buffer.is_begun:
             message = advice.interrupted(attempts[-1])
@@ -305,7 +308,7 @@ class Run:
         attempts, held = tuple(self.attempts), list(self._held_unasked(now))
         if stop.why is StopReason.DEADLINE and self.request.deadline_s is not None:
             return DeadlineError(advice.late(self.request.deadline_s, attempts, held, now), attempts=attempts)
-        if self._refusals:
+        if self._refusals:  # design 3.1: a refusal is the request's fault also when no second provider is left
             last = self._refusals[-1]
             return RequestError(advice.refused_by_one(last, attempts), outcome=last.outcome.value, attempts=attempts)
         chain = self.request.chain

@@ -106,7 +106,7 @@ def content_for_caller(message: AIMessage, *, refusal: str | None = None, had_re
         had_reasoning: whether LangChain dropped hidden reasoning.
     """
     content, more = message.content, message.additional_kwargs
-    if isinstance(content, str) and content.strip() and not _has_calls(message):
+    if isinstance(content, str) and content.strip() and not _has_calls(message):  # nearly every answer
         return ONLY_TEXT
     text, parts = (content, []) if isinstance(content, str) else (str(message.text), list[Any](content))
     faults = list(_faults_of_calls(message))

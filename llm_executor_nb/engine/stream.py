@@ -83,7 +83,7 @@ class StreamBuffer:
 
     def put_parsed(self, parsed: object) -> None:
         """Put the parsed object into the last chunk, so that the sum of the chunks has it."""
-        last = self._held[-1]
+        last = self._held[-1]  # it is held: a run with a schema waits for the verdict
         last.additional_kwargs = {**last.additional_kwargs, "parsed": parsed}
 
     async def release(self) -> None:
