@@ -8,6 +8,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.core.signatures import takes
 
+LINE = "ask('gemma', 'x', "
 FUNCTIONS = [llm.run_llm, llm.arun_llm, llm.stream_llm, llm.astream_llm]
 
 
@@ -20,10 +21,11 @@ def test_each_shows_the_parameters_of_a_request_and_what_it_returns_itself(funct
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_tab_offers_the_parameters(function):
-    from IPython.core.completer import IPCompleter  # noqa: PLC0415 - loads IPython
+    from IPython.core.completer import IPCompleter, provisionalcompleter  # noqa: PLC0415 - loads IPython
 
     completer = IPCompleter(namespace={"ask": function})
-    offered = {one.text for one in completer.completions("ask('gemma', 'x', ", len("ask('gemma', 'x', "))}
+    with provisionalcompleter():
+        offered = {one.text for one in completer.completions(LINE, len(LINE))}
     assert {"system=", "schema=", "accept=", "timeout=", "deadline=", "extra_body="} <= offered
 
 

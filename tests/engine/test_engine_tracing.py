@@ -227,9 +227,9 @@ def test_the_spans_of_a_chat_model_object_s_own_client_stand_below_the_caller_s(
 
 
 def test_a_span_has_the_times_of_its_attempt(ended):
-    with llm.rehearse("openrouter: slow 0.05"):
+    with llm.rehearse("openrouter: latency=0.05"):
         llm.run_llm(MODEL, "What?")
-    (span,), line = ended(), llm.attempts().iloc[-1]
+        (span,), line = ended(), llm.attempts().iloc[-1]
     assert span.start_time / 1e9 == pytest.approx(line["started_utc"].timestamp(), abs=1e-3)
     assert (span.end_time - span.start_time) / 1e9 == pytest.approx(line["duration_s"], abs=1e-3)
 
