@@ -39,6 +39,7 @@ from llm_executor_nb.frames.accessor import register_accessors
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.module import SettingsModule
+from llm_executor_nb.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.settings.keys import KeyRing
     from llm_executor_nb.settings.models import ModelTable
-    from llm_executor_nb.store.ledger import Ledger
 
     OPENROUTER_KEYS: list[str]
     HUGGINGFACE_TOKENS: list[str]
@@ -99,7 +99,7 @@ _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
     if name == "ledger":
-        return session().ledger
+        return Ledger(session().ledger)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

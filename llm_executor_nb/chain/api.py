@@ -37,11 +37,10 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
         system: a system message to put in front.
         schema: what the answer must fit: a pydantic class, a dataclass, a TypedDict, a dict of types
             (`{"name": str, "tags": list[str]}`), a list of names (texts; any scalar is taken as a text, null
-            as missing), or a JSON Schema (of which `format`, `uniqueItems`, `not` and what else `schemas.json_types`
-            lists are sent and not checked). A value that converts to a dict's types without loss is taken. The
-            object is `message.additional_kwargs["parsed"]`: of the class, else a dict. An answer that does not fit
-            is `invalid_output`; the model is asked again and told what is wrong. Providers that take a
-            `response_format` are sent one, others get the schema in words.
+            as missing), or a JSON Schema (all of it is checked but `format`). A value that converts to a dict's
+            types without loss is taken. The object is `message.additional_kwargs["parsed"]`: of the class, else a
+            dict. An answer that does not fit is `invalid_output`; the model is asked again and told what is wrong.
+            Providers that take a `response_format` are sent one, others get the schema in words.
         accept: called with each answer; after a false result the answer is `rejected`, and the model is asked again.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).

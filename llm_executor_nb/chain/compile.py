@@ -74,7 +74,7 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
     if not any(chain.tiers):
         raise _missing_key(spec, config)
     for route in chain.routes():
-        health.traffic.retell(route)  # a key may have been given another rpm
+        health.traffic.apply_rpm(route)  # a key may have been given another rpm
     _fallback_chain_cache[model] = chain
     return chain
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
-from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.config import (
+    UNSET,
+    Unset,
     check_before_sleep,
     check_bound,
     check_ceiling,

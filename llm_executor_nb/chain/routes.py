@@ -61,7 +61,7 @@ def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
 
 def _state_of(route: Route) -> RouteState:
     health, time = session().health, clock.current().now()
-    standing, hold = health.standing(route, time)
+    standing, hold = health.status(route, time)
     left = None if hold is None else hold.until if math.isinf(hold.until) else max(0.0, hold.until - time)
     return RouteState(
         model=route.model,

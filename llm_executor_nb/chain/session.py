@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from llm_executor_nb.chain.cache import TTLCache
-from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
 from llm_executor_nb.engine.model_sender import ModelSender
-from llm_executor_nb.providers.huggingface import HuggingFace
-from llm_executor_nb.providers.openrouter import OpenRouter
-from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
-from llm_executor_nb.providers.own_client import is_needed
+from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
-from llm_executor_nb.settings.config import Config, live
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.providers.wires import make_wire
+from llm_executor_nb.settings.config import Config, Unset, live
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
-from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
@@ -37,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.engine.sender import Sender
-    from llm_executor_nb.providers.backend import Backend
+    from llm_executor_nb.providers.wires import Wire
 
 _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
@@ -67,11 +63,11 @@ class Session:
         self.config = config
         self.health = _make_health()
         self.log = AttemptLog()
-        self.ledger = Ledger(self._place)
+        self.ledger = LedgerStore(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.found = TTLCache()
-        self._ended: deque[tuple[AttemptLog, Ledger]] = deque(maxlen=_LOGS_KEPT)
+        self._ended: deque[tuple[AttemptLog, LedgerStore]] = deque(maxlen=_LOGS_KEPT)
         self._transports: dict[LoopThread, Transport] = {}
 
     def engine(self) -> Engine:
@@ -89,7 +85,7 @@ class Session:
         """
         kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
         self.health, self.log, self.found = _make_health(), AttemptLog(), TTLCache()
-        self.ledger, self.job_ids, self.jobs = Ledger(lambda: None), [], WeakSet()
+        self.ledger, self.job_ids, self.jobs = LedgerStore(lambda: None), [], WeakSet()
 
         def restore() -> None:
             for job in list(self.jobs):
@@ -104,7 +100,7 @@ class Session:
         if self.config.practice_url is None:
             self.ledger.leave()
             self._ended.append((self.log, self.ledger))
-            self.ledger = Ledger(self._place)
+            self.ledger = LedgerStore(self._place)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts that this process made, jobs included."""
@@ -138,7 +134,7 @@ class Session:
                 thread.at_end(made.close)
         return kept
 
-    def _ledgers(self) -> Iterable[Ledger]:
+    def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self._ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
@@ -148,22 +144,19 @@ class Session:
         return usual_place() if isinstance(self.config.ledger, Unset) else self.config.ledger
 
     def _exchanges(self) -> dict[str, Sender]:
-        backends = self._backends()
-        over_http = HttpSender(self.transport(), backends)
+        wires = self._backends()
+        over_http = HttpSender(self.transport(), wires)
         own = [backend for backend in self.config.backends.values() if backend.base_url is None]
         return {
-            **{name: StandIn(over_http, backends) if is_needed(name) else over_http for name in backends},
+            **dict.fromkeys(wires, over_http),
             **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
         }
 
-    def _backends(self) -> dict[str, Backend]:
-        """Return the backends that are reached over HTTP."""
-        own = {name: own.base_url for name, own in self.config.backends.items()}
-        return {
-            OPENROUTER: OpenRouter(self.config.base_url(OPENROUTER)),
-            HUGGINGFACE: HuggingFace(self.config.base_url(HUGGINGFACE)),
-            **{name: Compatible(name, url) for name, url in own.items() if url is not None},
-        }
+    def _backends(self) -> dict[str, Wire]:
+        """Return the backends that are reached over HTTP, by name."""
+        urls = {name: self.config.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
+        urls |= {name: own.base_url for name, own in self.config.backends.items() if own.base_url is not None}
+        return {name: make_wire(name, url) for name, url in urls.items()}
 
 
 def _make_health() -> Health:

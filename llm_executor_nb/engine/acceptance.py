@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.shorten import shorten
-from llm_executor_nb.core.verdicts.judging import LENGTH, meaning
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
 from llm_executor_nb.engine.sender import overruled, with_run_id
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _misfit(run: Run, route: Route, message: AIMessage, verdict: Verdict) 
 
 def _verdict_on_misfit(run: Run, route: Route, text: str, verdict: Verdict, reason: str) -> Verdict:
     """Return the verdict on an answer that does not fit, and have the next request tell the model why."""
-    if meaning(verdict.finish_reason) == LENGTH:
+    if finish_meaning(verdict.finish_reason) == LENGTH:
         if run.request.payload.get("max_tokens") is not None:
             # design 3.1: truncated ends the run, for under the user's own limit the next answer would be cut as well
             return overruled(verdict, Outcome.TRUNCATED, f"max_tokens cut the answer off: {reason}")

@@ -61,7 +61,7 @@ class Engine:
         try:
             return await self._walk(run)
         finally:
-            run.queue_for(None)
+            run.learning.end()
 
     async def _walk(self, run: Run) -> AIMessage:
         """Go from move to move until there is an answer."""
@@ -87,8 +87,7 @@ class Engine:
         """Take a slot and make the attempt, if it is still the next move."""
         await run.request.slots.acquire()
         try:
-            if not run.attempts:  # design 3.4: the free key with the fewest in flight may be another one by now
-                run.memory.enter_anew()
+            run.memory.reorder()  # design 3.4: the free key with the fewest in flight may be another one by now
             move = run.next_move()  # the wait for the slot may have been long, and the route may be on hold by now
             return await self._attempt(run, move) if isinstance(move, Go) else None
         finally:
@@ -148,8 +147,8 @@ class Engine:
     async def _wait(self, run: Run, move: Wait, changes: int) -> None:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
-        run.queue_for(move.route if move.is_for_pace else None)
-        await until_changed(self._health, move.until, changes, is_exact=move.is_for_pace)
+        run.learning.begin_wait(move)
+        await until_changed(self._health, move.until, changes, is_exact=move.is_for_slot)
         run.waited(move, began)
 
     async def _join(self, run: Run, move: Join) -> None:
@@ -161,8 +160,6 @@ class Engine:
                 break
             await until_changed(self._health, run.memory.deadline, changes)
         run.joined(move.route, scopes, began)
-        if run.user_error is not None:
-            raise run.user_error
 
 
 def _buffer_for(request: RunRequest, on_chunk: Callable[[AIMessageChunk], Awaitable[None]]) -> StreamBuffer:

@@ -6,28 +6,26 @@ error for an answer. Makes exactly one request; retries nothing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.foreign_json import get_in
+from llm_executor_nb.core.foreign_json import get_in, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import MEDIA, facts_of, has_reasoning, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.core.verdicts.judging import MEDIA, facts_of, has_reasoning, judge
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, overruled, with_run_id
 from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.calls import left_broken
-from llm_executor_nb.providers.chunks import Ending, as_last_chunk
 from llm_executor_nb.providers.events import recorded
+from llm_executor_nb.providers.langchain import Ending, as_last_chunk
 from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
-from llm_executor_nb.providers.shape import after_comments
-from llm_executor_nb.providers.sse import ERROR
+from llm_executor_nb.providers.sse import ERROR, after_comments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,10 +34,10 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.events import Events, Recorded
     from llm_executor_nb.providers.sse import Event
     from llm_executor_nb.providers.transport import Transport
+    from llm_executor_nb.providers.wires import Wire
 
 _AFTER_THE_END = frozenset({FaultKind.CUT, FaultKind.CLOSED, FaultKind.TIMEOUT, FaultKind.DEADLINE})
 """Faults that take nothing away from an answer that has given its finish_reason."""
@@ -59,36 +57,36 @@ class HttpSender:
 
     Args:
         transport: sends; bound to the loop it is used on.
-        backends: name -> wire.
+        wires: by the name of the backend.
     """
 
     takes_extras = True
 
-    def __init__(self, transport: Transport, backends: Mapping[str, Backend]) -> None:
+    def __init__(self, transport: Transport, wires: Mapping[str, Wire]) -> None:
         self._transport = transport
-        self._backends = backends
+        self._wires = wires
 
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
         """Return where a request goes, unless it is to a rehearsal, or to a server on this machine without a key."""
-        url = self._backends[route.backend].url
+        url = self._wires[route.backend].url
         is_practice = practice_url is not None and url.startswith(practice_url)
         is_own = route.key is None and is_this_machine(urlsplit(url).hostname or "")
         return None if is_practice or is_own else url
 
     async def whole(self, request: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
         """Ask for a whole reply; some servers send events all the same."""
-        backend = self._backends[route.backend]
+        wire = self._wires[route.backend]
         reply = await self._transport.post(
-            backend.url,
+            wire.url,
             body=_body(request, route, stream=False),
             secret=route.key.secret if route.key else None,
-            headers=backend.headers(route),
+            headers=wire.headers,
             timeout_s=timeout_s,
         )
         if (events := recorded(reply)) is not None:
-            result = await _StreamReader(events, backend, request, route, StreamBuffer(_discard)).read()
+            result = await _StreamReader(events, wire, request, route, StreamBuffer(_discard)).read()
             return replace(result, message=result.message and _as_whole(result.message))
-        return self._judge(reply, backend, route)
+        return self._judge(reply, wire, route)
 
     async def streamed(
         self,
@@ -100,26 +98,26 @@ class HttpSender:
         buffer: StreamBuffer,
     ) -> SendResult:
         """Ask for a stream; some servers send a whole reply all the same, and an error is always one."""
-        backend = self._backends[route.backend]
+        wire = self._wires[route.backend]
         buffer.begin()
         async with self._transport.stream(
-            backend.url,
+            wire.url,
             body=_body(request, route, stream=True),
             secret=route.key.secret if route.key else None,
-            headers=backend.headers(route),
+            headers=wire.headers,
             timeout_s=timeout_s,
             until=until,
         ) as reply:
             events = recorded(reply) if isinstance(reply, Reply | Fault) else reply
             if events is not None:
-                return await _StreamReader(events, backend, request, route, buffer).read()
+                return await _StreamReader(events, wire, request, route, buffer).read()
             assert isinstance(reply, Reply | Fault)  # noqa: S101 - what is none of these is events
-            result = self._judge(reply, backend, route)
+            result = self._judge(reply, wire, route)
             if result.message is not None:
                 await buffer.finish(with_run_id(as_last_chunk(result.message), request))
             return result
 
-    def _judge(self, reply: Reply | Fault, backend: Backend, route: Route) -> SendResult:
+    def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
         # some servers send comment lines, as in a stream, while the answer is being made
         if isinstance(reply, Reply) and reply.body.lstrip().startswith(b":"):
             reply = replace(reply, body=after_comments(reply.body))
@@ -127,7 +125,7 @@ class HttpSender:
         if verdict.body is None:
             return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)
         try:
-            message = backend.message(_with_legible_usage(verdict.body), route.request_model)
+            message = wire.message(_with_legible_usage(verdict.body), route.request_model)
         except ValueError as error:
             return SendResult(overruled(verdict, Outcome.MALFORMED, str(error)))
         verdict = judge(verdict, content_for_caller(message))
@@ -208,13 +206,13 @@ class _StreamReader:
     def __init__(
         self,
         events: Events | Recorded,
-        backend: Backend,
+        wire: Wire,
         request: RunRequest,
         route: Route,
         buffer: StreamBuffer,
     ) -> None:
         self._events = events
-        self._read_chunk = backend.chunk_reader(route.request_model)
+        self._read_chunk = wire.chunk_reader(route.request_model)
         self._request, self._route = request, route
         self._buffer = buffer
         self._facts = _StreamFacts()
@@ -241,7 +239,7 @@ class _StreamReader:
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
-        body = _parse(event.data)
+        body = parse_json(event.data)
         if not isinstance(body, dict):
             body = {"error": {"message": event.data}} if event.name == ERROR else None
         if body is None:
@@ -320,13 +318,6 @@ class _StreamReader:
 
 
 # --- foreign JSON ---------------------------------------------------------------------------------------------------
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError, MemoryError):  # deep nesting is the provider's fault, not ours
-        return None
 
 
 def _choice_of(body: Mapping[str, Any]) -> dict[str, Any] | None:

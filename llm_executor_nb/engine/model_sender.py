@@ -13,9 +13,9 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
-from llm_executor_nb.core.shorten import shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import facts_of, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
-from llm_executor_nb.core.verdicts.judging import facts_of, judge
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id
 from llm_executor_nb.providers.calls import left_broken, old_call
 from llm_executor_nb.providers.events import Silence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
-    from llm_executor_nb.providers.foreign_errors import Told
-    from llm_executor_nb.providers.own_backends import ChatModelObject
+    from llm_executor_nb.providers.foreign_errors import ErrorReport
+    from llm_executor_nb.providers.model_object import ChatModelObject
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 """Where the clients of providers say why an answer ended."""
@@ -87,8 +87,8 @@ class ModelSender:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
             await chunks.close()
-        if chunks.told is not None:
-            return SendResult(_verdict_on_error(chunks.told, route))
+        if chunks.error is not None:
+            return SendResult(_verdict_on_error(chunks.error, route))
         if buffer.whole is None:
             return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
         last = _last_chunk(buffer.whole, request)
@@ -115,7 +115,7 @@ def _last_chunk(whole: AIMessageChunk, request: RunRequest) -> AIMessageChunk:
     return with_run_id(last, request)
 
 
-def _verdict_on_error(error: Told, route: Route) -> Verdict:
+def _verdict_on_error(error: ErrorReport, route: Route) -> Verdict:
     """Return what an exception meant; the log shows no status that the exception did not have."""
     now = clock.current().utc()
     if not isinstance(error, dict):

@@ -20,11 +20,12 @@ from llm_executor_nb.core.errors import (
     StreamInterruptedError,
 )
 from llm_executor_nb.core.holds import RouteStatus
-from llm_executor_nb.core.learning import Learning, SendRecord
+from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import FaultKind, Verdict
+from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.schemas.prompting import SchemaPrompt
@@ -56,6 +57,7 @@ class Run:
 
     Attributes:
         memory: what the policy goes by.
+        learning: what changes the memory and the holds.
         attempts: the record of each request that was sent.
         user_error: what a function of the user's did wrong; it ends the run.
     """
@@ -82,7 +84,7 @@ class Run:
         self._health = health
         self._config = config
         self._retries = config.retries if request.retries is None else request.retries
-        self._learning = Learning(
+        self.learning = Learning(
             self.memory,
             health,
             make_backoff=self._backoff,
@@ -92,9 +94,8 @@ class Run:
         self._observers = observers_of(request, config, is_stream=buffer is not None)
         self._refusals: list[Attempt] = []
         self._asked: set[Route] = set()
-        self._queued_for: Route | None = None
-        self._probed: tuple[Scope, ...] = ()
-        self._sent = SendRecord(now, 0)
+        self._probe: tuple[Scope, ...] = ()
+        self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
         self._waited_s = self._wait_before_s = 0.0
 
@@ -108,11 +109,7 @@ class Run:
         """Note that an attempt begins."""
         self._wait_before_s, self._waited_s = self._waited_s, 0.0
         self._asked.add(move.route)
-        if self.request.is_by_hand:  # design 2: a route has all its retries before the next one is asked
-            self.memory.current = move.route
-        if move.is_probe:
-            self._probed = self._health.begin_probe(move.route, clock.current().now(), self.memory.needs)
-            self.memory.probed.update(self._probed)
+        self._probe = self.learning.begin(move, clock.current().now())
 
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
@@ -126,8 +123,7 @@ class Run:
 
     def sent(self, route: Route) -> None:
         """Note that the request goes out."""
-        now = clock.current().now()
-        self._sent = SendRecord(now, self._health.traffic.sent(route, now, self.memory))
+        self._sent = self.learning.sent(route, clock.current().now())
         self._sent_utc = clock.current().utc()
 
     @property
@@ -144,22 +140,11 @@ class Run:
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
-    def queue_for(self, route: Route | None) -> None:
-        """Join the queue for the pace of a route's key, and leave any other; None: leave only."""
-        if self._queued_for is not None and self._queued_for is not route:
-            self._health.traffic.leave_queue(self._queued_for, self.memory)
-        if route is not None:
-            self._health.traffic.join_queue(route, self.memory)
-        self._queued_for = route
-
     def waited(self, move: Wait, began: float) -> None:
         """Note that a wait is over."""
         now = clock.current().now()
         self._waited_s += now - began
-        self.memory.keeps_pace = self.memory.keeps_pace or move.is_told
-        # design 3.2: by hand, a run waits or probes for one round
-        if self.request.is_by_hand and self.memory.current is None and now >= move.until and not move.is_for_pace:
-            self.memory.has_waited = True
+        self.learning.end_wait(move, now)
 
     def scopes_held(self, route: Route) -> set[Scope]:
         """Return what is held of a route."""
@@ -168,25 +153,18 @@ class Run:
     def is_joining(self, route: Route) -> bool:
         """Whether another run's probe of a route is still in flight, and this run has time to wait for its reply."""
         now = clock.current().now()
-        is_probing = self._health.standing(route, now, self.memory.needs)[0] is RouteStatus.PROBING
+        is_probing = self._health.status(route, now, self.memory.needs)[0] is RouteStatus.PROBING
         return is_probing and (self.memory.deadline is None or now < self.memory.deadline)
 
     def joined(self, route: Route, scopes: set[Scope], began: float) -> None:
-        """Note the end of another run's probe; if it failed, count it as a retry, or its holds as probed."""
+        """Note the end of another run's probe.
+
+        Raises:
+            ConfigError: the user's wait strategy, stop object or hook failed.
+        """
         now = clock.current().now()
         self._waited_s += now - began
-        self.memory.keeps_pace = True  # all who joined go on at once when the probe is answered
-        standing, hold = self._health.standing(route, now, self.memory.needs)
-        if standing is not RouteStatus.HELD or hold is None or hold.probed_at is None:  # answered, or cancelled
-            return
-        if self.memory.current is None:
-            self.memory.probed.update(scopes)
-            self.memory.is_over = self.memory.has_waited
-            return
-        try:
-            self._learning.joined_in_vain(route, hold, now)
-        except ConfigError as error:
-            self.user_error = error
+        self.learning.joined(route, scopes, now)
 
     # --- settling -----------------------------------------------------------------------------------------------
 
@@ -194,13 +172,10 @@ class Run:
         """Let the run and the holds learn from a verdict, and record the attempt."""
         now = clock.current().now()
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
-            self.memory.deadline = now
-            self.end_probe()
+            self.learning.cut(self._probe, now)
         else:
             self._learn(move, verdict, now)
-            has_failed = RULES[verdict.outcome].is_transient
-            self._health.end_probe(self._probed, now, is_lifted=True, has_failed=has_failed)
-            self._probed = ()
+        self._probe = ()
         self._record(move.route, verdict, self._decision(move.route, verdict, now))
 
     def resent(self, route: Route, verdict: Verdict) -> None:
@@ -214,8 +189,8 @@ class Run:
 
     def end_probe(self) -> None:
         """Pass a probe without a verdict on to the next run."""
-        self._health.end_probe(self._probed, clock.current().now(), is_lifted=False)
-        self._probed = ()
+        self._health.end_probe(self._probe, clock.current().now(), is_lifted=False)
+        self._probe = ()
 
     def _is_cut_by_deadline(self, verdict: Verdict) -> bool:
         """Whether the run's own deadline, not the provider's silence, ended the attempt; the run is over then."""
@@ -226,8 +201,8 @@ class Run:
 
     def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
         try:
-            self._learning.learn(move, verdict, self._sent, now)
-        except ConfigError as error:  # the wait strategy, stop object or hook is the user's
+            self.learning.learn(move, self._probe, verdict, self._sent, now)
+        except ConfigError as error:  # the user's wait strategy, stop object or hook; the attempt is recorded first
             self.user_error = error
 
     def _backoff(self, route: Route, sent_at: float) -> Backoff:
@@ -328,7 +303,7 @@ class Run:
     def _held_unasked(self, now: float) -> Iterator[tuple[Route, Hold]]:
         """Yield the routes this run never asked, each with the hold that kept it from doing so."""
         for route in self.memory.routes():
-            _, hold = self._health.standing(route, now, self.memory.needs)
+            _, hold = self._health.status(route, now, self.memory.needs)
             if hold is not None and route not in self._asked:
                 yield route, hold
 

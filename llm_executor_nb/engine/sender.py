@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from llm_executor_nb.core.shorten import shorten
-from llm_executor_nb.core.verdicts.judging import (
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import (
     ONLY_TEXT,
-    Said,
+    Content,
     has_media,
     has_reasoning,
     is_media,
@@ -97,7 +97,7 @@ def with_run_id(message: M, request: RunRequest) -> M:
     return message
 
 
-def content_for_caller(message: AIMessage, *, refusal: str | None = None, had_reasoning: bool = False) -> Said:
+def content_for_caller(message: AIMessage, *, refusal: str | None = None, had_reasoning: bool = False) -> Content:
     """Return what the caller has of a message as LangChain made it; design 3.1: the verdict is passed on that.
 
     Args:
@@ -111,7 +111,7 @@ def content_for_caller(message: AIMessage, *, refusal: str | None = None, had_re
     text, parts = (content, []) if isinstance(content, str) else (str(message.text), list[Any](content))
     faults = list(_faults_of_calls(message))
     broken = [fault for fault in faults if fault]
-    return Said(
+    return Content(
         has_text=bool(text.strip()),
         has_calls=len(faults) > len(broken),
         bad_call=broken[0] if broken else None,

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from tenacity import wait_chain, wait_fixed
@@ -20,7 +20,6 @@ from tenacity import wait_chain, wait_fixed
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
-from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, check_chat_model, check_name, refuse_credentials
 from llm_executor_nb.settings.key_list import KeyList
 from llm_executor_nb.settings.keys import KeyRing
@@ -38,6 +37,16 @@ BASE_URLS: dict[str, tuple[str, str]] = {
 """Backend -> the environment variable that moves it, and where it is."""
 HUB: tuple[str, str] = ("HF_ENDPOINT", "https://huggingface.co")
 """The same for Hugging Face's hub, where tokens are looked up."""
+
+
+class Unset:
+    """The type of `UNSET`, the default of an argument for which None has a meaning of its own."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
 
 
 @dataclass(slots=True)
