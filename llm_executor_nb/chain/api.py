@@ -1,6 +1,7 @@
-"""The functions users call: one prompt down a model's chain, and what can be asked about it afterwards.
+"""The functions users call: one prompt goes down a model's chain.
 
-Thin: they check the arguments, build the payload once, and hand an `Ask` to the engine on the private loop.
+Thin: `make_request` has the parameters of all four and checks the arguments, hence the bare `Any` of their options. The
+engine does the rest on the private loop.
 """
 
 from __future__ import annotations
@@ -11,48 +12,39 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.engine.bridge import pump_async, pump_sync
+from llm_executor_nb.core.signatures import takes
+from llm_executor_nb.engine.bridge import stream_async, stream_sync
 from llm_executor_nb.engine.loop import run_async, run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 
-def run_llm(
-    model_name: str,
-    request: object,
-    *,
-    system: str | None = None,
-    schema: object = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    timeout: float | None = None,
-    deadline: float | None = None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> AIMessage:
+@takes(make_request)
+def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401, D417
     """Send one request down the model's fallback chain and return LangChain's message as it came.
 
     Every OpenRouter key is asked in turn, then every Hugging Face token with every provider of the model's row; each
-    route gets one attempt and up to three retries. Costs what the answering provider asks. Works inside a running
+    route gets one attempt and up to three retries. Costs what the answering provider charges. Works inside a running
     event loop and from any thread; Ctrl-C cancels what is in flight.
 
     Args:
         model_name: a model of the provider table, or an alias such as `gemma`.
         request: a text, a dict with `messages` (call parameters beside it), a list of messages, or a prompt value.
         system: a system message to put in front.
-        schema: what the answer must fit: a pydantic class, a dataclass or a TypedDict, a dict of types
-            (`{"name": str, "tags": list[str]}`), a list of names (texts; any scalar is taken as one, null as missing),
-            or a JSON Schema (all of it is checked but `format`). What converts without loss to a dict's types is taken.
-            The object is `message.additional_kwargs["parsed"]`: of the class, else a dict. An answer that does not fit
-            is `invalid_output`, and asked for again with what is wrong with it. Providers that take a
-            `response_format` are sent one, others are told in words.
-        accept: called with each answer; a false result counts it as `rejected` and asks again.
+        schema: what the answer must fit: a pydantic class, a dataclass, a TypedDict, a dict of types
+            (`{"name": str, "tags": list[str]}`), a list of names (texts; any scalar is taken as a text, null
+            as missing), or a JSON Schema (all of it is checked but `format`). A value that converts to a dict's
+            types without loss is taken. The object is `message.additional_kwargs["parsed"]`: of the class, else a
+            dict. An answer that does not fit is `invalid_output`; the model is asked again and told what is wrong.
+            Providers that take a `response_format` are sent one, others get the schema in words.
+        accept: called with each answer; after a false result the answer is `rejected`, and the model is asked again.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).
-        extra_body: what only one backend knows, `{"openrouter": {...}}`.
+        extra_body: fields that only one backend knows, `{"openrouter": {...}}`.
         **params: temperature, max_tokens, top_p, seed, stop, presence_penalty, frequency_penalty, tools,
             tool_choice, response_format, logprobs, reasoning_effort. Nothing is sent that is not set.
 
@@ -66,66 +58,26 @@ def run_llm(
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
     """
-    ask = make_request(
-        model_name,
-        request,
-        system=system,
-        schema=schema,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-        **params,
-    )
+    run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return run_sync(lambda: engine.run(ask))
+    return run_sync(lambda: engine.run(run_request))
 
 
-async def arun_llm(
-    model_name: str,
-    request: object,
-    *,
-    system: str | None = None,
-    schema: object = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - bounds each attempt, not this call
-    deadline: float | None = None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> AIMessage:
+@takes(make_request)
+async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmup.loaded()
-    ask = make_request(
-        model_name,
-        request,
-        system=system,
-        schema=schema,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-        **params,
-    )
+    run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return await run_async(lambda: engine.run(ask))
+    return await run_async(lambda: engine.run(run_request))
 
 
-def stream_llm(
-    model_name: str,
-    request: object,
-    *,
-    system: str | None = None,
-    schema: object = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    timeout: float | None = None,
-    deadline: float | None = None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> Iterator[AIMessageChunk]:
+@takes(make_request)
+def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIMessageChunk]:  # noqa: ANN401
     """Send one request down the model's fallback chain and yield LangChain's chunks as they come.
 
-    Takes what `run_llm` takes. Other routes take over until the first text was handed on; `timeout` bounds the time to
-    the first text and any silence after it. With `schema` or `accept` nothing is handed on before the whole answer is
+    Takes what `run_llm` takes. Other routes take over until the first text was yielded. `timeout` bounds the time to
+    the first text and any silence after it. With `schema` or `accept` nothing is yielded before the whole answer is
     accepted; the parsed object is in the last chunk, and so in their sum. Closing the iterator, an exception in the
     loop's body or Ctrl-C closes the connection at once.
 
@@ -133,52 +85,24 @@ def stream_llm(
         AIMessageChunk; the last one carries `usage_metadata` and the finish_reason, and their sum is the message.
 
     Raises:
-        StreamInterruptedError: it broke after text was handed on; `.partial` is that text.
-        LLMExecutorError: as `run_llm`. A wrong argument is refused at the call, not at the first chunk.
+        StreamInterruptedError: the stream broke after text was yielded; `.partial` is that text.
+        LLMExecutorError: as `run_llm`. A wrong argument raises at the call, not at the first chunk.
     """
-    ask = make_request(
-        model_name,
-        request,
-        system=system,
-        schema=schema,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-        **params,
-    )
+    run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return pump_sync(lambda hand_on: engine.run(ask, hand_on=hand_on))
+    return stream_sync(lambda on_chunk: engine.run(run_request, on_chunk=on_chunk))
 
 
-async def astream_llm(
-    model_name: str,
-    request: object,
-    *,
-    system: str | None = None,
-    schema: object = None,
-    accept: Callable[[AIMessage], object] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - bounds each attempt, not this call
-    deadline: float | None = None,
-    extra_body: Mapping[str, Mapping[str, Any]] | None = None,
-    **params: Any,  # noqa: ANN401 - call parameters, checked by name
-) -> AsyncIterator[AIMessageChunk]:
+@takes(make_request)
+async def astream_llm(model_name: str, request: object, **options: Any) -> AsyncIterator[AIMessageChunk]:  # noqa: ANN401
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     await warmup.loaded()
-    ask = make_request(
-        model_name,
-        request,
-        system=system,
-        schema=schema,
-        accept=accept,
-        timeout=timeout,
-        deadline=deadline,
-        extra_body=extra_body,
-        **params,
-    )
+    run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    chunks: AsyncGenerator[AIMessageChunk, None] = pump_async(lambda hand_on: engine.run(ask, hand_on=hand_on))
-    async with aclosing(chunks):
+    chunks: AsyncGenerator[AIMessageChunk, None] = stream_async(
+        lambda on_chunk: engine.run(run_request, on_chunk=on_chunk)
+    )
+    async with aclosing(chunks):  # a reader that leaves ends the request now, not when the generator is collected
         async for chunk in chunks:
             yield chunk
 
@@ -193,16 +117,16 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
     raises the errors that `run_llm` raises; `attempts(message)` shows how a message came.
 
     Args:
-        name: a model of the provider table, or an alias; `model=` at a call asks another one.
+        name: a model of the provider table, or an alias; `model=` in a call asks another one.
         **params: the call parameters of `run_llm`; `timeout` (seconds of one attempt), `max_retries` (retries of one
             route), `deadline` (seconds of one run), `extra_body`; and LangChain's own: streaming, cache, rate_limiter
             (once per run, not per attempt), callbacks, tags, metadata, output_version, custom_get_token_ids, ...
 
     Raises:
         ModelNotSupportedError: the model is not in the table.
-        ConfigError: an option is unknown or cannot be right. `api_key` is refused: keys are the key ring's.
+        ConfigError: an option is unknown or invalid. `api_key` is refused: the key ring has the keys.
     """
     from llm_executor_nb.chain.chat_model import ChatChain  # noqa: PLC0415 - loads LangChain
 
-    session().config.models.resolve(name)
+    session().config.models.resolve(name)  # an unknown name is an error here, not at the first call
     return ChatChain(**{**params, "model": name})

@@ -307,7 +307,7 @@ async def _prices_of(model: str, now: Session, transport: Transport) -> Prices:
 
 
 async def _offers_of(backend: str, called: str, now: Session, transport: Transport) -> tuple[Offer, ...]:
-    if guard.is_on() and now.config.practice_url is None:
+    if guard.are_forbidden() and now.config.practice_url is None:
         return ()
     return (await _list_of(backend, [called], now, transport)).of(called) or ()
 

@@ -1,7 +1,7 @@
-"""Which options `chat_model` takes, and which a call of it takes: ours, LangChain's, and none that hold a key.
+"""Checks the options of `chat_model` and of a call of it: ours and LangChain's are taken, but no key.
 
-LangChain's own models take fields for an SDK client, which has no place here: they are refused by name, so that nothing
-a user sets is dropped in silence.
+LangChain's own models also take fields for an SDK client, which a chain does not have. These are refused by name, so
+that nothing a user sets is dropped in silence.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OTHERS = (
     "streaming",
     "tiktoken_model_name",
 )
-"""Fields beside the call parameters and what every LangChain model has."""
+"""Fields beside the call parameters and those that every LangChain model has."""
 _OUTPUT_VERSIONS = (None, "v0", "v1")
 _SWITCHED_OFF: dict[str, Any] = {
     "openai_api_key": None,
@@ -42,15 +42,15 @@ _SWITCHED_OFF: dict[str, Any] = {
     "openai_proxy": None,
     "use_responses_api": False,
 }
-"""What would else come from the environment, or lead away from chat completions."""
-_A_COPY = "root_client"
-"""A field that no user gives: LangChain copies a model with all its fields when a configurable one is set."""
+"""Fields that LangChain would fill from the environment, or that choose another API than chat completions."""
+_MARKS_COPY = "root_client"
+"""A field that no user sets: LangChain copies a model with all its fields when a configurable one is set."""
 
 
 def check_options(
     options: Mapping[str, Any], fields: Mapping[str, FieldInfo], *, common: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what LangChain's class is made with.
+    """Return the fields that LangChain's class is made with.
 
     Args:
         options: as the user gave them.
@@ -58,12 +58,12 @@ def check_options(
         common: the fields that every LangChain chat model has.
 
     Raises:
-        ConfigError: an option is unknown, has no place here, or cannot be right; nothing was sent.
+        ConfigError: an option is unknown, not taken here, or invalid; nothing was sent.
     """
     aliases = {field.alias: name for name, field in fields.items() if field.alias}
     given = dict(options)
-    is_copy = _A_COPY in given
-    kept: dict[str, Any] = {}
+    is_copy = _MARKS_COPY in given
+    taken: dict[str, Any] = {}
     in_body = dict(given.pop("model_kwargs", None) or {})
     _refuse_keys({**given, **in_body})
     for written, value in given.items():
@@ -71,23 +71,23 @@ def check_options(
         if name in PARAMETERS and name not in fields:
             in_body[name] = value
         elif name in PARAMETERS or name in _OTHERS or name in common:
-            kept[name] = value
+            taken[name] = value
         elif name not in fields or not _is_default(name, value, fields[name]):
             raise ConfigError(_unknown(written, {*common, *aliases}, is_known=name in fields))
-    if is_copy and kept.get("streaming") is False:
-        del kept["streaming"]  # set, it would switch streaming off
-    _check_values(kept, in_body)
-    return {**kept, **_SWITCHED_OFF, "model_kwargs": in_body}
+    if is_copy and taken.get("streaming") is False:
+        del taken["streaming"]  # a copy has every default, and LangChain reads a False as the user's wish
+    _check_values(taken, in_body)
+    return {**taken, **_SWITCHED_OFF, "model_kwargs": in_body}
 
 
 def check_call(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the bounds of one call that were given (with `model` and `extra_body`), and its call parameters.
+    """Split the options of one call into its bounds (with `model` and `extra_body`) and its call parameters.
 
     Args:
-        kwargs: as the user or LangChain gave them; a bound that is None is as the model has it.
+        kwargs: as the user or LangChain gave them; for a bound that is None the model's own holds.
 
     Raises:
-        ConfigError: a key was given, or a bound cannot be right; nothing was sent.
+        ConfigError: a key was given, or a bound is invalid; nothing was sent.
     """
     _refuse_keys(kwargs)
     names = {"model": "model", "model_name": "model", "request_timeout": "timeout", **{name: name for name in _BOUNDS}}
@@ -98,7 +98,7 @@ def check_call(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return bounds, {name: value for name, value in kwargs.items() if name not in names}
 
 
-def _retries(value: Any) -> Any:  # noqa: ANN401 - a user's own value
+def _check_count(value: Any) -> Any:  # noqa: ANN401 - a user's own value
     if callable(value):
         raise ConfigError(
             "max_retries must be 0, 1, 2, ...; a tenacity stop object goes to llm.configure(retries=...)."
@@ -109,30 +109,30 @@ def _retries(value: Any) -> Any:  # noqa: ANN401 - a user's own value
 _BOUNDS: dict[str, Callable[[Any], Any]] = {
     "timeout": lambda value: check_bound("timeout", value),
     "deadline": lambda value: check_bound("deadline", value),
-    "max_retries": _retries,
-    "extra_body": lambda value: value,  # checked by the ask, which knows the backends of that moment
+    "max_retries": _check_count,
+    "extra_body": lambda value: value,  # `make_request` checks it: it knows the backends of that moment
 }
-"""What a call may be given beside its parameters, and how each is checked."""
+"""What a call takes beside its parameters, and how each is checked."""
 
 
-def _check_values(kept: Mapping[str, Any], in_body: Mapping[str, Any]) -> None:
-    sent = {name: value for name, value in kept.items() if name in PARAMETERS and not (name == "stop" and not value)}
+def _check_values(taken: Mapping[str, Any], in_body: Mapping[str, Any]) -> None:
+    sent = {name: value for name, value in taken.items() if name in PARAMETERS and not (name == "stop" and not value)}
     check_params({**sent, **in_body})
-    check_call({name: value for name, value in kept.items() if name in {*_BOUNDS, "request_timeout"}})
-    if kept.get("output_version") not in _OUTPUT_VERSIONS:
-        raise ConfigError(f"output_version={kept['output_version']!r} must be 'v0' or 'v1'.")
+    check_call({name: value for name, value in taken.items() if name in {*_BOUNDS, "request_timeout"}})
+    if taken.get("output_version") not in _OUTPUT_VERSIONS:
+        raise ConfigError(f"output_version={taken['output_version']!r} must be 'v0' or 'v1'.")
 
 
 def _refuse_keys(names: Mapping[str, Any]) -> None:
-    if taken := [name for name in _KEYS if names.get(name) is not None]:
+    if keys := [name for name in _KEYS if names.get(name) is not None]:
         raise ConfigError(
-            f"{taken[0]} is not taken here: a chain asks with all keys there are. "
+            f"{keys[0]} is not taken here: a chain uses all keys there are. "
             "Give keys with llm.OPENROUTER_KEYS = [...], llm.HUGGINGFACE_TOKENS = [...] or llm.keys.add(...).",
         )
 
 
 def _is_default(name: str, value: Any, field: FieldInfo) -> bool:  # noqa: ANN401 - a field's own value
-    """Say whether a field that has no place here says nothing: so it stands in a copy of a model."""
+    """Whether a field that is not taken here has its default, as it does in a copy of a model."""
     if value is None or (name in _SWITCHED_OFF and value == _SWITCHED_OFF[name]):
         return True
     return bool(value == field.get_default(call_default_factory=True, validated_data={}))
@@ -142,11 +142,11 @@ def _unknown(name: str, others: Iterable[str], *, is_known: bool) -> str:
     if name in _URLS:
         return f"{name} is not taken here: a chain has several. Use llm.configure(openrouter_base_url=...)."
     if is_known:
-        return f"{name} is an option of LangChain's OpenAI client, and a chain has none. Leave it out."
+        return f"{name} is an option of LangChain's OpenAI client, which a chain does not use. Leave it out."
     known = sorted({*PARAMETERS, *_OTHERS, *others})
     near = get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return (
         f"Unknown option {name!r}.{hint} Call parameters: {', '.join(PARAMETERS)}. "
-        f"What only one backend knows goes in extra_body={{'openrouter': {{{name!r}: ...}}}}."
+        f"A field that only one backend knows goes into extra_body={{'openrouter': {{{name!r}: ...}}}}."
     )

@@ -1,4 +1,4 @@
-"""From the arguments of a call to what the engine is asked."""
+"""Makes a `RunRequest` of the arguments of a call. `make_request` has the parameters of `run_llm` and its siblings."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def make_request(
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> RunRequest:
-    """Check the arguments of a call and return what the engine is asked; `run_llm` says what they mean."""
-    warmup.wait()
-    now_in_force = session()
-    config = now_in_force.config
-    chain = compiled(model_name, config, now_in_force.health)
+    """Check the arguments of a call and return what the engine is asked; `run_llm` explains them."""
+    warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
+    current = session()
+    config = current.config
+    chain = compiled(model_name, config, current.health)
     request, params = split_request(request, params)
     checked = make_schema(schema)
     if checked is not None:
@@ -51,30 +51,31 @@ def make_request(
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
         schema=checked,
         accept=check_accept(accept),
-        record=now_in_force.log.record,
+        record=current.log.record,
     )
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:
-    """Return a predicate on the message, if it is one; None: every answer is accepted."""
+    """Return a predicate on the message as it is; refuse what cannot be one. None: every answer is accepted."""
+    # a coroutine function would return a coroutine, which is true: it would accept every answer
     if accept is None or (callable(accept) and not iscoroutinefunction(accept)):
         return accept
     raise ConfigError(f"accept={accept!r} must be a plain function from the message to True or False.")
 
 
 def check_alone(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> None:
-    """Refuse a response format beside a schema, which sets it.
+    """Refuse a response format beside a schema, which sets the format itself.
 
     Raises:
         ConfigError: one of them has a `response_format`; nothing was sent.
     """
-    sorted_fields = [fields for fields in (extra_body or {}).values() if isinstance(fields, Mapping)]
-    if any(fields.get("response_format") is not None for fields in (params, *sorted_fields)):
+    by_backend = [fields for fields in (extra_body or {}).values() if isinstance(fields, Mapping)]
+    if any(fields.get("response_format") is not None for fields in (params, *by_backend)):
         raise ConfigError("schema= sets the response format: leave out response_format, or leave out schema=.")
 
 
 def split_request(request: object, params: Mapping[str, Any]) -> tuple[object, dict[str, Any]]:
-    """Take a dict request apart: its messages, and the call parameters beside them; explicit ones win."""
+    """Split a dict request into its messages and the call parameters beside them; explicit parameters win."""
     if not isinstance(request, Mapping):
         return request, dict(params)
     if "messages" not in request:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from llm_executor_nb.engine.http import Sender
+    from llm_executor_nb.engine.sender import Sender
     from llm_executor_nb.providers.wires import Wire
 
 _log = logging.getLogger("llm_executor_nb")
@@ -73,7 +73,7 @@ class Session:
     def engine(self) -> Engine:
         """Return an engine for the settings in force, on the private loop's one HTTP session."""
         return Engine(
-            exchanges=self._exchanges(),
+            senders=self._exchanges(),
             health=self.health,
             config=self.config,
         )

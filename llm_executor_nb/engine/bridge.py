@@ -1,7 +1,7 @@
-"""A stream from the private loop to whoever reads it: a thread that iterates, or another event loop.
+"""Brings a stream from the private loop to its reader: a thread that iterates, or another event loop.
 
-The producer runs on the private loop and waits when the reader is far behind. Leaving the reader's loop early cancels
-the producer, which closes the connection at once.
+The producer runs on the private loop and waits when the reader is far behind. A reader that leaves its loop early
+cancels the producer, which closes the connection at once.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from llm_executor_nb.engine.loop import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+    from typing import TypeAlias
 
     from llm_executor_nb.engine.loop import LoopThread
 
 T = TypeVar("T")
+Produce: TypeAlias = "Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]]"
+"""Makes the work of a producer, given the function that takes each of its pieces."""
 
 HIGH_WATER = 64
 """Pieces that wait for the reader before the producer waits."""
 
 
-class _Pipe(Generic[T]):
-    """The pieces on their way, and who is told of them.
+class _Channel(Generic[T]):
+    """The pieces on their way from a producer to its reader.
 
     Args:
         thread: whose loop the pieces come from.
-        wake: called from that loop when there is something to see.
+        wake: called on that loop when there is something to see.
     """
 
     def __init__(self, thread: LoopThread, wake: Callable[[], object]) -> None:
@@ -49,7 +52,7 @@ class _Pipe(Generic[T]):
         self._has_room = asyncio.Event()
         self._thread = thread
 
-    async def fill(self, produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]]) -> None:
+    async def fill(self, produce: Produce[T]) -> None:
         """Run the producer to its end."""
         try:
             await produce(self._put)
@@ -59,27 +62,28 @@ class _Pipe(Generic[T]):
 
     @property
     def is_flowing(self) -> bool:
-        """Say whether more may come.
+        """Whether more may come.
 
         Raises:
-            ConfigError: not in this process, which was forked from the one that reads the connection.
+            ConfigError: this process was forked from the one that reads the connection.
         """
         if not self._thread.is_ours:
             raise ConfigError(
-                "This stream belongs to the process that began it, not to this one, which was forked from it. "
-                "Begin another here: llm.stream_llm(...).",
+                "This stream belongs to the process that began it, and this process was forked from that one. "
+                "Begin another stream here: llm.stream_llm(...).",
             )
         return not self.ended.is_set()
 
     @property
     def is_to_be_cancelled(self) -> bool:
-        """Say whether the producer is still at work, for a reader that leaves; a forked copy of one has no say."""
+        """Whether a reader that leaves has to cancel the producer; a forked copy of a reader must not."""
         return self._thread.is_ours and not self.ended.is_set()
 
     def drain(self) -> Iterator[T]:
         """Yield the pieces there are."""
         while self._pieces:
             piece = self._pieces.popleft()
+            # half empty, not one below: the producer would wake for each piece
             if len(self._pieces) == HIGH_WATER // 2:
                 self._thread.loop.call_soon_threadsafe(self._has_room.set)
             yield piece
@@ -93,61 +97,52 @@ class _Pipe(Generic[T]):
                 await self._has_room.wait()
 
 
-def pump_sync(produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]]) -> Iterator[T]:
+def stream_sync(produce: Produce[T]) -> Iterator[T]:
     """Yield what a producer on the private loop puts, in the calling thread.
-
-    Args:
-        produce: called with the function that takes each piece.
 
     Raises:
         ConfigError: the caller is the private loop itself.
     """
     refuse_own_loop()
-    thread, told = main_loop(), threading.Semaphore(0)
-    pipe: _Pipe[T] = _Pipe(thread, told.release)
-    future = thread.submit(pipe.fill(produce))
+    thread, wake = main_loop(), threading.Semaphore(0)
+    channel: _Channel[T] = _Channel(thread, wake.release)
+    future = thread.submit(channel.fill(produce))
     try:
-        while pipe.is_flowing:
-            yield from pipe.drain()
-            told.acquire(timeout=WAIT_SLICE_S)
-        yield from pipe.drain()
+        while channel.is_flowing:
+            yield from channel.drain()
+            wake.acquire(timeout=WAIT_SLICE_S)  # not for ever: Ctrl-C arrives between two waits
+        yield from channel.drain()
         with ending_in_silence(thread):
             future.result()
     finally:
-        if pipe.is_to_be_cancelled:
+        if channel.is_to_be_cancelled:
             future.cancel()
-            drained(pipe.ended)
+            drained(channel.ended)
 
 
-async def pump_async(
-    produce: Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]],
-) -> AsyncGenerator[T, None]:
-    """Yield what a producer on the private loop puts, in the caller's event loop.
-
-    Args:
-        produce: called with the function that takes each piece.
-    """
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+async def stream_async(produce: Produce[T]) -> AsyncGenerator[T, None]:
+    """Yield what a producer on the private loop puts, in the caller's event loop."""
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
         with contextlib.suppress(RuntimeError):  # the reader's loop may have been closed meanwhile
-            loop.call_soon_threadsafe(told.set)
+            loop.call_soon_threadsafe(woken.set)
 
     thread = main_loop()
-    pipe: _Pipe[T] = _Pipe(thread, wake)
-    future = thread.submit(pipe.fill(produce))
+    channel: _Channel[T] = _Channel(thread, wake)
+    future = thread.submit(channel.fill(produce))
     try:
         with ticking():
-            while pipe.is_flowing:
-                for piece in pipe.drain():
+            while channel.is_flowing:
+                for piece in channel.drain():
                     yield piece
-                await told.wait()
-                told.clear()
-        for piece in pipe.drain():
+                await woken.wait()
+                woken.clear()
+        for piece in channel.drain():
             yield piece
         with ending_in_silence(thread):
             await asyncio.wrap_future(future)
     finally:
-        if pipe.is_to_be_cancelled:
+        if channel.is_to_be_cancelled:
             future.cancel()
-            await drained_async(pipe.ended)
+            await drained_async(channel.ended)

@@ -1,26 +1,25 @@
-"""One exchange with one route: a request goes out, and what comes back is a verdict and, of an answer, a message.
+"""Sends a request over HTTP, and returns a verdict and, of an answer, LangChain's message.
 
-Two forms with one result: whole replies, and streams whose pieces are handed on as they come. Raw JSON is judged
-before LangChain sees it. Makes exactly one request; retries nothing.
+Whole replies and streams have one result. Raw JSON is judged before LangChain reads it, for LangChain would take an
+error for an answer. Makes exactly one request; retries nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.foreign_json import parse_json
+from llm_executor_nb.core.foreign_json import get_in, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.secret import shorten
-from llm_executor_nb.core.verdicts.answers import facts_of, judge
+from llm_executor_nb.core.verdicts.answers import MEDIA, facts_of, has_reasoning, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.engine.delivered import said_to_caller
-from llm_executor_nb.engine.relay import Relay, says_something
-from llm_executor_nb.engine.tally import Tally, with_legible_usage
+from llm_executor_nb.engine.sender import SendResult, content_for_caller, overruled, with_run_id
+from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.events import recorded
 from llm_executor_nb.providers.langchain import Ending, as_last_chunk
@@ -29,7 +28,7 @@ from llm_executor_nb.providers.payload import make_body
 from llm_executor_nb.providers.sse import ERROR, after_comments
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -40,51 +39,17 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.transport import Transport
     from llm_executor_nb.providers.wires import Wire
 
-
 _AFTER_THE_END = frozenset({FaultKind.CUT, FaultKind.CLOSED, FaultKind.TIMEOUT, FaultKind.DEADLINE})
-"""Faults that take nothing away from an answer which had said why it ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendResult:
-    """What came of one request.
-
-    Attributes:
-        verdict: what it was found to be.
-        message: the answer as LangChain reads it; None: it is none.
-        may_resend: the request died unseen on an old connection.
-    """
-
-    verdict: Verdict
-    message: AIMessage | None = None
-    may_resend: bool = False
-
-
-class Sender(Protocol):
-    """What the engine sends with; each backend has one.
-
-    Attributes:
-        takes_extras: what we add to a request may be added; else a schema is asked for in words.
-    """
-
-    takes_extras: bool
-
-    def paid_at(self, route: Route, practice_url: str | None) -> str | None:
-        """Return where a request to `route` would go, if it may cost something; None: it costs nothing."""
-
-    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
-        """Ask for a whole reply."""
-
-    async def streamed(
-        self,
-        ask: RunRequest,
-        route: Route,
-        *,
-        timeout_s: float | None,
-        until: float | None,
-        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
-    ) -> SendResult:
-        """Ask for a stream, and hand its chunks on."""
+"""Faults that take nothing away from an answer that has given its finish_reason."""
+_PROGRESS = (
+    *("content", "tool_calls", "function_call", "refusal", *MEDIA),
+    *("reasoning", "reasoning_content", "reasoning_details"),
+)
+"""Fields of a delta that end a silence."""
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_DETAIL_COUNTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
+"""What LangChain reads of a usage."""
 
 
 class HttpSender:
@@ -108,103 +73,79 @@ class HttpSender:
         is_own = route.key is None and is_this_machine(urlsplit(url).hostname or "")
         return None if is_practice or is_own else url
 
-    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
-        """Ask for a whole reply.
-
-        Args:
-            ask: the run's order.
-            route: who is asked.
-            timeout_s: seconds until it is given up; None: no bound.
-        """
+    async def whole(self, request: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
+        """Ask for a whole reply; some servers send events all the same."""
         wire = self._wires[route.backend]
-        came = await self._transport.post(
+        reply = await self._transport.post(
             wire.url,
-            body=_body(ask, route, stream=False),
+            body=_body(request, route, stream=False),
             secret=route.key.secret if route.key else None,
             headers=wire.headers,
             timeout_s=timeout_s,
         )
-        if (events := recorded(came)) is not None:
-            found = await _Stream(events, wire, ask, route, _to_nobody).read()
-            return replace(found, message=found.message and _as_whole(found.message))
-        return _judge(came, wire, route)
+        if (events := recorded(reply)) is not None:
+            result = await _StreamReader(events, wire, request, route, StreamBuffer(_discard)).read()
+            return replace(result, message=result.message and _as_whole(result.message))
+        return self._judge(reply, wire, route)
 
     async def streamed(
         self,
-        ask: RunRequest,
+        request: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
-        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+        buffer: StreamBuffer,
     ) -> SendResult:
-        """Ask for a stream, and hand its chunks on from the first that says something.
-
-        Args:
-            ask: the run's order.
-            route: who is asked.
-            timeout_s: seconds to the first text and of any silence after it; None: no bound.
-            until: the time on the clock at which it is given up; None: never.
-            hand_on: takes each chunk; the last one carries usage and finish_reason.
-        """
+        """Ask for a stream; some servers send a whole reply all the same, and an error is always one."""
         wire = self._wires[route.backend]
+        buffer.begin()
         async with self._transport.stream(
             wire.url,
-            body=_body(ask, route, stream=True),
+            body=_body(request, route, stream=True),
             secret=route.key.secret if route.key else None,
             headers=wire.headers,
             timeout_s=timeout_s,
             until=until,
-        ) as came:
-            if not isinstance(came, Reply | Fault):
-                return await _Stream(came, wire, ask, route, hand_on).read()
-            if (events := recorded(came)) is not None:
-                return await _Stream(events, wire, ask, route, hand_on).read()
-            result = _judge(came, wire, route)  # an error, or a server that does not stream
+        ) as reply:
+            events = recorded(reply) if isinstance(reply, Reply | Fault) else reply
+            if events is not None:
+                return await _StreamReader(events, wire, request, route, buffer).read()
+            assert isinstance(reply, Reply | Fault)  # noqa: S101 - what is none of these is events
+            result = self._judge(reply, wire, route)
             if result.message is not None:
-                await hand_on(signed(as_last_chunk(result.message), ask))
+                await buffer.finish(with_run_id(as_last_chunk(result.message), request))
             return result
 
-
-def _judge(came: Reply | Fault, wire: Wire, route: Route) -> SendResult:
-    if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
-        came = replace(came, body=after_comments(came.body))
-    verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
-    if verdict.body is None:
-        return SendResult(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
-    try:
-        message = wire.message(with_legible_usage(verdict.body), route.request_model)
-    except ValueError as error:
-        return SendResult(not_after_all(verdict, Outcome.MALFORMED, str(error)))
-    verdict = judge(verdict, said_to_caller(message))
-    if verdict.outcome is not Outcome.OK:
-        return SendResult(replace(verdict, body=None))
-    return SendResult(verdict, message)
-
-
-def not_after_all(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
-    """Return the verdict on what looked like an answer and was found wanting."""
-    return replace(verdict, outcome=outcome, body=None, message=shorten(message))
+    def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
+        # some servers send comment lines, as in a stream, while the answer is being made
+        if isinstance(reply, Reply) and reply.body.lstrip().startswith(b":"):
+            reply = replace(reply, body=after_comments(reply.body))
+        verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc())
+        if verdict.body is None:
+            return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)
+        try:
+            message = wire.message(_with_legible_usage(verdict.body), route.request_model)
+        except ValueError as error:
+            return SendResult(overruled(verdict, Outcome.MALFORMED, str(error)))
+        verdict = judge(verdict, content_for_caller(message))
+        if verdict.outcome is not Outcome.OK:
+            return SendResult(replace(verdict, body=None))
+        return SendResult(verdict, message)
 
 
-def _body(ask: RunRequest, route: Route, *, stream: bool) -> bytes:
+def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
     return make_body(
-        ask.payload,
+        request.payload,
         model=route.request_model,
         backend=route.backend,
-        extra_body=ask.extra_body,
+        extra_body=request.extra_body,
         stream=stream,
     )
 
 
-def signed(chunk: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
-    """Return the last chunk of an answer with the run it came from."""
-    chunk.response_metadata["llm_run_id"] = ask.run_id
-    return chunk
-
-
-async def _to_nobody(_: AIMessageChunk) -> None:
-    """Take a chunk of a stream that nobody reads: a whole answer was asked for."""
+async def _discard(_: AIMessageChunk) -> None:
+    """Take a chunk of a stream that has no reader: a whole answer was asked for."""
 
 
 def _as_whole(message: AIMessage) -> AIMessage:
@@ -216,42 +157,85 @@ def _as_whole(message: AIMessage) -> AIMessage:
     return whole
 
 
-class _Stream:
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _StreamFacts:
+    """What the events of a stream say that LangChain's chunks leave out.
+
+    Attributes:
+        finish_reason: why the answer ended; None: no event said it.
+        model: who answers.
+        usage: what it cost, as the last event that had one says.
+        refusal: the pieces of the model's words for why it does not answer.
+    """
+
+    finish_reason: Any = None
+    model: Any = None
+    usage: Any = None
+    refusal: list[str] = field(default_factory=list)
+    _has_thoughts: bool = False
+
+    def add(self, body: Mapping[str, Any]) -> bool:
+        """Add one event; return whether it ends the silence: by text, a tool call, media, or a thought."""
+        self.model = body.get("model") or self.model
+        self.usage = body.get("usage") or self.usage
+        choice = _choice_of(body)
+        if choice is None:
+            return False
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        delta = choice.get("delta") or choice.get("message")
+        if not isinstance(delta, dict):
+            return False
+        if isinstance(refusal := delta.get("refusal"), str):
+            self.refusal.append(refusal)
+        if not self._has_thoughts and not delta.get("content"):  # not once per piece of text: it takes a while
+            self._has_thoughts = has_reasoning(delta, None)
+        return any(delta.get(name) for name in _PROGRESS)
+
+    @property
+    def had_reasoning(self) -> bool:
+        """Whether there was hidden reasoning."""
+        return self._has_thoughts or has_reasoning({}, self.usage)
+
+
+class _StreamReader:
     """Reads one stream to its end."""
 
     def __init__(
         self,
         events: Events | Recorded,
         wire: Wire,
-        ask: RunRequest,
+        request: RunRequest,
         route: Route,
-        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+        buffer: StreamBuffer,
     ) -> None:
         self._events = events
         self._read_chunk = wire.chunk_reader(route.request_model)
-        self._ask, self._route = ask, route
-        self._relay = Relay(hand_on)
-        self._tally = Tally()
+        self._request, self._route = request, route
+        self._buffer = buffer
+        self._facts = _StreamFacts()
         self._ending = Ending()
 
     async def read(self) -> SendResult:
-        """Read it, handing on what says something; return what it was found to be."""
+        """Read the stream, passing its chunks on; return what it amounts to."""
         async for event in self._events:
-            wrong = await self._take(event)
-            if wrong is not None:
-                return SendResult(wrong)
+            verdict = await self._take(event)
+            if verdict is not None:
+                return SendResult(verdict)
         last = self._ending.last()
         try:
-            whole = self._relay.add(last)
+            whole = self._buffer.add(last)
         except ValueError as error:
             return SendResult(self._malformed(str(error)))
-        verdict = await self._verdict_on(whole)
+        verdict = await self._judge(whole)
         if verdict.outcome is not Outcome.OK:
             return SendResult(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
         if broken := left_broken(whole):
-            last, whole = last + broken, self._relay.add(broken)
-        await self._relay.hand_on(signed(last, self._ask))
-        return SendResult(verdict, signed(whole, self._ask))
+            last, whole = last + broken, self._buffer.add(broken)
+        await self._buffer.finish(with_run_id(last, self._request))
+        return SendResult(verdict, with_run_id(whole, self._request))
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
@@ -259,43 +243,42 @@ class _Stream:
         if not isinstance(body, dict):
             body = {"error": {"message": event.data}} if event.name == ERROR else None
         if body is None:
-            return self._malformed(f"a piece of the stream is no JSON object: {event.data[:200]}")
-        if event.name == ERROR and not body.get("error"):
+            return self._malformed(f"a piece of the stream is not a JSON object: {event.data[:200]}")
+        if event.name == ERROR and not body.get("error"):  # the event's name alone says that it is an error
             body = {"error": body}
-        if self._tally.take(body):
+        if self._facts.add(body):
             self._events.progress()
         if tells_error(body):
             return self._classified(body)
         try:
-            chunk = self._read_chunk(with_legible_usage(body))
-            if chunk is not None:
-                await self._take_chunk(chunk)
+            chunk = self._read_chunk(_with_legible_usage(body))
+            # what ends the answer is kept for the last chunk, since LangChain would add up a usage that is told twice
+            if chunk is not None and (chunk := self._ending.take(chunk)) is not None:
+                await self._buffer.take(chunk)
         except (ValueError, TypeError) as error:  # LangChain adds chunks up, and raises over fields that do not fit
             return self._malformed(str(error))
         return None
 
-    async def _take_chunk(self, chunk: AIMessageChunk) -> None:
-        is_speaking = says_something(chunk)
-        now = self._ending.take(chunk)
-        if now is not None:
-            await self._relay.take(now, is_speaking=is_speaking)
-
-    async def _verdict_on(self, whole: AIMessageChunk) -> Verdict:
-        """Return the verdict on the sum of a stream; either mark of an end will do, a finish_reason or `[DONE]`."""
-        refusal = "".join(self._tally.refusal)
-        found = judge(self._facts(), said_to_caller(whole, refusal=refusal, had_reasoning=self._tally.had_reasoning))
-        if self._tally.finish_reason is None and self._events.is_done:
-            fault = await self._events.broke_after_done()
-        else:
-            fault = self._events.fault
-            if self._tally.finish_reason is not None and fault is not None and fault.kind in _AFTER_THE_END:
-                fault = None
-        if fault is not None:
+    async def _judge(self, whole: AIMessageChunk) -> Verdict:
+        """Return the verdict on the sum of a stream."""
+        refusal = "".join(self._facts.refusal)
+        content = content_for_caller(whole, refusal=refusal, had_reasoning=self._facts.had_reasoning)
+        verdict = judge(self._verdict_of_facts(), content)
+        if (fault := await self._fault_before_the_end()) is not None:
             return self._with_facts(classify(fault, backend=self._route.backend, now_utc=clock.current().utc()))
-        is_ended = self._events.is_done or self._tally.finish_reason is not None
-        if found.outcome in (Outcome.OK, Outcome.INVALID_OUTPUT) and not is_ended:
+        # either mark of an end will do: some servers send no finish_reason, others no `[DONE]`
+        is_ended = self._events.is_done or self._facts.finish_reason is not None
+        if verdict.outcome in (Outcome.OK, Outcome.INVALID_OUTPUT) and not is_ended:
             return self._malformed("the stream ended without a finish_reason")
-        return found
+        return verdict
+
+    async def _fault_before_the_end(self) -> Fault | None:
+        """Return what broke the stream, unless the answer was whole by then."""
+        if self._facts.finish_reason is None and self._events.is_done:
+            return await self._events.broke_after_done()
+        fault = self._events.fault
+        is_whole = self._facts.finish_reason is not None and fault is not None and fault.kind in _AFTER_THE_END
+        return None if is_whole else fault
 
     def _classified(self, body: dict[str, Any]) -> Verdict:
         verdict = classify_event(
@@ -307,23 +290,23 @@ class _Stream:
         )
         return self._with_facts(verdict)
 
-    def _malformed(self, words: str) -> Verdict:
-        verdict = Verdict(outcome=Outcome.MALFORMED, http_status=self._events.status, message=shorten(words))
+    def _malformed(self, reason: str) -> Verdict:
+        verdict = Verdict(outcome=Outcome.MALFORMED, http_status=self._events.status, message=shorten(reason))
         return self._with_facts(verdict)
 
-    def _facts(self) -> Verdict:
-        """Return what the stream has told so far of the model, the usage and its end."""
+    def _verdict_of_facts(self) -> Verdict:
+        """Return what the stream has said so far of the model, the usage and its end."""
         return facts_of(
-            {"model": self._tally.model, "usage": self._tally.usage},
+            {"model": self._facts.model, "usage": self._facts.usage},
             status=self._events.status or 200,
             headers=self._events.headers,
             now_utc=clock.current().utc(),
-            finish_reason=self._tally.finish_reason,
+            finish_reason=self._facts.finish_reason,
         )
 
     def _with_facts(self, verdict: Verdict) -> Verdict:
-        """Add what the stream had told before it ended."""
-        facts = self._facts()
+        """Add what the stream had said before it ended: a broken answer may have cost something."""
+        facts = self._verdict_of_facts()
         return replace(
             verdict,
             finish_reason=verdict.finish_reason or facts.finish_reason,
@@ -332,3 +315,30 @@ class _Stream:
             output_tokens=facts.output_tokens,
             cost_usd=facts.cost_usd,
         )
+
+
+# --- foreign JSON ---------------------------------------------------------------------------------------------------
+
+
+def _choice_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the choice of an event that LangChain is given; None: there is none."""
+    choices = body.get("choices")
+    if not isinstance(choices, list):
+        return None
+    # with n > 1 the choices come mixed; the first one is the answer
+    return next((choice for choice in choices if isinstance(choice, dict) and not choice.get("index")), None)
+
+
+def _with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a usage that LangChain cannot read, so that no answer is lost for it."""
+    return body if _is_legible(body.get("usage")) else {**body, "usage": None}
+
+
+def _is_legible(usage: object) -> bool:
+    if usage is None:
+        return True
+    counts = [get_in(usage, name) for name in _COUNTS]
+    details = [get_in(usage, name) for name in _DETAILS]
+    counts += [get_in(detail, name) for detail in details for name in _DETAIL_COUNTS]
+    are_objects = all(isinstance(one, dict) for one in (usage, *(detail for detail in details if detail)))
+    return are_objects and all(count is None or type(count) is int for count in counts)

@@ -1,7 +1,10 @@
 """One private event loop in one daemon thread, on which everything is sent.
 
-A sync call submits and waits, an async call awaits from its own loop; Ctrl-C or ■ cancels what was submitted. The
-loop is made at first need, belongs to this process (a fork gets its own) and ends with it in silence.
+A sync call submits its work and waits; an async call awaits it from its own loop. Ctrl-C or ■ cancels the work. The
+loop is made at first need. It belongs to this process (a fork makes its own), and ends with it without a message.
+
+The globals below are needed because a process has one loop: `_main` is that loop, `_lock` guards its making, `_is_over`
+says that Python shuts down, and `_left_behind` keeps a forked parent's loop from being collected.
 """
 
 from __future__ import annotations
@@ -26,16 +29,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_SLICE_S = 0.2
-"""Seconds of one wait; short ones keep Ctrl-C alive where a lock is not interruptible (Windows)."""
+"""Seconds of one wait; Ctrl-C arrives between two waits where a lock cannot be interrupted (Windows)."""
 _TICK_S = 0.1
 """Seconds between ticks in a user's loop, so that an interrupt reaches an await there."""
 _DRAIN_S = 1.0
 _DRAIN_STEP_S = 0.002
-"""Seconds that cancelled work may take to end."""
+"""Seconds that cancelled work may take to end, and between two looks at whether it has."""
 _MOST_CALLBACKS = 1_000
-"""Threads for users' functions: so many that those which ask a model themselves find one for what they wait for."""
-_ASYNCIOS, _TRIOS = "asyncio.", "trio."
-"""How the names of the modules begin whose frames drive a coroutine."""
+"""Threads for users' functions. A function that calls a model waits for others, so a small pool would lock up."""
+_ASYNCIO, _TRIO = "asyncio.", "trio."
+"""How the names of the modules begin that drive a coroutine."""
 
 
 class LoopThread:
@@ -44,7 +47,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.is_ending = False
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.DefaultSelector()  # ours, so that a forked child can close its copy
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.loop.set_default_executor(ThreadPoolExecutor(_MOST_CALLBACKS, "llm_executor_nb callback"))
         self._closers: list[Callable[[], Awaitable[None]]] = []
@@ -58,8 +61,8 @@ class LoopThread:
     def _serve(self) -> None:
         """Run the loop until it is stopped.
 
-        asyncio lets SystemExit and KeyboardInterrupt, as a user's own function may raise them, also out of the loop;
-        the work that they ended hands them to its caller, and all others need the loop.
+        A user's own function may raise SystemExit or KeyboardInterrupt, and asyncio lets these out of the loop. Their
+        caller gets them from the work that they ended; all other work still needs the loop.
         """
         asyncio.set_event_loop(self.loop)
         while True:
@@ -69,25 +72,25 @@ class LoopThread:
 
     @property
     def is_alive(self) -> bool:
-        """Say whether it can take work."""
+        """Whether it can take work."""
         return self._thread.is_alive() and not self.loop.is_closed()
 
     @property
     def is_ours(self) -> bool:
-        """Say whether it belongs to this process, not to the one that this was forked from."""
+        """Whether it belongs to this process, not to the one that this was forked from."""
         return self.pid == os.getpid()
 
     @property
     def is_current(self) -> bool:
-        """Say whether the caller stands in this very thread."""
+        """Whether the caller runs in this very thread."""
         return threading.get_ident() == self._thread.ident
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start work on the loop; context variables of the caller come along."""
+        """Start work on the loop, with the context variables of the caller."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Have something awaited before the loop ends, such as closing a session."""
+        """Register what is awaited before the loop ends, such as closing a session."""
         self._closers.append(close)
 
     def end(self) -> None:
@@ -95,7 +98,7 @@ class LoopThread:
         if not self.is_alive or not self.is_ours:
             return
         self.is_ending = True
-        with contextlib.suppress(Exception):  # at the end of the process there is nobody to tell
+        with contextlib.suppress(Exception):  # at the end of the process an error helps nobody
             self.submit(self._wind_up()).result(timeout=_DRAIN_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_DRAIN_S)
@@ -111,7 +114,8 @@ class LoopThread:
             await close()
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's loop without touching the parent's sockets."""
+        """In a forked child: give up the parent's loop without touching the parent's sockets."""
+        # the parent's tasks are collected here too, and asyncio would report each as destroyed while pending
         self.loop.set_exception_handler(lambda *_: None)
         self._selector.close()
 
@@ -126,7 +130,7 @@ def main_loop() -> LoopThread:
     """Return the process's loop thread, started at first need.
 
     Raises:
-        ConfigError: it is too late for one, since Python is shutting down.
+        ConfigError: Python is shutting down.
     """
     global _main  # noqa: PLW0603 - one loop a process is the point
     with _lock:
@@ -139,7 +143,7 @@ def _started() -> LoopThread:
     if not _is_over:
         try:
             return LoopThread()
-        except RuntimeError:  # no thread can be started: there are too many, or Python ends (from 3.12 on)
+        except RuntimeError:  # no thread can be started: there are too many, or Python shuts down (from 3.12 on)
             if threading.main_thread().is_alive():
                 raise
     raise ConfigError(
@@ -171,7 +175,7 @@ async def _tracked(work: Callable[[], Coroutine[Any, Any, T]], ended: threading.
     try:
         return await work()
     finally:
-        ended.set()
+        ended.set()  # the future is cancelled at once, the work itself only here
 
 
 async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -182,7 +186,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     refuse_without_asyncio()
     thread = main_loop()
-    if thread.is_current:
+    if thread.is_current:  # a callback of ours awaits another call
         return await work()
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
@@ -196,7 +200,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 @contextlib.contextmanager
 def ending_in_silence(thread: LoopThread) -> Iterator[None]:
-    """Turn the cancellation at the process's end into the end of a daemon thread that waits, without a traceback."""
+    """End a waiting daemon thread without a traceback when the process ends and its work is cancelled."""
     try:
         yield
     except (CancelledError, asyncio.CancelledError):
@@ -220,14 +224,14 @@ def refuse_own_loop() -> None:
 
 
 def refuse_without_asyncio() -> None:
-    """Refuse to be awaited by anything but asyncio, whose futures nothing else understands.
+    """Refuse to be awaited by anything but asyncio: nothing else understands its futures.
 
     Raises:
-        ConfigError: trio awaits it, or it is driven by hand.
+        ConfigError: trio awaits it, or plain code drives it.
     """
     if not _is_on_asyncio():
         raise ConfigError(
-            "llm_executor_nb's async functions need asyncio, and it is not asyncio that awaits here; nothing was sent. "
+            "llm_executor_nb's async functions need asyncio, and something else awaits here; nothing was sent. "
             "Under trio use `await trio.to_thread.run_sync(llm.run_llm, model, request)` (with df.llm.run or another "
             "function that is not async in the same way); in plain code llm.run_llm, or asyncio.run(...).",
         )
@@ -242,18 +246,18 @@ def _is_on_asyncio() -> bool:
 
 
 def _is_asyncio_nearest() -> bool:
-    """Whether asyncio awaits, not trio, where one may run inside the other: a notebook's cell calls `trio.run`."""
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - who awaits is written nowhere else
+    """Whether asyncio awaits, not trio, where one may run inside the other: a notebook cell may call `trio.run`."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - only the frames say who awaits
     while frame is not None:
         name = frame.f_globals.get("__name__") or ""
-        if name.startswith((_ASYNCIOS, _TRIOS)):
-            return name.startswith(_ASYNCIOS)
+        if name.startswith((_ASYNCIO, _TRIO)):
+            return name.startswith(_ASYNCIO)
         frame = frame.f_back
     return True
 
 
 def drained(ended: threading.Event) -> None:
-    """Wait, a second at most, until cancelled work on the private loop has let go of its connections."""
+    """Wait, a second at most, until cancelled work on the private loop has closed its connections."""
     ended.wait(_DRAIN_S)
 
 

@@ -1,7 +1,7 @@
-"""One exchange with a chat model object of the user's: it is asked, and what came is a verdict and, if so, an answer.
+"""Sends a request to a chat model object of the user's; the counterpart of `http`, with the same rules.
 
-The counterpart of `exchange`, with the same two forms and the same rules of what is an answer; the object brings its
-own client, so what it says is judged as the body that a server would have sent. Asks exactly once; retries nothing.
+The object brings its own client, so what it says is judged as the body that a server would have sent. Asks exactly
+once; retries nothing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ from llm_executor_nb.core.records import Fault, Reply, Verdict
 from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import facts_of, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
-from llm_executor_nb.engine.delivered import said_to_caller
-from llm_executor_nb.engine.http import SendResult, signed
-from llm_executor_nb.engine.relay import Relay, says_something
+from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id
 from llm_executor_nb.providers.calls import left_broken, old_call
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.foreign_errors import CLASS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
+    from llm_executor_nb.engine.stream import StreamBuffer
     from llm_executor_nb.providers.foreign_errors import ErrorReport
     from llm_executor_nb.providers.model_object import ChatModelObject
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 """Where the clients of providers say why an answer ended."""
 _FREE: Final = "langchain_core.language_models.fake"
-"""Where LangChain's own models are that ask nobody; ours say so by `asks_nobody`."""
+"""Where LangChain's own models are that send nothing; ours say so by `asks_nobody`."""
 
 
 class ModelSender:
@@ -57,90 +56,90 @@ class ModelSender:
         is_fake = any(base.__module__.startswith(_FREE) or "asks_nobody" in vars(base) for base in kind.__mro__)
         return None if is_fake else f"the chat model object {kind.__name__}"
 
-    async def whole(self, ask: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
-        """Ask for a whole answer; `Exchange.whole` says what the arguments are."""
-        came = await self._model.answer(ask.payload, _extra(ask, route), timeout_s=timeout_s)
-        if isinstance(came, Reply | Fault | dict):
-            return SendResult(_refused(came, route))
-        if (more := old_call(came)) is not None:
-            came.tool_calls, came.invalid_tool_calls = more.tool_calls, more.invalid_tool_calls
-        return _judged(came)
+    async def whole(self, request: RunRequest, route: Route, *, timeout_s: float | None) -> SendResult:
+        """Ask for a whole answer."""
+        reply = await self._model.answer(request.payload, _extra(request, route), timeout_s=timeout_s)
+        if isinstance(reply, Reply | Fault | dict):
+            return SendResult(_verdict_on_error(reply, route))
+        if (call := old_call(reply)) is not None:
+            reply.tool_calls, reply.invalid_tool_calls = call.tool_calls, call.invalid_tool_calls
+        return _judged(reply)
 
     async def streamed(
         self,
-        ask: RunRequest,
+        request: RunRequest,
         route: Route,
         *,
         timeout_s: float | None,
         until: float | None,
-        hand_on: Callable[[AIMessageChunk], Awaitable[None]],
+        buffer: StreamBuffer,
     ) -> SendResult:
-        """Ask for a stream; `Exchange.streamed` says what the arguments are. Its chunks pass as they come."""
-        relay = Relay(hand_on)
-        pieces = self._model.stream(ask.payload, _extra(ask, route), Silence(timeout_s, until))
+        """Ask for a stream; its chunks pass unchanged, and one of ours that is empty ends them."""
+        buffer.begin()
+        chunks = self._model.stream(request.payload, _extra(request, route), Silence(timeout_s, until))
         try:
-            async for chunk in pieces:
+            async for chunk in chunks:
                 chunk.chunk_position = None  # the last one is ours; LangChain does at each last one what it does once
                 if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
-                    pieces.progress()
-                await relay.take(chunk, is_speaking=says_something(chunk))
+                    chunks.progress()
+                await buffer.take(chunk)
         except ValueError as error:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
-            await pieces.close()
-        if pieces.error is not None:
-            return SendResult(_refused(pieces.error, route))
-        if relay.whole is None:
+            await chunks.close()
+        if chunks.error is not None:
+            return SendResult(_verdict_on_error(chunks.error, route))
+        if buffer.whole is None:
             return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
-        last = _last(relay.whole, ask)
-        for more in (old_call(relay.whole), left_broken(relay.whole)):
-            last = last if more is None else last + more
-        found = _judged(relay.add(last))
-        if found.message is None:
-            return found
-        await relay.hand_on(last)
-        return SendResult(found.verdict, relay.whole)
+        last = _last_chunk(buffer.whole, request)
+        whole = buffer.add(last)
+        result = _judged(whole)
+        if result.message is not None:
+            await buffer.finish(last)
+        return result
 
 
-def _extra(ask: RunRequest, route: Route) -> Mapping[str, Any]:
-    fields = (ask.extra_body or {}).get(route.backend) or {}
+def _extra(request: RunRequest, route: Route) -> Mapping[str, Any]:
+    fields = (request.extra_body or {}).get(route.backend) or {}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _last(whole: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
-    """Return a chunk that says nothing but which run it was."""
+def _last_chunk(whole: AIMessageChunk, request: RunRequest) -> AIMessageChunk:
+    """Return a chunk that has only the id of its run, and the tool calls that the sum of the others left broken."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
-    last = AIMessageChunk(content="", id=whole.id)
+    last = AIMessageChunk(content="", id=whole.id)  # one id for all chunks, as LangChain's own streams have
     last.chunk_position = "last"
-    return signed(last, ask)
+    for call in (old_call(whole), left_broken(whole)):
+        last = last if call is None else last + call
+    return with_run_id(last, request)
 
 
-def _refused(told: ErrorReport, route: Route) -> Verdict:
-    """Return what an exception meant. A status that it did not tell is not logged as if it had."""
-    if not isinstance(told, dict):
-        return classify(told, backend=route.backend, now_utc=clock.current().utc())
+def _verdict_on_error(error: ErrorReport, route: Route) -> Verdict:
+    """Return what an exception meant; the log shows no status that the exception did not have."""
     now = clock.current().utc()
-    verdict = classify_event(told, status=200, headers={}, backend=route.backend, now_utc=now)
-    return replace(verdict, http_status=None, error_code=get_in(told, "error", CLASS) or verdict.error_code)
+    if not isinstance(error, dict):
+        return classify(error, backend=route.backend, now_utc=now)
+    verdict = classify_event(error, status=200, headers={}, backend=route.backend, now_utc=now)
+    return replace(verdict, http_status=None, error_code=get_in(error, "error", CLASS) or verdict.error_code)
 
 
 def _judged(message: AIMessage) -> SendResult:
-    """Judge a message as the engine's own: by what there is in it for the caller."""
-    told, usage = message.response_metadata, message.usage_metadata
+    """Judge a message as a server's is judged: by what there is in it for the caller."""
+    metadata, usage = message.response_metadata, message.usage_metadata
     counts = {"prompt_tokens": get_in(usage, "input_tokens"), "completion_tokens": get_in(usage, "output_tokens")}
     facts = facts_of(
-        {"model": told.get("model_name") or told.get("model"), "usage": counts},
+        {"model": metadata.get("model_name") or metadata.get("model"), "usage": counts},
         status=None,
         headers={},
         now_utc=clock.current().utc(),
-        finish_reason=_reason_of(message),
+        finish_reason=_finish_reason_of(message),
     )
-    spent = get_in(usage, "output_token_details", "reasoning")
-    verdict = judge(facts, said_to_caller(message, had_reasoning=bool(spent)))
+    reasoning_tokens = get_in(usage, "output_token_details", "reasoning")
+    verdict = judge(facts, content_for_caller(message, had_reasoning=bool(reasoning_tokens)))
     return SendResult(verdict, message if verdict.outcome is Outcome.OK else None)
 
 
-def _reason_of(message: AIMessage) -> str | None:
-    found = (message.response_metadata.get(name) for name in _REASONS)
-    return next((reason for reason in found if isinstance(reason, str) and reason), None)
+def _finish_reason_of(message: AIMessage) -> str | None:
+    reasons = (message.response_metadata.get(name) for name in _REASONS)
+    return next((reason for reason in reasons if isinstance(reason, str) and reason), None)

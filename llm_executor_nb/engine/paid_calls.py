@@ -10,23 +10,24 @@ from llm_executor_nb.core.errors import PaidCallForbiddenError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_forbidding: list[object] = []
+_blocks: list[object] = []
+"""The with-blocks that forbid paid calls now: they may overlap, so each takes out its own."""
 
 
 @contextmanager
 def forbidding() -> Iterator[None]:
     """Forbid paid calls in this process for the length of a with-block; blocks may overlap."""
-    switch = object()
-    _forbidding.append(switch)
+    block = object()
+    _blocks.append(block)
     try:
         yield
     finally:
-        _forbidding.remove(switch)
+        _blocks.remove(block)
 
 
-def is_on() -> bool:
-    """Say whether paid calls are forbidden."""
-    return bool(_forbidding)
+def are_forbidden() -> bool:
+    """Whether paid calls are forbidden."""
+    return bool(_blocks)
 
 
 def refuse(place: str) -> None:

@@ -1,4 +1,4 @@
-"""What the engine is asked: one request, the chain it runs down, its bounds, and who wants to know."""
+"""What the engine is asked: one request, the chain it goes down, its bounds, and who records its attempts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Row:
 
 
 class Slots(Protocol):
-    """Bounds the requests in flight: one slot each."""
+    """Bounds the requests in flight; each needs a slot."""
 
     async def acquire(self) -> None:
         """Wait for a slot and take it."""
@@ -42,33 +42,33 @@ class Slots(Protocol):
 
 
 class Unbounded:
-    """No bound: for calls by hand."""
+    """Has a slot for every request, for calls by hand."""
 
     async def acquire(self) -> None:
-        """Take one of as many slots as there are."""
+        """Take a slot at once."""
 
     def release(self) -> None:
-        """Give it back."""
+        """Give the slot back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """One run's order.
+    """One run's request, and what the run is bound by.
 
     Attributes:
         chain: the routes.
         payload: the body of the request without `model`, built once.
-        extra_body: what only one backend knows, by backend.
-        timeout_s: the bound on one attempt; None: none.
-        deadline_s: the bound on the run; None: none.
-        retries: how many retries a route gets; None: as configured.
-        schema: what an answer must fit; it is not in `payload`. None: every answer does.
+        extra_body: fields that only one backend knows, by backend.
+        timeout_s: seconds that one attempt may take; None: no bound.
+        deadline_s: seconds that the run may take; None: no bound.
+        retries: the retries of one route; None: as configured.
+        schema: what an answer must fit; it is not in `payload`. None: every answer fits.
         accept: a predicate on the message; None: every answer is accepted.
         record: called with each attempt, in order.
-        row: the row it is for; None: a call by hand.
+        row: the row the run is for; None: a call by hand.
         slots: what bounds the requests in flight.
         rows_left: how many rows of the job have no answer yet.
-        has_fresh: tells whether a row of the job waits to be asked that has not failed yet.
+        has_fresh: tells whether a row that has not failed yet waits in the job; such a row probes first.
         run_id: joins the reply to its attempts.
     """
 
@@ -89,5 +89,5 @@ class RunRequest:
 
     @property
     def is_by_hand(self) -> bool:
-        """Say whether it is a call by hand, not a row of a job."""
+        """Whether it is a call by hand, not a row of a job."""
         return self.row is None

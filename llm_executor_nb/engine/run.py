@@ -1,128 +1,209 @@
-"""One run as it goes: what it has tried, what it has learnt, and the lines it leaves in the attempt log."""
+"""One run's books: where it stands, what it made of each attempt, and the error it ends with.
+
+The rules are in core: `policy` decides what comes next, `learning` takes in a verdict. `engine` does what was decided.
+"""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core import clock
+from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.backoff import Backoff
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import (
+    AllRoutesFailedError,
+    ConfigError,
+    DeadlineError,
+    LLMExecutorError,
+    RequestError,
+    StreamInterruptedError,
+)
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
-from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
+from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
-from llm_executor_nb.engine import tracing
 from llm_executor_nb.engine.extras import Extras
+from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.schemas.prompting import SchemaPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
-
-    from opentelemetry.trace import Span
 
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.engine.sink import Sink
+    from llm_executor_nb.engine.stream import StreamBuffer
     from llm_executor_nb.settings.config import Config
 
-_log = logging.getLogger("llm_executor_nb")
 _PAID_IN_VAIN = 3
 """Answers that may be paid for in vain after the first, where a tenacity stop object bounds the retries."""
 _REFUSALS = (Outcome.BAD_REQUEST, Outcome.CONTEXT_LENGTH)
 
 
 class Run:
-    """The state of one request on its way down a chain."""
+    """One request on its way down a chain.
 
-    def __init__(self, ask: RunRequest, health: Health, config: Config, now: float, sink: Sink | None = None) -> None:
-        self.ask = ask
-        self.sink = sink
-        self.is_interrupted = False
+    Args:
+        request: what is asked.
+        health: the holds, shared by all runs.
+        config: the waits and retries in force.
+        buffer: holds the chunks of a stream; None: whole replies are asked for.
+
+    Attributes:
+        memory: what the policy goes by.
+        learning: what changes the memory and the holds.
+        attempts: the record of each request that was sent.
+        user_error: what a function of the user's did wrong; it ends the run.
+    """
+
+    def __init__(self, request: RunRequest, health: Health, config: Config, buffer: StreamBuffer | None) -> None:
+        now = clock.current().now()
+        self.request = request
+        self.buffer = buffer
         self.attempts: list[Attempt] = []
-        self.refusals: list[Attempt] = []
-        self.broken: ConfigError | None = None
-        self.waited_s = 0.0
-        self.span: Span | None = None
-        self.extras = Extras(ask, health, is_stream=sink is not None)
-        self.phrasing = None if ask.schema is None else SchemaPrompt(ask.schema, ask.payload, self.extras)
+        self.user_error: ConfigError | None = None
+        self.extras = Extras(request, health, is_stream=buffer is not None)
+        self.schema_prompt = (
+            None if request.schema is None else SchemaPrompt(request.schema, request.payload, self.extras)
+        )
         self.memory = RunMemory(
-            tiers=ask.chain.tiers,
-            is_by_hand=ask.is_by_hand,
+            tiers=request.chain.tiers,
+            is_by_hand=request.is_by_hand,
             ceiling_s=config.retry_after_ceiling_s,
-            deadline=None if ask.deadline_s is None else now + ask.deadline_s,
-            needs=needs_of(ask.payload, ask.extra_body),
-            has_fresh=ask.has_fresh,
+            deadline=None if request.deadline_s is None else now + request.deadline_s,
+            # design 3.2: a hold with a need stops only the requests that have it
+            needs=needs_of(request.payload, request.extra_body),
+            has_fresh=request.has_fresh,
         )
         self._health = health
         self._config = config
-        self._retries = config.retries if ask.retries is None else ask.retries
+        self._retries = config.retries if request.retries is None else request.retries
         self.learning = Learning(
             self.memory,
             health,
             make_backoff=self._backoff,
             retries=self._retries if isinstance(self._retries, int) else _PAID_IN_VAIN,
-            rows_left=ask.rows_left,
+            rows_left=request.rows_left,
         )
+        self._observers = observers_of(request, config, is_stream=buffer is not None)
+        self._refusals: list[Attempt] = []
         self._asked: set[Route] = set()
+        self._probe: tuple[Scope, ...] = ()
         self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
-        self._wait_before = 0.0
+        self._waited_s = self._wait_before_s = 0.0
+
+    def next_move(self) -> Move:
+        """Return what to do now."""
+        return next_move(self.memory, self._health, clock.current().now())
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def begin(self, route: Route) -> None:
-        """Note that an attempt on a route begins."""
-        self._wait_before, self.waited_s = self.waited_s, 0.0
-        self._asked.add(route)
+    def begin(self, move: Go) -> None:
+        """Note that an attempt begins."""
+        self._wait_before_s, self._waited_s = self._waited_s, 0.0
+        self._asked.add(move.route)
+        self._probe = self.learning.begin(move, clock.current().now())
 
-    def order(self, route: Route, *, takes_extras: bool) -> RunRequest:
-        """Return what a route is asked now: with what we add, if it may be sent that, and a schema in words else."""
+    def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
+        """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
         self.extras.choose(route, takes_extras=takes_extras)
-        payload = self.ask.payload if self.phrasing is None else self.phrasing.payload(route)
+        # the plain case makes no copy: it is on the path of every request
+        payload = self.request.payload if self.schema_prompt is None else self.schema_prompt.payload(route)
         extra_body = self.extras.extra_body(route)
-        if payload is self.ask.payload and extra_body is self.ask.extra_body:
-            return self.ask
-        return replace(self.ask, payload=payload, extra_body=extra_body)
+        if payload is self.request.payload and extra_body is self.request.extra_body:
+            return self.request
+        return replace(self.request, payload=payload, extra_body=extra_body)
 
-    def to_resend(self, move: Go, verdict: Verdict) -> Verdict | None:
-        """Return what a reply is in the log if the request goes out again at once without something that we added."""
-        told = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
-        return None if self.sink is not None and self.sink.is_begun else told
+    def sent(self, route: Route) -> None:
+        """Note that the request goes out."""
+        self._sent = self.learning.sent(route, clock.current().now())
+        self._sent_utc = clock.current().utc()
 
-    def sent(self, route: Route, now: float) -> None:
-        """Note when the request goes out."""
-        self._sent, self._sent_utc = self.learning.sent(route, now), clock.current().utc()
-        self.span = tracing.begin(self.ask, route, self._config, is_stream=self.sink is not None)
-
-    def bound_s(self, now: float) -> float | None:
-        """Return how long the attempt may take: the timeout, or what the deadline leaves."""
-        left = None if self.memory.deadline is None else max(0.0, self.memory.deadline - now)
-        bounds = [bound for bound in (self.ask.timeout_s, left) if bound is not None]
+    @property
+    def attempt_bound_s(self) -> float | None:
+        """Seconds that the attempt may take: the timeout, or what the deadline leaves; None: no bound."""
+        left = None if self.memory.deadline is None else max(0.0, self.memory.deadline - self._sent.at)
+        bounds = [bound for bound in (self.request.timeout_s, left) if bound is not None]
         return min(bounds, default=None)
 
-    def is_cut_by_deadline(self, verdict: Verdict) -> bool:
-        """Whether the run's own deadline, not the provider's silence, ended an attempt."""
-        is_cut = verdict.error_code == FaultKind.DEADLINE.value
-        if self.sink is None and verdict.error_code == FaultKind.TIMEOUT.value and self.memory.deadline is not None:
-            is_cut = self.ask.timeout_s is None or self.ask.timeout_s > self.memory.deadline - self._sent.at
-        return is_cut
+    def without_extras(self, move: Go, verdict: Verdict) -> Verdict | None:
+        """Return the verdict to record if the request goes out again at once without an extra; None: it does not."""
+        recorded = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
+        return None if self._is_begun else recorded
 
-    # --- learning -----------------------------------------------------------------------------------------------
+    # --- waiting ------------------------------------------------------------------------------------------------
 
-    def learn(self, move: Go, probe: tuple[Scope, ...], verdict: Verdict, now: float) -> None:
-        """Let the holds and the run's own memory take in a verdict."""
+    def waited(self, move: Wait, began: float) -> None:
+        """Note that a wait is over."""
+        now = clock.current().now()
+        self._waited_s += now - began
+        self.learning.end_wait(move, now)
+
+    def scopes_held(self, route: Route) -> set[Scope]:
+        """Return what is held of a route."""
+        return {hold.scope for hold in self._health.of(route, clock.current().now(), self.memory.needs)}
+
+    def is_joining(self, route: Route) -> bool:
+        """Whether another run's probe of a route is still in flight, and this run has time to wait for its reply."""
+        now = clock.current().now()
+        is_probing = self._health.status(route, now, self.memory.needs)[0] is RouteStatus.PROBING
+        return is_probing and (self.memory.deadline is None or now < self.memory.deadline)
+
+    def joined(self, route: Route, scopes: set[Scope], began: float) -> None:
+        """Note the end of another run's probe.
+
+        Raises:
+            ConfigError: the user's wait strategy, stop object or hook failed.
+        """
+        now = clock.current().now()
+        self._waited_s += now - began
+        self.learning.joined(route, scopes, now)
+
+    # --- settling -----------------------------------------------------------------------------------------------
+
+    def settle(self, move: Go, verdict: Verdict) -> None:
+        """Let the run and the holds learn from a verdict, and record the attempt."""
+        now = clock.current().now()
+        if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
+            self.learning.cut(self._probe, now)
+        else:
+            self._learn(move, verdict, now)
+        self._probe = ()
+        self._record(move.route, verdict, self._decision(move.route, verdict, now))
+
+    def resent(self, route: Route, verdict: Verdict) -> None:
+        """Record a request that goes out again at once: it died unseen, or is now made in another form."""
+        self._record(route, verdict, Decision.RETRY)
+        self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
+
+    def cancelled(self, route: Route) -> None:
+        """Record a request that was cancelled in flight."""
+        self._record(route, Verdict(outcome=Outcome.CANCELLED), Decision.STOP)
+
+    def end_probe(self) -> None:
+        """Pass a probe without a verdict on to the next run."""
+        self._health.end_probe(self._probe, clock.current().now(), is_lifted=False)
+        self._probe = ()
+
+    def _is_cut_by_deadline(self, verdict: Verdict) -> bool:
+        """Whether the run's own deadline, not the provider's silence, ended the attempt; the run is over then."""
+        # of a whole reply the transport knows one bound, and calls it a timeout: the shorter of the two was met
+        if self.buffer is None and verdict.error_code == FaultKind.TIMEOUT.value and self.memory.deadline is not None:
+            return self.request.timeout_s is None or self.request.timeout_s > self.memory.deadline - self._sent.at
+        return verdict.error_code == FaultKind.DEADLINE.value
+
+    def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
         try:
-            self.learning.learn(move, probe, verdict, self._sent, now)
+            self.learning.learn(move, self._probe, verdict, self._sent, now)
         except ConfigError as error:  # the user's wait strategy, stop object or hook; the attempt is recorded first
-            self.broken = error
+            self.user_error = error
 
     def _backoff(self, route: Route, sent_at: float) -> Backoff:
         return Backoff(
@@ -133,30 +214,12 @@ class Run:
             now=sent_at,
         )
 
-    # --- recording ----------------------------------------------------------------------------------------------
-
-    def record(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> None:
-        """Leave a line in the attempt log."""
-        self._record(route, verdict, self._decision(route, verdict, next_move))
-
-    def resent(self, route: Route, verdict: Verdict) -> None:
-        """Record a request that goes out again at once: it died unseen, or is now made in another form."""
-        self._record(route, verdict, Decision.RETRY)
-        if self.sink is not None:
-            self.sink.drop()
-        self._wait_before = 0.0
-
-    def cancelled(self, route: Route) -> None:
-        """Record a request that was cancelled in flight."""
-        self._record(route, Verdict(outcome=Outcome.CANCELLED), Decision.STOP)
-
-    def _decision(self, route: Route, verdict: Verdict, next_move: Callable[[], Move]) -> Decision:
+    def _decision(self, route: Route, verdict: Verdict, now: float) -> Decision:
         if RULES[verdict.outcome].follow is NextStep.ACCEPT:
             return Decision.ACCEPT
-        self.is_interrupted = self.sink is not None and self.sink.is_begun
-        if self.memory.is_refused or self.is_interrupted or self.broken is not None:
+        if self.memory.is_refused or self._is_begun or self.user_error is not None:
             return Decision.STOP
-        match next_move():
+        match next_move(self.memory, self._health, now):
             case Join() | Wait(route=None) | Wait(is_told=True):
                 return Decision.WAIT
             case Stop():
@@ -165,9 +228,9 @@ class Run:
                 return Decision.RETRY if chosen is route else Decision.FALL_BACK
 
     def _record(self, route: Route, verdict: Verdict, decision: Decision) -> None:
-        row = self.ask.row
+        row = self.request.row
         attempt = Attempt(
-            run_id=self.ask.run_id,
+            run_id=self.request.run_id,
             job_id=row.job_id if row else None,
             row=row.row if row else None,
             position=row.position if row else None,
@@ -180,7 +243,7 @@ class Run:
             request_model=route.request_model,
             response_model=verdict.response_model,
             started_utc=self._sent_utc,
-            wait_s=round(self._wait_before, 3),
+            wait_s=round(self._wait_before_s, 3),
             duration_s=round(clock.current().now() - self._sent.at, 4),
             outcome=verdict.outcome,
             http_status=verdict.http_status,
@@ -194,22 +257,58 @@ class Run:
             cost_usd=verdict.cost_usd,
         )
         self.attempts.append(attempt)
-        self._health.traffic.ended(route, verdict.outcome)
         if verdict.outcome in _REFUSALS:
-            self.refusals.append(attempt)
-        tracing.end(self.span, attempt)
-        _log.debug("%s: %s, then %s", attempt.route, attempt.outcome.value, attempt.decision.value)
-        self.ask.record(attempt)
+            self._refusals.append(attempt)
+        self._health.traffic.ended(route, verdict.outcome)
+        for observe in self._observers:
+            observe(attempt)
 
-    def left_out(self, now: float) -> Iterator[tuple[Route, Hold]]:
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    def error_after(self, verdict: Verdict) -> LLMExecutorError | None:
+        """Return what ends the run right after an attempt that was not accepted; None: it goes on."""
+        attempts = tuple(self.attempts)
+        if self.user_error is not None:  # no other route can put it right
+            return self.user_error
+        if self.buffer is not None and self.buffer.is_begun:
+            message = advice.interrupted(attempts[-1])
+            return StreamInterruptedError(message, partial=self.buffer.partial, attempts=attempts)
+        if self.memory.is_refused:
+            return RequestError(advice.refused(attempts[-1]), outcome=verdict.outcome.value, attempts=attempts)
+        return None
+
+    def error_at_end(self, stop: Stop) -> LLMExecutorError:
+        """Return what a run ends with that has no route left, or no time."""
+        now = clock.current().now()
+        attempts, held = tuple(self.attempts), list(self._held_unasked(now))
+        if stop.why is StopReason.DEADLINE and self.request.deadline_s is not None:
+            return DeadlineError(advice.late(self.request.deadline_s, attempts, held, now), attempts=attempts)
+        if self._refusals:  # design 3.1: a refusal is the request's fault also when no second provider is left
+            last = self._refusals[-1]
+            return RequestError(advice.refused_by_one(last, attempts), outcome=last.outcome.value, attempts=attempts)
+        chain = self.request.chain
+        outcome, words = self._last_cause(held)
+        return AllRoutesFailedError(
+            advice.all_failed(chain.model, attempts, held, now, chain.own_urls),
+            outcome=outcome,
+            words=words,
+            attempts=attempts,
+        )
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether the reader of a stream has something of the answer, so that no other answer can follow."""
+        return self.buffer is not None and self.buffer.is_begun
+
+    def _held_unasked(self, now: float) -> Iterator[tuple[Route, Hold]]:
         """Yield the routes this run never asked, each with the hold that kept it from doing so."""
         for route in self.memory.routes():
             _, hold = self._health.status(route, now, self.memory.needs)
             if hold is not None and route not in self._asked:
                 yield route, hold
 
-    def last_cause(self, held: Sequence[tuple[Route, Hold]]) -> tuple[str, str]:
-        """Return the outcome and the words of the last attempt, or of the first hold when none was made."""
+    def _last_cause(self, held: list[tuple[Route, Hold]]) -> tuple[str, str]:
+        """Return the outcome and the message of the last attempt, or of the first hold when no attempt was made."""
         if self.attempts:
             return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
         return (held[0][1].why.value, held[0][1].message) if held else ("", "")

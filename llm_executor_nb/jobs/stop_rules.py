@@ -11,7 +11,7 @@ from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
-from llm_executor_nb.engine.waiting import until_changed
+from llm_executor_nb.engine.engine import until_changed
 from llm_executor_nb.jobs.rows import final_attempt
 from llm_executor_nb.view.text import dollars
 

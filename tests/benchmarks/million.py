@@ -27,7 +27,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.engine.http import SendResult
+from llm_executor_nb.engine.sender import SendResult
 
 if TYPE_CHECKING:
     from llm_executor_nb.engine.request import RunRequest

@@ -193,7 +193,7 @@ def test_a_misspelt_backend_is_told_as_one_and_nothing_of_openrouters_keys():
     with pytest.raises(llm.MissingKeyError) as raised:
         llm.run_llm("m", "x")
     told = str(raised.value)
-    assert "no backend of your own is called 'olama' (near ones: 'ollama'). Add it" in told
+    assert "no backend of your own is called 'olama' (similar: 'ollama'). Add it" in told
     assert "Add it: llm.add_backend('olama', base_url='http://localhost:11434/v1')" in told
     assert "HF_TOKEN" in told
     assert "OPENROUTER" not in told
@@ -206,7 +206,7 @@ def test_a_misspelt_backend_is_told_as_one_and_nothing_of_openrouters_keys():
 
 def test_a_model_that_nobody_serves_says_so():
     llm.models.add("m", openrouter=False)
-    with pytest.raises(llm.ConfigError, match="OpenRouter is left out, and its row names nobody"):
+    with pytest.raises(llm.ConfigError, match="OpenRouter is left out, and its row is empty"):
         llm.run_llm("m", "x")
 
 

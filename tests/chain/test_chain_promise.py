@@ -418,7 +418,7 @@ def test_accept_that_raises_ends_the_run_and_the_request_has_its_record():
 
     with llm.rehearse() as server:
         error = _fails(llm.ConfigError, accept=accept)
-        assert "Your accept= raised KeyError" in str(error)
+        assert "Your accept= function raised KeyError" in str(error)
         assert_log_is_what_the_server_saw(server)
 
 

@@ -23,6 +23,7 @@ from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
 from llm_executor_nb.engine.http import HttpSender
+from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 
@@ -196,11 +197,11 @@ async def _exchanged(wire, backend, *, is_stream):
     route = next(route for route in ask.chain.routes() if route.backend == backend)
     exchange, handed_on = HttpSender(wire, session()._backends()), []
 
-    async def hand_on(chunk):
+    async def on_chunk(chunk):
         handed_on.append(chunk)
 
     if is_stream:
-        return await exchange.streamed(ask, route, timeout_s=None, until=None, hand_on=hand_on), handed_on
+        return await exchange.streamed(ask, route, timeout_s=None, until=None, buffer=StreamBuffer(on_chunk)), handed_on
     return await exchange.whole(ask, route, timeout_s=None), handed_on
 
 

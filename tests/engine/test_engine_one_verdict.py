@@ -19,6 +19,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.model_sender import ModelSender
+from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 from llm_executor_nb.providers.model_object import ChatModelObject
@@ -129,11 +130,11 @@ async def exchanged(came, backend, *, is_stream):
     route = next(route for route in ask.chain.routes() if route.backend == backend)
     exchange, chunks = HttpSender(Wire(came), session()._backends()), []
 
-    async def hand_on(chunk):
+    async def on_chunk(chunk):
         chunks.append(chunk)
 
     if is_stream:
-        return await exchange.streamed(ask, route, timeout_s=None, until=None, hand_on=hand_on), chunks
+        return await exchange.streamed(ask, route, timeout_s=None, until=None, buffer=StreamBuffer(on_chunk)), chunks
     return await exchange.whole(ask, route, timeout_s=None), chunks
 
 

@@ -18,7 +18,7 @@ from rehearsing import MODEL, ROUTES, assert_log_is_what_the_server_saw, fresh, 
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.engine.bridge import HIGH_WATER
+from llm_executor_nb.engine.bridge import HIGH_WATER, stream_sync
 from llm_executor_nb.rehearsal.catalogue import SHELVES
 
 QUESTION = "What is the capital of France?"
@@ -231,13 +231,27 @@ def test_a_reader_that_stops_stops_the_provider():
     with served_by(talk):
         chunks = llm.stream_llm(MODEL, QUESTION)
         next(chunks)
-        waiting = chunks.gi_frame.f_locals["pipe"]._pieces
-        wait_until(lambda: len(waiting) >= HIGH_WATER - 1)  # the first was taken before or after the others came
         wait_until(lambda: _stands_still(sent))
-        assert len(waiting) in (HIGH_WATER - 1, HIGH_WATER)
         assert len(sent) < 2000
         assert len([next(chunks) for _ in range(2 * HIGH_WATER)]) == 2 * HIGH_WATER
         chunks.close()
+
+
+def test_a_reader_that_stops_stops_the_producer_at_the_high_water_mark():
+    put = []
+
+    async def produce(take):
+        while True:
+            put.append(len(put))
+            await take(put[-1])
+
+    pieces = stream_sync(produce)
+    assert next(pieces) == 0
+    wait_until(lambda: len(put) >= HIGH_WATER)
+    wait_until(lambda: _stands_still(put))
+    assert len(put) in (HIGH_WATER, HIGH_WATER + 1)  # the first was taken after or before the others came
+    assert [next(pieces) for _ in range(2 * HIGH_WATER)] == list(range(1, 2 * HIGH_WATER + 1))
+    pieces.close()
 
 
 def _stands_still(sent):

@@ -181,13 +181,12 @@ def test_a_cancelled_attempt_ends_its_span(ended):
     assert [_told(span)["outcome"] for span in ended()] == ["cancelled"]
 
 
-def test_what_cannot_be_sent_ends_its_span_and_is_no_attempt(ended, monkeypatch):
+def test_what_cannot_be_sent_has_no_span_and_is_not_an_attempt(ended, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
     llm.configure(openrouter_keys=["sk-or-v1-fake-0001"], openrouter_base_url="https://nowhere.invalid/v1")
     with pytest.raises(llm.ConfigError):
         llm.run_llm(MODEL, "What?")
-    (span,) = ended()
-    assert (span.attributes["error.type"], len(llm.attempts())) == ("ConfigError", 0)
+    assert (len(ended()), len(llm.attempts())) == (0, 0)
     assert session().health.traffic.is_quiet
 
 
@@ -210,7 +209,7 @@ def test_the_spans_of_rows_stand_below_the_job_s_caller(ended, provider):
     assert parents == [mine.get_span_context().span_id] * 3
 
 
-def test_a_span_is_the_current_one_while_a_chat_model_object_is_asked(ended, provider):
+def test_the_spans_of_a_chat_model_object_s_own_client_stand_below_the_caller_s(ended, provider):
     from llm_executor_nb.testing import fake_model  # noqa: PLC0415 - for this test only
 
     def answer(_):
@@ -219,10 +218,20 @@ def test_a_span_is_the_current_one_while_a_chat_model_object_is_asked(ended, pro
 
     llm.add_backend("mine", chat_model=fake_model(answer))
     llm.models.add("m", providers=["mine"], openrouter=False)
-    llm.run_llm("m", "What?")
-    inner, outer = ended()
-    assert (inner.name, inner.parent.span_id) == ("theirs", outer.get_span_context().span_id)
-    assert "server.address" not in outer.attributes
+    with provider.get_tracer("mine").start_as_current_span("mine") as mine:
+        llm.run_llm("m", "What?")
+    theirs, ours, _ = ended()
+    assert (theirs.name, ours.name) == ("theirs", "chat m")
+    assert {span.parent.span_id for span in (theirs, ours)} == {mine.get_span_context().span_id}
+    assert "server.address" not in ours.attributes
+
+
+def test_a_span_has_the_times_of_its_attempt(ended):
+    with llm.rehearse("openrouter: latency=0.05"):
+        llm.run_llm(MODEL, "What?")
+        (span,), line = ended(), llm.attempts().iloc[-1]
+    assert span.start_time / 1e9 == pytest.approx(line["started_utc"].timestamp(), abs=1e-3)
+    assert (span.end_time - span.start_time) / 1e9 == pytest.approx(line["duration_s"], abs=1e-3)
 
 
 # --- what it must not hold ----------------------------------------------------------------------------------------

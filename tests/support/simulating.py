@@ -18,7 +18,7 @@ from llm_executor_nb.chain.session import Session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.engine.http import SendResult
+from llm_executor_nb.engine.sender import SendResult
 from llm_executor_nb.testing import frozen_clock
 
 if TYPE_CHECKING:
