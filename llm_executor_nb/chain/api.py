@@ -205,5 +205,5 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
     """
     from llm_executor_nb.chain.chat_model import ChatChain  # noqa: PLC0415 - loads LangChain
 
-    session().config.models.resolve(name)
+    session().options.models.resolve(name)
     return ChatChain(**{**params, "model": name})

@@ -293,6 +293,6 @@ def _give_up_our_id(message: AIMessage) -> None:
 
 def _resolved(name: Any) -> Any:
     try:
-        return session().config.models.resolve(name)
+        return session().options.models.resolve(name)
     except ModelNotSupportedError:
         return name

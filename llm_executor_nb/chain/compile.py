@@ -15,6 +15,7 @@ from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
+from llm_executor_nb.settings.key_ring import looked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Scope
     from llm_executor_nb.settings.backends import OwnBackend
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 _NEAR = 0.5
 """How alike a name must be to be taken for a misspelt one."""
@@ -52,7 +53,7 @@ class ChainSpec:
 _fallback_chain_cache: dict[str, Chain] = {}
 
 
-def compiled(name: str, config: Config, health: Health) -> Chain:
+def compiled(name: str, config: Options, health: Health) -> Chain:
     """Return the chain of a model, from the cache when nothing it is made of has changed.
 
     Args:
@@ -132,7 +133,7 @@ def _build_fallback_chain(recipe: ChainSpec) -> Chain:
     )
 
 
-def _recipe(model: str, config: Config) -> ChainSpec:
+def _recipe(model: str, config: Options) -> ChainSpec:
     row, names = config.models.row(model), config.models.names.get(model, {})
     for name in names.keys() & set(row) - config.backends.keys():
         raise ConfigError(
@@ -171,7 +172,7 @@ def _is_of_row(scope: Scope, model: str) -> bool:
     return scope.model == model and scope.reach in (ScopeLevel.PROVIDER, ScopeLevel.BACKEND)
 
 
-def _missing(recipe: ChainSpec, config: Config) -> ConfigError:
+def _missing(recipe: ChainSpec, config: Options) -> ConfigError:
     is_off = recipe.model in config.models.off_openrouter
     if is_off and not recipe.providers:
         return ConfigError(
@@ -185,7 +186,7 @@ def _missing(recipe: ChainSpec, config: Config) -> ConfigError:
             f"{recipe.model} has no Hugging Face provider in its row, and there is no OpenRouter key. "
             f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{recipe.model!r}] = ['scaleway'].",
         )
-    places = "; ".join(config.keys.looked_for())
+    places = "; ".join(looked_for())
     return MissingKeyError(
         f"No key for {recipe.model}. Looked for: {places}. "
         "Set one of these, or paste one into llm.panel(), or llm.OPENROUTER_KEYS = [key], or "
@@ -194,11 +195,11 @@ def _missing(recipe: ChainSpec, config: Config) -> ConfigError:
     )
 
 
-def _nobody(recipe: ChainSpec, config: Config) -> str:
+def _nobody(recipe: ChainSpec, config: Options) -> str:
     """Say what is missing where OpenRouter is left out, and who is named may be a provider, or a name misspelt."""
     named = ", ".join(map(repr, recipe.providers))
     near = ", ".join(map(repr, _near(recipe.providers, config.backends)))
-    places = "; ".join(config.keys.looked_for([HUGGINGFACE]))
+    places = "; ".join(looked_for([HUGGINGFACE]))
     return (
         f"No key for {recipe.model}: OpenRouter is left out, and no backend of your own is called {named}"
         f"{f' (near ones: {near})' if near else ''}. Add it: llm.add_backend({recipe.providers[0]!r}, "

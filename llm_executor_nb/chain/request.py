@@ -14,7 +14,7 @@ from llm_executor_nb.engine.request import RunRequest
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.config import check_bound
+from llm_executor_nb.settings.options import check_bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def make_request(
     """Check the arguments of a call and return what the engine is asked; `run_llm` says what they mean."""
     warmup.wait()
     now_in_force = session()
-    config = now_in_force.config
+    config = now_in_force.options
     chain = compiled(model_name, config, now_in_force.health)
     request, params = split_request(request, params)
     checked = make_schema(schema)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route, Scope, Verdict
     from llm_executor_nb.engine.http import Sender, SendResult
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 
 class Engine:
@@ -47,7 +47,7 @@ class Engine:
         config: the waits, retries and ceiling in force.
     """
 
-    def __init__(self, *, exchanges: Mapping[str, Sender], health: Health, config: Config) -> None:
+    def __init__(self, *, exchanges: Mapping[str, Sender], health: Health, config: Options) -> None:
         self._exchanges = exchanges
         self._health = health
         self._config = config

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sink import Sink
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 _log = logging.getLogger("llm_executor_nb")
 _PAID_IN_VAIN = 3
@@ -41,7 +41,7 @@ _REFUSALS = (Outcome.BAD_REQUEST, Outcome.CONTEXT_LENGTH)
 class Run:
     """The state of one request on its way down a chain."""
 
-    def __init__(self, ask: RunRequest, health: Health, config: Config, now: float, sink: Sink | None = None) -> None:
+    def __init__(self, ask: RunRequest, health: Health, config: Options, now: float, sink: Sink | None = None) -> None:
         self.ask = ask
         self.sink = sink
         self.is_interrupted = False

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 _SCOPE: Final = "llm_executor_nb"
 _PORTS: Final = {"http": 80, "https": 443}
@@ -44,7 +44,7 @@ _PARAMETERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
 """What a call parameter is called in a span, and of which type it is there."""
 
 
-def begin(ask: RunRequest, route: Route, config: Config, *, is_stream: bool) -> Span | None:
+def begin(ask: RunRequest, route: Route, config: Options, *, is_stream: bool) -> Span | None:
     """Begin the span of an attempt, below the one that is current; None: nobody traces."""
     tracer = _tracer()
     if tracer is None:
@@ -107,7 +107,7 @@ def _fail(span: Span, kind: str) -> None:
     span.end()
 
 
-def _asked(ask: RunRequest, route: Route, config: Config, *, is_stream: bool) -> dict[str, Any]:
+def _asked(ask: RunRequest, route: Route, config: Options, *, is_stream: bool) -> dict[str, Any]:
     address, port = _place(config, route.backend)
     is_json = ask.schema is not None or (ask.payload.get("response_format") or {}).get("type") in {
         "json_object",
@@ -133,7 +133,7 @@ def _parameters(ask: RunRequest) -> dict[str, Any]:
     return {name: as_type(value) for (name, as_type), value in given if value is not None}
 
 
-def _place(config: Config, backend: str) -> tuple[str | None, int | None]:
+def _place(config: Options, backend: str) -> tuple[str | None, int | None]:
     """Return the server's host and port; a chat model object of the user's has none."""
     own = config.backends.get(backend)
     url = own.base_url if own else config.base_url(backend)

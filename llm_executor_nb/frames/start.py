@@ -61,7 +61,7 @@ def check(
     """
     prompts = Prompts(frame, column, options.get("template"))
     warmup.wait()
-    chain = without(compiled(model, session().config, session().health), skip_routes)
+    chain = without(compiled(model, session().options, session().health), skip_routes)
     order = make_options(chain, column, **_without(options, _OWN))
     check_names(frame, order.out, list(order.fields.values()), earlier=_fields_asked(frame, order.out))
     return order, prompts

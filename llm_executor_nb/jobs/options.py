@@ -15,7 +15,7 @@ from llm_executor_nb.jobs.prices import prices_for
 from llm_executor_nb.providers.parameters import check_extra_body, check_params
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.config import check_bound, check_concurrency
+from llm_executor_nb.settings.options import check_bound, check_concurrency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -97,7 +97,7 @@ def make_options(
     Raises:
         ConfigError: one of them cannot be right; nothing was sent.
     """
-    config = session().config
+    config = session().options
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")

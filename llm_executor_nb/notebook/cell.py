@@ -15,7 +15,6 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
 from llm_executor_nb.notebook.paint import show
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.answer import Footer, answer_bundle, footer_bundle, is_json
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class _Cell:
 
     def _show_footer(self, attempts: Sequence[Attempt], notes: Sequence[str]) -> None:
         kind = [f"{self._order.model}, the default model"] if self._order.is_default else []
-        practice = ["rehearsal: practice answers"] if live().practice_url is not None else []
+        practice = ["rehearsal: practice answers"] if session().is_rehearsal else []
         footer = Footer(
             attempts=attempts,
             took_s=self.took_s,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine
 from llm_executor_nb.notebook.paint import show
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.notebook.tables import health_bundle, log_bundle, models_bundle, report_bundle
 from llm_executor_nb.rehearsal.rehearse import rehearse
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.html import block, line, plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Commands:
             self._end_rehearsal()
 
     def _unknown(self, name: str) -> str:
-        models = live().models
+        models = session().options.models
         if name in models.providers or name in models.aliases:
             return f"A prompt is a cell that begins with %%llm {name}, with two % signs; %llm takes a command."
         near = difflib.get_close_matches(name, self._known, n=1)
@@ -87,7 +87,7 @@ class Commands:
     def _keys(self, rest: str) -> None:
         action, *words = rest.split() or [""]
         if not action:
-            display(live().keys)
+            display(session().keys)
         elif action == "add":
             self._add_key(words)
         elif action == "remove" and len(words) > 1:
@@ -96,7 +96,7 @@ class Commands:
             raise UsageError("%llm keys, %llm keys add openrouter [LABEL], or %llm keys remove openrouter LABEL.")
 
     def _add_key(self, words: list[str]) -> None:
-        ring = live().keys
+        ring = session().options.keys
         backends = ", ".join(ring.code)
         if not words:
             raise UsageError(f"Say whose key it is: %llm keys add openrouter. There are {backends}.")
@@ -111,14 +111,14 @@ class Commands:
             raise UsageError(
                 "Nobody can be asked for a key here. Set it in the environment before the start."
             ) from None
-        shown = ring.add(backend, key, label=unquoted(" ".join(label)) or None)
+        shown = session().keys.add(backend, key, label=unquoted(" ".join(label)) or None)
         say(f"Added for this session: {backend} {shown}.")
 
     def _remove_key(self, backend: str, name: str) -> None:
         """Remove a key, called as `%llm keys` shows it, and say what became of a saved one."""
-        ring = live().keys
+        ring = session().options.keys
         saved = {line.shown: line.saved_in for line in ring.lines() if line.backend == backend}
-        if not ring.remove(backend, name):
+        if not session().keys.remove(backend, name):
             say(f"There is no such key for {backend} in this session.")
             return
         left = {line.shown for line in ring.lines() if line.backend == backend}
@@ -128,9 +128,9 @@ class Commands:
     def _models(self, rest: str) -> None:
         part = unquoted(rest)
         if not part:
-            display(live().models)
+            display(session().options.models)
             self._use("")
-        elif live().models.find(part):
+        elif session().options.models.find(part):
             show(models_bundle(part))
         else:
             say(f"No model has {part} in its name or its aliases. %llm models shows what there is.")
@@ -138,7 +138,7 @@ class Commands:
     def _use(self, rest: str) -> None:
         if rest:
             name = unquoted(rest)
-            live().models.resolve(name)
+            session().options.models.resolve(name)
             self.chosen = name
         say(f"{default_model(self.chosen)} is asked when a %%llm cell names no model.")
 
@@ -170,7 +170,7 @@ class Commands:
             self._rehearsal.stop()
             self._rehearsal = None
             say("The rehearsal has ended: your own keys and settings are back, and cells cost again.")
-        elif live().practice_url is not None:
+        elif session().is_rehearsal:
             raise UsageError("This rehearsal was begun in code: call its stop(), or leave its with-block.")
         else:
             say("No rehearsal is running.")

@@ -25,7 +25,7 @@ from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
 from llm_executor_nb.notebook.finding import BAD, FACT, GOOD, LOOK, CheckResult
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.key_ring import looked_for
 from llm_executor_nb.settings.models import LEFT
 
 if TYPE_CHECKING:
@@ -84,15 +84,15 @@ def _version(name: str) -> str | None:
 
 
 def _keys() -> list[CheckResult]:
-    part, keys = "keys", live().keys
+    part, keys = "keys", session().options.keys
     if not len(keys):
-        places = "; ".join(keys.looked_for())
+        places = "; ".join(looked_for())
         return [CheckResult(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
         unknown = "could not be looked up in time"
         return [CheckResult(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
-    is_practice = live().practice_url is not None
+    is_practice = session().is_rehearsal
     practice = [CheckResult(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")]
     rows: list[Any] = list(checked.itertuples())
     unreached = [row for row in rows if pd.isna(row.is_alive) and row.outcome in _NO_NETWORK]
@@ -133,7 +133,7 @@ def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no typ
 
 def _models() -> Iterator[CheckResult]:
     """Yield what there is to say of each model; of a large table of those first with which something is wrong."""
-    told = [list(_model(model)) for model in tuple(live().models)]
+    told = [list(_model(model)) for model in tuple(session().options.models)]
     if len(told) > _SHOWN_MODELS:
         told.sort(key=lambda findings: min(_GRAVE.index(one.kind) for one in findings))
     for findings in told[:_SHOWN_MODELS]:
@@ -147,7 +147,7 @@ def _models() -> Iterator[CheckResult]:
 def _model(model: str) -> Iterator[CheckResult]:
     part, now = "models", clock.current().now()
     try:
-        routes = list(compiled(model, live(), session().health).routes())
+        routes = list(compiled(model, session().options, session().health).routes())
     except MissingKeyError:
         yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any")
         return
@@ -179,7 +179,7 @@ def _size(count: int) -> str:
 
 
 def _urls() -> list[tuple[str, str]]:
-    config = live()
+    config = session().options
     own = [(name, backend.base_url) for name, backend in config.backends.items()]
     found = [*((name, config.base_url(name)) for name in (OPENROUTER, HUGGINGFACE)), *own]
     return [(name, url) for name, url in found if url is not None]

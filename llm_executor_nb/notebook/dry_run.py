@@ -11,7 +11,6 @@ from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import MissingKeyError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.notebook.paint import show
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.html import block, line, plain, pre, table, text_table
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def show_dry_run(order: CellOptions) -> None:
     routes, trouble = _routes(order)
     facts = [f"{name}={value!r}" for name, value in order.params.items()]
     facts += [f"{name}={value:g} s" for name, value in _bounds(order).items()]
-    head = " · ".join([f"nothing was sent · {live().models.resolve(order.model)}", *facts])
+    head = " · ".join([f"nothing was sent · {session().options.models.resolve(order.model)}", *facts])
     quiet = [f"filled in: {', '.join(order.filled)}"] if order.filled else []
     parts = [("system", order.system.text)] if order.system else []
     parts.append(("prompt", order.prompt.text))

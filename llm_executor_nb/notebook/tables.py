@@ -12,8 +12,7 @@ from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.settings.config import live
-from llm_executor_nb.settings.model_lines import SHOWN
+from llm_executor_nb.settings.models import SHOWN, model_lines
 from llm_executor_nb.view.answer import usd
 from llm_executor_nb.view.holds import NOTHING_HELD
 from llm_executor_nb.view.html import Bundle, block, line, marked, plain, table, text_table
@@ -42,11 +41,11 @@ def _left(hold: Hold, now: float) -> str:
 
 def models_bundle(part: str) -> Bundle:
     """Return the models that have some text in their names, as many as can be read, and how many more there are."""
-    models = live().models
+    models = session().options.models
     found = models.find(part)
-    lines = models.lines(found[:SHOWN])
+    lines = model_lines(models, found[:SHOWN])
     names = ("model", "aliases", "OpenRouter", "then")
-    rows = [(one.model, ", ".join(one.aliases), "yes" if one.is_on_openrouter else "no", one.served) for one in lines]
+    rows = [one.cells for one in lines]
     rest = f"… and {len(found) - SHOWN:,} more; a longer part of the name finds fewer" if len(found) > SHOWN else ""
     return {
         "text/plain": plain("\n".join([*map(str, lines), *filter(None, [rest])])),

@@ -215,7 +215,6 @@ def test_outcomes_log_and_server_agree_over_faults(script, door, hide):
         DOORS[door](MODEL, "What is red?")
         by_transport = words("outcome"), words("decision"), waits(), words("http_status")
         assert by_transport[0] == FAULTS[script]
-    session().begin_anew()
     hide("_get_request_payload")
     with llm.rehearse(script) as server:
         message = _ask(door, MODEL, "What is red?")

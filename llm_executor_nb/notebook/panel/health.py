@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.inspection import reset_health
-from llm_executor_nb.chain.routes import route_states
+from llm_executor_nb.chain.inspection import reset_health, route_states
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llm_executor_nb.chain.routes import RouteState
+    from llm_executor_nb.chain.inspection import RouteState
 
 _WORDS = {
     RouteStatus.FREE: "free",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.lookups import sync_models
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.models import model_lines, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_executor_nb.settings.model_lines import ModelLine
-    from llm_executor_nb.settings.models import ModelTable
+    from llm_executor_nb.settings.models import ModelLine, ModelTable
 
 
 SHOWN = 25
@@ -40,7 +40,7 @@ class ModelsTab:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each model that is shown, with its aliases, its providers in order, and what is wrong with one."""
-        return [self._row(line) for line in _table().lines(self.shown())]
+        return [self._row(line) for line in model_lines(_table(), self.shown())]
 
     def shown(self) -> list[str]:
         """Return the models that are shown."""
@@ -61,7 +61,7 @@ class ModelsTab:
             "wrong": "",
         }
         try:
-            marks = table.marked(model)
+            marks = problems_of(table, model)
             providers = [{"name": name, "mark": marks.get(name, "")} for name in table.row(model)]
         except ConfigError as error:  # a row that code assigned and that is no list of names
             return {**row, "providers": [], "wrong": str(error)}
@@ -129,7 +129,7 @@ class ModelsTab:
 
 
 def _table() -> ModelTable:
-    return live().models
+    return session().options.models
 
 
 def _names(text: object) -> list[str]:
