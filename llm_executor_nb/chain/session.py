@@ -3,15 +3,18 @@
 Sessions stand on a stack, and `session()` is the top one. The bottom one is the user's. A rehearsal pushes a session of
 its own and pops it at its end, so nothing of the user's is changed in between and nothing has to be put back.
 
-This is the module state of the package, all of it; whatever else lives as long as the process lives in a session:
+Everything else that lives as long as the process is listed here, with the reason why no session can hold it:
 
-- `_stack` here: the sessions. The fork hook below lets a child forget the requests of its parent.
-- `engine/loop`: the private loop and its lock. A process has one loop; a forked child has to make its own.
-- `store`: the open ledgers and the lock of the attempt log, held while the process forks so that no row is torn.
-- `chain/compile._fallback_chain_cache`: promised to the first users under this name (design 2).
-- `chain/warmup._thread`: imports happen once per process.
-- `core/secret._known`: what was a key once is scrubbed from texts until the end.
-- `core/clock._current` and `engine/paid_calls._forbidding`: switches for tests (`testing.py`), for all threads.
+- `chain/compile`: the cache of chains, which the first users read under its name (design 2).
+- `chain/warmup`: the thread that imports LangChain; imports happen once per process.
+- `engine/loop`: the private loop and its lock; a process has one, and a forked child must make its own.
+- `engine/paid_calls` and `core/clock`: the switches of `testing.py`, for all sessions and threads.
+- `core/secret`: every key ever seen; it is scrubbed from texts until the process ends.
+- `store`: the open ledgers and the lock of the attempt log, both held during a fork so that no row is torn.
+- `frames/start`: the arguments of this process's jobs; `retry_failed` needs them after a rehearsal too.
+- `notebook/panel`: the panels on the screen; they show the session in force, whichever it is.
+
+Fork hooks: here (a child forgets its parent's requests), in `engine/loop` and in `store`.
 """
 
 from __future__ import annotations

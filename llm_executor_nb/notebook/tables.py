@@ -12,7 +12,7 @@ from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.settings.models import SHOWN, model_lines
+from llm_executor_nb.settings.models import COLUMNS, SHOWN, row_as_text, shown_rows
 from llm_executor_nb.view.answer import usd
 from llm_executor_nb.view.holds import NOTHING_HELD
 from llm_executor_nb.view.html import Bundle, block, line, marked, plain, table, text_table
@@ -43,13 +43,11 @@ def models_bundle(part: str) -> Bundle:
     """Return the models that have some text in their names, as many as can be read, and how many more there are."""
     models = session().options.models
     found = models.find(part)
-    lines = model_lines(models, found[:SHOWN])
-    names = ("model", "aliases", "OpenRouter", "then")
-    rows = [one.cells for one in lines]
+    rows = shown_rows(models, found[:SHOWN])
     rest = f"… and {len(found) - SHOWN:,} more; a longer part of the name finds fewer" if len(found) > SHOWN else ""
     return {
-        "text/plain": plain("\n".join([*map(str, lines), *filter(None, [rest])])),
-        "text/html": block(table(names, rows) + (line(rest, "dim") if rest else "")),
+        "text/plain": plain("\n".join([*map(row_as_text, rows), *filter(None, [rest])])),
+        "text/html": block(table(COLUMNS, rows) + (line(rest, "dim") if rest else "")),
     }
 
 

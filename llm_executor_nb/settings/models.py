@@ -7,7 +7,6 @@ first need, never at import. What code assigns replaces both.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -32,33 +31,9 @@ _NAMED = 20
 """Names in an error."""
 _PARTS = ("providers", "aliases", "names", "off_openrouter")
 """The attributes that are looked up when one of them is first needed."""
-_COLUMNS = ("model", "aliases", "OpenRouter", "then")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLine:
-    """What the display of the table says about one model.
-
-    Attributes:
-        model: its id.
-        aliases: its short names.
-        is_on_openrouter: whether OpenRouter is asked for it.
-        served: the providers that are asked then, and what is wrong with each.
-    """
-
-    model: str
-    aliases: tuple[str, ...]
-    is_on_openrouter: bool
-    served: str
-
-    @property
-    def cells(self) -> tuple[str, str, str, str]:
-        """The line as cells of a table with the columns model, aliases, OpenRouter, then."""
-        return self.model, ", ".join(self.aliases), "yes" if self.is_on_openrouter else "no", self.served
-
-    def __str__(self) -> str:
-        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
-        return f"{self.model}{aliases}: {'openrouter; then ' if self.is_on_openrouter else ''}{self.served}"
+Row = tuple[str, str, str, str]
+COLUMNS = ("model", "aliases", "OpenRouter", "then")
+"""A `Row`: the id, the short names, whether OpenRouter is asked, who is asked then and with which problem."""
 
 
 class ModelTable:
@@ -208,7 +183,7 @@ class ModelTable:
     def find(self, part: str = "") -> list[str]:
         """Return the models whose id, or one of whose aliases, contains a text, in upper or lower case."""
         part = part.strip().casefold()
-        aliases = _aliases_by_model(self)
+        aliases = aliases_by_model(self)
         return [model for model in self if any(part in name.casefold() for name in (model, *aliases.get(model, ())))]
 
     def row(self, model: str) -> tuple[str, ...]:
@@ -226,10 +201,10 @@ class ModelTable:
         return len(self.providers)
 
     def __repr__(self) -> str:
-        return "\n".join([*map(str, model_lines(self, islice(self, SHOWN))), *self._rest()])
+        return "\n".join([*map(row_as_text, shown_rows(self, islice(self, SHOWN))), *self._rest()])
 
     def _repr_html_(self) -> str:
-        table = as_html(_COLUMNS, [line.cells for line in model_lines(self, islice(self, SHOWN))])
+        table = as_html(COLUMNS, shown_rows(self, islice(self, SHOWN)))
         return table + "".join(f"<div>{rest}</div>" for rest in self._rest())
 
     def _rest(self) -> list[str]:
@@ -257,18 +232,33 @@ def check_table(table: dict[str, list[str]]) -> dict[str, list[str]]:
     return table
 
 
-def model_lines(table: ModelTable, models: Iterable[str]) -> list[ModelLine]:
-    """Return what the display says about some models of a table."""
-    aliases = _aliases_by_model(table)
+def shown_rows(table: ModelTable, models: Iterable[str]) -> list[Row]:
+    """Return what a display says about some models of a table."""
+    aliases = aliases_by_model(table)
     return [
-        ModelLine(
-            model=model,
-            aliases=tuple(aliases.get(model, ())),
-            is_on_openrouter=model not in table.off_openrouter,
-            served=_served(table, model),
+        (
+            model,
+            ", ".join(aliases.get(model, ())),
+            "no" if model in table.off_openrouter else "yes",
+            _served(table, model),
         )
         for model in models
     ]
+
+
+def row_as_text(row: Row) -> str:
+    """Return such a row as a line of text."""
+    model, aliases, is_on_openrouter, served = row
+    first = "openrouter; then " if is_on_openrouter == "yes" else ""
+    return f"{model}{f' ({aliases})' if aliases else ''}: {first}{served}"
+
+
+def aliases_by_model(table: ModelTable) -> dict[str, list[str]]:
+    """Return the aliases of each model that has some."""
+    aliases: dict[str, list[str]] = {}
+    for alias, model in table.aliases.items():
+        aliases.setdefault(model, []).append(alias)
+    return aliases
 
 
 def problems_of(table: ModelTable, model: str) -> dict[str, str]:
@@ -291,13 +281,6 @@ def _served(table: ModelTable, model: str) -> str:
 def _provider_shown(table: ModelTable, model: str, provider: str) -> str:
     name, problem = table.names.get(model, {}).get(provider), _problem(table, model, provider)
     return provider + (f" ({problem})" if problem else "") + (f" as {name}" if name else "")
-
-
-def _aliases_by_model(table: ModelTable) -> dict[str, list[str]]:
-    aliases: dict[str, list[str]] = {}
-    for alias, model in table.aliases.items():
-        aliases.setdefault(model, []).append(alias)
-    return aliases
 
 
 def _shipped() -> dict[str, Any]:

@@ -140,7 +140,7 @@ def test_nothing_of_a_key_but_its_end_is_in_the_frame_a_log_or_a_memory(here, ca
     here.replies["/or/key"] = (401, {}, {"error": {"code": 401, "message": f"no such key {OR_CANARY}"}})
     here.replies["/hf/api/whoami-v2"] = {"name": HF_CANARY, "auth": {"accessToken": {"displayName": HF_CANARY}}}
     keys = llm.check_keys()
-    shown = keys.to_csv() + keys.to_html() + repr(pickle.dumps(keys)) + caplog.text + repr(session().lookups._replies)
+    shown = keys.to_csv() + keys.to_html() + repr(pickle.dumps(keys)) + caplog.text + repr(vars(session().lookups))
     assert OR_CANARY not in shown
     assert HF_CANARY not in shown
     assert keys["key"].tolist() == ["..6789", "..6789"]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain.lookups import sync_models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.settings.models import model_lines, problems_of
+from llm_executor_nb.settings.models import aliases_by_model, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_executor_nb.settings.models import ModelLine, ModelTable
+    from llm_executor_nb.settings.models import ModelTable
 
 
 SHOWN = 25
@@ -40,7 +40,8 @@ class ModelsTab:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each model that is shown, with its aliases, its providers in order, and what is wrong with one."""
-        return [self._row(line) for line in model_lines(_table(), self.shown())]
+        aliases = aliases_by_model(_table())
+        return [self._row(model, aliases.get(model, [])) for model in self.shown()]
 
     def shown(self) -> list[str]:
         """Return the models that are shown."""
@@ -51,12 +52,12 @@ class ModelsTab:
         matching = len(_table().find(self._part))
         return {"part": self._part, "shown": min(matching, SHOWN), "matching": matching, "total": len(_table())}
 
-    def _row(self, line: ModelLine) -> dict[str, Any]:
-        table, model = _table(), line.model
+    def _row(self, model: str, aliases: list[str]) -> dict[str, Any]:
+        table = _table()
         row: dict[str, Any] = {
             "model": model,
-            "aliases": list(line.aliases),
-            "is_on_openrouter": line.is_on_openrouter,
+            "aliases": aliases,
+            "is_on_openrouter": model not in table.off_openrouter,
             "missing": self._missing.get(model, []),
             "wrong": "",
         }
