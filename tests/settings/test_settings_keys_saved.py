@@ -73,8 +73,8 @@ def service():
 
 
 def _later_session():
-    """Return the key ring that a new process would have."""
-    return KeyRing()
+    """Return the keys that a new process would have."""
+    return Keys(KeyRing())
 
 
 def _shown(ring):
@@ -100,9 +100,9 @@ def test_a_saved_key_is_found_by_later_sessions_with_label_and_pace(place):
     llm.keys.add("openrouter", ONE, label="team", rpm=20)
     told = llm.keys.save("openrouter", "team", to=place)
     assert told == ("the system's keyring" if place == "keyring" else str(_file()))
-    assert _shown(_later_session()) == [("team ..0001", f"saved in the {place}", place, 20)]
+    assert _shown(KeyRing()) == [("team ..0001", f"saved in the {place}", place, 20)]
     assert _shown(session().options.keys) == [("team ..0001", "session", place, 20)]
-    assert _later_session().of("openrouter")[0].secret.reveal() == ONE
+    assert KeyRing().of("openrouter")[0].secret.reveal() == ONE
 
 
 def test_the_key_itself_is_in_the_place_it_was_saved_to_and_in_no_other(service):
@@ -139,9 +139,9 @@ def test_saving_again_keeps_the_new_label(service):
     llm.keys.add("huggingface", TOKEN, label="old")
     llm.keys.save("huggingface", "old")
     llm.keys.rename("huggingface", "old", "new")
-    assert _later_session().lines()[0].label == "old"
+    assert KeyRing().lines()[0].label == "old"
     llm.keys.save("huggingface", "new")
-    assert _later_session().lines()[0].label == "new"
+    assert KeyRing().lines()[0].label == "new"
     assert len(service.kept) == 1
 
 
@@ -149,10 +149,11 @@ def test_saving_again_keeps_the_new_label(service):
 def test_a_forgotten_key_is_gone_from_its_place_and_stays_for_the_session(service, place):
     llm.keys.add("openrouter", ONE, label="team")
     llm.keys.save("openrouter", "team", to=place)
-    later = _later_session()
+    ring = KeyRing()
+    later = Keys(ring)
     assert later.forget_saved("openrouter", "team")
     assert not later.forget_saved("openrouter", "team")
-    assert _shown(later) == [("team ..0001", "session", "", None)]
+    assert _shown(ring) == [("team ..0001", "session", "", None)]
     assert len(_later_session()) == 0
     assert service.kept == {}
     assert not _file().exists()
@@ -164,8 +165,8 @@ def test_removing_a_saved_key_deletes_it_for_good(service, place):
     llm.keys.add("openrouter", TWO)
     llm.keys.save("openrouter", "..0001", to=place)
     llm.keys.save("openrouter", "..0002", to="file")
-    assert Keys(_later_session()).remove("openrouter", "..0001")
-    assert [line.secret.ending for line in _later_session().lines()] == ["..0002"]
+    assert _later_session().remove("openrouter", "..0001")
+    assert [line.secret.ending for line in KeyRing().lines()] == ["..0002"]
     assert service.kept == {}
 
 
