@@ -147,9 +147,7 @@ class Session:
 
     def transport(self) -> Transport:
         """Return the private loop's one HTTP session."""
-        return self._transport_of(main_loop())
-
-    def _transport_of(self, thread: LoopThread) -> Transport:
+        thread = main_loop()
         if (transport := self.transports.get(thread)) is None:
             made = Transport()
             transport = self.transports.setdefault(thread, made)  # two threads may be here at once; the first one wins

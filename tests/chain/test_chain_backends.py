@@ -155,7 +155,7 @@ def test_a_name_says_what_the_model_is_called_there(serve):
 @pytest.mark.parametrize(
     ("arguments", "wording"),
     [
-        ({"names": {"ollama": "x"}}, "names has 'ollama', which the row of m has not"),
+        ({"names": {"ollama": "x"}}, "names has 'ollama', which is not in the row of m"),
         ({"providers": ["ollama"], "names": {"ollama": ""}}, "must be the model's id"),
         ({"names": 7}, "must be a dict"),
     ],
@@ -269,7 +269,7 @@ def test_a_replaced_server_is_asked_at_its_new_address():
         ("own", {"base_url": "http://exa mple/v1?key=secret"}, "is not a base URL"),
         ("own", {"base_url": "http://x/v1?api_key=secret"}, "no query.*Write 'http://x/v1'"),
         ("own", {"base_url": "http://x/v1/#secret"}, "no fragment.*Write 'http://x/v1'"),
-        ("own", {"base_url": "http://x/v1/chat/completions/"}, "which is put behind it.*Write 'http://x/v1'"),
+        ("own", {"base_url": "http://x/v1/chat/completions/"}, "which is added to it.*Write 'http://x/v1'"),
         ("own", {"base_url": "http://me:secret@x/v1"}, "holds no user name"),
         ("own", {"base_url": "http://x/v1", "keys": "one-key"}, r"list of keys: llm\.add_backend\('own'.*keys=\["),
         ("own", {"base_url": "http://x/v1", "keys": ["not a key"]}, "cannot be a key"),
