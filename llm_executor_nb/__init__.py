@@ -38,6 +38,7 @@ from llm_executor_nb.core.errors import (
 from llm_executor_nb.frames.accessor import register_accessors
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
+from llm_executor_nb.store.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.settings.keys import Keys
     from llm_executor_nb.settings.models import ModelTable
-    from llm_executor_nb.store.ledger import Ledger
 
     OPENROUTER_KEYS: list[str]
     HUGGINGFACE_TOKENS: list[str]
@@ -98,7 +98,7 @@ _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
     if name == "ledger":
-        return session().ledger
+        return Ledger(session().ledger)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
 """The main job in a terminal: `python -m llm_executor_nb`.
 
-Without keys it rehearses a column of 200 rows over a chain with a dead key, a rate-limited key and a provider outage,
-on practice providers of this machine. With keys, `--prompt` or `--csv` and `--column` run for real.
+Without options it rehearses a column of 200 rows over a chain with a dead key, a rate-limited key and a provider
+outage, on practice providers of this machine. With keys, `--prompt` or `--csv` and `--column` run for real.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def _run_csv(model: str, path: Path | None, column: str | None) -> None:
     try:
         out = pd.read_csv(path).llm.run(model, column)
     except llm.JobInterrupted as stopped:
+        # design 6: an interrupt keeps what was paid for
         stopped.result.to_csv(target, index=False)
         print(f"What was done is in {target}.")
         raise

@@ -44,11 +44,10 @@ def run_llm(
         request: a text, a dict with `messages` (call parameters beside it), a list of messages, or a prompt value.
         system: a system message to put in front.
         schema: what the answer must fit: a pydantic class, a dataclass or a TypedDict, a dict of types
-            (`{"name": str, "tags": list[str]}`), a list of names (texts; any scalar is taken as one, null
-            as missing), or a JSON Schema (of which `format`, `uniqueItems`, `not` and what else `schemas.json_types`
-            lists are sent and not checked). What converts without loss to a dict's types is taken. The object is
-            `message.additional_kwargs["parsed"]`: of the class, else a dict. An answer that does not fit is
-            `invalid_output`, and asked for again with what is wrong with it. Providers that take a
+            (`{"name": str, "tags": list[str]}`), a list of names (texts; any scalar is taken as one, null as missing),
+            or a JSON Schema (all of it is checked but `format`). What converts without loss to a dict's types is taken.
+            The object is `message.additional_kwargs["parsed"]`: of the class, else a dict. An answer that does not fit
+            is `invalid_output`, and asked for again with what is wrong with it. Providers that take a
             `response_format` are sent one, others are told in words.
         accept: called with each answer; a false result counts it as `rejected` and asks again.
         timeout: seconds one attempt may take; None: as configured (120).

@@ -79,7 +79,7 @@ def compiled(name: str, config: Options, health: Health) -> Chain:
     if not any(chain.tiers):
         raise _missing(recipe, config)
     for route in chain.routes():
-        health.traffic.retell(route)
+        health.traffic.apply_rpm(route)
     _fallback_chain_cache[model] = chain
     return chain
 

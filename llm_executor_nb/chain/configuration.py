@@ -16,11 +16,12 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
-from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.backends import make_backend
 from llm_executor_nb.settings.key_list import KeyList, key_list
 from llm_executor_nb.settings.models import check_table
 from llm_executor_nb.settings.options import (
+    UNSET,
+    Unset,
     check_before_sleep,
     check_bound,
     check_ceiling,

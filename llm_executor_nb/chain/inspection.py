@@ -143,7 +143,7 @@ def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
 
 def _state_of(route: Route) -> RouteState:
     health, now = session().health, clock.current().now()
-    standing, hold = health.standing(route, now)
+    standing, hold = health.status(route, now)
     left = None if hold is None else hold.until if math.isinf(hold.until) else max(0.0, hold.until - now)
     return RouteState(
         model=route.model,

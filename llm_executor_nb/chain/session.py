@@ -28,25 +28,21 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from llm_executor_nb.chain.cache import TTLCache
-from llm_executor_nb.chain.stand_in import StandIn
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.unset import Unset
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import LoopThread, main_loop
 from llm_executor_nb.engine.model_sender import ModelSender
-from llm_executor_nb.providers.huggingface import HuggingFace
-from llm_executor_nb.providers.openrouter import OpenRouter
-from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
-from llm_executor_nb.providers.own_client import is_needed
+from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.providers.wires import make_wire
 from llm_executor_nb.settings.keys import Keys
-from llm_executor_nb.settings.options import Options
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.settings.options import Options, Unset
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
-from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
@@ -56,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.engine.http import Sender
-    from llm_executor_nb.providers.backend import Backend
+    from llm_executor_nb.providers.wires import Wire
 
 _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
@@ -94,11 +90,11 @@ class Session:
         self.keys = Keys(options.keys)
         self.health = _make_health()
         self.log = AttemptLog()
-        self.ledger = Ledger(self._place)
+        self.ledger = LedgerStore(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.lookups = TTLCache()
-        self.ended: deque[tuple[AttemptLog, Ledger]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
+        self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
         self.transports: dict[LoopThread, Transport] = below.transports if below else {}
 
     @property
@@ -119,7 +115,7 @@ class Session:
         if not self.is_rehearsal:
             self.ledger.leave()
             self.ended.append((self.log, self.ledger))
-            self.ledger = Ledger(self._place)
+            self.ledger = LedgerStore(self._place)
 
     def end(self) -> None:
         """Stop the jobs, whose providers end with the session, and keep its log for `attempts(of)`."""
@@ -155,7 +151,7 @@ class Session:
                 thread.at_end(made.close)
         return transport
 
-    def _ledgers(self) -> Iterable[Ledger]:
+    def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self.ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
@@ -167,22 +163,19 @@ class Session:
         return usual_place() if isinstance(self.options.ledger, Unset) else self.options.ledger
 
     def _exchanges(self) -> dict[str, Sender]:
-        backends = self._backends()
-        over_http = HttpSender(self.transport(), backends)
+        wires = self._backends()
+        over_http = HttpSender(self.transport(), wires)
         own = [backend for backend in self.options.backends.values() if backend.base_url is None]
         return {
-            **{name: StandIn(over_http, backends) if is_needed(name) else over_http for name in backends},
+            **dict.fromkeys(wires, over_http),
             **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
         }
 
-    def _backends(self) -> dict[str, Backend]:
-        """Return the backends that are reached over HTTP."""
-        own = {name: own.base_url for name, own in self.options.backends.items()}
-        return {
-            OPENROUTER: OpenRouter(self.options.base_url(OPENROUTER)),
-            HUGGINGFACE: HuggingFace(self.options.base_url(HUGGINGFACE)),
-            **{name: Compatible(name, url) for name, url in own.items() if url is not None},
-        }
+    def _backends(self) -> dict[str, Wire]:
+        """Return the backends that are reached over HTTP, by name."""
+        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
+        urls |= {name: own.base_url for name, own in self.options.backends.items() if own.base_url is not None}
+        return {name: make_wire(name, url) for name, url in urls.items()}
 
 
 def _make_health() -> Health:

@@ -1,13 +1,15 @@
-"""What to say when no route answered: each attempt, each route left out, and per cause the next step."""
+"""The messages of errors about routes: each failed attempt, each route left out, and the next step for each cause.
+
+A backend of the user's own has its own steps: its address, its model and its key are the user's to change.
+"""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.advice_own import Trouble, own_step
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.outcomes import REDIRECTED, Outcome
+from llm_executor_nb.core.records import CHAT_COMPLETIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
 
     OwnUrls = Mapping[str, str | None]
-    """The user's own backends: name -> base URL; None: it is a chat model object."""
+    """The user's own backends: name -> base URL; None: a chat model object."""
 
 _NETWORK_CODES = frozenset({"refused", "dns"})
 _NEXT_STEP: dict[Outcome, str] = {
@@ -35,7 +37,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.NOT_FOUND: "the model is not served there any more: take the provider out of the model's row",
     Outcome.UNSUPPORTED: "the model is not supported there: take the provider out of the model's row",
     Outcome.INVALID_OUTPUT: "the answer did not fit the schema or the tool: simplify it, or try a stronger model",
-    Outcome.REJECTED: "your accept= said no to every answer: loosen it, or change the prompt",
+    Outcome.REJECTED: "your accept= function rejected every answer: loosen it, or change the prompt",
     Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",
     Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it; asking again will not help",
     Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
@@ -43,56 +45,86 @@ _NEXT_STEP: dict[Outcome, str] = {
 }
 
 _OTHERWISE = "try again"
+_V1 = "most base URLs end in /v1"
+_ELSEWHERE = (
+    "{backend} redirects to another address, and a redirect is not followed, because it would take the key along: "
+    f"set base_url to that address, without {CHAT_COMPLETIONS}; if it is a login page, log in"
+)
+_NOT_SERVED = (Outcome.NOT_FOUND, Outcome.UNSUPPORTED)
+_OF_THE_REQUEST = ("response_format", "schema", "tool", "image", "audio", "parameter", "support")
+"""Words of a server that knows the model, and does not take a part of the request."""
+_WANTS_A_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
+_SERVER: dict[Outcome, str] = {
+    Outcome.AUTH: "{backend} does not accept the key: give another, {again}",
+    Outcome.FORBIDDEN: "the key may not do this at {backend}: give another, {again}",
+    Outcome.QUOTA: "the credit at {backend} is used up: top it up there, or give another key, {again}",
+    Outcome.RATE_LIMITED: "{backend} limits its rate: wait, lower concurrency=, or raise the limit there",
+    Outcome.SERVER_ERROR: "{backend} has trouble: look at its own log, or try again in a minute",
+    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute, or lower concurrency=",
+    Outcome.CONNECTION: "the connection to {url} failed: check that {backend} runs and listens there",
+    Outcome.MALFORMED: f"the reply could not be read: check that chat completions are at {{url}}; {_V1}",
+}
+_OBJECT: dict[Outcome, str] = {
+    Outcome.NOT_FOUND: "{backend} does not have what its chat model asks for: load the model there, or {again}",
+    Outcome.UNSUPPORTED: "{backend} does not support what its chat model asks for: {again}",
+    Outcome.AUTH: "the key that the chat model of {backend} holds is not accepted: {again}",
+    Outcome.FORBIDDEN: "the key that the chat model of {backend} holds may not do this: {again}",
+    Outcome.QUOTA: "the credit of the chat model of {backend} is used up: top it up, or {again}",
+    Outcome.RATE_LIMITED: "{backend} limits its rate: wait, or lower concurrency=",
+    Outcome.SERVER_ERROR: "the chat model of {backend} has trouble: its message says which; try again",
+    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute, or lower concurrency=",
+    Outcome.CONNECTION: "the chat model of {backend} could not connect: check that its server runs",
+    Outcome.MALFORMED: "the chat model of {backend} gave no readable answer: its message says why",
+}
 _NETWORK = "every host refused or could not be found, so it is the network; check the connection"
 
 
 def all_failed(
     model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float, own: OwnUrls
 ) -> str:
-    """Return the message of `AllRoutesFailedError`: per cause the routes, the provider's words, and the next steps."""
+    """Return the message of `AllRoutesFailedError`: for each cause the routes, the provider's words, the next steps."""
     lines = [f"No route to {model} gave an answer ({_counted(len(attempts), 'request')})."]
     if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
         lines += [*attempt_lines(attempts), *held_lines(held, now)]
         lines.append(f"Next: {_NETWORK}.")
         return "\n".join(lines)
     for cause in dict.fromkeys([*(a.outcome for a in attempts), *(hold.why for _, hold in held)]):
-        those = [a for a in attempts if a.outcome is cause]
+        alike = [a for a in attempts if a.outcome is cause]
         left_out = [(route, hold) for route, hold in held if hold.why is cause]
-        lines += [*attempt_lines(those), *held_lines(left_out, now)]
-        lines += [f"    Next: {step}." for step in dict.fromkeys(_steps(cause, those, left_out, own))]
+        lines += [*attempt_lines(alike), *held_lines(left_out, now)]
+        lines += [f"    Next: {step}." for step in dict.fromkeys(_steps(cause, alike, left_out, own))]
     return "\n".join(lines)
 
 
 def _steps(
     cause: Outcome, attempts: Iterable[Attempt], held: Iterable[tuple[Route, Hold]], own: OwnUrls
 ) -> Iterator[str]:
-    """Yield what a user can do about a cause, where it came from backends that differ in that."""
+    """Yield the next steps for a cause; backends of the user's own may need others than OpenRouter does."""
     for attempt in attempts:
         yield next_step(cause, attempt, own)
     for route, hold in held:
-        yield _step(cause, route.backend, own, has_key=route.key is not None, words=hold.message)
+        yield _step(cause, route.backend, own, has_key=route.key is not None, message=hold.message)
 
 
 def refused(attempt: Attempt) -> str:
     """Return the message of `RequestError`."""
-    words = attempt.message or f"HTTP {attempt.http_status}"
-    return (
-        f"{attempt.route} refused this request ({attempt.outcome.value}): {words}\nNext: {_NEXT_STEP[attempt.outcome]}."
-    )
+    message = attempt.message or f"HTTP {attempt.http_status}"
+    step = _NEXT_STEP[attempt.outcome]
+    return f"{attempt.route} refused this request ({attempt.outcome.value}): {message}\nNext: {step}."
 
 
 def refused_by_one(refusal: Attempt, attempts: Sequence[Attempt]) -> str:
-    """Return the message of `RequestError` where one provider refused, and what others did instead of answering."""
+    """Return the message of `RequestError` if one provider refused and the others failed in other ways."""
     lines = attempt_lines(attempt for attempt in attempts if attempt.outcome is not refusal.outcome)
     return "\n".join([refused(refusal), *(["The others gave no answer:"] if lines else []), *lines])
 
 
 def interrupted(attempt: Attempt) -> str:
     """Return the message of `StreamInterruptedError`."""
-    words = attempt.message or attempt.outcome.value
+    message = attempt.message or attempt.outcome.value
     return (
-        f"{attempt.route} broke off after part of its answer ({attempt.outcome.value}): {words}\n"
-        "Next: what came is in .partial; call again for a whole answer (routes take over before the first text only)."
+        f"{attempt.route} broke off after part of its answer ({attempt.outcome.value}): {message}\n"
+        "Next: .partial has that part; call again for a whole answer (routes take over before the first text only)."
     )
 
 
@@ -105,15 +137,15 @@ def late(deadline_s: float, attempts: Sequence[Attempt], held: Sequence[tuple[Ro
 
 
 def attempt_lines(attempts: Iterable[Attempt]) -> list[str]:
-    """Return a line for each kind of failure: what came back, from which routes, and how often from each."""
+    """Return a line for each kind of failure: the outcome, its routes, and how often each had it."""
     alike: dict[str, Counter[str]] = {}
     for attempt in attempts:
         alike.setdefault(f"{attempt.outcome.value}{_detail(attempt)}", Counter())[attempt.route] += 1
-    return [f"  {words}: {', '.join(map(_times, routes.items()))}" for words, routes in alike.items()]
+    return [f"  {failure}: {', '.join(map(_times, routes.items()))}" for failure, routes in alike.items()]
 
 
 def held_lines(held: Iterable[tuple[Route, Hold]], now: float) -> list[str]:
-    """Return a line for each route that was left out, and why."""
+    """Return a line for each route that was left out, with the reason."""
     return [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
 
 
@@ -127,21 +159,19 @@ def _counted(count: int, word: str) -> str:
 
 
 def hold_words(hold: Hold, now: float) -> str:
-    """Return a hold in words: why, and how long still."""
-    is_lasting = math.isinf(hold.until)
-    left = "until the model's row changes" if is_lasting else f"{max(0.0, hold.until - now):.0f} s left"
-    return f"on hold for {hold.why.value}, {left}"
+    """Return a hold in words, as `on hold for auth, 600 s left`."""
+    return f"on hold for {hold.why.value}, {hold.left(now)}"
 
 
 def is_network(attempts: Sequence[Attempt]) -> bool:
-    """Say whether every attempt failed before any host could be reached."""
+    """Whether every attempt failed before any host was reached."""
     return bool(attempts) and all(a.outcome is Outcome.CONNECTION and a.error_code in _NETWORK_CODES for a in attempts)
 
 
 def _detail(attempt: Attempt) -> str:
     status = f"HTTP {attempt.http_status}" if attempt.http_status is not None else attempt.error_code or ""
-    words = ": ".join(part for part in (status, attempt.message) if part)
-    return f" ({words[:120]})" if words else ""
+    detail = ": ".join(part for part in (status, attempt.message) if part)
+    return f" ({detail[:120]})" if detail else ""
 
 
 def next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls) -> str:
@@ -149,18 +179,12 @@ def next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls) -> str:
 
     Args:
         cause: the outcome.
-        attempt: one that had it; None: none is known.
+        attempt: an attempt with this outcome; None: none is known.
         own: the user's own backends.
     """
     if attempt is None:
         return _NEXT_STEP.get(cause, _OTHERWISE)
-    return _step(
-        cause,
-        attempt.backend,
-        own,
-        has_key=attempt.key is not None,
-        words=attempt.message or "",
-    )
+    return _step(cause, attempt.backend, own, has_key=attempt.key is not None, message=attempt.message or "")
 
 
 def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -> str:
@@ -168,7 +192,7 @@ def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -
 
     Args:
         cause: the outcome.
-        attempts: one for each outcome there was.
+        attempts: one for each outcome in the job.
         own: the user's own backends.
     """
     if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
@@ -176,9 +200,42 @@ def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -
     return next_step(cause, next((one for one in attempts if one.outcome is cause), None), own)
 
 
-def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, words: str) -> str:
-    found = None
+def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, message: str) -> str:
+    step = None
     if backend in own:
-        trouble = Trouble(backend=backend, base_url=own[backend], has_key=has_key, words=words)
-        found = own_step(cause, trouble)
-    return found or _NEXT_STEP.get(cause, _OTHERWISE)
+        step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
+    return step or _NEXT_STEP.get(cause, _OTHERWISE)
+
+
+# --- backends of the user's own -----------------------------------------------------------------------------------
+
+
+def _own_step(cause: Outcome, backend: str, base_url: str | None, *, has_key: bool, message: str) -> str | None:
+    """Return the next step for a backend of the user's own; None: the general step fits."""
+    # no page of OpenRouter's tops up the credit of a server at home, and a 404 there is mostly a missing "/v1"
+    if base_url is None:
+        again = f"make a new object, and give it to llm.add_backend({backend!r}, chat_model=...)"
+        step = _OBJECT.get(cause)
+        return step and step.format(backend=backend, again=again)
+    url = f"{base_url}{CHAT_COMPLETIONS}"
+    again = f"llm.add_backend({backend!r}, base_url={base_url!r}, keys=[key])"
+    if message.startswith(REDIRECTED):
+        return _ELSEWHERE.format(backend=backend)
+    if cause is Outcome.UNSUPPORTED and any(word in message.lower() for word in _OF_THE_REQUEST):
+        return f"{backend} does not take what this request asks for: leave that out, or ask another backend"
+    if cause in _NOT_SERVED:
+        return _not_served(backend, url, message)
+    if cause in _WANTS_A_KEY and not has_key:
+        return f"{backend} wants a key: {again}"
+    step = _SERVER.get(cause)
+    return step and step.format(backend=backend, url=url, again=again)
+
+
+def _not_served(backend: str, url: str, message: str) -> str:
+    """Tell a missing model from a wrong address: a server that mentions the model is at the right address."""
+    model = f"load the model there, or say its name there: names={{{backend!r}: '...'}} in llm.models.add(...)"
+    if "model" in message.lower():
+        return f"{backend} has no model of this name: {model}"
+    address = f"{url} was asked, and nothing is there: correct base_url"
+    is_v1 = url.removesuffix(CHAT_COMPLETIONS).endswith("/v1")
+    return f"{address}; if it is right, {model}" if is_v1 else f"{address}; {_V1}"

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One request to one route, and what came of it: a line of the attempt log, in the order of its columns.
+    """One request to one route, with its outcome: a line of the attempt log, in the order of its columns.
 
     Attributes:
-        run_id, job_id: the run (one request until its answer) and the job it belongs to; job_id None: by hand.
+        run_id, job_id: the run (one request until its answer) and its job; job_id None: a call by hand.
         row, position, column: index label as text, row number from 0, prompt column; None by hand.
         attempt: the number of this request within its run, from 1.
-        route, backend, key, provider, request_model, response_model: who was asked, and who says it answered.
+        route, backend, key, provider, request_model: the route that was asked.
+        response_model: the model that answered, as the reply says.
         started_utc: when the request was sent.
-        wait_s: seconds the run had waited just before it.
+        wait_s: seconds that the run had waited just before it.
         duration_s: seconds until the outcome was known.
-        outcome, http_status, error_code, message, retry_after_s: what came back; messages are scrubbed.
+        outcome, http_status, error_code, message, retry_after_s: the outcome; messages are scrubbed.
         decision: what the run did next.
         finish_reason, input_tokens, output_tokens, cost_usd: as the provider says; None: unknown, never 0.
     """

@@ -1,17 +1,17 @@
-"""The wait before a retry, asked of the user's own tenacity strategies.
+"""The wait before a retry, as the user's own tenacity strategies decide it.
 
-A `Backoff` belongs to one run on one route and is made at the first failure there. The strategies get the
-RetryCallState they know; its outcome is our own error without a key, and its times are our clock's.
+A `Backoff` belongs to one run on one route, and is made at the first failure there. The strategies get the
+RetryCallState that they know. Its outcome is our own error without a key, and its times are our clock's.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from tenacity import RetryAction, RetryCallState, Retrying, stop_after_attempt
 
 from llm_executor_nb.core.errors import ConfigError, LLMExecutorError
+from llm_executor_nb.core.foreign_json import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class AttemptFailedError(LLMExecutorError):
-    """What tenacity's strategies see as the outcome of a failed attempt.
+    """The outcome of a failed attempt, as tenacity's strategies see it.
 
     Attributes:
-        outcome: the outcome's word, such as `server_error`.
-        status: the HTTP status, None where none came.
-        retry_after_s: the seconds the provider asked for, None where it named none.
+        outcome: its name, such as `server_error`.
+        status: the HTTP status; None: no reply came.
+        retry_after_s: the seconds that the provider asks to wait; None: it named no time.
     """
 
     def __init__(self, message: str, *, outcome: str, status: int | None, retry_after_s: float | None) -> None:
@@ -36,13 +36,13 @@ class AttemptFailedError(LLMExecutorError):
 
 
 class Backoff:
-    """How long one run waits before each retry on one route.
+    """Says how long one run waits before each retry on one route.
 
     Args:
-        route: where; its name is what `before_sleep_log` prints.
+        route: the route; tenacity's `before_sleep_log` prints its name.
         wait: a tenacity wait strategy, or any callable from RetryCallState to seconds.
         retries: how many retries, or a tenacity stop object.
-        before_sleep: called before each wait, as tenacity does; None: nobody.
+        before_sleep: called before each wait, as in tenacity; None: nothing is called.
         now: when the first attempt was sent.
     """
 
@@ -63,19 +63,19 @@ class Backoff:
         self._state.start_time = now
 
     def charge(self, attempts: int) -> None:
-        """Count attempts that had been spared; to be called before the first failure."""
+        """Count attempts that used up no retry at first; to be called before the first failure."""
         self._state.attempt_number += attempts
 
-    def after_failure(self, verdict: Verdict, now: float, *, told_s: float | None) -> float | None:
+    def after_failure(self, verdict: Verdict, now: float, *, retry_after_s: float | None) -> float | None:
         """Return the seconds to wait before the next retry, or None when the retries are used up.
 
         Args:
-            verdict: what came of the attempt.
-            now: when.
-            told_s: seconds a provider asked for; they take the strategy's place.
+            verdict: the verdict on the attempt.
+            now: when it came.
+            retry_after_s: the seconds that the provider asks to wait; they replace the strategy's (design 3.3).
 
         Raises:
-            ConfigError: the user's strategy raised, or returned no number of seconds.
+            ConfigError: the user's strategy raised an error, or did not return a number of seconds.
         """
         state = self._state
         failure = AttemptFailedError(
@@ -86,14 +86,16 @@ class Backoff:
         )
         state.set_exception((type(failure), failure, None))
         state.outcome_timestamp = now
-        if _asked("retries", self._stop, state):
+        if _call("retries", self._stop, state):
             return None
-        seconds = told_s if told_s is not None else _seconds(_asked("retry_wait_strategy", self._wait, state))
+        seconds = retry_after_s
+        if seconds is None:
+            seconds = _checked(_call("retry_wait_strategy", self._wait, state))
         state.upcoming_sleep = seconds
         state.next_action = RetryAction(seconds)
         state.idle_for += seconds
         if self._before_sleep is not None:
-            _asked("before_sleep", self._before_sleep, state)
+            _call("before_sleep", self._before_sleep, state)
         state.prepare_for_next_attempt()
         return seconds
 
@@ -106,16 +108,17 @@ def _named(route: Route) -> Callable[[], None]:
     return attempt
 
 
-def _asked(setting: str, strategy: Callable[[RetryCallState], Any], state: RetryCallState) -> Any:  # noqa: ANN401 - a strategy returns what it likes
+def _call(setting: str, strategy: Callable[[RetryCallState], Any], state: RetryCallState) -> Any:  # noqa: ANN401 - a strategy returns what it likes
     try:
         return strategy(state)
     except Exception as error:
-        raise ConfigError(f"Your {setting} raised {type(error).__name__}: {error}\nMend it and call again.") from error
+        raise ConfigError(f"Your {setting} raised {type(error).__name__}: {error}\nFix it and call again.") from error
 
 
-def _seconds(found: object) -> float:
-    if isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found) and found >= 0:
-        return float(found)
+def _checked(wait: object) -> float:
+    seconds = None if isinstance(wait, str) else number(wait)
+    if seconds is not None and seconds >= 0:
+        return seconds
     raise ConfigError(
-        f"Your retry_wait_strategy returned {found!r}; it must return seconds, such as tenacity.wait_fixed(3) does.",
+        f"Your retry_wait_strategy returned {wait!r}; it must return seconds, as tenacity.wait_fixed(3) does.",
     )

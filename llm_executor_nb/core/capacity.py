@@ -1,15 +1,15 @@
-"""How many requests a route bears at once, learnt from refusals that come while others are answered.
+"""How many requests a route takes at once, learnt from refusals that come while others are answered (design 3.2).
 
-A server that takes six requests at once refuses the seventh. So the numbers in flight at which refusals outweigh
-answers tell the bound; a refusal by chance does not, because as many in flight were answered just before or soon after.
+A server that takes six requests at once refuses the seventh. So the number in flight at which refusals outweigh answers
+is the bound. A refusal by chance sets none: as many in flight were answered just before or soon after.
 
 1. *The bound.* Each reply is kept with the number in flight when its request was sent. A number is too many when the
    refusals of requests sent with so many in flight, or more, outweigh the answers to them. Older replies weigh less.
-2. *The way back.* The bound rises by one when it was used up for a while, a while that doubles each time the next
-   number is refused again, up to a minute.
+2. *The way back.* The bound rises by one when it was used up for a while. That while doubles, up to a minute, each
+   time the next number is refused again.
 3. *After a hold* requests return one by one: one more with each answer.
 
-Pure: the time comes in as an argument.
+Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -18,30 +18,19 @@ from collections import deque
 
 _KEPT = 64
 _FADES = 0.9
-"""What a reply weighs of the one after it."""
+"""Each reply weighs 0.9 times as much as the one after it."""
 _PER_REFUSAL_S, _FIRST_S, _LONGEST_S = 1.0, 4.0, 60.0
-"""Seconds until a bound is tried again: one for each refusal that made it, at most four; a minute in the end."""
+"""Until a bound is tried again: min(min(1 s * refusals, 4 s) * 2^failed tries, 60 s)."""
 _FULL_RAMP = 64
-"""In flight after which a return from a hold is over."""
+"""With so many in flight, a return from a hold is over."""
 
 
 class Capacity:
-    """What one route bears at once.
+    """How many requests one route takes at once.
 
     Attributes:
-        limit: requests in flight that it bears; None: no bound is known.
+        limit: the bound of requests in flight; None: none is known.
     """
-
-    __slots__ = (
-        "_failed_raises",
-        "_raises",
-        "_ramp",
-        "_refused",
-        "_replies",
-        "_try_at",
-        "_used_up",
-        "limit",
-    )
 
     def __init__(self) -> None:
         self.limit: int | None = None
@@ -54,11 +43,11 @@ class Capacity:
 
     @property
     def is_bound(self) -> bool:
-        """Whether a request may have to wait for another to come back."""
+        """Whether a request may have to wait until another one is over."""
         return self.limit is not None or self._ramp is not None
 
     def forget(self) -> None:
-        """Drop the bound: the refusals have another reason."""
+        """Drop the bound, because the refusals have another reason."""
         self.limit, self._refused = None, 0
         self._replies.clear()
 
@@ -67,12 +56,12 @@ class Capacity:
         return (self.limit is None or in_flight < self.limit) and (self._ramp is None or in_flight < self._ramp)
 
     def return_slowly(self) -> None:
-        """Let requests return one by one: an outage is over, and its refusals said nothing of how many are too many."""
-        self.forget()
+        """Let requests return one by one, after a hold."""
+        self.forget()  # the refusals of an outage say nothing about how many are too many
         self._ramp = 1
 
     def answered(self, in_flight: int, now: float) -> None:
-        """Note an answer to a request that was sent as one of so many in flight."""
+        """Note an answer to a request that was sent with so many in flight, itself included."""
         self._replies.append((in_flight, False))
         if self._ramp is not None:
             self._ramp += 1
@@ -80,7 +69,7 @@ class Capacity:
                 self._ramp = None
         if self.limit is None:
             return
-        if in_flight > self.limit:
+        if in_flight > self.limit:  # its request was sent before the bound was set
             if self._weight(self.limit + 1) <= 0:
                 self._rise(in_flight)
             return
@@ -92,7 +81,7 @@ class Capacity:
             self._rise(self.limit + 1)
 
     def refused(self, in_flight: int, now: float) -> bool:
-        """Note a refusal of a request that was sent as one of so many in flight; say whether they were too many."""
+        """Note a refusal of a request sent with so many in flight; return whether they were too many."""
         self._replies.append((in_flight, True))
         if in_flight <= 1 or self._weight(in_flight) <= 0:
             return False
@@ -114,10 +103,10 @@ class Capacity:
             self.limit, self._refused, self._failed_raises = None, 0, 0
 
     def _weight(self, in_flight: int) -> float:
-        """Return by how much refusals outweigh answers among requests sent as one of so many, or of more."""
-        weight, found = 1.0, 0.0
-        for many, is_refused in reversed(self._replies):
-            if many >= in_flight:
-                found += weight if is_refused else -weight
+        """Return by how much refusals outweigh answers to requests sent with so many in flight, or more."""
+        weight, excess = 1.0, 0.0
+        for sent_with, is_refused in reversed(self._replies):
+            if sent_with >= in_flight:
+                excess += weight if is_refused else -weight
             weight *= _FADES
-        return found
+        return excess

@@ -1,4 +1,4 @@
-"""A model's routes in the order in which they are asked. `chain.compile` makes them."""
+"""A model's routes in the order in which they are asked; `chain.compile` makes them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class Chain:
     """A model's routes: per tier the keys in listed order, per key its routes.
 
-    A run may enter a tier at any key, so each own backend stands in a group of its own behind tier 2's tokens.
+    A run may enter a tier at any key, so each backend of the user's own has a group of its own after tier 2.
 
     Attributes:
-        model: as the user's table calls it.
-        tiers: per tier, per key, the routes.
-        own_urls: the user's own backends among them, with their base URLs; None: it is an object.
-        recipe: what it was made of; chains of equal recipes are equal.
+        model: its name in the user's table.
+        tiers: the routes, by tier and by key.
+        own_urls: the user's own backends in the chain, with their base URLs; None: a chat model object.
+        recipe: what the chain was made from; chains of equal recipes are equal.
     """
 
     model: str

@@ -1,7 +1,7 @@
-"""Time, sleep and chance: everything that waits asks here, so that a test can inject its own time.
+"""Time and sleep: everything that waits asks here, so that a test can inject its own time.
 
-`current()` is the clock in force; `use(clock)` puts another in its place. The engine bounds every request with
-`timeout`, so a clock knows when something is in flight.
+`current()` is the clock in force; `use(clock)` replaces it. The engine bounds every request with `timeout`, so a clock
+knows when something is in flight.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _COARSE_S = 0.0012
-"""Real seconds by which the event loop may wake too late: it counts in whole milliseconds, rounded up."""
+"""Real seconds by which the event loop may wake too late: it counts whole milliseconds, rounded up."""
 _SETTLE_S = 0.001
-"""Real seconds a frozen clock lets tasks settle before it jumps."""
+"""Real seconds that a frozen clock waits for tasks to settle before it jumps."""
 
 
 class Clock:
-    """The wall's time."""
+    """Real time."""
 
     def now(self) -> float:
         """Return seconds on a clock that never goes back."""
@@ -43,23 +43,21 @@ class Clock:
         await asyncio.sleep(seconds)
 
     async def sleep_until(self, end: float) -> None:
-        """Wait until a time on this clock, to the tenth of a millisecond while the event loop has nothing else to do.
-
-        A key that takes 200 requests a second has one every 5 ms; timers late by 1 ms would leave it a sixth of that.
-        """
+        """Wait until a time on this clock, to 0.1 ms while the event loop has nothing else to do."""
+        # a key of 200 requests/s has one every 5 ms: timers that are late by 1 ms would waste a sixth of them
         await asyncio.sleep(max(0.0, end - self.now() - _COARSE_S))
-        while self.now() < end:  # noqa: ASYNC110 - a time has no event
+        while self.now() < end:  # noqa: ASYNC110 - no event marks a time
             await asyncio.sleep(0)
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
-        """Bound what is inside, a request in flight; raise TimeoutError when it lasts longer (None: no bound)."""
+        """Bound a request in flight; raise TimeoutError when it lasts longer (None: no bound)."""
         async with asyncio.timeout(seconds):
             yield
 
 
 class ScaledClock(Clock):
-    """Time that runs `speed` times as fast as the wall's: a wait of 3 s at speed 100 takes 0.03 s."""
+    """Time that runs `speed` times as fast as real time: a wait of 3 s at speed 100 takes 0.03 s."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -75,7 +73,7 @@ class ScaledClock(Clock):
         return self._born_utc + timedelta(seconds=self.now())
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, `speed` times as short."""
+        """Wait for a number of fast seconds."""
         await asyncio.sleep(seconds / self._speed)
 
     async def sleep_until(self, end: float) -> None:
@@ -84,20 +82,20 @@ class ScaledClock(Clock):
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
-        """Bound what is inside in fast seconds."""
+        """Bound a request in fast seconds."""
         async with asyncio.timeout(None if seconds is None else seconds / self._speed):
             yield
 
 
 class FrozenClock(Clock):
-    """Time stands still while anything is in flight, and jumps to the next sleeper's end when nothing is."""
+    """Time that stands still while a request is in flight, and else jumps to the end of the next sleep."""
 
     def __init__(self) -> None:
         self._now = 1000.0
         self._born = self._now
         self._born_utc = datetime(2030, 1, 1, tzinfo=UTC)
         self._busy = 0
-        self._stirred = 0
+        self._changes = 0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
@@ -106,7 +104,7 @@ class FrozenClock(Clock):
         return self._now
 
     def in_flight(self) -> float:
-        """Return the wall's seconds, which bound a real socket."""
+        """Return real seconds, which bound a real socket."""
         return time.monotonic()
 
     @property
@@ -119,19 +117,19 @@ class FrozenClock(Clock):
         return self._born_utc + timedelta(seconds=self.elapsed_s)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass while nothing waits."""
+        """Let time pass."""
         self._now += seconds
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock has jumped that far."""
         end = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now + max(0.0, seconds), next(self._order), end))
-        self._stir()
+        self._jump_soon()
         try:
             await end
         finally:
             end.cancel()
-            self._stir()  # who has slept may end without another wait, and others sleep on
+            self._jump_soon()  # this task may end without another wait, while others still sleep
 
     async def sleep_until(self, end: float) -> None:
         """Wait until the clock has jumped to a time."""
@@ -139,25 +137,25 @@ class FrozenClock(Clock):
 
     @asynccontextmanager
     async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
-        """Stand still while the inside runs; a real socket is bounded by real seconds."""
+        """Stand still during a request; real seconds bound its socket."""
         self._busy += 1
         try:
             async with asyncio.timeout(seconds):
                 yield
         finally:
             self._busy -= 1
-            self._stir()
+            self._jump_soon()
 
-    def _stir(self) -> None:
-        self._stirred += 1
-        asyncio.get_running_loop().call_later(_SETTLE_S, self._jump, self._stirred)
+    def _jump_soon(self) -> None:
+        self._changes += 1
+        asyncio.get_running_loop().call_later(_SETTLE_S, self._jump, self._changes)
 
-    def _jump(self, stirred: int) -> None:
-        if self._busy or stirred != self._stirred:
+    def _jump(self, changes: int) -> None:
+        if self._busy or changes != self._changes:
             return
         loop = asyncio.get_running_loop()
-        if getattr(loop, "_ready", ()):  # tasks still have work to do; no public name tells
-            loop.call_later(_SETTLE_S, self._jump, stirred)
+        if getattr(loop, "_ready", ()):  # tasks still have work to do; asyncio has no public name for that
+            loop.call_later(_SETTLE_S, self._jump, changes)
             return
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
@@ -181,9 +179,9 @@ def current() -> Clock:
 
 @contextmanager
 def use(clock: Clock) -> Iterator[Clock]:
-    """Put `clock` in force for the length of a with-block."""
+    """Replace the clock in force for a with-block."""
     _current.append(clock)
     try:
         yield clock
     finally:
-        _current.remove(clock)
+        _current.remove(clock)  # by value: blocks of several threads need not end in order

@@ -1,4 +1,4 @@
-"""The errors, by whose turn it is. Each ends with the next step, pickles, and holds no key.
+"""The errors, by who must act. Each ends with the next step, can be pickled, and holds no key.
 
 LLMExecutorError
 ├── ConfigError(ValueError)            yours: nothing was sent
@@ -14,12 +14,15 @@ LLMExecutorError
 JobInterrupted(KeyboardInterrupt)      you stopped a job; what is done is kept
 LLMExecutorWarning(UserWarning)
 
-Must not: hold a provider's exception, a response, or a request; they carry keys in their headers.
+An error must not hold a provider's exception, a response or a request: they carry keys in their headers.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 FULL_TRACEBACK = "LLM_EXECUTOR_TRACEBACK"
 """Environment variable: `full` shows whole tracebacks in IPython instead of the short form."""
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
@@ -37,7 +41,7 @@ def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, 
 
 
 class _Plain:
-    """What our errors share: they pickle as they are, and IPython shows them without a traceback."""
+    """Pickles an error with all its attributes, and shows it in IPython without a traceback."""
 
     if TYPE_CHECKING:
         args: tuple[Any, ...]
@@ -46,7 +50,7 @@ class _Plain:
         return _rebuild, (type(self), self.args, dict(self.__dict__))
 
     def _render_traceback_(self, *_: object) -> list[str] | None:
-        """Return the lines IPython shows instead of a traceback; None leaves it to IPython."""
+        """Return the lines that IPython shows instead of a traceback; None leaves it to IPython."""
         if os.environ.get(FULL_TRACEBACK) == "full":
             return None
         return [f"{type(self).__name__}: {self}"]
@@ -152,4 +156,12 @@ class JobInterrupted(_Plain, KeyboardInterrupt):
 
 
 class LLMExecutorWarning(UserWarning):
-    """Something is not as it should be, and the work goes on."""
+    """Something is wrong, and the work goes on."""
+
+
+def warn(message: str) -> None:
+    """Warn, pointing at the innermost line outside this package: no line in here is to blame."""
+    level, frame = 1, sys._getframe()  # noqa: SLF001 - how the library itself counts; 3.12 has skip_file_prefixes
+    while (caller := frame.f_back) is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, caller
+    warnings.warn(message, LLMExecutorWarning, stacklevel=level)

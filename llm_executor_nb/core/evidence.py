@@ -1,8 +1,8 @@
-"""Whose fault is a failure: what answers and failures on a route so far say of it. A part of `Health`.
+"""Whose fault a failure is: what the replies so far say about routes and keys. A part of `Health`.
 
-Rows of a job are each other's evidence. When a route answers a request that was sent after a row's, that row fails by
-itself: it uses up its tries, and says nothing of the route. What is left, failures with no answer behind them, makes
-the streak that puts a route on hold. Pure: the time comes in as an argument.
+Rows of a job are each other's evidence (design 3.2). If a route answers a request that was sent after a row's, that row
+fails by itself: it uses up its tries, and says nothing about the route. Failures that no answer explains make the
+streak that puts a route on hold. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import ScopeLevel
+from llm_executor_nb.core.needs import blamed
+from llm_executor_nb.core.outcomes import RULES, Outcome, ScopeLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.records import Route, Scope, Verdict
 
-_TOO_DEAR_IN_A_ROW = 3
-"""Requests in a row that a key cannot pay for, after which it is the key that is empty."""
+_OF_THE_KEY = (Outcome.AUTH, Outcome.FORBIDDEN)
+_UNPAID_IN_A_ROW = 3
+"""After so many requests in a row that a key cannot pay for, the key counts as empty (design 3.1)."""
 
 
 @dataclass(slots=True)
@@ -31,24 +33,24 @@ class _Streak:
 
 
 class Evidence:
-    """What is known of routes and keys from the replies so far."""
+    """What is known about routes and keys from the replies so far."""
 
     def __init__(self) -> None:
         self._streaks: dict[Scope, _Streak] = {}
         self._answered_at: dict[Scope, float] = {}
         self._proved_until: dict[Scope, float] = {}
-        self._models: defaultdict[Scope, set[str]] = defaultdict(set)
-        self._too_dear: Counter[Scope] = Counter()
+        self._answered_models: defaultdict[Scope, set[str]] = defaultdict(set)
+        self._unpaid: Counter[Scope] = Counter()
 
     def answered(self, route: Route, sent_at: float, now: float) -> None:
         """Note an answer; it ends the route's streak if its request was sent after the streak's first failure."""
         scope, key = route.scope(ScopeLevel.ROUTE), route.scope(ScopeLevel.KEY)
         self._answered_at[scope] = now
         self._proved_until[scope] = max(sent_at, self._proved_until.get(scope, sent_at))
-        self._models[key].add(route.model)
-        if self._too_dear:
-            self._too_dear.pop(key, None)
+        self._answered_models[key].add(route.model)
+        self._unpaid.pop(key, None)
         streak = self._streaks.get(scope)
+        # an answer to an earlier request says nothing: the route may have gone down since
         if streak is not None and sent_at > streak.began:
             del self._streaks[scope]
 
@@ -57,11 +59,11 @@ class Evidence:
         return self._answered_at.get(route.scope(ScopeLevel.ROUTE), -math.inf)
 
     def proved_until(self, route: Route) -> float:
-        """Return when the last request that the route answered was sent; never: minus infinity."""
+        """Return when the latest request that the route answered was sent; never: minus infinity."""
         return self._proved_until.get(route.scope(ScopeLevel.ROUTE), -math.inf)
 
     def failed(self, route: Route, now: float, *, limit: int) -> bool:
-        """Count a failure that no answer explains; say whether the streak is now long enough for a hold."""
+        """Count a failure that no answer explains; return whether the streak is now long enough for a hold."""
         streak = self._streaks.setdefault(route.scope(ScopeLevel.ROUTE), _Streak(began=now, limit=limit))
         streak.count += 1
         return streak.count >= streak.limit
@@ -71,15 +73,38 @@ class Evidence:
         self._streaks.pop(scope, None)
 
     def is_in_doubt(self, routes: Iterable[Route]) -> bool:
-        """Whether one of some routes has failures that no answer explains."""
+        """Whether one of the routes has failures that no answer explains."""
         return bool(self._streaks) and any(route.scope(ScopeLevel.ROUTE) in self._streaks for route in routes)
 
-    def has_answered_another_model(self, route: Route) -> bool:
-        """Whether the route's key has answered another model, so that a refusal speaks of this one."""
-        return bool(self._models.get(route.scope(ScopeLevel.KEY), set()) - {route.model})
+    def scope(self, route: Route, verdict: Verdict, needs: frozenset[str], *, is_alone: bool) -> Scope | None:
+        """Return the scope that a refusal is about; None: it is about this request alone (design 3.1, "Blame").
 
-    def is_out_of_money(self, route: Route) -> bool:
-        """Count a request that the route's key cannot pay for; say whether it is the key that is empty."""
+        Args:
+            route: the route that refused.
+            verdict: the verdict on its reply.
+            needs: what the request needs.
+            is_alone: no other request is in flight on the route's key.
+        """
+        reach = verdict.reach or RULES[verdict.outcome].condemns or ScopeLevel.ROUTE
+        need = None
+        if verdict.need is not None:
+            need = blamed(verdict.need, needs, verdict.message or "")
+            if need is None:
+                return None
+        if reach is ScopeLevel.REQUEST:
+            # a request in flight may yet be answered, and then the key is not empty
+            is_empty = verdict.outcome is Outcome.QUOTA and is_alone and self._is_out_of_money(route)
+            return route.scope(ScopeLevel.KEY) if is_empty else None
+        is_key = reach is ScopeLevel.KEY and verdict.outcome in _OF_THE_KEY
+        if is_key and self._has_answered_another_model(route):
+            reach = ScopeLevel.MODEL  # a gateway speaks of what is behind it: the key works, this model does not
+        return route.scope(reach).for_need(need)
+
+    def _has_answered_another_model(self, route: Route) -> bool:
+        return bool(self._answered_models.get(route.scope(ScopeLevel.KEY), set()) - {route.model})
+
+    def _is_out_of_money(self, route: Route) -> bool:
+        """Count a request that the route's key cannot pay for; return whether the key counts as empty now."""
         key = route.scope(ScopeLevel.KEY)
-        self._too_dear[key] += 1
-        return self._too_dear[key] >= _TOO_DEAR_IN_A_ROW
+        self._unpaid[key] += 1
+        return self._unpaid[key] >= _UNPAID_IN_A_ROW

@@ -1,24 +1,33 @@
-"""Reads foreign JSON, which has any shape: fields that may be missing, and numbers that may be texts."""
+"""Reads foreign JSON, which has any shape: fields may be missing, and numbers may be text."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 
 def number(value: object) -> float | None:
-    """Return a finite number from a number or its text; None for anything else."""
+    """Return a number, or the number in a text, if it is finite; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        result = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return result if math.isfinite(result) else None
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
+    """Return the parsed JSON; None for a text that is not JSON, or that is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError, MemoryError):
+        return None
 
 
 def get_in(value: object, *names: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
-    """Return a field of nested JSON objects, None where any of them is missing or no object."""
+    """Return a field of nested JSON objects; None if one of them is missing or not an object."""
     for name in names:
         if not isinstance(value, dict):
             return None

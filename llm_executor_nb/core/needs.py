@@ -1,7 +1,7 @@
-"""What a request needs of a route beyond answering a text, and which of it a refusal speaks of.
+"""What a request needs of a route beyond a text answer, and which of these needs a refusal is about.
 
 A need is a word: `image`, `file`, `audio`, `video`, `tools`, `schema`, `param:<name>` or `policy:<digest>`. A hold with
-a need stops only the requests that have it. Pure.
+a need stops only requests that have it: one row can never take another row down (design 3.1, "Blame"). Pure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OF_PARTS = {
     "input_video": Need.VIDEO,
     "video": Need.VIDEO,
 }
-"""The `type` of a content part, and what it needs."""
+"""The need for each `type` of a content part."""
 _OF_FIELDS = {
     "tools": Need.TOOLS,
     "tool_choice": Need.TOOLS,
@@ -37,7 +37,7 @@ _OF_FIELDS = {
     "response_format": Need.SCHEMA,
 }
 _POLICY = "provider"
-"""The field of OpenRouter's in which a request says who may answer it."""
+"""OpenRouter's field for which providers may answer a request."""
 _DIGEST_SIZE = 4
 
 
@@ -45,35 +45,36 @@ def needs_of(payload: Mapping[str, Any], extra_body: Mapping[str, Mapping[str, A
     """Return what a request needs.
 
     Args:
-        payload: its body without `model`.
-        extra_body: fields that only one backend is sent, by backend.
+        payload: the request's body without `model`.
+        extra_body: for each backend the fields that only it is sent.
     """
-    found = set(_of_messages(payload.get("messages")))
-    for name in payload:
-        if name != "messages":
-            found.add(_OF_FIELDS.get(name) or f"{Need.PARAM}:{name}")
+    needs = {*_of_messages(payload.get("messages")), *(_of_field(name) for name in payload if name != "messages")}
     for fields in (extra_body or {}).values():
         for name, value in fields.items():
             if value is not None:
-                found.add(_policy_of(value) if name == _POLICY else _OF_FIELDS.get(name) or f"{Need.PARAM}:{name}")
-    return frozenset(found) if found else NO_NEEDS
+                needs.add(_policy_of(value) if name == _POLICY else _of_field(name))
+    return frozenset(needs) if needs else NO_NEEDS
 
 
-def blamed(need: Need, needs: frozenset[str], words: str) -> str | None:
-    """Return which need of a request a refusal speaks of; None: the request has no such need.
+def blamed(need: Need, needs: frozenset[str], message: str) -> str | None:
+    """Return which need of a request a refusal is about; None: the request has no such need.
 
     Args:
-        need: what the refusal speaks of.
+        need: the kind of need that the refusal is about.
         needs: what the request needs.
-        words: the refusal's; they name a parameter.
+        message: the refusal's words, which name a parameter.
     """
     if need is Need.POLICY:
         return next((one for one in needs if one.startswith(f"{Need.POLICY}:")), None)
     if need is Need.PARAM:
         prefix = f"{Need.PARAM}:"
         named = (one for one in sorted(needs) if one.startswith(prefix))
-        return next((one for one in named if _names(words, one.removeprefix(prefix))), None)
+        return next((one for one in named if _mentions(message, one.removeprefix(prefix))), None)
     return need.value if need.value in needs else None
+
+
+def _of_field(name: str) -> str:
+    return _OF_FIELDS.get(name) or f"{Need.PARAM}:{name}"
 
 
 def _of_messages(messages: object) -> Iterator[str]:
@@ -90,5 +91,5 @@ def _policy_of(value: object) -> str:
     return f"{Need.POLICY}:{blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()}"
 
 
-def _names(words: str, name: str) -> bool:
-    return re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", words, re.IGNORECASE) is not None
+def _mentions(message: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message, re.IGNORECASE) is not None

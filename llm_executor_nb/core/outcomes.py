@@ -1,6 +1,6 @@
-"""The outcomes an attempt can have, what each puts on hold, and what follows: the table of the design, as data.
+"""The outcomes of an attempt, what each puts on hold, and what follows: the table of design 3.1, as data.
 
-A reply is an answer, or it is one of the outcomes below; nothing else leaves `classify`.
+A reply is an answer or one of the other outcomes; `classify` returns nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 
 
 class Outcome(StrEnum):
-    """What came of one attempt."""
+    """The result of one attempt."""
 
     OK = auto()
     CONNECTION = auto()
@@ -45,7 +45,7 @@ class Decision(StrEnum):
 
 
 class ScopeLevel(StrEnum):
-    """What a reply speaks of, and so how far its hold reaches: from this request alone to a backend for a model."""
+    """What a reply is about, and so how far its hold reaches: from this request alone to a backend for a model."""
 
     REQUEST = auto()
     """This request: nothing is held."""
@@ -58,7 +58,7 @@ class ScopeLevel(StrEnum):
 
 
 class Need(StrEnum):
-    """What a request may need of a route beyond answering a text."""
+    """What a request may need of a route beyond a text answer."""
 
     IMAGE = auto()
     FILE = auto()
@@ -67,18 +67,18 @@ class Need(StrEnum):
     TOOLS = auto()
     SCHEMA = auto()
     POLICY = auto()
-    """Conditions on who may answer; a request's own need has a digest behind it."""
+    """Conditions on who may answer; followed by a digest of them in a request's needs."""
     PARAM = auto()
-    """A call parameter; a request's own need has its name behind it."""
+    """A call parameter; followed by its name in a request's needs."""
 
 
 class NextStep(StrEnum):
-    """What a run does after an outcome, before holds and bounds have their say."""
+    """What a run does after an outcome if no hold and no bound stops it."""
 
     ACCEPT = auto()
     RETRY = auto()
     ONCE_MORE = auto()
-    """It was paid for: two tries on a route, and few in the whole run."""
+    """Two tries on a route, and few in the whole run: each was paid for (design 3.3)."""
     MOVE_THEN_RETRY = auto()
     MOVE = auto()
     NEXT_PROVIDER = auto()
@@ -135,12 +135,12 @@ RULES: dict[Outcome, OutcomeRule] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a piece of evidence says.
+    """What a piece of evidence means.
 
     Attributes:
-        outcome: what came of the attempt.
-        reach: how far its hold reaches; None: as its rule says.
-        need: what of the request it speaks of; requests without this need are not held. None: of every request.
+        outcome: the outcome of the attempt.
+        reach: how far its hold reaches; None: as the outcome's rule says.
+        need: the need of the request that it is about; None: it is about every request.
     """
 
     outcome: Outcome
@@ -149,4 +149,4 @@ class Finding:
 
 
 REDIRECTED = "it redirects to "
-"""What a verdict on a redirect begins with; then where it leads."""
+"""The beginning of the message about a redirect; the new address follows."""

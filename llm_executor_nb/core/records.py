@@ -1,4 +1,4 @@
-"""The records that travel between the rooms: routes, replies, verdicts, attempts. Frozen, and without a plain key."""
+"""The records that travel between the rooms: keys, routes, replies, verdicts. Frozen, and without a plain key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Key:
     """One key of a backend, with where it came from.
 
     Attributes:
-        backend: whom it opens, `openrouter`, `huggingface` or a user's own.
+        backend: the backend that takes it: `openrouter`, `huggingface` or a user's own.
         secret: the value.
         label: what the user calls it, `key 1` without a name of theirs; empty while the search for keys goes on.
         source: where it was found: `code`, `session`, an environment variable's name, `.env`, ...
@@ -57,10 +57,8 @@ class Key:
 class Scope:
     """What a hold holds: a key, a route, a model on a key, a provider or a backend for a model.
 
-    Every move of every row looks scopes up, so each works out its hash once.
-
     Attributes:
-        need: only requests that need this are held, such as `image` or `param:seed`; None: every request is.
+        need: only requests that need this are held, such as `image` or `param:seed`; None: every request is held.
     """
 
     reach: ScopeLevel
@@ -72,32 +70,38 @@ class Scope:
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # computed once: every move of every row looks scopes up
         parts = (self.reach, self.backend, self.secret, self.provider, self.model, self.need)
         object.__setattr__(self, "_hash", hash(parts))
 
     def __hash__(self) -> int:
         return self._hash
 
+    @property
+    def place(self) -> str:
+        """The backend, and the provider behind it if there is one: `huggingface/scaleway`."""
+        return f"{self.backend}/{self.provider}" if self.provider else self.backend
+
     def for_need(self, need: str | None) -> Scope:
-        """Return the same scope, for requests with a need; None: for every request."""
+        """Return the same scope for requests with a need; None: for every request."""
         return self if need is None else replace(self, need=need)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
-    """One way of reaching a model: backend, key, provider, model; and the tier it stands in.
+    """One way to reach a model: backend, key, provider and model, and the tier that it belongs to.
 
-    Two routes are the same only if they are one object; what lasts longer is kept by their scopes.
+    Two routes are equal only if they are one object; what must outlast a chain is kept by their scopes.
 
     Attributes:
-        backend: who is asked.
-        key: the key it is asked with; None for a server that needs none.
-        provider: the provider behind the backend that shall answer; None: the backend chooses.
-        model: the model as the user's table calls it; holds are kept under this name.
-        request_model: the model as it stands in the request, `google/gemma-3-27b-it:scaleway`.
+        backend: the backend to ask.
+        key: the key to ask it with; None for a server that needs none.
+        provider: the provider behind the backend that must answer; None: the backend chooses.
+        model: the model's name in the user's table; holds are kept under it.
+        request_model: the model's name in the request, as `google/gemma-3-27b-it:scaleway`.
         tier: 1 or 2.
-        scopes: what can be held of it, by how far the hold reaches.
-        name: as the attempt log shows it, `openrouter ..a1b2`, `huggingface/scaleway ..c3d4`.
+        scopes: what can be held of the route, by how far the hold reaches.
+        name: as the attempt log shows it, `openrouter ..a1b2` or `huggingface/scaleway ..c3d4`.
     """
 
     backend: str
@@ -119,16 +123,16 @@ class Route:
             ScopeLevel.BACKEND: Scope(ScopeLevel.BACKEND, self.backend, None, None, self.model),
         }
         object.__setattr__(self, "scopes", scopes)
-        place = f"{self.backend}/{self.provider}" if self.provider else self.backend
+        place = scopes[ScopeLevel.ROUTE].place
         object.__setattr__(self, "name", f"{place} {self.key.secret.ending}" if self.key else place)
 
     def scope(self, reach: ScopeLevel) -> Scope:
-        """Return what a hold of this reach would hold."""
+        """Return what a hold that reaches so far would hold."""
         return self.scopes[reach]
 
 
 class FaultKind(StrEnum):
-    """How a request can fail before a whole reply is there."""
+    """How a request can fail before its whole reply has come."""
 
     REFUSED = auto()
     DNS = auto()
@@ -147,11 +151,11 @@ class Fault:
     """No whole reply came.
 
     Attributes:
-        kind: how it failed.
+        kind: how the request failed.
         detail: the failure in words, scrubbed.
-        status: the HTTP status when a reply had begun.
-        may_resend: a kept-alive connection died before any byte of a reply, so the server may not have seen it.
-        begun: what had come of a body of events; it may hold a whole answer.
+        status: the HTTP status, if a reply had begun.
+        may_resend: a kept-alive connection died before any byte of a reply, so it may have gone unseen.
+        begun: the part of a body of events that had come; it may hold a whole answer.
     """
 
     kind: FaultKind
@@ -172,7 +176,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What a provider says it will still take: `remaining` requests in the `reset_s` seconds until it takes more."""
+    """How many more requests a provider says it takes: `remaining` within the next `reset_s` seconds."""
 
     remaining: float
     reset_s: float
@@ -180,18 +184,18 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a reply or a fault was found to be.
+    """What a reply or a fault means.
 
     Attributes:
-        outcome: the finding.
+        outcome: the outcome of the attempt.
         body: the parsed JSON of an answer; None otherwise.
         reach: how far a hold reaches; None: as the outcome's rule says.
-        need: what of the request it speaks of; None: of every request.
-        retry_after_s: seconds the provider asks to wait, from its reply's arrival; None: it named no time.
+        need: the need of the request that it is about; None: it is about every request.
+        retry_after_s: seconds that the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
-        allowance: what an answer tells of a limit; None: nothing, or nothing one can believe.
-        names: what an error speaks of, of the parameters that we add to a request; `core.verdicts.named` has the words.
+        allowance: what an answer says is left of a limit; None: nothing, or nothing credible.
+        names: the parameters added by us that an error mentions; `core.verdicts.added_parameters` has the words.
     """
 
     outcome: Outcome

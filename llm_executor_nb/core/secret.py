@@ -1,7 +1,7 @@
 """A key that does not show itself, and the scrubber that keeps keys out of every text.
 
-A `Secret` shows its last four characters and nothing else: not in a repr, not in a format string, not in a
-pickle. `scrub` removes every value that was ever made a `Secret` in this process, and whatever looks like a key.
+A `Secret` shows its last four characters and nothing else: not in a repr, a format string or a pickle. `scrub` removes
+every value that was ever made a `Secret` in this process, and everything that looks like a key. `shorten` also cuts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 SHOWN = 4
 """How many characters of a key are ever shown."""
+MESSAGE_LENGTH = 300
+"""Characters of a provider's message that are kept."""
+_READ = 20_000
+"""Characters of a message that are scrubbed at all, so that megabytes cost nothing."""
+_MARGIN = 5_000
+"""Characters at the end of those that are never shown: a key that is cut there is not recognised."""
 _HIDDEN = "…hidden…"
 _LONG = 8
 _LOOKS_LIKE_A_KEY = re.compile(
@@ -28,14 +34,14 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "key of another provider (sk-...)": re.compile(r"\bsk-(?!or-)(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{20,}"),
     "bearer token": re.compile(r"(?i:\bbearer\s+)(?!sk-|hf_)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"),
 }
-"""What a left-behind key looks like; stricter than the scrubber, which may take a word too many."""
+"""Patterns of keys left behind in a notebook; stricter than the scrubber, which may hide a word too many."""
 _known: dict[Secret, None] = {}
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def forgetful(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a ConfigError leave a function that takes keys without the frames, and so the locals, that hold them."""
+    """Raise a function's ConfigError from outside it, so that no frame of the traceback holds a key in its locals."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -53,7 +59,7 @@ class Secret:
     """One API key or token. `reveal()` is the only way to its value.
 
     Args:
-        value: the key as the user has it; blanks and quotes around it are taken off.
+        value: the key as the user has it; spaces and quotes around it are removed.
 
     Raises:
         ConfigError: the value cannot be sent in an HTTP header; the message does not show it.
@@ -92,21 +98,29 @@ class Secret:
 
 
 def ending(value: str) -> str:
-    """Return what may be shown of a key: `..` and its last four characters (of a short one a third)."""
+    """Return the part of a key that may be shown: `..` and its last four characters, or a third of a short key."""
     return ".." + value[-min(SHOWN, max(1, len(value) // 3)) :]
 
 
 def scrub(text: str) -> str:
-    """Return `text` without any key: the values of all Secrets made so far, and what looks like a key."""
-    found = [value for secret in tuple(_known) if (value := secret.reveal()) in text]
-    for value in sorted(found, key=len, reverse=True):  # a key may begin as another one does
+    """Return `text` without the values of all Secrets made so far, and without anything that looks like a key."""
+    values = [value for secret in tuple(_known) if (value := secret.reveal()) in text]
+    for value in sorted(values, key=len, reverse=True):  # one key may be the beginning of another
         text = text.replace(value, _HIDDEN) if len(value) >= _LONG else _without_word(text, value)
     return _LOOKS_LIKE_A_KEY.sub(_HIDDEN, text)
 
 
 def kinds_of_keys(text: str) -> list[str]:
-    """Return the kinds of keys that stand in a text, in words; never a key."""
+    """Return the kinds of keys in a text, in words; never a key."""
     return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]
+
+
+def shorten(text: str) -> str:
+    """Return a foreign message as it may be kept: scrubbed of keys, on one line, at most 300 characters."""
+    is_long = len(text) > _READ
+    scrubbed = scrub(text[:_READ])[:-_MARGIN] if is_long else scrub(text)
+    line = " ".join(scrubbed.split()).encode("utf-8", "replace").decode()
+    return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"
 
 
 def _clean(value: str) -> str:
@@ -117,12 +131,12 @@ def _clean(value: str) -> str:
         raise ConfigError("This key is empty. Paste it again.")
     if not all("!" <= character <= "~" for character in stripped):
         raise ConfigError(
-            f"This key ({len(stripped)} characters) holds a blank, a line break or a character that is not ASCII, "
+            f"This key ({len(stripped)} characters) contains a space, a line break or a character that is not ASCII, "
             "so it cannot be a key. Copy it again from the provider's page.",
         )
     return stripped
 
 
 def _without_word(text: str, value: str) -> str:
-    """A short key is looked for as a whole word only, or it would be cut out of ordinary text."""
+    # a short key may be a part of ordinary words
     return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)

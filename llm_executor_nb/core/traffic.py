@@ -1,11 +1,12 @@
-"""What is under way: requests in flight, the pace of each key, what a route bears at once, and what came back.
+"""Requests under way: how many are in flight, how fast each key is asked, what each route takes, and the outcomes.
 
-Pure: the time comes in as an argument, nothing waits here. One `Traffic` belongs to one `Health`.
+Pure: the time is an argument, and nothing waits here. One `Traffic` belongs to one `Health`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.adaptive_rate import AdaptiveRate
@@ -17,220 +18,205 @@ from llm_executor_nb.core.records import OPENROUTER
 if TYPE_CHECKING:
     from llm_executor_nb.core.records import Allowance, Route, Scope
 
-_BURST = 3
-"""A rate limit refused so few in flight: what it lets through in a burst is less than any server takes at once."""
+_SMALL_BURST = 3
+"""A refusal with so few requests in flight is about speed: any server takes more than three at once."""
 LONGEST_LOOK_S = 0.5
-"""Seconds after which one that waits for a pace looks again, because the pace may have risen."""
+"""Seconds after which a run that waits for a slot looks again, because the rate may have risen."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendRecord:
+    """When a request went out, and how many were in flight on its route then, itself included."""
+
+    at: float
+    in_flight: int = 1
 
 
 class Traffic:
-    """Counts requests and keeps each key's pace (on Hugging Face each route's), with a queue of those that wait."""
+    """Counts requests and keeps each key's rate (on Hugging Face each route's), with a queue of those that wait."""
 
     def __init__(self) -> None:
         self._in_flight: Counter[Scope] = Counter()
-        self._paces: dict[Scope, AdaptiveRate] = {}
-        self._capacities: dict[Scope, Capacity] = {}
-        self._spreads: dict[Scope, QuotaWindow] = {}
+        self._rates: dict[Scope, AdaptiveRate] = {}
+        self._capacities: defaultdict[Scope, Capacity] = defaultdict(Capacity)
+        self._windows: dict[Scope, QuotaWindow] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
 
-    def sent(self, route: Route, now: float, who: object) -> int:
-        """Note that a request goes out; whose it is waits no more. Return how many are in flight on the route then."""
+    def sent(self, route: Route, now: float, waiter: object) -> SendRecord:
+        """Note that a request goes out; `waiter`, whose request it is, no longer waits for a slot."""
         for queue in self._queues.values():
-            queue.pop(who, None)
-        self._pace(route).sent(now)
-        if (spread := self._spread(route)) is not None:
-            spread.sent(now)
+            queue.pop(waiter, None)
+        self._rate(route).sent(now)
+        if (window := self._window(route)) is not None:
+            window.sent(now)
         self._in_flight[route.scope(ScopeLevel.ROUTE)] += 1
         self._in_flight[route.scope(ScopeLevel.KEY)] += 1
-        return self._in_flight[route.scope(ScopeLevel.ROUTE)]
+        return SendRecord(now, self._in_flight[route.scope(ScopeLevel.ROUTE)])
 
     def returned(self, route: Route) -> bool:
-        """Note that a request is over; say whether others may have waited for that."""
+        """Note that a request is over; return whether others may have waited for that."""
         self._in_flight[route.scope(ScopeLevel.ROUTE)] -= 1
         self._in_flight[route.scope(ScopeLevel.KEY)] -= 1
         capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
         return capacity is not None and capacity.is_bound
 
     def ended(self, route: Route, outcome: Outcome) -> None:
-        """Count what came of a request."""
+        """Count the outcome of a request."""
         self._outcomes[route.scope(ScopeLevel.ROUTE)][outcome] += 1
 
     def outcomes(self, route: Route) -> dict[Outcome, int]:
-        """Return what came of the requests to a route so far, and how often."""
+        """Return the outcomes of the requests to a route so far, each with its count."""
         return dict(self._outcomes.get(route.scope(ScopeLevel.ROUTE), {}))
 
     def in_flight(self, route: Route, reach: ScopeLevel = ScopeLevel.KEY) -> int:
-        """Return how many requests are under way on the route's key, or on the route itself."""
+        """Return how many requests are in flight on the route's key, or on the route itself."""
         return self._in_flight[route.scope(reach)]
 
     @property
     def is_quiet(self) -> bool:
-        """Say whether nothing is in flight anywhere."""
+        """Whether nothing is in flight anywhere."""
         return not any(self._in_flight.values())
 
     def forget(self) -> None:
-        """In a forked child: drop what only the parent will see the end of."""
+        """In a forked child: drop the parent's requests and waiters, whose ends only the parent will see."""
         self._in_flight.clear()
         self._queues.clear()
 
-    def retell(self, route: Route) -> None:
-        """Let what the user tells now of the key's limit take the place of what was told, or learnt, before.
+    def apply_rpm(self, route: Route) -> None:
+        """Let the user's new limit for the key replace the one that was told, or learnt, before.
 
-        Only a newly made chain says so: a job that is under way brings the limit of its beginning.
+        Only a newly made chain calls this: a job that is under way keeps the limit of its beginning.
         """
-        pace = self._paces.get(_limited(route))
-        if pace is not None and pace.told_per_s != _told_per_s(route):
-            del self._paces[_limited(route)]
+        rate = self._rates.get(_limited(route))
+        if rate is not None and rate.told_per_s != _told_per_s(route):
+            del self._rates[_limited(route)]
 
     def reset(self) -> None:
-        """Forget how fast each key may be asked, and how much each route bears at once."""
-        self._paces.clear()
+        """Forget how fast each key may be asked, and how many requests each route takes at once."""
+        self._rates.clear()
         self._capacities.clear()
-        self._spreads.clear()
+        self._windows.clear()
 
-    # --- the pace of a key --------------------------------------------------------------------------------------
+    # --- when the next request may go out -------------------------------------------------------------------------
 
-    def has_room(self, route: Route, now: float, who: object = None) -> bool:
-        """Whether the route bears one more, and its key's pace lets `who` go now, behind those before it."""
-        if not self.bears_more(route):
+    def can_send(self, route: Route, now: float, waiter: object = None) -> bool:
+        """Whether `waiter` may send now: the route takes one more, and the key has a slot behind those before it."""
+        if not self.has_capacity(route):
             return False
         if not self._is_bound(route):
             return True
-        return self._next_at(route, now) <= now and self._next_at(route, now, self._place(route, who)) <= now
+        return self._slot_at(route, now) <= now and self._slot_at(route, now, self._place(route, waiter)) <= now
 
-    def bears_more(self, route: Route) -> bool:
+    def has_capacity(self, route: Route) -> bool:
         """Whether one more request may be in flight on the route."""
         capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
         return capacity is None or capacity.has_room(self._in_flight[route.scope(ScopeLevel.ROUTE)])
 
-    def room_at(self, route: Route, now: float, who: object = None) -> float:
-        """Return when to look whether there is room; where it is later there, it is later here."""
-        if not self.bears_more(route):
+    def next_slot_at(self, route: Route, now: float, waiter: object = None) -> float:
+        """Return when `waiter` should ask `can_send` again: at its slot, but soon, as rates may rise."""
+        if not self.has_capacity(route):
             return now + LONGEST_LOOK_S
-        wait_s = self._next_at(route, now, self._place(route, who)) - now
-        return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)
+        wait_s = self._slot_at(route, now, self._place(route, waiter)) - now
+        return now + min(wait_s, LONGEST_LOOK_S + wait_s / 1000)  # of two routes, the sooner one is looked at sooner
 
-    def is_alone(self, route: Route, who: object) -> bool:
-        """Say whether nobody else asks the route's key, or waits for it: then its pace need not be kept."""
-        others = [other for other in self._queues[_limited(route)] if other is not who]
+    def is_alone(self, route: Route, waiter: object) -> bool:
+        """Whether no other run asks the route's key or waits for it; then its rate need not be kept."""
+        others = [other for other in self._queues[_limited(route)] if other is not waiter]
         return not others and not self._in_flight[route.scope(ScopeLevel.KEY)]
 
-    def join_queue(self, route: Route, who: object) -> None:
-        """Wait for the pace of the route's key, behind those that do already."""
-        self._queues[_limited(route)].setdefault(who)
+    def join_queue(self, route: Route, waiter: object) -> None:
+        """Wait for a slot of the route's key, behind those that wait already."""
+        self._queues[_limited(route)].setdefault(waiter)
 
-    def leave_queue(self, route: Route, who: object) -> None:
-        """Wait no more."""
-        self._queues[_limited(route)].pop(who, None)
+    def leave_queue(self, route: Route, waiter: object) -> None:
+        """Stop waiting for a slot of the route's key."""
+        self._queues[_limited(route)].pop(waiter, None)
 
-    def answered(self, route: Route, now: float, sent_at: float | None = None, in_flight: int = 1) -> None:
-        """Let an answer raise the key's pace.
+    # --- what replies say about it --------------------------------------------------------------------------------
 
-        Args:
-            route: who answered.
-            now: when.
-            sent_at: when its request was sent; None: now.
-            in_flight: how many were in flight on the route then.
-        """
-        self._pace(route).answered(now, now if sent_at is None else sent_at)
-        self._capacity(route).answered(in_flight, now)
+    def answered(self, route: Route, sent: SendRecord, now: float) -> None:
+        """Let an answer raise the key's rate, and the route's bound of requests in flight."""
+        self._rate(route).answered(now, sent.at)
+        self._capacity(route).answered(sent.in_flight, now)
 
-    def refused(self, route: Route, sent_at: float, now: float, in_flight: int = 1) -> None:
-        """Let a refusal by a rate limit bound what is in flight on the route, or slow the key's pace.
-
-        "Too many requests" may mean too many at once or too many in a time. The former is believed first: it is soon
-        found wrong, when no more than was answered before is refused. A pace that fits by chance is not.
-
-        Args:
-            route: who refused.
-            sent_at: when the request was sent.
-            now: when it was refused.
-            in_flight: how many were in flight on the route when it was sent.
-        """
-        pace, capacity = self._pace(route), self._capacity(route)
-        if pace.per_s is None and capacity.refused(in_flight, now) and in_flight > _BURST:
+    def refused(self, route: Route, sent: SendRecord, now: float) -> None:
+        """Let a refusal by a rate limit bound what is in flight on the route, or slow the key down."""
+        # "Too many requests" may mean too many at once or too many in a time. The former is believed first: it is
+        # soon found wrong, when as many as were answered before are refused. A rate that fits by chance is not.
+        rate, capacity = self._rate(route), self._capacity(route)
+        if rate.per_s is None and capacity.refused(sent.in_flight, now) and sent.in_flight > _SMALL_BURST:
             return
         capacity.forget()
-        pace.refused(sent_at, now)
+        rate.refused(sent.at, now)
 
-    def overloaded(self, route: Route, now: float, in_flight: int) -> bool:
-        """Let a refusal bound what may be in flight on the route; say whether too much at once explains it.
-
-        Args:
-            route: who refused.
-            now: when.
-            in_flight: how many were in flight on the route when the request was sent.
-        """
-        return self._capacity(route).refused(in_flight, now)
+    def overloaded(self, route: Route, sent: SendRecord, now: float) -> bool:
+        """Let a refusal bound what may be in flight on the route; return whether too much at once explains it."""
+        return self._capacity(route).refused(sent.in_flight, now)
 
     def return_slowly(self, route: Route) -> None:
         """Let requests return to a route one by one, after a hold."""
         self._capacity(route).return_slowly()
 
-    def told(
-        self, route: Route, allowance: Allowance | None, now: float, sent_at: float, *, wanted: float, ceiling_s: float
+    def learn_allowance(
+        self, route: Route, left: Allowance | None, sent: SendRecord, now: float, *, wanted: float, ceiling_s: float
     ) -> None:
-        """Let what an answer told of its limit bound how fast the key (on Hugging Face the route) is asked.
+        """Spread requests over what an answer says is left of the key's limit (on Hugging Face the route's).
 
         Args:
-            route: who answered.
-            allowance: what is left of the limit; None: it told nothing.
+            route: the route that answered.
+            left: what is left of the limit; None: the answer does not say.
+            sent: its request.
             now: when the answer came.
-            sent_at: when its request was sent.
             wanted: how many requests are still to be made.
             ceiling_s: the longest wait between two requests.
         """
-        scope = _spoken_of(route)
-        if allowance is None and scope not in self._spreads:
+        scope = _counted(route)
+        if left is None and scope not in self._windows:
             return
-        spread = self._spreads.setdefault(scope, QuotaWindow())
+        window = self._windows.setdefault(scope, QuotaWindow())
         in_flight = self._in_flight[scope]
-        others = (
-            one.left for other, one in self._spreads.items() if one is not spread and other.backend == scope.backend
-        )
+        # what the backend's other keys are known to take need not be spread over this one
+        others = (o.left for other, o in self._windows.items() if o is not window and other.backend == scope.backend)
         wanted -= in_flight + sum(others)
-        spread.told(allowance, now, sent_at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
+        window.learn(left, now, sent.at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
 
-    def _next_at(self, route: Route, now: float, ahead: int = 0) -> float:
+    def _slot_at(self, route: Route, now: float, ahead: int = 0) -> float:
         """Return when the next request may go out, with so many waiting ahead of it."""
-        spread, at = self._spread(route), self._pace(route).room_at(now, ahead)
-        return at if spread is None else max(at, spread.room_at(now, ahead))
+        window, at = self._window(route), self._rate(route).next_slot_at(now, ahead)
+        return at if window is None else max(at, window.next_slot_at(now, ahead))
 
     def _is_bound(self, route: Route) -> bool:
-        spread = self._spread(route)
-        return self._pace(route).per_s is not None or (spread is not None and spread.is_bound)
+        window = self._window(route)
+        return self._rate(route).per_s is not None or (window is not None and window.is_bound)
 
-    def _spread(self, route: Route) -> QuotaWindow | None:
-        return self._spreads.get(_spoken_of(route)) if self._spreads else None
+    def _window(self, route: Route) -> QuotaWindow | None:
+        return self._windows.get(_counted(route)) if self._windows else None
 
-    def _place(self, route: Route, who: object) -> int:
+    def _place(self, route: Route, waiter: object) -> int:
         queue = self._queues[_limited(route)]
-        return next((place for place, other in enumerate(queue) if other is who), len(queue))
+        return next((place for place, other in enumerate(queue) if other is waiter), len(queue))
 
     def _capacity(self, route: Route) -> Capacity:
-        scope = route.scope(ScopeLevel.ROUTE)
-        if scope not in self._capacities:
-            self._capacities[scope] = Capacity()
-        return self._capacities[scope]
+        return self._capacities[route.scope(ScopeLevel.ROUTE)]
 
-    def _pace(self, route: Route) -> AdaptiveRate:
+    def _rate(self, route: Route) -> AdaptiveRate:
         scope = _limited(route)
-        if scope not in self._paces:
-            self._paces[scope] = AdaptiveRate(_told_per_s(route))
-        return self._paces[scope]
+        if scope not in self._rates:
+            self._rates[scope] = AdaptiveRate(_told_per_s(route))
+        return self._rates[scope]
 
 
 def _told_per_s(route: Route) -> float | None:
     return None if route.key is None or route.key.rpm is None else route.key.rpm / 60
 
 
-def _spoken_of(route: Route) -> Scope:
-    """Return what a reply that names no scope speaks of: the key on OpenRouter, else the route."""
+def _counted(route: Route) -> Scope:
+    """Return the scope that a reply counts if it names none: the key on OpenRouter, else the route (design 3.2)."""
     return route.scope(ScopeLevel.KEY if route.backend == OPENROUTER else ScopeLevel.ROUTE)
 
 
 def _limited(route: Route) -> Scope:
-    """Return what a limit without a scope limits: the key on OpenRouter or where the user told it, else the route."""
+    """Return what a rate belongs to: the key on OpenRouter or where the user told its limit, else the route."""
     is_of_key = route.backend == OPENROUTER or (route.key is not None and route.key.rpm is not None)
     return route.scope(ScopeLevel.KEY if is_of_key else ScopeLevel.ROUTE)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.verdicts.classify import shorten
-from llm_executor_nb.core.verdicts.judging import LENGTH, meaning
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
 from llm_executor_nb.engine.http import not_after_all
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def _unfit(run: Run, route: Route, message: AIMessage, verdict: Verdict) -
         if run.sink is not None:
             run.sink.complete(parsed)
         return None
-    if meaning(verdict.finish_reason) == LENGTH:
+    if finish_meaning(verdict.finish_reason) == LENGTH:
         if run.ask.payload.get("max_tokens") is not None:
             return not_after_all(verdict, Outcome.TRUNCATED, f"max_tokens cut the answer off: {words}")
         words = f"it was cut off because it is too long ({words}); be brief"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.verdicts.judging import (
+from llm_executor_nb.core.verdicts.answers import (
     ONLY_TEXT,
-    Said,
+    Content,
     has_media,
     has_reasoning,
     is_media,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 
-def said_to_caller(message: AIMessage, *, refusal: str | None = None, had_reasoning: bool = False) -> Said:
+def said_to_caller(message: AIMessage, *, refusal: str | None = None, had_reasoning: bool = False) -> Content:
     """Return what a caller has of a message.
 
     Args:
@@ -35,7 +35,7 @@ def said_to_caller(message: AIMessage, *, refusal: str | None = None, had_reason
     text, parts = (content, []) if isinstance(content, str) else (str(message.text), list[Any](content))
     calls = list(_calls_of(message))
     wrong = [words for words in calls if words]
-    return Said(
+    return Content(
         has_text=bool(text.strip()),
         has_calls=len(calls) > len(wrong),
         bad_call=wrong[0] if wrong else None,

@@ -17,7 +17,6 @@ from llm_executor_nb.core.errors import (
     StreamInterruptedError,
 )
 from llm_executor_nb.core.holds import RouteStatus
-from llm_executor_nb.core.outcomes import RULES
 from llm_executor_nb.core.policy import Go, Join, Stop, StopReason, Wait, next_move
 from llm_executor_nb.engine import paid_calls as guard
 from llm_executor_nb.engine import tracing
@@ -72,7 +71,7 @@ class Engine:
         try:
             return await self._walk(run)
         finally:
-            run.queue_for(None)
+            run.learning.end()
 
     async def _walk(self, run: Run) -> AIMessage:
         """Go on from move to move until there is an answer."""
@@ -98,8 +97,7 @@ class Engine:
         """Take a slot, look again where to go now that one is free, and make the attempt."""
         await run.ask.slots.acquire()
         try:
-            if not run.attempts:
-                run.memory.enter_anew()
+            run.memory.reorder()
             move = next_move(run.memory, self._health, clock.current().now())
             return await self._attempt(run, move) if isinstance(move, Go) else None
         finally:
@@ -109,8 +107,7 @@ class Engine:
         """Make one attempt; and again at once, if the connection had died unused or what we added was refused."""
         route = move.route
         run.begin(route)
-        probe = self._health.begin_probe(route, clock.current().now(), run.memory.needs) if move.is_probe else ()
-        run.memory.probed.update(probe)
+        probe = run.learning.begin(move, clock.current().now())
         try:
             came = await self._send(run, route)
             if came.may_resend:
@@ -154,11 +151,10 @@ class Engine:
     ) -> None:
         """Let the run and the holds learn from what came, record it, and raise what ends the run."""
         now = clock.current().now()
-        if run.is_cut_by_deadline(verdict, now):
-            self._health.end_probe(probe, now, is_lifted=False)
+        if run.is_cut_by_deadline(verdict):
+            run.learning.cut(probe, now)
         else:
-            run.learn(move, verdict, now)
-            self._health.end_probe(probe, now, is_lifted=True, has_failed=RULES[verdict.outcome].is_transient)
+            run.learn(move, probe, verdict, now)
         self._record(run, move.route, verdict, now)
         if message is None:
             self._raise_if_over(run, verdict)
@@ -185,13 +181,11 @@ class Engine:
     async def _wait(self, run: Run, move: Wait, seen: int) -> None:
         """Wait until a time, or until the holds have changed, whichever comes first."""
         began = clock.current().now()
-        run.queue_for(move.route if move.is_for_pace else None)
-        await until_changed(self._health, move.until, seen, is_exact=move.is_for_pace)
+        run.learning.begin_wait(move)
+        await until_changed(self._health, move.until, seen, is_exact=move.is_for_slot)
         now = clock.current().now()
         run.waited_s += now - began
-        run.memory.keeps_pace = run.memory.keeps_pace or move.is_told
-        if run.ask.is_by_hand and run.memory.current is None and now >= move.until and not move.is_for_pace:
-            run.memory.has_waited = True
+        run.learning.end_wait(move, now)
 
     async def _join(self, run: Run, move: Join) -> None:
         """Wait for the reply of another run's probe; remember the hold when it failed."""
@@ -200,23 +194,12 @@ class Engine:
         end = run.memory.deadline
         while True:
             seen, now = self._health.changes, clock.current().now()
-            is_probing = self._health.standing(move.route, now, run.memory.needs)[0] is RouteStatus.PROBING
+            is_probing = self._health.status(move.route, now, run.memory.needs)[0] is RouteStatus.PROBING
             if not is_probing or (end is not None and now >= end):
                 break
             await until_changed(self._health, end, seen)
         run.waited_s += now - began
-        run.memory.keeps_pace = True
-        standing, hold = self._health.standing(move.route, now, run.memory.needs)
-        has_failed = standing is RouteStatus.HELD and hold is not None and hold.probed_at is not None  # not cancelled
-        if not has_failed or hold is None:
-            return
-        if run.memory.current is not None:
-            run.joined_in_vain(move.route, hold, now)
-        else:
-            run.memory.probed.update(scopes)
-            run.memory.is_over = run.memory.has_waited
-        if run.broken is not None:
-            raise run.broken
+        run.learning.joined(move.route, scopes, now)
 
     # --- failing ------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core.holds import Support
 from llm_executor_nb.core.outcomes import Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
-from llm_executor_nb.core.verdicts.named import FAILED_OUTPUT, RESPONSE_FORMAT, STREAM_OPTIONS, TOOLS
+from llm_executor_nb.core.verdicts.added_parameters import FAILED_OUTPUT, RESPONSE_FORMAT, STREAM_OPTIONS, TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,27 +6,27 @@ before LangChain sees it. Makes exactly one request; retries nothing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.foreign_json import parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.verdicts.classify import classify, classify_event, shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import facts_of, judge
+from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.core.verdicts.judging import facts_of, judge
 from llm_executor_nb.engine.delivered import said_to_caller
 from llm_executor_nb.engine.relay import Relay, says_something
 from llm_executor_nb.engine.tally import Tally, with_legible_usage
 from llm_executor_nb.providers.calls import left_broken
-from llm_executor_nb.providers.chunks import Ending, as_last_chunk
 from llm_executor_nb.providers.events import recorded
+from llm_executor_nb.providers.langchain import Ending, as_last_chunk
 from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
-from llm_executor_nb.providers.shape import after_comments
-from llm_executor_nb.providers.sse import ERROR
+from llm_executor_nb.providers.sse import ERROR, after_comments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.providers.backend import Backend
     from llm_executor_nb.providers.events import Events, Recorded
     from llm_executor_nb.providers.sse import Event
     from llm_executor_nb.providers.transport import Transport
+    from llm_executor_nb.providers.wires import Wire
 
 
 _AFTER_THE_END = frozenset({FaultKind.CUT, FaultKind.CLOSED, FaultKind.TIMEOUT, FaultKind.DEADLINE})
@@ -92,18 +92,18 @@ class HttpSender:
 
     Args:
         transport: sends; bound to the loop it is used on.
-        backends: name -> wire.
+        wires: by the name of the backend.
     """
 
     takes_extras = True
 
-    def __init__(self, transport: Transport, backends: Mapping[str, Backend]) -> None:
+    def __init__(self, transport: Transport, wires: Mapping[str, Wire]) -> None:
         self._transport = transport
-        self._backends = backends
+        self._wires = wires
 
     def paid_at(self, route: Route, practice_url: str | None) -> str | None:
         """Return where a request goes, unless it is to a rehearsal, or to a server on this machine without a key."""
-        url = self._backends[route.backend].url
+        url = self._wires[route.backend].url
         is_practice = practice_url is not None and url.startswith(practice_url)
         is_own = route.key is None and is_this_machine(urlsplit(url).hostname or "")
         return None if is_practice or is_own else url
@@ -116,18 +116,18 @@ class HttpSender:
             route: who is asked.
             timeout_s: seconds until it is given up; None: no bound.
         """
-        backend = self._backends[route.backend]
+        wire = self._wires[route.backend]
         came = await self._transport.post(
-            backend.url,
+            wire.url,
             body=_body(ask, route, stream=False),
             secret=route.key.secret if route.key else None,
-            headers=backend.headers(route),
+            headers=wire.headers,
             timeout_s=timeout_s,
         )
         if (events := recorded(came)) is not None:
-            found = await _Stream(events, backend, ask, route, _to_nobody).read()
+            found = await _Stream(events, wire, ask, route, _to_nobody).read()
             return replace(found, message=found.message and _as_whole(found.message))
-        return self._judge(came, route)
+        return _judge(came, wire, route)
 
     async def streamed(
         self,
@@ -147,44 +147,39 @@ class HttpSender:
             until: the time on the clock at which it is given up; None: never.
             hand_on: takes each chunk; the last one carries usage and finish_reason.
         """
-        backend = self._backends[route.backend]
+        wire = self._wires[route.backend]
         async with self._transport.stream(
-            backend.url,
+            wire.url,
             body=_body(ask, route, stream=True),
             secret=route.key.secret if route.key else None,
-            headers=backend.headers(route),
+            headers=wire.headers,
             timeout_s=timeout_s,
             until=until,
         ) as came:
             if not isinstance(came, Reply | Fault):
-                return await _Stream(came, backend, ask, route, hand_on).read()
+                return await _Stream(came, wire, ask, route, hand_on).read()
             if (events := recorded(came)) is not None:
-                return await _Stream(events, backend, ask, route, hand_on).read()
-            return await self._whole_instead(came, ask, route, hand_on)
+                return await _Stream(events, wire, ask, route, hand_on).read()
+            result = _judge(came, wire, route)  # an error, or a server that does not stream
+            if result.message is not None:
+                await hand_on(signed(as_last_chunk(result.message), ask))
+            return result
 
-    async def _whole_instead(
-        self, came: Reply | Fault, ask: RunRequest, route: Route, hand_on: Callable[[AIMessageChunk], Awaitable[None]]
-    ) -> SendResult:
-        """Take a whole reply where a stream was asked for: an error, or a server that does not stream."""
-        found = self._judge(came, route)
-        if found.message is not None:
-            await hand_on(signed(as_last_chunk(found.message), ask))
-        return found
 
-    def _judge(self, came: Reply | Fault, route: Route) -> SendResult:
-        if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
-            came = replace(came, body=after_comments(came.body))
-        verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
-        if verdict.body is None:
-            return SendResult(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
-        try:
-            message = self._backends[route.backend].message(with_legible_usage(verdict.body), route.request_model)
-        except ValueError as error:
-            return SendResult(not_after_all(verdict, Outcome.MALFORMED, str(error)))
-        verdict = judge(verdict, said_to_caller(message))
-        if verdict.outcome is not Outcome.OK:
-            return SendResult(replace(verdict, body=None))
-        return SendResult(verdict, message)
+def _judge(came: Reply | Fault, wire: Wire, route: Route) -> SendResult:
+    if isinstance(came, Reply) and came.body.lstrip().startswith(b":"):
+        came = replace(came, body=after_comments(came.body))
+    verdict = classify(came, backend=route.backend, now_utc=clock.current().utc())
+    if verdict.body is None:
+        return SendResult(verdict, may_resend=isinstance(came, Fault) and came.may_resend)
+    try:
+        message = wire.message(with_legible_usage(verdict.body), route.request_model)
+    except ValueError as error:
+        return SendResult(not_after_all(verdict, Outcome.MALFORMED, str(error)))
+    verdict = judge(verdict, said_to_caller(message))
+    if verdict.outcome is not Outcome.OK:
+        return SendResult(replace(verdict, body=None))
+    return SendResult(verdict, message)
 
 
 def not_after_all(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
@@ -227,13 +222,13 @@ class _Stream:
     def __init__(
         self,
         events: Events | Recorded,
-        backend: Backend,
+        wire: Wire,
         ask: RunRequest,
         route: Route,
         hand_on: Callable[[AIMessageChunk], Awaitable[None]],
     ) -> None:
         self._events = events
-        self._read_chunk = backend.chunk_reader(route.request_model)
+        self._read_chunk = wire.chunk_reader(route.request_model)
         self._ask, self._route = ask, route
         self._relay = Relay(hand_on)
         self._tally = Tally()
@@ -260,7 +255,7 @@ class _Stream:
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
-        body = _parse(event.data)
+        body = parse_json(event.data)
         if not isinstance(body, dict):
             body = {"error": {"message": event.data}} if event.name == ERROR else None
         if body is None:
@@ -337,10 +332,3 @@ class _Stream:
             output_tokens=facts.output_tokens,
             cost_usd=facts.cost_usd,
         )
-
-
-def _parse(text: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError, MemoryError):
-        return None

@@ -13,8 +13,9 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
-from llm_executor_nb.core.verdicts.classify import classify, classify_event, shorten
-from llm_executor_nb.core.verdicts.judging import facts_of, judge
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import facts_of, judge
+from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.engine.delivered import said_to_caller
 from llm_executor_nb.engine.http import SendResult, signed
 from llm_executor_nb.engine.relay import Relay, says_something
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.providers.foreign_errors import Told
-    from llm_executor_nb.providers.own_backends import ChatModelObject
+    from llm_executor_nb.providers.foreign_errors import ErrorReport
+    from llm_executor_nb.providers.model_object import ChatModelObject
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 """Where the clients of providers say why an answer ended."""
@@ -87,8 +88,8 @@ class ModelSender:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
             await pieces.close()
-        if pieces.told is not None:
-            return SendResult(_refused(pieces.told, route))
+        if pieces.error is not None:
+            return SendResult(_refused(pieces.error, route))
         if relay.whole is None:
             return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
         last = _last(relay.whole, ask)
@@ -115,7 +116,7 @@ def _last(whole: AIMessageChunk, ask: RunRequest) -> AIMessageChunk:
     return signed(last, ask)
 
 
-def _refused(told: Told, route: Route) -> Verdict:
+def _refused(told: ErrorReport, route: Route) -> Verdict:
     """Return what an exception meant. A status that it did not tell is not logged as if it had."""
     if not isinstance(told, dict):
         return classify(told, backend=route.backend, now_utc=clock.current().utc())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.core.verdicts.judging import has_media, is_media
+from llm_executor_nb.core.verdicts.answers import has_media, is_media
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

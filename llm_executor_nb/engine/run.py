@@ -10,11 +10,12 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.learning import Learning, SendRecord
+from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, Wait
 from llm_executor_nb.core.records import FaultKind, Verdict
+from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.engine import tracing
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.schemas.prompting import SchemaPrompt
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
-    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sink import Sink
     from llm_executor_nb.settings.options import Options
@@ -63,7 +64,7 @@ class Run:
         self._health = health
         self._config = config
         self._retries = config.retries if ask.retries is None else ask.retries
-        self._learning = Learning(
+        self.learning = Learning(
             self.memory,
             health,
             make_backoff=self._backoff,
@@ -71,8 +72,7 @@ class Run:
             rows_left=ask.rows_left,
         )
         self._asked: set[Route] = set()
-        self._queued_for: Route | None = None
-        self._sent_at, self._in_flight = now, 0
+        self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
         self._wait_before = 0.0
 
@@ -82,8 +82,6 @@ class Run:
         """Note that an attempt on a route begins."""
         self._wait_before, self.waited_s = self.waited_s, 0.0
         self._asked.add(route)
-        if self.ask.is_by_hand:
-            self.memory.current = route
 
     def order(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return what a route is asked now: with what we add, if it may be sent that, and a schema in words else."""
@@ -101,17 +99,8 @@ class Run:
 
     def sent(self, route: Route, now: float) -> None:
         """Note when the request goes out."""
-        self._sent_at, self._sent_utc = now, clock.current().utc()
-        self._in_flight = self._health.traffic.sent(route, now, self.memory)
+        self._sent, self._sent_utc = self.learning.sent(route, now), clock.current().utc()
         self.span = tracing.begin(self.ask, route, self._config, is_stream=self.sink is not None)
-
-    def queue_for(self, route: Route | None) -> None:
-        """Wait in the queue for the pace of a route's key, and in no other; None: in none."""
-        if self._queued_for is not None and self._queued_for is not route:
-            self._health.traffic.leave_queue(self._queued_for, self.memory)
-        if route is not None:
-            self._health.traffic.join_queue(route, self.memory)
-        self._queued_for = route
 
     def bound_s(self, now: float) -> float | None:
         """Return how long the attempt may take: the timeout, or what the deadline leaves."""
@@ -119,29 +108,20 @@ class Run:
         bounds = [bound for bound in (self.ask.timeout_s, left) if bound is not None]
         return min(bounds, default=None)
 
-    def is_cut_by_deadline(self, verdict: Verdict, now: float) -> bool:
-        """Say whether the run's own deadline, not the provider's silence, ended an attempt; the run is over then."""
+    def is_cut_by_deadline(self, verdict: Verdict) -> bool:
+        """Whether the run's own deadline, not the provider's silence, ended an attempt."""
         is_cut = verdict.error_code == FaultKind.DEADLINE.value
         if self.sink is None and verdict.error_code == FaultKind.TIMEOUT.value and self.memory.deadline is not None:
-            is_cut = self.ask.timeout_s is None or self.ask.timeout_s > self.memory.deadline - self._sent_at
-        if is_cut:
-            self.memory.deadline = now
+            is_cut = self.ask.timeout_s is None or self.ask.timeout_s > self.memory.deadline - self._sent.at
         return is_cut
 
     # --- learning -----------------------------------------------------------------------------------------------
 
-    def learn(self, move: Go, verdict: Verdict, now: float) -> None:
+    def learn(self, move: Go, probe: tuple[Scope, ...], verdict: Verdict, now: float) -> None:
         """Let the holds and the run's own memory take in a verdict."""
         try:
-            self._learning.learn(move, verdict, SendRecord(self._sent_at, self._in_flight), now)
-        except ConfigError as error:  # a wait strategy, stop object or hook of the user's
-            self.broken = error
-
-    def joined_in_vain(self, route: Route, hold: Hold, now: float) -> None:
-        """Count a probe that this run waited for in the midst of its retries, and that failed, as one of them."""
-        try:
-            self._learning.joined_in_vain(route, hold, now)
-        except ConfigError as error:
+            self.learning.learn(move, probe, verdict, self._sent, now)
+        except ConfigError as error:  # the user's wait strategy, stop object or hook; the attempt is recorded first
             self.broken = error
 
     def _backoff(self, route: Route, sent_at: float) -> Backoff:
@@ -201,7 +181,7 @@ class Run:
             response_model=verdict.response_model,
             started_utc=self._sent_utc,
             wait_s=round(self._wait_before, 3),
-            duration_s=round(clock.current().now() - self._sent_at, 4),
+            duration_s=round(clock.current().now() - self._sent.at, 4),
             outcome=verdict.outcome,
             http_status=verdict.http_status,
             error_code=verdict.error_code,
@@ -224,7 +204,7 @@ class Run:
     def left_out(self, now: float) -> Iterator[tuple[Route, Hold]]:
         """Yield the routes this run never asked, each with the hold that kept it from doing so."""
         for route in self.memory.routes():
-            _, hold = self._health.standing(route, now, self.memory.needs)
+            _, hold = self._health.status(route, now, self.memory.needs)
             if hold is not None and route not in self._asked:
                 yield route, hold
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.foreign_json import get_in
-from llm_executor_nb.core.verdicts.judging import MEDIA, has_reasoning
+from llm_executor_nb.core.verdicts.answers import MEDIA, has_reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

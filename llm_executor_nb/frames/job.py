@@ -10,15 +10,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import JobInterrupted
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import JobInterrupted, warn
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.wait_words import QUIET_S
-from llm_executor_nb.view.cell import REDRAW_S
-from llm_executor_nb.view.job import job_bundle
+from llm_executor_nb.view.job import REDRAW_S, job_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.jobs.runner import JobRunner
-    from llm_executor_nb.store.ledger import Ledger
-    from llm_executor_nb.view.progress import Progress
+    from llm_executor_nb.store.ledger_store import LedgerStore
+    from llm_executor_nb.view.job import JobDisplay
     from llm_executor_nb.view.snapshot import Snapshot
 
 _log = logging.getLogger("llm_executor_nb")
@@ -48,7 +46,7 @@ class Job:
         progress: where it shows how it goes.
     """
 
-    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, work: JobRunner, *, frame: pd.DataFrame, ledger: LedgerStore, progress: JobDisplay) -> None:
         self._work = work
         self._frame = frame
         self._ledger = ledger

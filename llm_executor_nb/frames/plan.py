@@ -9,13 +9,13 @@ from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.jobs.feed import RequestQueue
 from llm_executor_nb.jobs.requests import RequestMaker
 from llm_executor_nb.view.html import block, pairs
-from llm_executor_nb.view.snapshot import dollars
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
 
 _WINDOW = 4096
 _CHARACTERS_PER_TOKEN = 4
@@ -76,7 +76,7 @@ class Plan:
         return "\n".join(f"{name:<10} {said}" for name, said in self.lines())
 
 
-def make_plan(order: JobOptions, prompts: Prompts, ledger: Ledger) -> Plan:
+def make_plan(order: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Plan:
     """Return what a job would do. Sends no request; prices may be looked up, which is free.
 
     Args:

@@ -12,7 +12,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.jobs.slots import FIRST, LARGEST
 from llm_executor_nb.view.html import block, cut, line, table
-from llm_executor_nb.view.snapshot import dollars, duration
+from llm_executor_nb.view.text import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -10,7 +10,7 @@ import pandas as pd
 from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.jobs.results import STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table
-from llm_executor_nb.view.snapshot import dollars, duration
+from llm_executor_nb.view.text import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class Report:
         return told + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
 
     def plot(self) -> Figure:
-        """Return pictures of the attempts: over time by route, outcomes by route, latency, answers so far.
+        """Return two pictures of the attempts: outcomes by route, and answers over time.
 
         Needs matplotlib, `pip install "llm_executor_nb[plots]"`. The figure shows itself at the end of a cell, as a PNG
         with a text beside it; `.savefig(path)` writes it. pyplot is not touched.

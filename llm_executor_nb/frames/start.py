@@ -13,7 +13,7 @@ from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import Prompts
 from llm_executor_nb.jobs.options import JobOptions, make_options
 from llm_executor_nb.jobs.runner import JobRunner
-from llm_executor_nb.view.progress import make_progress
+from llm_executor_nb.view.job import make_progress
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request, RequestMaker
     from llm_executor_nb.jobs.rows import RowRun
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.store.records import Lookup
 
 _PATIENCE_S = 1.0
@@ -46,7 +46,7 @@ class AnswerCache:
         oldest_utc: when the oldest of them was bought; None: none was reused.
     """
 
-    def __init__(self, order: JobOptions, ledger: Ledger, job_id: str) -> None:
+    def __init__(self, order: JobOptions, ledger: LedgerStore, job_id: str) -> None:
         self.window = _SMALLEST
         self.saved_usd = 0.0
         self.oldest_utc: datetime | None = None
@@ -57,7 +57,7 @@ class AnswerCache:
     @property
     def is_held(self) -> bool:
         """Say whether what was claimed last is this job's still: this process was not stopped for a lease since."""
-        return not self._order.reuse or self._ledger.lapses == self._lapses
+        return not self._order.reuse or self._ledger.lease_lapses == self._lapses
 
     async def claimed(self, under_way: Sequence[Request], window: Sequence[Request]) -> list[Answer | Turn] | None:
         """Return what is known of each request of a window, and claim what nobody has; None: not possible now.
@@ -69,7 +69,7 @@ class AnswerCache:
         if not self._order.reuse or not window:
             return [Turn.YOURS] * len(window)
         self._fit_window()
-        self._lapses = self._ledger.lapses
+        self._lapses = self._ledger.lease_lapses
         wants = [*(_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
         try:
             async with clock.current().timeout(None):

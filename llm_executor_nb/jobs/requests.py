@@ -15,7 +15,7 @@ from llm_executor_nb.chain.request import check_alone, split_request
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.messages import tidy
 from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.providers.returned import KEPT
+from llm_executor_nb.providers.returned import RETURNED
 from llm_executor_nb.store.records import Lookup
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class RequestMaker:
 
 def _as_stored(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a message without the nulls in what goes back to its provider: a file does not tell them from nothing."""
-    kept = {name: tidy(message[name], is_stored=True) for name in KEPT if name in message}
+    kept = {name: tidy(message[name], is_stored=True) for name in RETURNED if name in message}
     return {**message, **kept} if kept else message
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.verdicts.classify import shorten
-from llm_executor_nb.core.verdicts.judging import MEDIA, is_media
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.answers import MEDIA, is_media
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.results import RowResult, Status
 from llm_executor_nb.store.rows import clean_text

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request
     from llm_executor_nb.jobs.results import RowResult
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_AGAIN_S = 0.25
@@ -69,7 +69,7 @@ class JobRunner:
         index: pd.Index[str],
         engine: Engine,
         health: Health,
-        ledger: Ledger,
+        ledger: LedgerStore,
         taken: Iterable[str] = (),
     ) -> None:
         self.job_id = secrets.token_hex(6)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.results import Results
     from llm_executor_nb.jobs.stop_rules import StopRules
-    from llm_executor_nb.store.ledger import Ledger
+    from llm_executor_nb.store.ledger_store import LedgerStore
 
 _FEW = 5
 """Answers from which the time left can be told."""
@@ -36,7 +36,7 @@ class Progress(Protocol):
     reuse: AnswerCache
 
 
-def snapshot_of(work: Progress, health: Health, ledger: Ledger, *, waiting: int) -> Snapshot:
+def snapshot_of(work: Progress, health: Health, ledger: LedgerStore, *, waiting: int) -> Snapshot:
     """Return how a job stands; from any thread.
 
     Args:
@@ -72,7 +72,7 @@ def snapshot_of(work: Progress, health: Health, ledger: Ledger, *, waiting: int)
     )
 
 
-def _wait_of(work: Progress, health: Health, ledger: Ledger, *, others: int, now: float) -> str:
+def _wait_of(work: Progress, health: Health, ledger: LedgerStore, *, others: int, now: float) -> str:
     """Return why nothing was answered for a minute or longer; "": it was, or nothing stands in the way."""
     ending = work.ending
     silent_s = now - ending.silent_since

@@ -13,7 +13,7 @@ from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.engine.waiting import until_changed
 from llm_executor_nb.jobs.rows import ended_by
-from llm_executor_nb.view.snapshot import dollars
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +181,7 @@ class StopRules:
         """Return when the next route can be asked: now, at the end of a hold, or (all condemned) now, to fail."""
         ends = []
         for route in self._order.chain.routes():
-            standing, hold = self._health.standing(route, now)
+            standing, hold = self._health.status(route, now)
             if hold is None or standing is not RouteStatus.HELD:
                 return now
             ends += [hold.until] if hold.kind is not HoldKind.CONDEMNED else []

@@ -1,4 +1,4 @@
-"""The line of a `%%llm` cell: what was typed, checked and made into an order for the cell.
+"""The first line of a `%%llm` cell: checked, and made into the options of the cell.
 
 IPython splits the line and leaves the quotes round a text; they are taken off here, and nowhere else.
 """
@@ -32,14 +32,14 @@ class CellOptions:
 
     Attributes:
         model: the model or its alias.
-        is_default: no model was named, so it is the default.
+        is_default: whether the cell named no model, so that this is the default.
         prompt, system: the texts to send, filled in.
         params: call parameters by name.
         out: the variable that takes the message; None: none.
         form: how the answer is shown: md, text or json.
-        schema: what the answer has to fit; None: nothing.
-        timeout_s, deadline_s: bounds; None: as configured.
-        is_streamed, is_verbose, is_dry: show pieces as they come; show the attempts; send nothing.
+        schema: the schema of the answer; None: none.
+        timeout_s, deadline_s: bounds in seconds; None: as configured.
+        is_streamed, is_verbose, is_dry: show pieces as they arrive; show the attempts; send nothing.
     """
 
     model: str
@@ -63,69 +63,79 @@ class CellOptions:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left as typed and looks as if it was meant."""
+        """What was left as typed although the user probably meant a variable."""
         return tuple(dict.fromkeys([*self.prompt.notes, *(self.system.notes if self.system else ())]))
 
+    def call_options(self) -> dict[str, Any]:
+        """Return the options of `run_llm`, without the schema."""
+        return {
+            "system": self.system.text if self.system else None,
+            "timeout": self.timeout_s,
+            "deadline": self.deadline_s,
+            **self.params,
+        }
 
-def order_of(typed: Namespace, cell: str, names: Mapping[str, Any], default: str) -> CellOptions:
+
+def cell_options(arguments: Namespace, cell: str, names: Mapping[str, Any], default: str) -> CellOptions:
     """Return what a cell asks for.
 
     Args:
-        typed: the options of the line.
+        arguments: the options of the line, as argparse has them.
         cell: the body.
         names: the user's variables.
-        default: the model that is asked when none is named.
+        default: the model that is asked when the line names none.
 
     Raises:
-        UsageError: the line cannot be right.
+        UsageError: the line is wrong.
         ConfigError: a variable it names cannot be used.
     """
     if not cell.strip():
         raise UsageError("The cell has no prompt below its first line.")
-    given = {"temperature": typed.temperature, "max_tokens": typed.max_tokens}
+    params = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     return CellOptions(
-        model=default if typed.model is None else unquoted(typed.model),
-        is_default=typed.model is None,
-        prompt=_filled(cell.strip("\n"), names, is_raw=typed.raw),
-        system=_system(typed.system, names, is_raw=typed.raw),
-        params={name: value for name, value in given.items() if value is not None},
-        out=_variable(typed.out),
-        form=typed.format or ("json" if typed.schema else "md"),
-        schema=_schema(typed.schema, names),
-        timeout_s=typed.timeout,
-        deadline_s=typed.deadline,
-        is_streamed=not typed.no_stream and not typed.schema,
-        is_verbose=typed.verbose,
-        is_dry=typed.dry_run,
+        model=default if arguments.model is None else unquoted(arguments.model),
+        is_default=arguments.model is None,
+        prompt=_filled(cell.strip("\n"), names, is_raw=arguments.raw),
+        system=_system(arguments.system, names, is_raw=arguments.raw),
+        params={name: value for name, value in params.items() if value is not None},
+        out=_variable(arguments.out),
+        form=arguments.format or ("json" if arguments.schema else "md"),
+        schema=_schema(arguments.schema, names),
+        timeout_s=arguments.timeout,
+        deadline_s=arguments.deadline,
+        is_streamed=not arguments.no_stream and not arguments.schema,
+        is_verbose=arguments.verbose,
+        is_dry=arguments.dry_run,
     )
 
 
 def default_model(chosen: str | None) -> str:
-    """Return the model that is asked when none is named: the chosen one, else the first alias of the table.
+    """Return the model that is asked when a cell names none: the chosen one, else the first alias of the table.
 
     Raises:
         UsageError: the table has no model.
     """
     models = session().options.models
-    names: list[str | None] = [chosen, *models.aliases, *models]
-    for name in names:
+    candidates: list[str | None] = [chosen, *models.aliases, *models]
+    for name in candidates:
+        # a chosen model, or the target of an alias, may have been removed since
         if name is not None and (name in models.providers or models.aliases.get(name) in models.providers):
             return name
     raise UsageError("There is no model. Add one: llm.models.add('google/gemma-3-27b-it', providers=['scaleway']).")
 
 
 def refuse_key(line: str) -> None:
-    """Refuse a line that holds a key, without showing it.
+    """Refuse a line that holds a key, without showing the key.
 
     Raises:
-        UsageError: it does.
+        UsageError: the line holds one.
     """
     if scrub(line) != line:
         raise UsageError(KEY_IN_LINE)
 
 
 def unquoted(text: str) -> str:
-    """Take off the quotes that IPython leaves round an argument."""
+    """Return an argument without the quotes that IPython leaves round it."""
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
@@ -146,9 +156,9 @@ def _system(text: str | None, names: Mapping[str, Any], *, is_raw: bool) -> Fill
     if not text.startswith("@"):
         return _filled(text, names, is_raw=is_raw)
     name = text[1:]
-    if not is_data(names, name) or not isinstance(found := names[name], str):
+    if not is_data(names, name) or not isinstance(value := names[name], str):
         raise ConfigError(f"--system @{name}: there is no text variable {name}.")
-    return Filled(found, (name,))
+    return Filled(value, (name,))
 
 
 def _schema(text: str | None, names: Mapping[str, Any]) -> object:

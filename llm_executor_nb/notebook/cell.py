@@ -1,21 +1,25 @@
-"""One `%%llm` cell: what it asks goes down the model's chain, and the answer is drawn as it comes.
+"""One `%%llm` cell: its prompt goes down the model's chain, and the answer is drawn as it arrives.
 
-Thin: the run is `chain.api`'s, the drawing `paint`'s, the words `view`'s. What was drawn stays: a stream that breaks
-leaves its text with a visible mark, and then the error is raised.
+Thin: `chain.api` runs, `view` draws and words. What was drawn stays: a stream that breaks off leaves its text with a
+visible mark, and then the error is raised. With `-n` the cell shows what it would send, and sends nothing.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from llm_executor_nb.chain.api import run_llm, stream_llm
+from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
-from llm_executor_nb.notebook.paint import show
+from llm_executor_nb.core.advice import hold_words
+from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, MissingKeyError
+from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.view.answer import Footer, answer_bundle, footer_bundle, is_json
+from llm_executor_nb.view.html import line, line_part, plain, pre, stacked, table_part
+from llm_executor_nb.view.live import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -23,33 +27,37 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.records import Route
     from llm_executor_nb.notebook.arguments import CellOptions
-    from llm_executor_nb.notebook.paint import Paint
+    from llm_executor_nb.view.answer import AnswerDisplay
+    from llm_executor_nb.view.html import Bundle
 
 _STOPPED = "stopped by hand"
 _BROKEN = "the stream broke off"
+_ROUTE_COLUMNS = ("", "route", "model there", "tier", "now")
 
 
-def run_cell(order: CellOptions, paint: Paint, keep: Callable[[AIMessage], None]) -> None:
-    """Send what a cell asks, hand LangChain's message over, and draw the answer.
+def run_cell(options: CellOptions, display: AnswerDisplay, keep: Callable[[AIMessage], None]) -> None:
+    """Send a cell's prompt, hand LangChain's message over, and draw the answer.
 
     Args:
-        order: what the cell asks.
-        paint: draws while it comes.
-        keep: takes the message as soon as it is there.
+        options: what the cell says.
+        display: draws the answer while it arrives.
+        keep: takes the message as soon as it is complete.
 
     Raises:
-        JobInterrupted: it was stopped by hand; `.result` is the text that had come.
+        JobInterrupted: the cell was stopped by hand; `.result` is the text that had arrived.
         LLMExecutorError: as `run_llm` and `stream_llm`.
     """
-    cell = _Cell(order, paint)
+    cell = _Cell(options, display)
     try:
-        message = cell.streamed() if order.is_streamed else cell.whole()
+        message = cell.stream() if options.is_streamed else cell.wait()
     except KeyboardInterrupt:
         cell.cut(_STOPPED, ())
+        arrived = "The text that had arrived is shown above" if cell.text else "No text had arrived"
         raise JobInterrupted(
             f"The cell was {_STOPPED} after {cell.took_s:.1f} s, and the connection is closed. "
-            f"{'What had come is shown above' if cell.text else 'Nothing had come yet'}; run the cell to ask again.",
+            f"{arrived}; run the cell to ask again.",
             result=cell.text,
         ) from None
     except LLMExecutorError as error:
@@ -58,21 +66,22 @@ def run_cell(order: CellOptions, paint: Paint, keep: Callable[[AIMessage], None]
     except BaseException:
         cell.cut(_BROKEN, ())
         raise
+    # before it is drawn: a message that was paid for is kept even if the front end fails
     keep(message)
     cell.finish(message)
 
 
 class _Cell:
-    """One cell on its way.
+    """One cell under way.
 
     Attributes:
-        text: the text that has come.
+        text: the text that has arrived.
     """
 
-    def __init__(self, order: CellOptions, paint: Paint) -> None:
+    def __init__(self, options: CellOptions, display: AnswerDisplay) -> None:
         self.text = ""
-        self._order = order
-        self._paint = paint
+        self._options = options
+        self._display = display
         self._began = clock.current().now()
         self._began_utc = clock.current().utc()
         self._has_begun = False
@@ -82,80 +91,121 @@ class _Cell:
         """Seconds since it began."""
         return clock.current().now() - self._began
 
-    def streamed(self) -> AIMessage:
-        """Draw each piece as it comes; return their sum as the message it is."""
+    def stream(self) -> AIMessage:
+        """Draw each piece as it arrives; return their sum as the message it is."""
         from langchain_core.messages import message_chunk_to_message  # noqa: PLC0415 - nothing heavy at %load_ext
 
         chunks: list[AIMessageChunk] = []
-        stream = stream_llm(self._order.model, self._order.prompt.text, **self._options())
+        stream = stream_llm(self._options.model, self._options.prompt.text, **self._options.call_options())
         self._begin()
-        with closing(cast("Generator[AIMessageChunk, None, None]", stream)) as coming:
-            for chunk in coming:
+        # closed at once after ■, not when it is collected: an open stream goes on costing money
+        with closing(cast("Generator[AIMessageChunk, None, None]", stream)) as arriving:
+            for chunk in arriving:
                 chunks.append(chunk)
                 piece = str(chunk.text)
                 self.text += piece
-                self._paint.add(piece)
+                self._display.add(piece)
         return cast("AIMessage", message_chunk_to_message(chunks[0] + chunks[1:]))
 
-    def whole(self) -> AIMessage:
+    def wait(self) -> AIMessage:
         """Wait for the whole answer."""
         self._begin()
-        schema = {} if self._order.schema is None else {"schema": self._order.schema}
-        message = run_llm(self._order.model, self._order.prompt.text, **self._options(), **schema)
+        # with a schema nothing can be shown before the whole answer is checked, so such a cell never streams
+        schema = {} if self._options.schema is None else {"schema": self._options.schema}
+        message = run_llm(self._options.model, self._options.prompt.text, **self._options.call_options(), **schema)
         self.text = _text_of(message)
         return message
 
     def finish(self, message: AIMessage) -> None:
         """Draw the answer as it stays, and the line below it."""
-        notes = list(self._order.notes)
-        if self._order.form == "json" and not is_json(self.text):
-            notes.append("-f json: the answer is no JSON, so it is shown as text")
-        self._paint.end(answer_bundle(self.text, self._order.form))
+        notes = list(self._options.notes)
+        if self._options.form == "json" and not is_json(self.text):
+            notes.append("-f json: the answer is not JSON, so it is shown as text")
+        self._display.end(answer_bundle(self.text, self._options.form))
         self._show_footer(session().log.of_runs([message.response_metadata["llm_run_id"]]), notes)
 
     def cut(self, why: str, attempts: Sequence[Attempt]) -> None:
-        """Leave what was drawn with a mark; without any text take the display away."""
-        if not self._has_begun:
+        """Leave the drawn text with a mark; without any text take the display away."""
+        if not self._has_begun:  # the request was refused before anything was sent or drawn
             return
         if not self.text.strip():
-            self._paint.give_up()
-            if not self._order.is_verbose or not attempts:
+            # design 1: an error is never shown where an answer would be
+            self._display.give_up()
+            if not self._options.is_verbose or not attempts:
                 return
         else:
-            self._paint.end(answer_bundle(self.text, self._order.form, cut=why))
-        self._show_footer(attempts, self._order.notes)
+            self._display.end(answer_bundle(self.text, self._options.form, cut=why))
+        self._show_footer(attempts, self._options.notes)
 
     def _begin(self) -> None:
-        self._paint.begin(self._waiting)
+        self._display.begin(self._waiting)
         self._has_begun = True
 
     def _show_footer(self, attempts: Sequence[Attempt], notes: Sequence[str]) -> None:
-        kind = [f"{self._order.model}, the default model"] if self._order.is_default else []
+        default = [f"{self._options.model}, the default model"] if self._options.is_default else []
         practice = ["rehearsal: practice answers"] if session().is_rehearsal else []
         footer = Footer(
             attempts=attempts,
             took_s=self.took_s,
-            filled=self._order.filled,
-            remarks=kind + practice,
+            filled=self._options.filled,
+            remarks=default + practice,
             notes=notes,
-            has_attempts=self._order.is_verbose,
+            has_attempts=self._options.is_verbose,
         )
         show(footer_bundle(footer))
 
-    def _options(self) -> dict[str, Any]:
-        return {
-            "system": self._order.system.text if self._order.system else None,
-            "timeout": self._order.timeout_s,
-            "deadline": self._order.deadline_s,
-            **self._order.params,
-        }
-
     def _waiting(self) -> str:
-        """Return what stands there until the first text comes: whom it asks, how long already, and what came back."""
-        since = [one.outcome.value for one in session().log.all() if one.started_utc >= self._began_utc]
-        so_far = f"; so far {', '.join(since)}" if since else ""
+        """Return what is shown until the first text: the model, the seconds, and the outcomes so far."""
+        outcomes = [one.outcome.value for one in session().log.all() if one.started_utc >= self._began_utc]
+        so_far = f"; so far {', '.join(outcomes)}" if outcomes else ""
         took = f" {self.took_s:.0f} s" if self.took_s >= 1 else ""
-        return f"asking {self._order.model} …{took}{so_far}"
+        return f"asking {self._options.model} …{took}{so_far}"
+
+
+def show_dry_run(options: CellOptions) -> None:
+    """Show a cell's prompt as it would be sent, and the routes it would try. Nothing is sent.
+
+    Raises:
+        ModelNotSupportedError, ConfigError: the cell could not be sent as it is.
+    """
+    bounds = {"timeout": options.timeout_s, "deadline": options.deadline_s}
+    facts = [f"{name}={value!r}" for name, value in options.params.items()]
+    facts += [f"{name}={seconds:g} s" for name, seconds in bounds.items() if seconds is not None]
+    head = " · ".join([f"nothing was sent · {session().options.models.resolve(options.model)}", *facts])
+    show(
+        stacked(
+            line_part(head, "dim small"),
+            *([_text_part("system", options.system.text)] if options.system else []),
+            _text_part("prompt", options.prompt.text),
+            *([line_part(f"filled in: {', '.join(options.filled)}", "dim small")] if options.filled else []),
+            *(line_part(note, "wait small") for note in options.notes),
+            line_part("routes:", "head"),
+            _routes_part(options),
+        )
+    )
+
+
+def _text_part(name: str, text: str) -> Bundle:
+    # a prompt may hold a key: sending it is the user's matter, but what is shown stays in the file
+    text = scrub(text)
+    return {"text/plain": plain(f"{name}:\n{text}"), "text/html": line(f"{name}:", "head") + pre(text)}
+
+
+def _routes_part(options: CellOptions) -> Bundle:
+    """Return the routes of the cell's model in listed order; without a key the words that say so."""
+    try:
+        request = make_request(options.model, options.prompt.text, **options.call_options())
+    except MissingKeyError as error:
+        return line_part(str(error), "bad")
+    routes = enumerate(request.chain.routes(), start=1)
+    rows = [(place, route.name, route.request_model, route.tier, _state(route)) for place, route in routes]
+    return table_part(_ROUTE_COLUMNS, rows)
+
+
+def _state(route: Route) -> str:
+    now = clock.current().now()
+    holds = list(session().health.of(route, now))
+    return hold_words(holds[0], now) if holds else "free"
 
 
 def _text_of(message: AIMessage) -> str:

@@ -1,6 +1,6 @@
-"""What Tab offers in a `%%llm` cell: models, aliases, options and commands, and variables behind `@` and `{`.
+"""What Tab offers in a `%%llm` cell: models, aliases, options and commands, and variables after `@` and `{`.
 
-Reads what is in memory: no network, and no import of LangChain.
+It reads what is in memory: no network, and no import of LangChain.
 """
 
 from __future__ import annotations
@@ -12,50 +12,36 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.notebook.fill import may_be_data
-from llm_executor_nb.notebook.variables import variables_of
+from llm_executor_nb.notebook.commands import Commands
+from llm_executor_nb.notebook.fill import may_be_data, variables_of
 
 if TYPE_CHECKING:
+    from argparse import Action, ArgumentParser
     from collections.abc import Iterable
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.interactiveshell import InteractiveShell
 
 IDENTIFIER = "llm_executor_nb"
-OPTIONS = (
-    "--out",
-    "--system",
-    "--temperature",
-    "--max-tokens",
-    "--format",
-    "--schema",
-    "--no-stream",
-    "--raw",
-    "--timeout",
-    "--deadline",
-    "--verbose",
-    "--dry-run",
-)
-COMMANDS = ("panel", "keys", "models", "use", "health", "log", "rehearse", "doctor")
-_WITH_VALUE = frozenset(
-    {"-o", "-s", "-t", "-f", "--out", "--system", "--temperature", "--max-tokens", "--format", "--schema"}
-    | {"--timeout", "--deadline"}
-)
-_FORMS = ("md", "text", "json")
 _MAGIC = re.compile(r"(?:^|\s|=)(%{1,2})llm\s+(.*)$")
 _LINE = re.compile(r"\s*%{1,2}llm\s.*")
 _BRACE = re.compile(r"\{(\w*)$")
 
 
-def add(shell: InteractiveShell) -> None:
-    """Have a shell's Tab ask here; does nothing when it does already."""
+def add(shell: InteractiveShell, parser: ArgumentParser) -> None:
+    """Have a shell's Tab ask here; do nothing when it does already.
+
+    Args:
+        shell: the shell.
+        parser: the parser of a cell's first line, whose options are offered.
+    """
     matchers = shell.Completer.custom_matchers
     if not any(_is_ours(matcher) for matcher in matchers):
-        matchers.append(_make_matcher(shell))
+        matchers.append(_make_matcher(_Completer(shell, parser)))
 
 
 def remove(shell: InteractiveShell) -> None:
-    """Take it out again."""
+    """Undo `add`."""
     matchers = shell.Completer.custom_matchers
     matchers[:] = [matcher for matcher in matchers if not _is_ours(matcher)]
 
@@ -64,10 +50,10 @@ def _is_ours(matcher: Any) -> bool:  # noqa: ANN401 - a matcher is any callable
     return getattr(matcher, "matcher_identifier", None) == IDENTIFIER
 
 
-def _make_matcher(shell: InteractiveShell) -> Any:  # noqa: ANN401 - IPython has no public type for it
+def _make_matcher(completer: _Completer) -> Any:  # noqa: ANN401 - IPython has no public type for it
     @context_matcher(identifier=IDENTIFIER)
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
-        fragment, words = _offers(context, shell)
+        fragment, words = completer.offers(context)
         if not words and _LINE.fullmatch(context.text_until_cursor):
             words = [fragment]  # a word that becomes itself: for an empty list IPython would offer Python's keywords
         return {
@@ -80,45 +66,68 @@ def _make_matcher(shell: InteractiveShell) -> Any:  # noqa: ANN401 - IPython has
     return matcher
 
 
-def _offers(context: CompletionContext, shell: InteractiveShell) -> tuple[str, list[str]]:
-    """Return the word that is being typed, and what it may become."""
-    text, row, before = context.full_text, context.cursor_line, context.text_until_cursor
-    is_prompt = text.lstrip().startswith("%%llm")
-    found = _MAGIC.search(before)
-    if found is not None and (row == _first_row(text) or found[1] == "%"):
-        return _in_line(found[2], shell, is_cell=found[1] == "%%")
-    if is_prompt and row > _first_row(text):
-        return _in_body(before, context.line_with_cursor[len(before) :], shell)
-    return "", []
+class _Completer:
+    """Offers what may be typed in one shell."""
 
+    def __init__(self, shell: InteractiveShell, parser: ArgumentParser) -> None:
+        self._shell = shell
+        # argparse has no public list of its options
+        self._options: dict[str, Action] = parser._option_string_actions  # noqa: SLF001
+        self._long = [name for name in self._options if name.startswith("--")]
 
-def _in_line(typed: str, shell: InteractiveShell, *, is_cell: bool) -> tuple[str, list[str]]:
-    *done, word = re.split(r"\s+", typed)
-    return word, _begun(word, _in_cell_line(done, word, shell) if is_cell else _after_command(done))
+    def offers(self, context: CompletionContext) -> tuple[str, list[str]]:
+        """Return the word that is being typed, and what it may become."""
+        text, row, before = context.full_text, context.cursor_line, context.text_until_cursor
+        match = _MAGIC.search(before)
+        if match is not None and (row == _first_row(text) or match[1] == "%"):
+            *done, word = re.split(r"\s+", match[2])
+            offered = self._in_cell_line(done, word) if match[1] == "%%" else _after_command(done)
+            return word, _begun(word, offered)
+        if text.lstrip().startswith("%%llm") and row > _first_row(text):
+            return self._in_body(before, context.line_with_cursor[len(before) :])
+        return "", []
 
+    def _in_cell_line(self, done: list[str], word: str) -> Iterable[str]:
+        last = done[-1] if done else ""
+        if word.startswith("@"):
+            return [f"@{name}" for name in self._names(has_classes=last == "--schema")]
+        if word.startswith("-"):
+            return self._long
+        if self._takes_value(last):
+            return self._options[last].choices or ()
+        return [*(() if self._has_model(done) else _models()), *(() if word else self._long)]
 
-def _in_cell_line(done: list[str], word: str, shell: InteractiveShell) -> Iterable[str]:
-    last = done[-1] if done else ""
-    if word.startswith("@"):
-        return [f"@{name}" for name in _names(shell, has_classes=last == "--schema")]
-    if word.startswith("-"):
-        return OPTIONS
-    if last in _WITH_VALUE:
-        return _FORMS if last in ("-f", "--format") else ()
-    return [*(() if _has_model(done) else _models()), *(() if word else OPTIONS)]
+    def _in_body(self, before: str, after: str) -> tuple[str, list[str]]:
+        """Offer variables after a brace, and close it where the front end has not."""
+        if (match := _BRACE.search(before)) is None:
+            return "", []
+        end = "" if after.startswith("}") else "}"
+        return match[0], [f"{{{name}{end}" for name in _begun(match[1], self._names(has_classes=False))]
 
+    def _takes_value(self, word: str) -> bool:
+        """Whether a word is an option that is followed by its value."""
+        return word in self._options and self._options[word].nargs != 0  # argparse's mark of a switch
 
-def _has_model(done: list[str]) -> bool:
-    """Say whether one of the words is no option, nor an option's value."""
-    return any(
-        word and not word.startswith("-") and before not in _WITH_VALUE for before, word in pairwise(["", *done])
-    )
+    def _has_model(self, done: list[str]) -> bool:
+        """Whether one of the words is neither an option nor an option's value."""
+        return any(
+            word and not word.startswith("-") and not self._takes_value(before)
+            for before, word in pairwise(["", *done])
+        )
+
+    def _names(self, *, has_classes: bool) -> list[str]:
+        """Return the user's variables that are data, or for a schema also classes."""
+        return sorted(
+            name
+            for name, value in variables_of(self._shell).items()
+            if (has_classes and isinstance(value, type)) or may_be_data(value)
+        )
 
 
 def _after_command(done: list[str]) -> Iterable[str]:
     match done:
         case []:
-            return COMMANDS
+            return Commands.BY_NAME
         case ["use" | "models"]:
             return _models()
         case ["rehearse"]:
@@ -141,22 +150,6 @@ def _after_keys(done: list[str]) -> Iterable[str]:
             return []
 
 
-def _in_body(before: str, after: str, shell: InteractiveShell) -> tuple[str, list[str]]:
-    """Offer variables behind a brace, and close it where the front end has not."""
-    if (found := _BRACE.search(before)) is None:
-        return "", []
-    end = "" if after.startswith("}") else "}"
-    return found[0], [f"{{{name}{end}" for name in _begun(found[1], _names(shell, has_classes=False))]
-
-
-def _names(shell: InteractiveShell, *, has_classes: bool) -> list[str]:
-    """Return the user's variables that may stand there: data, or for a schema also classes."""
-    names = variables_of(shell)
-    return sorted(
-        name for name, value in names.items() if (has_classes and isinstance(value, type)) or may_be_data(value)
-    )
-
-
 def _models() -> list[str]:
     models = session().options.models
     return [*(alias for alias, model in models.aliases.items() if model in models.providers), *models]
@@ -167,5 +160,5 @@ def _begun(word: str, names: Iterable[str]) -> list[str]:
 
 
 def _first_row(text: str) -> int:
-    """Return the row of the magic: blank lines may stand above it."""
+    """Return the row of the magic: empty lines may stand above it."""
     return len(text[: len(text) - len(text.lstrip())].split("\n")) - 1

@@ -1,7 +1,7 @@
 """Looks for keys left in notebooks below a folder, their checkpoints included, and in IPython's history.
 
-Says where and of which kind, never which. Bounded: by time, by the size of a file, and by folders that hold other
-people's files.
+It reports the place and the kind of a key, never the key. It is bounded: by time, by the size of a file, and by leaving
+out folders that hold other people's files.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ CHECKPOINTS = ".ipynb_checkpoints"
 LARGEST_BYTES = 50 * 2**20
 MOST_NOTEBOOKS = 5_000
 _SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "venv", "env", "build", "dist"})
-_OLD_LINES = "SELECT session, line, source_raw FROM history WHERE source_raw LIKE '%sk-%' OR source_raw LIKE '%hf_%'"
+_HISTORY_LINES = (
+    "SELECT session, line, source_raw FROM history WHERE source_raw LIKE '%sk-%' OR source_raw LIKE '%hf_%'"
+)
 _MAYBE = re.compile(rb"sk-|hf_|bearer", re.IGNORECASE)
+"""Found in any file that holds a key; a file without it is not parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A key that stands where it should not.
+    """A key that was left in a notebook.
 
     Attributes:
         where: the file, relative to the folder.
         place: the cell, and whether it is its source or its output.
-        kind: whose key it looks like.
+        kind: the provider whose key it looks like.
     """
 
     where: str
@@ -46,13 +49,13 @@ class Leak:
 
 @dataclass(slots=True)
 class Search:
-    """What a search found, and how far it came.
+    """The result of a search, and how far it got.
 
     Attributes:
         leaks: the keys.
         searched: how many notebooks were read.
-        unread: what could not be read or was too large.
-        is_whole: it was not stopped by time or number.
+        unread: files that could not be read or were too large.
+        is_whole: whether it ended before its bounds of time and number.
     """
 
     leaks: list[Leak] = field(default_factory=list)
@@ -63,38 +66,37 @@ class Search:
 
 def search_notebooks(folder: Path, *, within_s: float) -> Search:
     """Read the notebooks below a folder, for a bounded time."""
-    end = time.monotonic() + within_s
     search = Search()
-    for path in _notebooks(folder, end, search):
+    for path in _notebooks(folder, time.monotonic() + within_s, search):
         name = str(path.relative_to(folder))
         try:
-            if path.stat().st_size > LARGEST_BYTES:
-                search.unread.append(name)
-                continue
-            content = path.read_bytes()
+            content = path.read_bytes() if path.stat().st_size <= LARGEST_BYTES else None
         except OSError:
+            content = None
+        if content is None:
             search.unread.append(name)
             continue
         search.searched += 1
         if _MAYBE.search(content):
-            search.leaks += [Leak(name, place, kind) for place, kind in _found_in(content.decode(errors="replace"))]
+            search.leaks += [Leak(name, place, kind) for place, kind in _leaks_in(content.decode(errors="replace"))]
     return search
 
 
 def search_history(path: str) -> list[str]:
-    """Return the lines of an IPython history that hold a key, as `session/line`; what cannot be read holds none."""
+    """Return the lines of an IPython history that hold a key, as `session/line`; an unreadable history has none."""
     if not Path(path).is_file():
         return []
     try:
+        # read-only, and not for long: the running kernel writes to this file
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as history:
-            rows = history.execute(_OLD_LINES).fetchall()
+            rows = history.execute(_HISTORY_LINES).fetchall()
     except sqlite3.Error:
         return []
     return [f"{session}/{number}" for session, number, source in rows if kinds_of_keys(source or "")]
 
 
 def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
-    """Yield the notebooks below a folder, until the time or the number is up; links are not followed."""
+    """Yield the notebooks below a folder, until the time or the number is used up; links are not followed."""
     count = 0
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if _is_searched(name))
@@ -106,6 +108,7 @@ def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
                 search.is_whole = False
                 return
             yield Path(place, name)
+        # checked here too: a large tree may hold no notebook at all
         if time.monotonic() > end:
             search.is_whole = False
             return
@@ -115,31 +118,30 @@ def _is_searched(name: str) -> bool:
     return name == CHECKPOINTS or not (name.startswith(".") or name in _SKIPPED)
 
 
-def _found_in(content: str) -> Iterator[tuple[str, str]]:
-    """Yield (place, kind) for each cell's source, each cell's outputs, and the rest of the notebook."""
+def _leaks_in(content: str) -> Iterator[tuple[str, str]]:
+    """Yield (place, kind) for the source and the outputs of each cell, and for the rest of the notebook."""
     try:
         notebook = json.loads(content)
         cells = list(notebook["cells"])
         rest = {name: value for name, value in notebook.items() if name != "cells"}
         parts = [part for number, cell in enumerate(cells, start=1) for part in _parts(number, cell)]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):  # a broken notebook can hold a key as well
         parts, rest = [("somewhere in the file", content)], {}
     for place, text in [*parts, ("the notebook's metadata (saved widgets)", _text(rest))]:
         yield from ((place, kind) for kind in kinds_of_keys(text))
 
 
 def _parts(number: int, cell: dict[str, Any]) -> list[tuple[str, str]]:
-    outputs = cell.get("outputs", [])
     rest = {name: value for name, value in cell.items() if name not in ("source", "outputs")}
     return [
         (f"cell {number}, source", _text(cell.get("source", ""))),
-        (f"cell {number}, output", _text(outputs)),
+        (f"cell {number}, output", _text(cell.get("outputs", []))),
         (f"cell {number}, metadata", _text(rest)),
     ]
 
 
 def _text(value: object) -> str:
-    """Return all texts of a piece of a notebook; the lines of one text are joined."""
+    """Return all texts of a piece of a notebook; the lines of one text are joined, so no key is cut in two."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(one, str) for one in value):

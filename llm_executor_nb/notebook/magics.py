@@ -1,4 +1,4 @@
-"""`%%llm`, a cell that is a prompt, and `%llm`, what goes with it. Thin: they parse, call the layers below, and show.
+"""`%%llm`, a cell that is a prompt, and `%llm`, its commands. Thin: they parse, call the layers below, and show.
 
 IPython is imported at the top, so this module is loaded by `%load_ext` only.
 """
@@ -14,12 +14,11 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.notebook import completion
-from llm_executor_nb.notebook.arguments import default_model, order_of, refuse_key
-from llm_executor_nb.notebook.cell import run_cell
+from llm_executor_nb.notebook.arguments import cell_options, default_model, refuse_key
+from llm_executor_nb.notebook.cell import run_cell, show_dry_run
 from llm_executor_nb.notebook.commands import Commands
-from llm_executor_nb.notebook.dry_run import show_dry_run
-from llm_executor_nb.notebook.paint import make_paint
-from llm_executor_nb.notebook.variables import variables_of
+from llm_executor_nb.notebook.fill import variables_of
+from llm_executor_nb.view.answer import make_answer_display
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -29,32 +28,34 @@ if TYPE_CHECKING:
 
 NAME = "llm"
 _WARM_UP_AFTER_S = 0.3
+"""Seconds after `%load_ext`: the cell that loads it must not wait for LangChain."""
 
 
 @magics_class
 class LLMMagics(Magics):
-    """The cell that is a prompt, and the commands that go with it."""
+    """The cell that is a prompt, and its commands."""
 
     def __init__(self, shell: InteractiveShell | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - IPython's own
         super().__init__(shell, **kwargs)
         self.commands = Commands(shell)
 
+    # IPython would evaluate {…} and $… in the line; nothing that a user types here is evaluated
     @no_var_expand
     @magic_arguments(name=NAME)
-    @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; none: the default")
-    @argument("-o", "--out", metavar="VAR", help="put LangChain's message into this variable")
+    @argument("model", nargs="?", help="a model of the table or its alias, such as gemma; without it the default")
+    @argument("-o", "--out", metavar="VAR", help="store LangChain's message in this variable")
     @argument("-s", "--system", metavar="TEXT", help="a system message in quotes, or @ and the variable that holds it")
-    @argument("-t", "--temperature", type=float, metavar="T", help="0 for the likeliest answer")
-    @argument("--max-tokens", type=int, metavar="N", help="the longest answer")
+    @argument("-t", "--temperature", type=float, metavar="T", help="randomness; 0 for the likeliest answer")
+    @argument("--max-tokens", type=int, metavar="N", help="tokens of the longest answer")
     @argument(
         "-f",
         "--format",
         choices=("md", "text", "json"),
         metavar="FORM",
-        help="md, text or json: how it is shown (default md; json with --schema)",
+        help="md, text or json: how the answer is shown (default md; json with --schema)",
     )
     @argument("--schema", metavar="@Model", help="a variable with a pydantic class, a dict of types or a list of names")
-    @argument("--no-stream", action="store_true", help="show the answer when it is whole")
+    @argument("--no-stream", action="store_true", help="show the answer when it is complete")
     @argument("--raw", action="store_true", help="send the cell as typed: {name} is not filled in")
     @argument("--timeout", type=float, metavar="S", help="seconds one attempt may take")
     @argument("--deadline", type=float, metavar="S", help="seconds the whole run may take")
@@ -69,30 +70,30 @@ class LLMMagics(Magics):
 
         {name} fills in a variable that exists and is data: a text, a number, a list, a frame, an earlier answer;
         never a key, a module, a function or a class. All other braces stay as they are, and {{name}} is {name}.
-        What is sent costs what the provider asks. Errors are raised, never shown as an answer; the stop button ends
-        a cell and closes the connection. Without a model the default is asked (%llm use MODEL).
+        Sending a cell costs what the provider charges. Errors are raised, never shown as an answer. The stop button
+        ends a cell and closes the connection. Without a model the default is asked (%llm use MODEL).
 
-        In a line of its own:
+        Commands, each in a line:
 
             %llm panel               keys, models and health, to click
-            %llm keys                the keys there are; %llm keys add openrouter asks for one, unseen
-            %llm models              the models, their aliases and who serves them; %llm models gemma finds some
+            %llm keys                the keys; %llm keys add openrouter prompts for one and does not show it
+            %llm models              the models, their aliases and providers; %llm models gemma finds some
             %llm use MODEL           make a model the default of this notebook
             %llm health              what is on hold, why, and for how long
-            %llm log                 the last attempts: who was asked, what came back
+            %llm log                 the last attempts: route, outcome, time, cost
             %llm rehearse SCRIPT     practise without keys and without cost; %llm rehearse off ends it
-            %llm doctor              look for what is wrong: keys, routes, network, and keys left in notebooks
+            %llm doctor              look for problems: keys, routes, network, and keys left in notebooks
         """
-        refuse_key(line)
+        refuse_key(line)  # before anything else: an error message could repeat the line
         if cell is None:
             self.commands.run(line)
             return
         names = variables_of(self.shell)
-        order = order_of(_typed(self.llm, line), cell, names, default_model(self.commands.chosen))
-        if order.is_dry:
-            show_dry_run(order)
-            return
-        run_cell(order, make_paint(self.shell), partial(self._keep, order.out))
+        options = cell_options(_parsed(self.llm, line), cell, names, default_model(self.commands.chosen))
+        if options.is_dry:
+            show_dry_run(options)
+        else:
+            run_cell(options, make_answer_display(), partial(self._keep, options.out))
 
     def _keep(self, name: str | None, message: AIMessage) -> None:
         if name is not None and self.shell is not None:
@@ -103,12 +104,13 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics and their completion, and begin to load LangChain in the background."""
     magics = LLMMagics(shell)
     shell.register_magics(magics)
-    completion.add(shell)
+    completion.add(shell, LLMMagics.llm.parser)
     warmup.begin(after_s=_WARM_UP_AFTER_S)
 
 
 def unload(shell: InteractiveShell) -> None:
     """Take the magics and their completion out again, and end a rehearsal that they began."""
+    # IPython has no public way to take a magic out again
     magics = shell.magics_manager.registry.pop(LLMMagics.__name__, None)
     if isinstance(magics, LLMMagics):
         magics.commands.close()
@@ -117,10 +119,10 @@ def unload(shell: InteractiveShell) -> None:
     completion.remove(shell)
 
 
-def _typed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives the decorated method no type
+def _parsed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives the decorated method no type
     try:
-        typed: Namespace = parse_argstring(magic, line)
+        arguments: Namespace = parse_argstring(magic, line)
     except UsageError as error:
-        hint = ' A text with blanks needs quotes: -s "Be short".' if "unrecognized" in str(error) else ""
-        raise UsageError(f"{error}.{hint} %%llm? shows what there is.") from None
-    return typed
+        hint = ' Quote text that contains spaces: -s "Be short".' if "unrecognized" in str(error) else ""
+        raise UsageError(f"{error}.{hint} %%llm? shows the help.") from None
+    return arguments

@@ -1,7 +1,7 @@
-"""Tool calls as servers really send them, in the form that LangChain reads: whole, or in the pieces of a stream.
+"""Tool calls as servers really send them, put into the form that LangChain reads: whole, or in pieces of a stream.
 
-Servers leave out the type, the id, the index or the arguments, send the arguments as an object, or use the older
-`function_call`. What is in the form of OpenAI's documents is not touched.
+Servers leave out the type, the id, the index or the arguments. Some send the arguments as an object, or use the older
+`function_call`. A call that follows OpenAI's documents is not changed.
 """
 
 from __future__ import annotations
@@ -14,35 +14,39 @@ from uuid import uuid4
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
-_OLD: Final = "function_call"
+_LEGACY: Final = "function_call"
+_NOT_JSON: Final = object()
+"""Stands for a text that cannot be parsed; None would be the JSON `null`."""
 _TAILS: Final = ("", "]", "}", '"]', '"}', '""]', '""}')
-"""Brackets that fit nowhere: outside of a text, within one, and behind a backslash in one."""
+"""Brackets that fit nowhere: outside a string, inside one, and after a backslash in one."""
 
 
 def whole_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the tool calls of a whole message, each with a name, arguments as a text, and an id.
 
     Raises:
-        ValueError: a call is no object.
+        ValueError: a call is not an object.
     """
-    return [_whole(call) for call in _calls_of(message) or _old_call_of(message)]
+    return [_whole(call) for call in _calls_of(message) or _legacy_calls_of(message)]
 
 
 def are_arguments(text: str | None) -> bool:
-    """Whether the arguments of a tool call are a whole JSON object; none at all are for a tool without parameters."""
+    """Whether the arguments of a tool call are a whole JSON object, or empty: a tool without parameters has none."""
     return not text or isinstance(_parsed(text), dict)
 
 
 def is_misfit(call: dict[str, Any]) -> bool:
-    """Whether the arguments of a whole call are JSON and no object, which LangChain would fail over."""
+    """Whether the arguments of a whole call are JSON but not an object: LangChain would raise."""
     text = call["function"]["arguments"]
-    return bool(text) and not isinstance(_parsed(text), dict | _NoJson)
+    arguments = _parsed(text) if text else _NOT_JSON
+    return arguments is not _NOT_JSON and not isinstance(arguments, dict)
 
 
 def left_broken(whole: AIMessageChunk) -> AIMessageChunk | None:
-    """Return what to add to a stream so that LangChain does not mend calls with broken arguments; None: nothing.
+    """Return what to add to a stream so that LangChain does not repair calls with broken arguments; None: nothing.
 
-    LangChain closes what is open in half a call, and the call then seems whole. A bracket that fits nowhere stops it.
+    LangChain closes the open brackets of half a call, and the call then seems whole. A bracket that fits nowhere
+    prevents that (design 3.1: a tool call that was cut is `truncated`, never an answer).
     """
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
     from langchain_core.messages.tool import tool_call_chunk  # noqa: PLC0415 - as above
@@ -55,16 +59,16 @@ def left_broken(whole: AIMessageChunk) -> AIMessageChunk | None:
 
 
 def old_call(message: AIMessage) -> AIMessageChunk | None:
-    """Return the tool call that a message makes as `function_call`, the older form; None: it makes none so."""
+    """Return the tool call that a message makes as `function_call`, the older form; None: it makes none."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
     from langchain_core.messages.tool import tool_call_chunk  # noqa: PLC0415 - as above
 
-    if _OLD not in message.additional_kwargs or message.tool_calls or message.invalid_tool_calls:
+    if _LEGACY not in message.additional_kwargs or message.tool_calls or message.invalid_tool_calls:
         return None
-    told = Placing().placed(message.additional_kwargs)
+    calls = CallIndexer().indexed(message.additional_kwargs)
     pieces = [
         tool_call_chunk(index=call["index"], id=call["id"], name=function.get("name"), args=function.get("arguments"))
-        for call in told
+        for call in calls
         for function in (call["function"],)
     ]
     more = AIMessageChunk(content="", id=message.id, tool_call_chunks=pieces)
@@ -73,52 +77,56 @@ def old_call(message: AIMessage) -> AIMessageChunk | None:
 
 
 def _unfit(arguments: str) -> str:
+    """Return the shortest tail with which LangChain cannot repair the arguments; "": it cannot as they are."""
     from langchain_core.utils.json import parse_partial_json  # noqa: PLC0415 - loads on first use
 
     for tail in _TAILS:
         try:
-            mended = parse_partial_json(arguments + tail)
+            repaired = parse_partial_json(arguments + tail)
         except (ValueError, RecursionError):
             return tail
-        if not isinstance(mended, dict):
+        if not isinstance(repaired, dict):
             return tail
     return ""
 
 
-class Placing:
+class CallIndexer:
     """Gives each piece of a streamed tool call the index of the call it belongs to; each stream needs its own.
 
-    Servers that tell no index, or the same one for all calls, begin a call with an id of its own, or with a name.
+    Some servers send no index, or the same one for all calls. Their calls begin with a new id, or with a name.
     """
 
     def __init__(self) -> None:
-        self._begun: list[_Begun] = []
+        self._begun: list[_BegunCall] = []
 
-    def placed(self, delta: dict[str, Any]) -> list[dict[str, Any]]:
+    def indexed(self, delta: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the pieces of tool calls in a delta, each with its index.
 
         Raises:
-            ValueError: a piece is no object.
+            ValueError: a piece is not an object.
         """
-        told = _calls_of(delta)
-        if not told and all(one.index == _OLD for one in self._begun):
-            told = [{**call, "index": _OLD} for call in _old_call_of(delta)]
-        return [self._place(_Piece.of(call), position, len(told)) for position, call in enumerate(told)]
+        calls = _calls_of(delta)
+        # A server that sends the older form beside the newer one would make each call twice.
+        if not calls and all(one.index == _LEGACY for one in self._begun):
+            calls = [{**call, "index": _LEGACY} for call in _legacy_calls_of(delta)]
+        return [self._take(_Piece.of(call), position, len(calls)) for position, call in enumerate(calls)]
 
-    def _place(self, piece: _Piece, position: int, count: int) -> dict[str, Any]:
+    def _take(self, piece: _Piece, position: int, count: int) -> dict[str, Any]:
         place = self._find(piece, position if count > 1 else len(self._begun) - 1)
+        is_first = place is None
         if place is None:
             place = len(self._begun)
-            self._begun.append(_Begun(index=piece.index, id=piece.id or _new_id(), is_own_id=piece.id is None))
-            return self._begun[place].take(piece, place, is_first=True)
-        return self._begun[place].take(piece, place, is_first=False)
+            self._begun.append(_BegunCall(index=piece.index, id=piece.id or _new_id(), is_own_id=piece.id is None))
+        return self._begun[place].take(piece, place, is_first=is_first)
 
     def _find(self, piece: _Piece, beside: int) -> int | None:
-        """Return the place of the call that a piece goes on with; None: it begins one.
+        """Return the place of the call that a piece continues; None: it begins one.
+
+        The index decides where a server sends one. It wins over the id, since some servers send a new id per piece.
 
         Args:
-            piece: what came.
-            beside: the place of the piece within its delta, or else of the last call.
+            piece: the piece.
+            beside: the position of the piece in its delta if that has several, else the place of the last call.
         """
         by_id = next((at for at, one in enumerate(self._begun) if one.id == piece.id), None)
         if piece.index is None:
@@ -135,7 +143,7 @@ class Placing:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What a delta tells of one call."""
+    """One piece of a tool call, as a delta holds it."""
 
     call: dict[str, Any]
     function: dict[str, Any]
@@ -160,8 +168,8 @@ class _Piece:
 
 
 @dataclass(slots=True)
-class _Begun:
-    """A tool call whose pieces are coming."""
+class _BegunCall:
+    """A tool call whose pieces are still coming."""
 
     index: object
     id: str
@@ -171,44 +179,44 @@ class _Begun:
 
     def goes_on_with(self, piece: _Piece) -> bool:
         """Whether a piece belongs to this call; if not, it begins another one."""
-        is_told_apart = piece.id is not None and piece.id != self.id
-        if piece.id == self.id or (piece.name is None and (piece.index is not None or not is_told_apart)):
+        has_other_id = piece.id is not None and piece.id != self.id
+        if piece.id == self.id or (piece.name is None and (piece.index is not None or not has_other_id)):
             return True
-        if is_told_apart:
-            return self.is_own_id and not self.arguments
+        if has_other_id:
+            return self.is_own_id and not self.arguments  # the id comes after the name
         if piece.name != self.name:
             return piece.index is not None and not self.arguments  # the name comes in pieces
         return not self.arguments or not piece.arguments or not are_arguments(self.arguments)
 
     def take(self, piece: _Piece, place: int, *, is_first: bool) -> dict[str, Any]:
-        """Take a piece of this call; return it as LangChain adds it up: with its place, and nothing said twice."""
+        """Take a piece of this call; return it in the form that LangChain adds up: with its index, nothing repeated."""
         function, arguments = piece.function, piece.arguments
         if not self.arguments and arguments is not None and arguments.strip() in ("", "null"):
-            arguments = ""
+            arguments = ""  # "null" in front of the arguments would break their JSON
         if arguments != function.get("arguments"):
             function = {**function, "arguments": arguments}
         if piece.name is not None and piece.name == self.name:
-            function = {**function, "name": None}
+            function = {**function, "name": None}  # LangChain would join the repeated name to itself
         else:
             self.name += piece.name or ""
         self.arguments += arguments or ""
         call = {**piece.call, "index": place, "function": function}
         if is_first or (piece.id is not None and piece.id != self.id):
-            call["id"] = self.id if is_first else None
+            call["id"] = self.id if is_first else None  # LangChain joins ids like names
         return call
 
 
-def _calls_of(told: dict[str, Any]) -> list[Any]:
-    calls = told.get("tool_calls")
+def _calls_of(message: dict[str, Any]) -> list[Any]:
+    calls = message.get("tool_calls")
     if isinstance(calls, dict):
         return [calls]
     if calls and not isinstance(calls, list):
-        raise ValueError("the tool calls are no list")
+        raise ValueError("the tool calls are not a list")
     return calls or []
 
 
-def _old_call_of(told: dict[str, Any]) -> list[dict[str, Any]]:
-    call = told.get(_OLD)
+def _legacy_calls_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    call = message.get(_LEGACY)
     return [{"type": "function", "function": call}] if call and isinstance(call, dict) else []
 
 
@@ -216,19 +224,19 @@ def _whole(call: object) -> dict[str, Any]:
     function = _function_of(call)
     assert isinstance(call, dict)  # noqa: S101 - `_function_of` raises over others
     arguments = _as_text(function.get("arguments")) or ""
-    arguments = "" if arguments.strip() in ("", "null") else arguments
-    told = {"name": function.get("name") or "", "arguments": arguments}
-    return {**call, "id": _id_of(call) or _new_id(), "function": {**function, **told}}
+    arguments = "" if arguments.strip() in ("", "null") else arguments  # a tool without parameters
+    function = {**function, "name": function.get("name") or "", "arguments": arguments}
+    return {**call, "id": _id_of(call) or _new_id(), "function": function}
 
 
 def _function_of(call: object) -> dict[str, Any]:
     """Return the part of a call that names the function; some servers put its fields beside the id.
 
     Raises:
-        ValueError: the call is no object.
+        ValueError: the call is not an object.
     """
     if not isinstance(call, dict):
-        raise ValueError("a tool call is no object")  # noqa: TRY004 - what LangChain's readers are asked for
+        raise ValueError("a tool call is not an object")  # noqa: TRY004 - the readers promise a ValueError
     function = call.get("function")
     return (
         function if isinstance(function, dict) else {name: call[name] for name in ("name", "arguments") if name in call}
@@ -236,8 +244,8 @@ def _function_of(call: object) -> dict[str, Any]:
 
 
 def _id_of(call: dict[str, Any]) -> str | None:
-    told = call.get("id")
-    return str(told) if told and isinstance(told, str | int) else None
+    id_ = call.get("id")
+    return str(id_) if id_ and isinstance(id_, str | int) else None
 
 
 def _new_id() -> str:
@@ -250,12 +258,8 @@ def _as_text(arguments: object) -> str | None:
     return json.dumps(arguments, ensure_ascii=False) if arguments != {} else ""
 
 
-class _NoJson:
-    """Stands for what cannot be parsed."""
-
-
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False)  # as LangChain does: models write raw newlines into their strings
     except (ValueError, RecursionError, MemoryError):
-        return _NoJson()
+        return _NOT_JSON

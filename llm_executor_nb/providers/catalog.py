@@ -1,24 +1,24 @@
 """Free look-ups: is this key alive, which providers serve this model, what does it cost.
 
-Each function asks one GET of the transport, URL and Secret it is handed. What comes back may have any shape: what is
-missing or makes no sense is None, never 0, and a look-up that failed is a record with its outcome and the provider's
-words, never an exception.
+Each function makes one GET with the transport, URL and Secret that it is given. The reply may have any shape. A value
+that is missing or makes no sense is None, never 0. A look-up that failed is a record with its outcome and the
+provider's words, never an exception.
 
 Must not: cache, or know the configuration.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.foreign_json import get_in, number
+from llm_executor_nb.core.foreign_json import get_in, number, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
-from llm_executor_nb.core.verdicts.classify import classify, shorten
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.classify import classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.transport import Transport
 
 TIMEOUT_S: Final = 15.0
-"""Seconds after which a look-up is given up."""
+"""Seconds after which a look-up is given up: a person may be waiting for it."""
 _PER_MILLION: Final = 1_000_000
 _INFERENCE: Final = "inference.serverless.write"
 """The permission without which a fine-grained Hugging Face token gets a 403 at the router."""
@@ -38,7 +38,7 @@ _NO_PERMISSION: Final = (
     "'Make calls to Inference Providers'."
 )
 _MILLISECONDS_FROM: Final = 1e11
-"""Above it, a time since 1970 is told in milliseconds."""
+"""Above it, a time since 1970 is in milliseconds: as seconds it would be the year 5138."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +64,15 @@ def cost_usd(price: Price | None, input_tokens: int | None, output_tokens: int |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyStatus:
-    """What a backend says of a key. Whatever it does not say is None.
+    """What a backend says about a key. Whatever it does not say is None.
 
     Attributes:
         outcome: `ok`; `quota`, `auth`, `forbidden`, when a request would be refused for that; else why the look-up
             itself failed.
-        message: the provider's words, or what to know of the key.
-        is_alive: the backend knows the key; None: this could not be found out.
-        account: whose it is.
-        plan: `free` or `pro`.
-        credit_usd, limit_usd, used_usd: what is left, the key's own limit, what was ever used.
-        is_free_tier: nobody has paid for it.
+        message: the provider's words, or what the user should know about the key.
+        is_alive: whether the backend knows the key; None: the look-up could not find out.
+        credit_usd: what is left; None: unknown, or the key has no limit.
+        is_free_tier: whether the key's account has never paid.
         expires: when it ends.
         retry_after_s: seconds after which the backend wants to be asked again.
     """
@@ -82,11 +80,7 @@ class KeyStatus:
     outcome: Outcome
     message: str | None = None
     is_alive: bool | None = None
-    account: str | None = None
-    plan: str | None = None
     credit_usd: float | None = None
-    limit_usd: float | None = None
-    used_usd: float | None = None
     is_free_tier: bool | None = None
     expires: datetime | None = None
     retry_after_s: float | None = None
@@ -128,32 +122,30 @@ class ModelList:
 
     def of(self, model: str) -> tuple[Offer, ...] | None:
         """Return the offers of a model, whatever the case of its letters; None: it is not listed."""
-        found = self.offers.get(model)
-        if found is None:
-            same = (name for name in self.offers if name.casefold() == model.casefold())
-            found = self.offers.get(next(same, model))
-        return found
+        if model not in self.offers:
+            model = next((name for name in self.offers if name.casefold() == model.casefold()), model)
+        return self.offers.get(model)
 
 
 # --- keys -------------------------------------------------------------------------------------------------------
 
 
 async def openrouter_key(transport: Transport, base_url: str, secret: Secret) -> KeyStatus:
-    """Return what OpenRouter says of a key: credit left, limit, usage, free tier, expiry (`GET /key`)."""
-    return await _key_status(transport, f"{base_url}/key", secret, OPENROUTER, _read_openrouter_key)
+    """Return what OpenRouter says about a key: credit left, free tier, expiry (`GET /key`)."""
+    return await _key_status(transport, f"{base_url}/key", secret, OPENROUTER, read_openrouter_key)
 
 
 async def huggingface_token(transport: Transport, hub_url: str, secret: Secret) -> KeyStatus:
-    """Return what Hugging Face says of a token: whose it is, plan, permission, expiry (`GET /api/whoami-v2`).
+    """Return what Hugging Face says about a token: account, plan, permission, expiry (`GET /api/whoami-v2`).
 
-    The hub limits this look-up more than others, so its answer is worth keeping. It tells no credit.
+    The hub limits this look-up more than others, so callers cache its answer. It does not include a credit.
     """
-    return await _key_status(transport, f"{hub_url}/api/whoami-v2", secret, HUGGINGFACE, _read_whoami)
+    return await _key_status(transport, f"{hub_url}/api/whoami-v2", secret, HUGGINGFACE, read_whoami)
 
 
 async def server_key(transport: Transport, base_url: str, secret: Secret, backend: str) -> KeyStatus:
-    """Return whether an OpenAI-compatible server lets a key in (`GET /models`, which costs nothing anywhere)."""
-    return await _key_status(transport, f"{base_url}/models", secret, backend, _read_server_key)
+    """Return whether an OpenAI-compatible server accepts a key (`GET /models`, which costs nothing anywhere)."""
+    return await _key_status(transport, f"{base_url}/models", secret, backend, read_server_key)
 
 
 async def _key_status(
@@ -163,19 +155,20 @@ async def _key_status(
     backend: str,
     read: Callable[[dict[str, Any]], KeyStatus | None],
 ) -> KeyStatus:
-    found = await _look_up(transport, url, secret, backend)
-    if isinstance(found, dict):
-        status = read(found)
-        return status or KeyStatus(outcome=Outcome.MALFORMED, message="the reply says nothing of the key")
-    return KeyStatus(
-        outcome=found.outcome,
-        message=found.message,
-        is_alive={Outcome.AUTH: False, Outcome.QUOTA: True}.get(found.outcome),
-        retry_after_s=found.retry_after_s,
-    )
+    body = await _look_up(transport, url, secret, backend)
+    if isinstance(body, Verdict):
+        return KeyStatus(
+            outcome=body.outcome,
+            message=body.message,
+            # A 403 or a failure may come from anything between here and the backend: it says nothing about the key.
+            is_alive={Outcome.AUTH: False, Outcome.QUOTA: True}.get(body.outcome),
+            retry_after_s=body.retry_after_s,
+        )
+    return read(body) or KeyStatus(outcome=Outcome.MALFORMED, message="the reply says nothing about the key")
 
 
-def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
+def read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
+    """Read the body of OpenRouter's `GET /key`; None: it says nothing about a key."""
     data = body.get("data")
     if not isinstance(data, dict) or not data:
         return None
@@ -185,14 +178,12 @@ def _read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
         message=_free_requests(data.get("free_model_daily_requests")) if is_free else None,
         is_alive=True,
         credit_usd=credit,
-        limit_usd=_amount(data.get("limit")),
-        used_usd=_amount(data.get("usage")),
         is_free_tier=is_free,
         expires=_time(data.get("expires_at")),
     )
     if data.get("is_management_key") is True or data.get("is_provisioning_key") is True:
         return replace(status, outcome=Outcome.FORBIDDEN, message=_MANAGES)
-    if credit is not None and credit <= 0:
+    if credit is not None and credit <= 0:  # a limit may be overdrawn
         return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT)
     left = number(get_in(data, "free_model_daily_requests", "remaining"))
     is_out = is_free and left is not None and left <= 0
@@ -204,19 +195,18 @@ def _free_requests(daily: object) -> str | None:
     return None if used is None or limit is None else f"{used} of {limit} free requests used today (UTC)"
 
 
-def _read_whoami(body: dict[str, Any]) -> KeyStatus | None:
+def read_whoami(body: dict[str, Any]) -> KeyStatus | None:
+    """Read the body of the hub's `GET /api/whoami-v2`; None: it says nothing about a token."""
     name, auth = _text(body.get("name")), body.get("auth")
     if name is None and not isinstance(auth, dict):
         return None
     is_pro, can_pay = _truth(body.get("isPro")), _truth(body.get("canPay"))
     plan = None if is_pro is None else "pro" if is_pro else "free"
-    told = ", ".join(part for part in (name and f"account {name}", plan and f"plan {plan}") if part)
+    owner = ", ".join(part for part in (name and f"account {name}", plan and f"plan {plan}") if part)
     status = KeyStatus(
         outcome=Outcome.OK,
-        message=told or None,
+        message=owner or None,
         is_alive=True,
-        account=name,
-        plan=plan,
         is_free_tier=None if is_pro is None and can_pay is None else not (is_pro or can_pay),
         expires=_time(get_in(auth, "accessToken", "expiration")) or _time(get_in(auth, "expiresAt")),
     )
@@ -226,7 +216,7 @@ def _read_whoami(body: dict[str, Any]) -> KeyStatus | None:
 
 
 def _may_infer(token: object) -> bool | None:
-    """Say whether a token may be used for inference; None: its permissions are not told, or it is no fine one."""
+    """Whether a token may be used for inference; None: it is not fine-grained, or it lists no permissions."""
     fine = get_in(token, "fineGrained")
     if get_in(token, "role") != "fineGrained" or not isinstance(fine, dict):
         return None
@@ -234,7 +224,8 @@ def _may_infer(token: object) -> bool | None:
     return any(_INFERENCE in _listed(permissions) for permissions in (fine.get("global"), *scoped))
 
 
-def _read_server_key(body: dict[str, Any]) -> KeyStatus | None:
+def read_server_key(body: dict[str, Any]) -> KeyStatus | None:
+    """Read the body of a server's `GET /models`; None: it is not a list."""
     return KeyStatus(outcome=Outcome.OK, is_alive=True) if isinstance(body.get("data"), list) else None
 
 
@@ -243,30 +234,31 @@ def _read_server_key(body: dict[str, Any]) -> KeyStatus | None:
 
 async def openrouter_models(transport: Transport, base_url: str) -> ModelList:
     """Return OpenRouter's models with price and context length (`GET /models`; asked without a key)."""
-    return await _model_list(transport, f"{base_url}/models", OPENROUTER, _openrouter_offers)
+    return await _model_list(transport, f"{base_url}/models", OPENROUTER, openrouter_offers)
 
 
 async def huggingface_models(transport: Transport, base_url: str) -> ModelList:
     """Return the router's models, each with the providers that serve it (`GET /models`; asked without a token)."""
-    return await _model_list(transport, f"{base_url}/models", HUGGINGFACE, _huggingface_offers)
+    return await _model_list(transport, f"{base_url}/models", HUGGINGFACE, huggingface_offers)
 
 
 async def _model_list(
     transport: Transport, url: str, backend: str, read: Callable[[dict[str, Any]], Iterable[Offer]]
 ) -> ModelList:
-    found = await _look_up(transport, url, None, backend)
-    if isinstance(found, Verdict):
-        return ModelList(outcome=found.outcome, message=found.message)
-    rows = [row for row in _listed(found.get("data")) if isinstance(row, dict)]
+    body = await _look_up(transport, url, None, backend)
+    if isinstance(body, Verdict):
+        return ModelList(outcome=body.outcome, message=body.message)
+    rows = [row for row in _listed(body.get("data")) if isinstance(row, dict)]
     offers = {name: tuple(read(row)) for row in rows if (name := _text(row.get("id")))}
-    if not offers:  # an empty list would make every provider look as if it had gone
+    if not offers:  # an empty list would make every provider look as if it were gone
         return ModelList(outcome=Outcome.MALFORMED, message="the reply lists no models")
     return ModelList(outcome=Outcome.OK, offers=offers)
 
 
-def _openrouter_offers(row: dict[str, Any]) -> list[Offer]:
-    told = row.get("supported_parameters")
-    parameters = told if isinstance(told, list) else None
+def openrouter_offers(row: dict[str, Any]) -> list[Offer]:
+    """Read one model of OpenRouter's list; its prices are dollars per token."""
+    names = row.get("supported_parameters")
+    parameters = names if isinstance(names, list) else None
     pricing = row.get("pricing")
     return [
         Offer(
@@ -278,8 +270,8 @@ def _openrouter_offers(row: dict[str, Any]) -> list[Offer]:
     ]
 
 
-def _huggingface_offers(row: dict[str, Any]) -> list[Offer]:
-    """The router's prices are dollars per million tokens."""
+def huggingface_offers(row: dict[str, Any]) -> list[Offer]:
+    """Read one model of the router's list; its prices are dollars per million tokens."""
     return [
         Offer(
             provider=provider,
@@ -295,7 +287,7 @@ def _huggingface_offers(row: dict[str, Any]) -> list[Offer]:
 
 
 def _price(input_usd: object, output_usd: object, request_usd: object = None, *, per: int = 1) -> Price | None:
-    """Return a price if both of its parts are known; a negative one, as of a router model, means that it varies."""
+    """Return a price if both of its parts are known; a negative part, as of a router model, means that it varies."""
     asked, answered = _amount(input_usd), _amount(output_usd)
     if asked is None or answered is None:
         return None
@@ -307,23 +299,17 @@ def _price(input_usd: object, output_usd: object, request_usd: object = None, *,
 
 async def _look_up(transport: Transport, url: str, secret: Secret | None, backend: str) -> dict[str, Any] | Verdict:
     """Return the JSON object at a URL, or what came instead."""
-    came = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S)
-    if isinstance(came, Reply) and 200 <= came.status < 300:
-        body = _parse(came.body)
-        if isinstance(body, dict) and not body.get("error"):
+    reply = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S)
+    if isinstance(reply, Reply) and 200 <= reply.status < 300:
+        body = parse_json(reply.body)
+        if isinstance(body, dict) and not body.get("error"):  # errors come with a 200 too
             return body
         if not isinstance(body, dict):
-            shown = shorten(came.body[:200].decode("utf-8", "replace")) or "the body is blank"
-            return Verdict(outcome=Outcome.MALFORMED, http_status=came.status, message=shown)
-    verdict = classify(came, backend=backend, now_utc=clock.current().utc())
+            # Most often the page of a company's proxy, so its first words help.
+            shown = shorten(reply.body[:200].decode("utf-8", "replace")) or "the body is blank"
+            return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shown)
+    verdict = classify(reply, backend=backend, now_utc=clock.current().utc())
     return verdict if verdict.message else replace(verdict, message=f"HTTP {verdict.http_status} without a word")
-
-
-def _parse(body: bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _listed(value: object) -> list[Any]:
@@ -339,21 +325,21 @@ def _truth(value: object) -> bool | None:
 
 
 def _amount(value: object) -> float | None:
-    found = number(value)
-    return found if found is not None and found >= 0 else None
+    amount = number(value)
+    return amount if amount is not None and amount >= 0 else None
 
 
 def _count(value: object) -> int | None:
-    found = _amount(value)
-    return int(found) if found is not None and found < 2**53 else None
+    amount = _amount(value)
+    return int(amount) if amount is not None and amount < 2**53 else None  # above, floats are not exact
 
 
 def _time(value: object) -> datetime | None:
-    """Return a time told as ISO 8601, or as seconds or milliseconds since 1970."""
+    """Return a time given as ISO 8601, or as seconds or milliseconds since 1970."""
     try:
         if isinstance(value, str):
-            told = datetime.fromisoformat(value)
-            return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+            time = datetime.fromisoformat(value)
+            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
         if (seconds := _amount(value)) is not None and seconds > 0:
             return datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS_FROM else seconds, UTC)
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""An open event stream: its events one by one, and why it ended; it is bounded by silence and by a deadline.
+"""An open event stream: its events one by one, and why it ended. It is bounded by silence and by a deadline.
 
-Only what the reader calls progress ends a silence: comments, keep-alives and empty events do not. Only time spent in
-waiting for the provider counts, so a reader that takes its time between two events loses nothing.
+Only what the reader calls progress ends a silence: comments, keep-alives and empty events do not (design 3.3). Only
+time spent in waiting for the provider counts, so a slow reader loses nothing.
 
 Must not: raise what the network does, or judge an event.
 """
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
-from llm_executor_nb.providers.shape import BLANK, Shape, shape_of
-from llm_executor_nb.providers.sse import Event, LineParser, Parser
+from llm_executor_nb.providers.sse import BLANK, Event, Shape, parser_of, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
 _DONE: Final = "[DONE]"
 _LINGER_S: Final = 0.05
-"""Real seconds that a stream which said it is done is given to end, so that its connection can be used again."""
+"""Real seconds that a stream is given to end after `[DONE]`, so that its connection can be used again."""
 _LONGER_S: Final = 0.5
-"""The same for one that did not say why its answer ended: whether its connection breaks says whether it was whole."""
+"""The same for an answer without a finish_reason: only a broken connection shows that it was cut."""
 _T = TypeVar("_T")
 
 
@@ -47,7 +46,7 @@ class Silence:
         self._left_s = timeout_s
 
     def progress(self) -> None:
-        """Begin the silence anew."""
+        """Start the silence again from zero."""
         self._left_s = self._timeout_s
 
     async def wait(self, coming: Coroutine[Any, Any, _T]) -> _T:
@@ -56,7 +55,7 @@ class Silence:
         Raises:
             TimeoutError: the silence or the deadline ended first.
         """
-        began = clock.current().in_flight()
+        began = clock.current().in_flight()  # the wall's seconds: a frozen test clock still bounds a real socket
         try:
             async with clock.current().timeout(self._bound_s()):
                 return await coming
@@ -110,7 +109,7 @@ class Events:
         self._body_cap = body_cap
         self._silence = silence
         self._watch = watch
-        self._parser = LineParser() if shape is Shape.LINES else Parser()
+        self._parser = parser_of(shape)
         self._ready: Iterator[Event] = self._parser.feed(head)
         self._size = len(head) if size is None else size
         self._is_at_end = False
@@ -118,7 +117,7 @@ class Events:
         self._after_done: Fault | None = None
 
     def progress(self) -> None:
-        """Say that the last event brought text: the silence begins anew."""
+        """Note that the last event brought text: the silence starts again from zero."""
         self._silence.progress()
 
     def __aiter__(self) -> Events:
@@ -137,13 +136,13 @@ class Events:
         return event
 
     async def _next(self) -> Event | None:
-        """Return the next event; None when there is none."""
+        """Return the next event; None when the stream is over."""
         while True:
             for event in self._ready:
                 if event.data.strip() != _DONE:
                     return event
                 self.is_done = True
-                await self._linger()
+                await self._linger()  # a connection that is not read to its end cannot be used again
                 return None
             if self._is_at_end or self._is_too_large():
                 return None
@@ -163,7 +162,7 @@ class Events:
         return self.fault is not None
 
     async def broke_after_done(self) -> Fault | None:
-        """Return how the connection broke in the midst of its framing behind `[DONE]`; None: it ended as it should.
+        """Return how the connection broke after `[DONE]`; None: it ended as it should.
 
         Some servers send `[DONE]` whatever happens, also where they fail.
         """
@@ -172,9 +171,9 @@ class Events:
         return self._after_done
 
     async def _linger(self, for_s: float = _LINGER_S) -> None:
-        """Read what follows `[DONE]`, which is the end of the body if anything; nothing said there counts."""
+        """Read what follows `[DONE]`, which is the end of the body if anything; what is sent there is dropped."""
         try:
-            async with asyncio.timeout(for_s):
+            async with asyncio.timeout(for_s):  # real time, since it is the network's and not the run's
                 while await self._content.readany():
                     pass
                 self._is_at_end = True
@@ -185,14 +184,14 @@ class Events:
 
 
 class Recorded:
-    """The events of a body that came as a whole; they are iterated as those of an open stream.
+    """The events of a body that came as a whole, iterated like those of an open stream.
 
     Args:
-        body: the whole body, or what came of it.
+        body: the whole body, or the part of it that came.
         shape: how it is to be read.
         status: the HTTP status.
         headers: by name in lower case.
-        broke: how the connection broke behind it; None: it did not.
+        broke: how the connection broke after it; None: it did not.
     """
 
     def __init__(
@@ -202,14 +201,14 @@ class Recorded:
         self.fault: Fault | None = None
         self.is_done = False
         self._broke = broke
-        parser = LineParser() if shape is Shape.LINES else Parser()
+        parser = parser_of(shape)
         self._ready = chain(parser.feed(body.lstrip(BLANK)), parser.end())
 
     def progress(self) -> None:
-        """Say that the last event brought text; nobody waits for the next."""
+        """Do nothing: no one waits for the next event."""
 
     async def broke_after_done(self) -> Fault | None:
-        """Return how the connection broke behind `[DONE]`; None: it did not."""
+        """Return how the connection broke after `[DONE]`; None: it did not."""
         return self._broke
 
     def __aiter__(self) -> Recorded:
@@ -229,12 +228,12 @@ class Recorded:
         return event
 
 
-def recorded(came: Reply | Fault) -> Recorded | None:
-    """Return the events of a reply that was to be a whole, and is none by its bytes; None: it is one."""
-    if isinstance(came, Fault):
-        shape = shape_of(came.begun, is_all=True) if came.begun else None
-        return shape and Recorded(came.begun, shape, status=came.status, headers={}, broke=came)
-    shape = shape_of(came.body, is_all=True) if 200 <= came.status < 300 else Shape.WHOLE
+def recorded(reply: Reply | Fault) -> Recorded | None:
+    """Return the events in what should have been a whole reply, when its bytes are a stream; None: they are not."""
+    if isinstance(reply, Fault):
+        shape = shape_of(reply.begun, is_all=True) if reply.begun else None
+        return shape and Recorded(reply.begun, shape, status=reply.status, headers={}, broke=reply)
+    shape = shape_of(reply.body, is_all=True) if 200 <= reply.status < 300 else Shape.WHOLE
     if shape is None or shape is Shape.WHOLE:
         return None
-    return Recorded(came.body, shape, status=came.status, headers=came.headers)
+    return Recorded(reply.body, shape, status=reply.status, headers=reply.headers)

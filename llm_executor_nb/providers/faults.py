@@ -1,7 +1,7 @@
-"""What an aiohttp exception means: from its class and its text to a `Fault`, and never to another exception.
+"""What an aiohttp exception means: its class and its text become a `Fault`, never another exception.
 
-The status on an aiohttp exception is its own invention (400 for garbage), and its repr shows the Authorization
-header; so the status comes from the reply that had begun, and the words from the innermost error's text.
+aiohttp invents the status on its exceptions (400 for garbage), and their repr shows the Authorization header. So the
+status comes from the reply that had begun, and the detail from the text of the innermost error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.core.secret import scrub
 
-_LONGEST = 300
+_LONGEST_DETAIL = 300
 _USERINFO = re.compile(r"(?<=//)[^/@\s'\"]+@")
 _NOISE = re.compile(r"\b400, message:|\bssl:(?:\w+|<[^>]*>)")
 """What aiohttp puts into its texts: a status that no server sent, and the address of an object."""
@@ -21,7 +21,7 @@ _NOISE = re.compile(r"\b400, message:|\bssl:(?:\w+|<[^>]*>)")
 
 @dataclass(slots=True)
 class Watch:
-    """What is known of a request while it is under way.
+    """What is known of a request in flight.
 
     Attributes:
         is_reused: it was sent on a connection that had carried another one before.
@@ -33,24 +33,24 @@ class Watch:
 
 
 def fault_of(error: Exception, watch: Watch) -> Fault:
-    """Return what `error` was, in words that hold no key."""
+    """Return what `error` was; no key is in it."""
     return Fault(
         kind=_kind_of(error, watch),
-        detail=_detail_of(error),
+        detail=clean(f"{type(error).__name__}: {_text_of(error)}"),
         status=watch.status,
         may_resend=watch.is_reused and watch.status is None and _died_unanswered(error),
     )
 
 
-def make_fault(kind: FaultKind, words: str, watch: Watch) -> Fault:
-    """Return a fault that is our own finding."""
-    return Fault(kind=kind, detail=clean(words), status=watch.status)
+def make_fault(kind: FaultKind, detail: str, watch: Watch) -> Fault:
+    """Return a fault that we found ourselves."""
+    return Fault(kind=kind, detail=clean(detail), status=watch.status)
 
 
 def clean(text: str) -> str:
     """Return `text` on one line, without keys or proxy passwords, at most 300 characters."""
-    quiet = _NOISE.sub("", _USERINFO.sub("", text))
-    return scrub(" ".join(quiet.split()))[:_LONGEST]
+    plain = _NOISE.sub("", _USERINFO.sub("", text))
+    return scrub(" ".join(plain.split()))[:_LONGEST_DETAIL]
 
 
 def _kind_of(error: Exception, watch: Watch) -> FaultKind:  # noqa: PLR0911 - a table
@@ -60,7 +60,7 @@ def _kind_of(error: Exception, watch: Watch) -> FaultKind:  # noqa: PLR0911 - a 
     match error:
         case TimeoutError():
             return FaultKind.TIMEOUT
-        case aiohttp.ClientPayloadError():
+        case aiohttp.ClientPayloadError():  # the body was cut, or its compression is broken
             return FaultKind.MALFORMED if _is_bad_encoding(error) else FaultKind.CUT
         case aiohttp.ServerDisconnectedError():
             return FaultKind.CUT if has_begun or _is_part_of_a_head(error) else FaultKind.CLOSED
@@ -93,16 +93,17 @@ def _kind_of_connecting(error: Exception) -> FaultKind:
 
 
 def _died_unanswered(error: Exception) -> bool:
+    """Whether the connection died before any byte of a reply: a server may close an idle one at any time."""
     import aiohttp  # noqa: PLC0415 - loads on first use
 
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return not _is_part_of_a_head(error)
-    is_ours = isinstance(error, aiohttp.ClientOSError | aiohttp.ClientConnectionResetError)
-    return is_ours and not isinstance(error, aiohttp.ClientConnectorError)
+    is_cut = isinstance(error, aiohttp.ClientOSError | aiohttp.ClientConnectionResetError)
+    return is_cut and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _is_part_of_a_head(error: Exception) -> bool:
-    """Where the words of the error would be, aiohttp puts what it had of the reply's head."""
+    """Whether the server hung up in the head of its reply: aiohttp then puts that part in place of a message."""
     return not isinstance(getattr(error, "message", ""), str)
 
 
@@ -112,18 +113,14 @@ def _is_bad_encoding(error: Exception) -> bool:
     return isinstance(error.__cause__, ContentEncodingError) or "decode content-encoding" in str(error)
 
 
-def _detail_of(error: Exception) -> str:
-    return clean(f"{type(error).__name__}: {_words_of(error)}")
-
-
-def _words_of(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     import aiohttp  # noqa: PLC0415 - loads on first use
 
     match error:
         case aiohttp.ClientHttpProxyError():
             return f"the proxy answered {error.status} {error.message}"
         case aiohttp.ClientResponseError():
-            return error.message
+            return error.message  # its str() adds a status and a URL that are not the server's
         case aiohttp.ServerDisconnectedError() if _is_part_of_a_head(error):
             return "the server closed the connection in the head of its reply"
         case aiohttp.ClientPayloadError() if error.__cause__ is not None:

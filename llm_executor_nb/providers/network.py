@@ -1,7 +1,7 @@
 """How this machine reaches the outside: proxies and certificate authorities.
 
-aiohttp's own way (`trust_env`) costs two thread hops per request and reads `.netrc`, which replaces the key; so both
-are looked up here, once per address.
+aiohttp's own way (`trust_env`) costs two thread hops per request, and it reads `.netrc`, which replaces the key. So
+both are looked up here, once per address (design 7).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Network:
         self._tls: ssl.SSLContext | None = None
 
     def proxy(self, url: str) -> str | None:
-        """Return the proxy that `url` is to be reached through (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, the system's).
+        """Return the proxy for `url` (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, the system's); None: there is none.
 
         Raises:
-            ConfigError: it is of a kind that cannot be used.
+            ConfigError: the proxy is not an HTTP proxy.
         """
         if url not in self._proxies:
             self._proxies[url] = _proxy_of(url)
@@ -49,11 +49,11 @@ class Network:
 def _proxy_of(url: str) -> str | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if is_this_machine(host) or proxy_bypass(host):
+    if is_this_machine(host) or proxy_bypass(host):  # a proxy would reach its own localhost
         return None
     proxies = getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    return _usable(found) if found else None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return _usable(proxy) if proxy else None
 
 
 def _usable(proxy: str) -> str:
@@ -68,7 +68,7 @@ def _usable(proxy: str) -> str:
 
 
 def is_this_machine(host: str) -> bool:
-    """Say whether a host name is this machine's own."""
+    """Whether a host name is this machine's own."""
     if host == "localhost":
         return True
     try:
@@ -94,17 +94,17 @@ def _add(context: ssl.SSLContext, bundle: str) -> None:
         raise ConfigError(
             f"{_EXTRA_AUTHORITIES} names {path.name}, which cannot be read as a bundle of certificates "
             f"({type(error).__name__}). Correct the variable or unset it, then restart the kernel.",
-        ) from None
+        ) from None  # the path may name the user
 
 
 def _has_system_store(context: ssl.SSLContext) -> bool:
-    """A directory of authorities is read at the handshake, so an empty context may still have a store."""
+    """Whether the system has a store. A directory of authorities is read at the handshake, after this."""
     paths = ssl.get_default_verify_paths()
     return bool(context.cert_store_stats()["x509_ca"] or paths.cafile or paths.capath)
 
 
 def _add_certifi(context: ssl.SSLContext) -> None:
-    """python.org's Python for macOS comes without a store; certifi is there, LangChain's clients need it."""
+    """Add certifi's store. python.org's Python for macOS has none, and LangChain's clients bring certifi."""
     try:
         import certifi  # noqa: PLC0415 - not a dependency of ours
     except ImportError:

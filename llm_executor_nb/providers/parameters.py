@@ -1,7 +1,7 @@
 """The closed list of call parameters, each with one meaning on every backend.
 
-A parameter that is None is not set. What LangChain binds for itself is known; what only one backend knows goes in
-`extra_body`.
+A parameter that is None is not set. Names that LangChain binds for itself are dropped. A field that only one backend
+knows goes in `extra_body` (design 3.5).
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 _SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
 _MAY_BE_LEFT_OUT = "stream_options"
-"""What a run sets itself, but not where the user says None."""
+"""A run sets it itself, unless the user sets it to None: some servers refuse it."""
 _BOUND_BY_LANGCHAIN = frozenset(
     {"stream", "stream_usage", "stream_options", "ls_structured_output_format", "strict"},
 )
-"""LangChain's runnables pass these along; they say nothing to a provider, or not by that name."""
+"""LangChain's runnables pass these along. They mean nothing to a provider, or not under that name."""
+# Suggested, not accepted: each parameter has one name (design 3.5).
 _ALIASES = {"max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
 
 
 def check_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are to be sent, each checked and in the shape JSON has.
+    """Return the parameters that are to be sent, each checked and in the form of JSON.
 
     Args:
         params: by name, as the user or LangChain gave them; those that are None are left out.
@@ -49,11 +50,11 @@ def check_extra_body(
 
     Args:
         extra_body: fields that only one backend knows, under that backend's name; None: none. A field that is None
-            is left out of the request, `stream_options` too, though a run sets it.
+            is left out of the request. So is `stream_options`, though a run sets it.
         backends: the names that are known.
 
     Raises:
-        ConfigError: it is not sorted by backend, or holds what a run sets itself; nothing was sent.
+        ConfigError: it is not sorted by backend, or holds a field that a run sets itself; nothing was sent.
     """
     if not isinstance(extra_body or {}, Mapping):
         raise ConfigError(f"extra_body must be a dict such as {{{backends[0]!r}: {{...}}}}, not {_short(extra_body)}.")
@@ -131,11 +132,11 @@ def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], f
 
 
 def _whole(low: int | None = None) -> Callable[[Any], int]:
-    words = "a whole number" if low is None else f"a whole number of {low} or more"
+    kind = "a whole number" if low is None else f"a whole number of {low} or more"
 
     def check(value: Any) -> int:  # noqa: ANN401 - a user's own value
         if isinstance(value, bool) or not isinstance(value, Integral) or (low is not None and value < low):
-            raise ValueError(f"it must be {words}")
+            raise ValueError(f"it must be {kind}")
         return int(value)
 
     return check
@@ -154,10 +155,10 @@ def _word(value: Any) -> str:  # noqa: ANN401 - a user's own value
 
 
 def _stop(value: Any) -> list[str]:  # noqa: ANN401 - a user's own value
-    words = [value] if isinstance(value, str) else list(value)
-    if not words or not all(isinstance(word, str) and word for word in words):
+    texts = [value] if isinstance(value, str) else list(value)
+    if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError("it must be a text or a list of texts")
-    return words
+    return texts
 
 
 def _tools(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a user's own value
@@ -175,7 +176,7 @@ def _tool(tool: Any) -> dict[str, Any]:  # noqa: ANN401 - a user's own value
 
 
 def _tool_choice(value: Any) -> str | dict[str, Any]:  # noqa: ANN401 - a user's own value
-    """As LangChain's bind_tools has it: a tool's name, `any` or True become what the wire knows."""
+    """Return the wire's form of a choice; LangChain's bind_tools also takes a tool's name, `any` and True."""
     if isinstance(value, Mapping):
         return dict(value)
     if value is True or value == "any":
@@ -196,7 +197,7 @@ def _response_format(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a user's o
 
 
 def _schema_format(schema: type) -> dict[str, Any]:
-    """LangChain binds the class itself and leaves this to the SDK, which we do not use."""
+    """Return the format of a pydantic class: LangChain binds the class, and only the SDK would convert it."""
     try:
         from openai.lib._parsing import type_to_response_format_param  # noqa: PLC0415 - loads on first use
     except ImportError:

@@ -1,6 +1,7 @@
-"""The body of a request: built once per run by LangChain, the same for every backend but for `model`.
+"""The body of a request: built once per run by LangChain, the same for every backend except for `model`.
 
-Nothing is in it that the user did not set: no defaults of a model class, no nulls; only what asks for a stream is ours.
+It holds nothing that the user did not set: no defaults of a model class, no nulls. Only the fields that ask for a
+stream are ours (design 3.5).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 _WHAT_TO_GIVE = "Give a text, a list of messages, a dict with 'messages', or a LangChain prompt value."
-_NOT_OURS = ("model", "stream")
-"""What LangChain's model would say of itself; a route and the engine say it instead."""
+_DROPPED = ("model", "stream")
+"""Fields that LangChain's model sets for itself; a route and the engine set them instead."""
 _AS_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
-"""OpenRouter sends the usage in any case; others only when asked."""
+"""OpenRouter always sends the usage; other backends send it only when asked."""
 
 
 def make_payload(request: object, params: Mapping[str, Any], *, system: str | None = None) -> dict[str, Any]:
@@ -36,14 +37,15 @@ def make_payload(request: object, params: Mapping[str, Any], *, system: str | No
         system: a system message to put in front; None: none.
 
     Raises:
-        ConfigError: the request is empty or of an unknown kind, or a parameter is wrong; nothing was sent.
+        ConfigError: the request is empty or of an unknown kind, a parameter is wrong, or LangChain lacks a private
+            name; nothing was sent.
     """
-    sent = check_params(params)
+    checked = check_params(params)
     messages = _messages_of(request)
     if system is not None:
         messages = [_system_message(system), *messages]
-    payload = _build(messages, sent)
-    return {name: value for name, value in payload.items() if name not in _NOT_OURS and value is not None}
+    payload = _build(messages, checked)
+    return {name: value for name, value in payload.items() if name not in _DROPPED and value is not None}
 
 
 def make_body(
@@ -58,7 +60,7 @@ def make_body(
 
     Args:
         payload: what `make_payload` returned.
-        model: the model as it stands in the request.
+        model: the model's name in the request.
         backend: whose part of `extra_body` is merged in.
         extra_body: fields that only one backend knows, under that backend's name.
         stream: ask for the answer as an event stream, with its usage unless `extra_body` leaves that out.
@@ -67,29 +69,27 @@ def make_body(
         ConfigError: something in it is not JSON; nothing was sent.
     """
     if backend == HUGGINGFACE:
+        # Hugging Face's providers refuse fields that they do not know.
         payload = {**payload, "messages": without_returned(payload["messages"])}
-    asked = {**payload, **_AS_STREAM} if stream else payload
-    body = {"model": model, **merge_extra_body(asked, extra_body, backend)}
+    fields = {**payload, **_AS_STREAM} if stream else payload
+    body = {"model": model, **merge_extra_body(fields, extra_body, backend)}
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"This request cannot be written as JSON: {error}. Nothing was sent.") from None
-    return text.encode("utf-8", "replace")
+    return text.encode("utf-8", "replace")  # a lone surrogate from broken input must not fail the request
 
 
 def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:
-    try:
-        build = langchain.payload_builder()
-    except ConfigError:  # the wires warn of it
-        build = langchain.public_payload
+    build = langchain.payload_builder()
     try:
         payload = build(messages, **params)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        words = f"{type(error).__name__}: {error}"[:200]
+        detail = f"{type(error).__name__}: {error}"[:200]
     else:
         put_back(messages, payload["messages"])
         return payload
-    raise ConfigError(f"LangChain cannot write these messages ({words}). {_WHAT_TO_GIVE}")
+    raise ConfigError(f"LangChain cannot write these messages ({detail}). {_WHAT_TO_GIVE}")
 
 
 def _messages_of(request: object) -> list[BaseMessage]:
@@ -104,16 +104,14 @@ def _messages_of(request: object) -> list[BaseMessage]:
         case BaseMessage():
             return [request]
         case PromptValue():
-            return _some(request.to_messages())
-        case list():
-            return _some(_converted(tidy_messages(request)))
-        case _ if is_array(request):
-            return _some(_converted(tidy_messages(request)))
+            return _not_empty(request.to_messages())
+        case _ if isinstance(request, list) or is_array(request):
+            return _not_empty(_converted(tidy_messages(request)))
         case _:
             raise ConfigError(f"A request cannot be of the type {type(request).__name__}. {_WHAT_TO_GIVE}")
 
 
-def _some(messages: list[BaseMessage]) -> list[BaseMessage]:
+def _not_empty(messages: list[BaseMessage]) -> list[BaseMessage]:
     if not messages:
         raise ConfigError(f"The list of messages is empty. {_WHAT_TO_GIVE}")
     return messages
@@ -125,8 +123,8 @@ def _converted(request: list[Any]) -> list[BaseMessage]:
     try:
         return convert_to_messages(request)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        words = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    raise ConfigError(f"This is no list of messages ({words}). {_WHAT_TO_GIVE}")
+        detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    raise ConfigError(f"This is not a list of messages ({detail}). {_WHAT_TO_GIVE}")
 
 
 def _system_message(system: str) -> BaseMessage:

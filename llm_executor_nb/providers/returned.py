@@ -1,13 +1,15 @@
-"""What a reply asks to get back with the next request: thoughts, signatures and notes that LangChain has no place for.
+"""What a reply asks to get back with the next request: thoughts, signatures and notes (design 3.5).
 
-OpenRouter's `reasoning_details`, Gemini's thought signatures (`extra_content`, on a message or on its tool calls), the
-`annotations` of files that were read, and the thoughts of models that call tools (`reasoning_content`). They are kept
-in a message's `additional_kwargs`, which survive pickling, JSON and agents, and put back where the message is sent
-again. Hugging Face's providers refuse fields they do not know, and ask for none of these back.
+These are OpenRouter's `reasoning_details`, Gemini's thought signatures (`extra_content`, on a message or on its tool
+calls), the `annotations` of files that were read, and the thoughts of models that call tools (`reasoning_content`).
+LangChain has no place for them. They are stored in a message's `additional_kwargs`, which survive pickling, JSON and
+agents. They are put back when the message is sent again.
+Hugging Face's providers refuse fields they do not know, and ask for none of these back.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,50 +19,49 @@ if TYPE_CHECKING:
 
 _DETAILS, _NOTES, _MORE = "reasoning_details", "annotations", "extra_content"
 _THOUGHTS = ("reasoning_content", "reasoning")
-"""Plain thoughts: asked back by some beside a tool's result only, and only where there are no details."""
+"""Plain thoughts. Some models ask for them beside a tool's result only, and only where there are no details."""
 _KINDS: Mapping[str, type] = {_DETAILS: list, _NOTES: list, _MORE: dict, **dict.fromkeys(_THOUGHTS, str)}
-KEPT: Sequence[str] = tuple(_KINDS)
+RETURNED: Sequence[str] = tuple(_KINDS)
 """The names of these fields of a message."""
 _OF_A_CALL = (_MORE, "thought_signature", "provider_specific_fields")
 _OF_CALLS = "tool_call_extras"
-"""The name in `additional_kwargs`: the id of a tool call -> its fields that LangChain's own form has no place for."""
-_WORDS, _SEALED = ("text", "summary"), ("data", "signature")
-"""Fields of a detail that a stream may bring in pieces; those of the second kind some servers repeat."""
+"""The name in `additional_kwargs` of a dict: the id of a tool call -> its fields that LangChain would drop."""
+_TEXTS, _SEALED = ("text", "summary"), ("data", "signature")
+"""Fields of a detail that a stream may bring in pieces. Some servers repeat those of the second kind."""
 
 
-def kept_of(message: Mapping[str, Any]) -> dict[str, Any]:
+def returned_of(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a reply's message asks to get back, by its name in `additional_kwargs`.
 
     Args:
         message: as the provider sent it.
     """
-    kept = {name: message[name] for name in (_DETAILS, _NOTES, _MORE) if _is_there(message, name)}
+    fields = {name: message[name] for name in (_DETAILS, _NOTES, _MORE) if _is_there(message, name)}
     calls = message.get("tool_calls")
-    if calls and _DETAILS not in kept:
-        kept |= {name: message[name] for name in _THOUGHTS[:1] if _is_there(message, name)} or {
-            name: message[name] for name in _THOUGHTS[1:] if _is_there(message, name)
-        }
-    return {**kept, **extras_of(calls)}
+    if calls and _DETAILS not in fields:
+        thoughts = (name for name in _THOUGHTS if _is_there(message, name))
+        fields |= {name: message[name] for name in islice(thoughts, 1)}  # the second name repeats the first
+    return {**fields, **extras_of(calls)}
 
 
 def extras_of(calls: object) -> dict[str, Any]:
-    """Return what is more on tool calls than LangChain keeps, in one entry for `additional_kwargs`; or nothing."""
-    found = {
+    """Return the fields of tool calls that LangChain would drop, as one entry for `additional_kwargs`; {}: none."""
+    extras = {
         _key(call, at): more
         for at, call in enumerate(calls if isinstance(calls, list) else ())
         if isinstance(call, dict) and (more := _more_of(call))
     }
-    return {_OF_CALLS: found} if found else {}
+    return {_OF_CALLS: extras} if extras else {}
 
 
 def put_back(messages: Iterable[BaseMessage], sent: Iterable[dict[str, Any]]) -> None:
-    """Put what messages keep for their provider into what is sent of them.
+    """Put what a provider asked to get back into the messages that are sent.
 
     Args:
         messages: LangChain's.
         sent: the same as JSON, in the same order; changed in place.
     """
-    for message, body in zip(messages, sent, strict=False):  # LangChain's public writer splits some results of tools
+    for message, body in zip(messages, sent, strict=True):
         if message.additional_kwargs and body.get("role") == "assistant":
             extra = message.additional_kwargs
             body.update({name: extra[name] for name in _KINDS if _is_there(extra, name)})
@@ -69,18 +70,18 @@ def put_back(messages: Iterable[BaseMessage], sent: Iterable[dict[str, Any]]) ->
 
 
 def without_returned(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return messages as JSON without what was put back, for a backend that does not know it."""
+    """Return messages as JSON without what was put back, for a backend that refuses unknown fields."""
     return [_bare(one) if one.get("role") == "assistant" else one for one in messages]
 
 
-class Thoughts:
+class ThoughtNotes:
     """Notes on the chunks of one stream what is to go back.
 
-    Plain thoughts come before the tool call that makes them wanted, so they are kept until then.
+    Plain thoughts come before the tool call that makes them wanted, so they are buffered until then.
     """
 
     def __init__(self) -> None:
-        self._told: dict[str, list[str]] = {}
+        self._buffered: dict[str, list[str]] = {}
         self._ids: dict[Any, str] = {}
         self._is_wanted, self._has_details = False, False
 
@@ -95,11 +96,12 @@ class Thoughts:
         self._has_details = self._has_details or _DETAILS in extra
         for name in _THOUGHTS:
             if _is_there(delta, name):
-                self._told.setdefault(name, []).append(delta[name])
-        if self._is_wanted and self._told and not self._has_details:
-            name = next(name for name in _THOUGHTS if name in self._told)
-            extra[name] = "".join(self._told[name])
-            self._told = {name: []}
+                self._buffered.setdefault(name, []).append(delta[name])
+        # Details repeat plain thoughts with their signatures; a provider that gets both may refuse the request.
+        if self._is_wanted and self._buffered and not self._has_details:
+            name = next(name for name in _THOUGHTS if name in self._buffered)
+            extra[name] = "".join(self._buffered[name])
+            self._buffered = {name: []}
 
     def _with_id(self, call: Any) -> Any:  # noqa: ANN401 - foreign JSON has any shape
         """Return a piece of a tool call with the id that an earlier piece of that call had."""
@@ -111,8 +113,8 @@ class Thoughts:
         return {**call, "id": self._ids.get(at)}
 
 
-class Joined:
-    """Adds up what the chunks of one stream ask to get back; LangChain's own sum would repeat what is told twice."""
+class JoinedExtras:
+    """Adds up what the chunks of one stream ask to get back; LangChain's own sum would repeat some of it."""
 
     def __init__(self) -> None:
         self._lists: dict[str, list[Any]] = {}
@@ -137,13 +139,14 @@ class Joined:
         return {**self._lists, **self._objects}
 
 
-def _join(found: list[Any], piece: Any) -> None:  # noqa: ANN401 - foreign JSON has any shape
+def _join(entries: list[Any], piece: Any) -> None:  # noqa: ANN401 - foreign JSON has any shape
     """Add a piece to the entry that it continues, else as a new one."""
-    at = next((at for at in reversed(range(len(found))) if _continues(found[at], piece)), None)
+    # The newest entry first: a stream continues what it sent last.
+    at = next((at for at in reversed(range(len(entries))) if _continues(entries[at], piece)), None)
     if at is None:
-        found.append(piece)
+        entries.append(piece)
     else:
-        found[at] = _continued(found[at], piece)
+        entries[at] = _continued(entries[at], piece)
 
 
 def _continues(entry: Any, piece: Any) -> bool:  # noqa: ANN401 - foreign JSON has any shape
@@ -155,21 +158,21 @@ def _continues(entry: Any, piece: Any) -> bool:  # noqa: ANN401 - foreign JSON h
 
 
 def _continued(entry: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    told = {name: value for name, value in piece.items() if value is not None or name not in entry}
-    for name in (*_WORDS, *_SEALED):
-        before, now = entry.get(name), told.get(name)
-        if isinstance(before, str) and isinstance(now, str) and (name in _WORDS or now != before):
-            told[name] = before + now
-    return {**entry, **told}
+    news = {name: value for name, value in piece.items() if value is not None or name not in entry}
+    for name in (*_TEXTS, *_SEALED):
+        before, more = entry.get(name), news.get(name)
+        if isinstance(before, str) and isinstance(more, str) and (name in _TEXTS or more != before):
+            news[name] = before + more
+    return {**entry, **news}
 
 
 def _merged(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two objects as one, also the objects in them; of two other values the later stays."""
-    found = dict(left)
+    """Return two objects as one, and so the objects in them; of two other values the later one wins."""
+    merged = dict(left)
     for name, value in right.items():
-        before = found.get(name)
-        found[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return found
+        before = merged.get(name)
+        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _bare(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def _bare(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_there(fields: Mapping[str, Any], name: str) -> bool:
-    """Whether a field is there and says something, in the form that it has as JSON."""
+    """Whether a field is there, is not empty, and has its usual JSON type."""
     return bool(fields.get(name)) and isinstance(fields[name], _KINDS[name])
 
 
@@ -189,5 +192,5 @@ def _more_of(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _key(call: Mapping[str, Any], at: int) -> str:
-    """Return what names a tool call: its id, else its place."""
+    """Return the key of a tool call: its id, else its position."""
     return str(call.get("id") or at)

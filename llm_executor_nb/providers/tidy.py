@@ -1,59 +1,59 @@
-"""What a server says, in the form that LangChain reads: texts in parts, tool calls, pictures and speech.
+"""A server's reply put into the form that LangChain reads: texts in parts, tool calls, pictures and speech.
 
-LangChain drops what it does not expect, or fails over it; so an answer that was paid for would come out blank. What is
-in the form of OpenAI's documents is not touched. Works on whole messages and on the deltas of a stream.
+LangChain drops what it does not expect, or raises. An answer that was paid for would then come out empty. A reply that
+follows OpenAI's documents is not changed. Works on whole messages and on the deltas of a stream.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.verdicts.judging import MEDIA, parts_of, text_of_part
-from llm_executor_nb.providers.calls import Placing, is_misfit, whole_calls
+from llm_executor_nb.core.verdicts.answers import MEDIA, parts_of, text_of_part
+from llm_executor_nb.providers.calls import CallIndexer, is_misfit, whole_calls
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 
 def tidy_message(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole message as LangChain reads it.
+    """Return a whole message in the form that LangChain reads.
 
     Raises:
-        ValueError: its tool calls are none.
+        ValueError: its tool calls cannot be read.
     """
-    told = {**message, "role": "assistant"}
-    if told.get("tool_calls") or told.get("function_call"):
-        told["tool_calls"] = whole_calls(message)
-    content = told.get("content")
+    tidy = {**message, "role": "assistant"}  # some servers send none, or "model"
+    if tidy.get("tool_calls") or tidy.get("function_call"):
+        tidy["tool_calls"] = whole_calls(message)
+    content = tidy.get("content")
     if content is not None and not isinstance(content, str):
-        told["content"] = _with_texts(content)
-    return told
+        tidy["content"] = _with_texts(content)
+    return tidy
 
 
-def without_misfits(told: dict[str, Any]) -> dict[str, Any]:
-    """Return a tidy message without the tool calls that LangChain would fail over; `complete` gives them back."""
-    calls = told.get("tool_calls")
-    return {**told, "tool_calls": [call for call in calls if not is_misfit(call)]} if calls else told
+def without_misfits(tidy: dict[str, Any]) -> dict[str, Any]:
+    """Return a tidy message without the tool calls on which LangChain would raise; `complete` restores them."""
+    calls = tidy.get("tool_calls")
+    return {**tidy, "tool_calls": [call for call in calls if not is_misfit(call)]} if calls else tidy
 
 
-def complete(message: AIMessage, told: dict[str, Any]) -> None:
-    """Give a message what LangChain leaves out: media, and tool calls whose arguments are no object.
+def complete(message: AIMessage, tidy: dict[str, Any]) -> None:
+    """Give a message what LangChain leaves out: media, and tool calls whose arguments are not an object.
 
     Args:
-        message: what LangChain made of it.
-        told: the tidy message.
+        message: LangChain's; it is changed.
+        tidy: the tidy message that it was made of.
     """
-    message.invalid_tool_calls += [_misfit(call) for call in told.get("tool_calls") or () if is_misfit(call)]
+    message.invalid_tool_calls += [_misfit(call) for call in tidy.get("tool_calls") or () if is_misfit(call)]
     for name in MEDIA:
-        if told.get(name):
-            message.additional_kwargs.setdefault(name, told[name])
+        if tidy.get(name):
+            message.additional_kwargs.setdefault(name, tidy[name])
 
 
 class Deltas:
     """Puts the deltas of one stream into LangChain's form; each stream needs its own."""
 
     def __init__(self) -> None:
-        self._placing = Placing()
+        self._indexer = CallIndexer()
         self._images: list[Any] = []
         self._audio: set[str] = set()
         self._is_begun = False
@@ -61,25 +61,26 @@ class Deltas:
     def of(self, choice: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
         """Return the delta of a choice; some servers send a whole message as the only event."""
         delta = choice.get("delta")
+        # After the first text, a whole message only repeats it.
         return choice.get("message") if delta is None and not self._is_begun else delta
 
     def tidy(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """Return a delta as LangChain reads it.
+        """Return a delta in the form that LangChain reads.
 
         Raises:
-            ValueError: its tool calls are none.
+            ValueError: its tool calls cannot be read.
         """
-        told = {**delta, "role": "assistant"}
-        if told.get("tool_calls") or told.get("function_call"):
-            told["tool_calls"] = self._placing.placed(delta)
-        content = told.get("content")
-        self._is_begun = self._is_begun or bool(content or told.get("tool_calls"))
+        tidy = {**delta, "role": "assistant"}
+        if tidy.get("tool_calls") or tidy.get("function_call"):
+            tidy["tool_calls"] = self._indexer.indexed(delta)
+        content = tidy.get("content")
+        self._is_begun = self._is_begun or bool(content or tidy.get("tool_calls"))
         if content is not None and not isinstance(content, str):
-            told["content"] = _in_one(_with_texts(content))
-        return told
+            tidy["content"] = _joined(_with_texts(content))
+        return tidy
 
     def media(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """Return the media of a delta as they add up: each picture once, and what is told of speech once."""
+        """Return the media of a delta in a form that adds up: each picture once, and each property of speech once."""
         media: dict[str, Any] = {}
         if "images" not in delta and "audio" not in delta:
             return media
@@ -87,29 +88,30 @@ class Deltas:
         if images:
             media["images"] = self._new_images(images if isinstance(images, list) else [images])
         if isinstance(audio, dict):
+            # LangChain joins texts, so an id that comes with every piece would grow.
             media["audio"] = {name: piece for name, piece in audio.items() if self._is_new(name)}
         return {name: value for name, value in media.items() if value}
 
     def _new_images(self, images: list[Any]) -> list[Any]:
-        """Return the pictures that had not come before, numbered; LangChain adds up those of one number."""
+        """Return the pictures that had not come before, numbered: LangChain adds up pictures of the same index."""
         plain = [_unnumbered(image) for image in images]
-        found = [(image, told) for image, told in zip(plain, images, strict=True) if image not in self._images]
-        begun = len(self._images)
-        self._images += [image for image, _ in found]
+        new = [(bare, image) for bare, image in zip(plain, images, strict=True) if bare not in self._images]
+        count_before = len(self._images)
+        self._images += [bare for bare, _ in new]
         return [
-            {**told, "index": begun + at} if isinstance(told, dict) and "index" in told else told
-            for at, (_, told) in enumerate(found)
+            {**image, "index": count_before + at} if isinstance(image, dict) and "index" in image else image
+            for at, (_, image) in enumerate(new)
         ]
 
     def _is_new(self, name: str) -> bool:
-        """Whether a field of speech is to be added: its sound and its words always, what describes it once."""
+        """Whether a field of speech is to be added: its sound and transcript always, its properties once."""
         is_new = name in ("data", "transcript") or name not in self._audio
         self._audio.add(name)
         return is_new
 
 
 def _with_texts(content: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return a content in parts with each text in the form that LangChain takes for one; None parts are left out."""
+    """Return a content in parts with each text in the form that LangChain reads; parts that are None are left out."""
     parts = list(parts_of(content))
     if not parts and not isinstance(content, list):
         return content
@@ -122,8 +124,8 @@ def _with_text(part: Any) -> Any:  # noqa: ANN401 - JSON of any shape
     return part if is_plain else {**part, "type": "text", "text": text}
 
 
-def _in_one(content: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return the text of a content whose parts are all texts, so that the pieces of a stream add up to one text."""
+def _joined(content: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return the text of a content whose parts are all texts: pieces of a stream then add up to one text."""
     if not isinstance(content, list):
         return content
     texts = [text_of_part(part) for part in content]
@@ -137,5 +139,6 @@ def _unnumbered(image: Any) -> Any:  # noqa: ANN401 - JSON of any shape
 def _misfit(call: dict[str, Any]) -> Any:  # noqa: ANN401 - LangChain's InvalidToolCall
     from langchain_core.messages.tool import invalid_tool_call  # noqa: PLC0415 - loads on first use
 
-    told = call["function"]
-    return invalid_tool_call(name=told["name"], args=told["arguments"], id=call["id"], error="no JSON object")
+    function = call["function"]
+    name, arguments = function["name"], function["arguments"]
+    return invalid_tool_call(name=name, args=arguments, id=call["id"], error="not a JSON object")

@@ -1,7 +1,7 @@
-"""The only HTTP client: one POST or GET, and what came of it: a `Reply`, a `Fault` or an open stream of `Events`.
+"""The only HTTP client: one POST or GET, and its result: a `Reply`, a `Fault` or an open stream of `Events`.
 
-Status, headers and body are kept whatever the status is; redirects are not followed, since they would carry the key
-elsewhere. Nothing the network does is raised, so no exception ever holds a request with its Authorization header.
+Status, headers and body are returned whatever the status is. Redirects are not followed: they would carry the key
+elsewhere. Nothing that the network does is raised, so no exception ever holds a request with its Authorization header.
 
 Must not: retry, judge a reply, or know a provider.
 """
@@ -18,7 +18,7 @@ from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
 from llm_executor_nb.providers.network import Network
-from llm_executor_nb.providers.shape import BLANK, Shape, after_comments, shape_of
+from llm_executor_nb.providers.sse import BLANK, Shape, after_comments, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -30,17 +30,20 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.secret import Secret
 
 BODY_CAP: Final = 32 * 2**20
-"""Bytes of a reply's body, unpacked, beyond which it is given up."""
+"""Bytes of a reply's unpacked body beyond which it is given up: a small gzip may unpack to gigabytes."""
 _HEADER_CAP: Final = 65536
+"""Bytes of one header. Beyond aiohttp's own 8 kB, an answer that was paid for would be lost."""
 _KEEP_ALIVE_S: Final = 15.0
+"""Seconds that an idle connection is kept. A longer time would find more of them closed by the server."""
 _DNS_TTL_S: Final = 300
+"""aiohttp's 10 s would look a provider up again in the middle of most jobs."""
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _JSON: Final = "application/json"
 _EVENT_STREAM: Final = "text/event-stream"
-_NO_EVENT: Final = (b"{", b"[", b"<")
-"""How a body begins that is JSON or HTML, though its content type says that it is events."""
+_NOT_EVENTS: Final = (b"{", b"[", b"<")
+"""How JSON or HTML begins, whatever its content type says."""
 _FIRST: Final = 4096
-"""Bytes of a body that are looked at piece by piece for what it is; behind them only where a line ends."""
+"""Bytes of a body whose shape is looked for after every piece; beyond them only after a line's end, for speed."""
 
 
 class Transport:
@@ -66,7 +69,7 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
         timeout_s: float | None,
     ) -> Reply | Fault:
-        """Make exactly one request, and return what came of it.
+        """Make exactly one request; return its result.
 
         Args:
             url: where to; http or https.
@@ -89,10 +92,10 @@ class Transport:
         headers: Mapping[str, str] = _NO_HEADERS,
         timeout_s: float | None,
     ) -> Reply | Fault:
-        """Ask for what lies at a URL, and return what came of it.
+        """Make one GET; return its result.
 
-        aiohttp sends a GET once more when the kept-alive connection it went out on turns out to be dead; so this is
-        for look-ups, which cost nothing and change nothing.
+        aiohttp sends a GET again when its kept-alive connection turns out to be dead. So this is for look-ups only,
+        which cost nothing and change nothing.
 
         Args:
             url: where to; http or https.
@@ -119,8 +122,8 @@ class Transport:
     ) -> AsyncIterator[Events | Reply | Fault]:
         """Make exactly one request that asks for an event stream; leaving the block closes its connection at once.
 
-        What comes is an open stream of `Events`; a whole `Reply`, when the status is no 2xx or the body is neither
-        events nor lines of JSON; or a `Fault`, when neither came. The body tells, not its content type.
+        The result is an open stream of `Events`. It is a whole `Reply` when the status is not a 2xx, or the body is
+        neither events nor lines of JSON. It is a `Fault` when neither came. The body decides, not its content type.
 
         Args:
             url: where to; http or https.
@@ -141,14 +144,17 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection. A later request opens a new session."""
-        session, self._session = self._session, None
+        session, self._session = self._session, None  # before the await: a request meanwhile opens a new one
         if session is not None:
             await session.close()
 
     def _request(
         self, url: str, body: bytes | None, headers: Mapping[str, str], secret: Secret | None, watch: Watch
     ) -> _RequestContextManager:
-        """Return the request, not yet sent, a GET without a body; what may fail comes while no frame holds the key."""
+        """Return the request, not yet sent: a GET if there is no body.
+
+        What may raise comes first, while no frame holds the key as text.
+        """
         proxy = self._network.proxy(url)
         tls = self._network.tls() if url.startswith("https:") else True
         session = self._open_session()
@@ -157,7 +163,7 @@ class Transport:
             url,
             data=body,
             headers=_headers_with(headers, secret, has_body=body is not None),
-            allow_redirects=False,
+            allow_redirects=False,  # a redirect would carry the key elsewhere
             proxy=proxy,
             ssl=tls,
             trace_request_ctx=watch,
@@ -166,20 +172,20 @@ class Transport:
     async def _once(self, request: _RequestContextManager, watch: Watch, timeout_s: float | None) -> Reply | Fault:
         try:
             async with clock.current().timeout(timeout_s):
-                return await self._exchange(request, watch)
+                return await self._reply(request, watch)
         except TimeoutError as error:
-            late = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
-            return make_fault(FaultKind.TIMEOUT, late, watch)
+            detail = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
+            return make_fault(FaultKind.TIMEOUT, detail, watch)
         except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
             return fault_of(error, watch)
 
-    async def _exchange(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
+    async def _reply(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
         async with request as response:
             watch.status = response.status
             body = bytearray()
             try:
                 return await self._whole(response, watch, body)
-            except Exception as error:  # noqa: BLE001 - as in `_once`, but what had come is kept
+            except Exception as error:  # noqa: BLE001 - as in `_once`, but events that had come are kept
                 has_events = response.status < 300 and shape_of(bytes(body), is_all=True) is not Shape.WHOLE
                 return replace(fault_of(error, watch), begun=bytes(body) if has_events else b"")
 
@@ -188,14 +194,14 @@ class Transport:
     ) -> Events | Reply | Fault:
         try:
             return await silence.wait(self._open(request, watch, silence, at_end))
-        except Exception as error:  # noqa: BLE001 - as in `post`
+        except Exception as error:  # noqa: BLE001 - as in `_once`
             return silence.fault_of(error, watch)
 
     async def _open(
         self, request: _RequestContextManager, watch: Watch, silence: Silence, at_end: ExitStack
     ) -> Events | Reply | Fault:
         response = await request
-        at_end.callback(response.close)
+        at_end.callback(response.close)  # `release` would read a stream on to its end
         watch.status = response.status
         if not 200 <= response.status < 300:
             return await self._whole(response, watch, bytearray())
@@ -214,7 +220,7 @@ class Transport:
         )
 
     async def _head(self, response: aiohttp.ClientResponse) -> tuple[bytearray, Shape, int]:
-        """Return the body up to the piece that shows what it is, without comments; what it is; and its bytes."""
+        """Return the body up to the piece that shows its shape, without comments; its shape; and its size in bytes."""
         head, shape, size = bytearray(), None, 0
         while shape is None and size <= self._body_cap and (piece := await response.content.readany()):
             size += len(piece)
@@ -223,11 +229,11 @@ class Transport:
                 head = bytearray(after_comments(bytes(head)))
                 shape = shape_of(bytes(head), is_all=False)
         shape = shape or shape_of(bytes(head), is_all=True) or Shape.WHOLE
-        is_told = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NO_EVENT)
-        return head, Shape.EVENTS if is_told and shape is Shape.WHOLE else shape, size
+        is_declared = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NOT_EVENTS)
+        return head, Shape.EVENTS if is_declared and shape is Shape.WHOLE else shape, size
 
     async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, body: bytearray) -> Reply | Fault:
-        """Read on to the end of the body, some of which may have been read; give up when it is larger than the cap."""
+        """Read the rest of a body whose beginning may have been read; give up when it is larger than the cap."""
         while len(body) <= self._body_cap:
             piece = await response.content.readany()
             if not piece:
@@ -242,14 +248,17 @@ class Transport:
 
 
 def _make_session() -> aiohttp.ClientSession:
-    """Make a session; it needs a running loop. The engine bounds time and concurrency, so aiohttp must not."""
+    """Make a session; it needs a running loop.
+
+    The engine bounds time and concurrency, so aiohttp must not. `trust_env` would read `.netrc` (see `network`).
+    """
     import aiohttp  # noqa: PLC0415 - loads on first use
 
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=_DNS_TTL_S, keepalive_timeout=_KEEP_ALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
+        cookie_jar=aiohttp.DummyCookieJar(),  # a cookie would tie all keys to one visitor
         headers={"User-Agent": "llm_executor_nb"},
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         trust_env=False,
@@ -272,7 +281,7 @@ def _headers_with(headers: Mapping[str, str], secret: Secret | None, *, has_body
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    """Lower-case names; bytes that are no UTF-8 came as lone surrogates, which no database takes."""
+    """Return headers with lower-case names; bytes that are not UTF-8 are replaced: a database refuses surrogates."""
     return {
         name.lower(): value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         for name, value in headers.items()

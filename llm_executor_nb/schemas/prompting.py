@@ -1,22 +1,23 @@
-"""How a route is asked for a schema: natively, by `response_format`, or in words; and what it is told of a mistake.
+"""How a route is asked for a schema: natively, by `response_format`, or in words; and how a mistake is sent back.
 
-Every HTTP route is asked natively first, and in words where the format was left out (`extras` says when) or was
-ignored, which prose without any JSON shows. `require_parameters` is not set, for it would narrow the user's providers;
-`extra_body` can. A chat model object of the user's is asked in words: each has ways of its own of taking a schema.
+Every HTTP route is asked natively first. It is asked in words where the format was left out (`engine.extras` says when)
+or was ignored, which prose without any JSON shows. `require_parameters` is not set, because it would narrow the user's
+providers; `extra_body` can set it. A user's own chat model object is asked in words, because each takes a schema in its
+own way.
 
-A mistake is told to whom made it: the wrong answer and the validator's words go with the next request to the same
-provider, on any key. Another provider starts from the original request: it has made no mistake, and another model's
-wrong answer before its eyes would cost tokens and teach it the error.
+The wrong answer and the validator's message go with the next request to the same provider, on any key. Another
+provider gets the original request: it made no mistake, and another model's wrong answer would cost tokens and teach it
+the error.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.core.foreign_json import parse_json
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.core.verdicts.named import RESPONSE_FORMAT
+from llm_executor_nb.core.verdicts.added_parameters import RESPONSE_FORMAT
 from llm_executor_nb.schemas.schema import ASKED_IN_WORDS
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
 _MISTAKEN = "That answer does not fit: "
 _AGAIN = "Answer again, with one JSON object that fits and nothing else."
 _SHOWN_ANSWER = 4000
-"""Characters of a wrong answer that are sent back with what is wrong with it."""
+"""Characters of a wrong answer that are sent back; all of it would cost as much as another question."""
 
 
 class ResponseFormats(Protocol):
-    """Knows where a `response_format` is taken; the engine has one for each run."""
+    """Which routes take a `response_format`; the engine has one for each run."""
 
     def is_sent(self, name: str) -> bool:
         """Whether the next request has this field."""
 
     def was_ignored(self, route: Route, name: str) -> None:
-        """Note that an answer of a route did not keep to it."""
+        """Note that a route's answer did not follow it."""
 
 
 class SchemaPrompt:
@@ -49,7 +50,7 @@ class SchemaPrompt:
     Args:
         schema: what the answer must fit.
         payload: the request as it is without a schema.
-        extras: says whether the next request asks natively, and hears that the format was ignored.
+        extras: says whether the next request asks natively, and is told where the format was ignored.
     """
 
     def __init__(self, schema: Schema, payload: Mapping[str, Any], extras: ResponseFormats) -> None:
@@ -63,58 +64,57 @@ class SchemaPrompt:
         is_native = self._extras.is_sent(RESPONSE_FORMAT)
         messages = list(self._payload["messages"])
         if not is_native:
-            messages = _with_words(messages, self.schema.instruction)
-        if (mistake := self._mistakes.get(_place(route))) is not None:
-            messages += self._told(*mistake, is_native=is_native)
+            messages = _with_instruction(messages, self.schema.instruction)
+        if (mistake := self._mistakes.get(route.scope(ScopeLevel.PROVIDER))) is not None:
+            messages += self._correction(*mistake, is_native=is_native)
         native = {RESPONSE_FORMAT: dict(self.schema.response_format)} if is_native else {}
         return {**self._payload, "messages": messages, **native}
 
-    def was_mistaken(self, route: Route, answer: str, words: str) -> None:
-        """Remember a wrong answer and what is wrong with it; one that has no JSON shows that the format is ignored."""
-        self._mistakes[_place(route)] = (answer, words)
-        if "{" not in answer:
+    def was_mistaken(self, route: Route, answer: str, message: str) -> None:
+        """Remember a wrong answer and the validator's message; prose without JSON shows that the format is ignored."""
+        self._mistakes[route.scope(ScopeLevel.PROVIDER)] = (answer, message)
+        if "{" not in answer:  # design 3.1: what we add is ours to drop
             self._extras.was_ignored(route, RESPONSE_FORMAT)
 
-    def _told(self, answer: str, words: str, *, is_native: bool) -> list[Message]:
+    def _correction(self, answer: str, message: str, *, is_native: bool) -> list[Message]:
         shown = scrub(answer if len(answer) <= _SHOWN_ANSWER else f"{answer[:_SHOWN_ANSWER]}…")
-        what = f"{_MISTAKEN}{words}.\n{_AGAIN}"
-        if is_native:
-            what += f"\n\n{self.schema.instruction}"
-        return [{"role": "assistant", "content": shown}, {"role": "user", "content": what}]
+        request = f"{_MISTAKEN}{message}.\n{_AGAIN}"
+        if is_native:  # asked in words, the schema stands in the first message already
+            request += f"\n\n{self.schema.instruction}"
+        return [{"role": "assistant", "content": shown}, {"role": "user", "content": request}]
 
 
 def as_asked(messages: Sequence[Any]) -> tuple[list[Any], dict[str, Any] | None]:
-    """Take back what a Phrasing added to messages: return them without it, and the schema that it asked for in words.
+    """Return messages without what a SchemaPrompt added, and the schema that it asked for in words; None: it did not.
 
-    What a practice provider reads a request with; it stands here so that the two cannot drift apart.
+    Practice providers read requests with it. It stands here so that the two cannot drift apart.
     """
-    kept = list(messages)
-    while len(kept) > 1 and _text_of(kept[-1]).startswith(_MISTAKEN):
-        kept = kept[:-2]
-    if not kept or ASKED_IN_WORDS not in _text_of(kept[-1]):
-        return kept, None
-    question, _, schema = _text_of(kept[-1]).rpartition(ASKED_IN_WORDS)
-    try:
-        found = json.loads(schema)
-    except ValueError:
-        return kept, None
-    return [*kept[:-1], {**kept[-1], "content": question.rstrip()}], found
+    plain = list(messages)
+    while len(plain) > 1 and _text_of(plain[-1]).startswith(_MISTAKEN):
+        plain = plain[:-2]
+    if not plain or ASKED_IN_WORDS not in _text_of(plain[-1]):
+        return plain, None
+    question, _, text = _text_of(plain[-1]).rpartition(ASKED_IN_WORDS)
+    schema = parse_json(text)
+    if schema is None:
+        return plain, None
+    return [*plain[:-1], {**plain[-1], "content": question.rstrip()}], schema
 
 
-def _place(route: Route) -> Scope:
-    return route.scope(ScopeLevel.PROVIDER)
+def _with_instruction(messages: list[Message], instruction: str) -> list[Message]:
+    """Return messages with an instruction at the end of the last one, or after it where it is not the user's.
 
-
-def _with_words(messages: list[Message], words: str) -> list[Message]:
-    """Put an instruction at the end of the last message if a user said it, else behind it.
-
-    In the same message, because some models take no two of a user in a row, and no system message.
+    In the same message, because some models take neither two user messages in a row nor a system message.
     """
     last = messages[-1] if messages else {}
     if last.get("role") != "user":
-        return [*messages, {"role": "user", "content": words}]
+        return [*messages, {"role": "user", "content": instruction}]
     content = last.get("content")
-    content = [*content, {"type": "text", "text": words}] if isinstance(content, list) else f"{content}\n\n{words}"
+    content = (
+        [*content, {"type": "text", "text": instruction}]
+        if isinstance(content, list)
+        else f"{content}\n\n{instruction}"
+    )
     return [*messages[:-1], {**last, "content": content}]
 
 

@@ -12,10 +12,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, warn
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.warn import warn
 from llm_executor_nb.settings.key_list import KeyText
 
 if TYPE_CHECKING:

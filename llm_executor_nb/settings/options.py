@@ -11,13 +11,12 @@ import os
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenacity import wait_chain, wait_fixed
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.unset import UNSET, Unset
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, checked_url
 from llm_executor_nb.settings.key_ring import KeyRing
 from llm_executor_nb.settings.models import ModelTable
@@ -27,6 +26,15 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
+
+class Unset:
+    """The type of `UNSET`, the default of an argument for which None has a meaning of its own."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
 BASE_URLS: dict[str, tuple[str, str]] = {
     OPENROUTER: ("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1"),
     HUGGINGFACE: ("HF_ROUTER_URL", "https://router.huggingface.co/v1"),

@@ -16,10 +16,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llm_executor_nb.core.errors import ConfigError, MissingExtraError
+from llm_executor_nb.core.errors import ConfigError, MissingExtraError, warn
 from llm_executor_nb.core.records import Key
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import ConfigError, warn
 
 if TYPE_CHECKING:
     from pathlib import Path

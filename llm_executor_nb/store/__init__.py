@@ -1,1 +1,1 @@
-"""Where attempts and answers are kept, and how they become tables."""
+"""The ledger: attempts and answers that outlast the process, and the tables made of them."""

@@ -1,7 +1,6 @@
-"""Looking answers up: for each want, the stored answer it may take.
+"""Look answers up: for each look-up, the stored answer that it may take.
 
-Keys are looked for by the hundred, and only numbers come back; the texts of those chosen are read after that. Beside
-the ledger's own tables (`main`) there may be a file that can only be read (`behind`); what is in it came first.
+Keys are searched by the hundred, and only numbers come back. The texts are read afterwards, of the chosen answers only.
 """
 
 from __future__ import annotations
@@ -12,66 +11,70 @@ from llm_executor_nb.store.records import Answer
 from llm_executor_nb.store.rows import in_chunks, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from llm_executor_nb.store.records import Lookup
-    from llm_executor_nb.store.sqlite import Store
+    from llm_executor_nb.store.sqlite import Database
 
-_Place = tuple[str, int]
-"""Where an answer is: the schema's name, and its number there."""
-_Stored = tuple[_Place, str]
-"""Where an answer is, and the run that bought it."""
+_Stored = tuple[int, str]
+"""The number of an answer, and the run that paid for it."""
+
+_READ = """
+    SELECT a.id, request_key, a.text, run_id, job.text, route.text, finish.text,
+           input_tokens, output_tokens, cost_usd, answered
+    FROM answer AS a
+    JOIN word AS job ON job.id = a.job
+    JOIN word AS route ON route.id = a.route
+    LEFT JOIN word AS finish ON finish.id = a.finish_reason
+    WHERE a.id IN (?*)
+"""
 
 
-def find_answers(store: Store, wants: Sequence[Lookup], since: int | None) -> list[Answer | None]:
-    """Return, per want, the stored answer that serves it.
+def find_answers(database: Database, lookups: Sequence[Lookup], since: int | None) -> list[Answer | None]:
+    """Return the stored answer for each look-up; None: there is none.
 
     Args:
-        store: the open ledger.
-        wants: what is looked for.
+        database: the open ledger.
+        lookups: the requests.
         since: only answers of this moment and later (microseconds); None: of any age.
     """
-    stored = _places(store, {key for want in wants for key in want.keys}, since)
+    stored = _stored_by_key(database, {key for lookup in lookups for key in lookup.keys}, since)
     drawn: dict[tuple[bytes, ...], Iterator[_Stored]] = {}
-    chosen = [_choose(want, stored, drawn) for want in wants]
-    answers = _read(store, {place for place in chosen if place})
-    return [answers[place] if place else None for place in chosen]
+    chosen = [_choose(lookup, stored, drawn) for lookup in lookups]
+    answers = _read(database, {number for number in chosen if number is not None})
+    return [None if number is None else answers[number] for number in chosen]
 
 
-def _places(store: Store, keys: set[bytes], since: int | None) -> dict[bytes, list[_Stored]]:
-    """Return where the answers of each key are, oldest first."""
+def _stored_by_key(database: Database, keys: set[bytes], since: int | None) -> dict[bytes, list[_Stored]]:
+    """Return the answers of each key, oldest first."""
     age = "" if since is None else f"AND answered >= {since:d}"
+    query = f"SELECT request_key, id, run_id FROM answer WHERE request_key IN (?*) {age} ORDER BY copy"  # noqa: S608 - a number
     stored: dict[bytes, list[_Stored]] = {}
-    for schema in store.schemas:
-        query = f"SELECT request_key, id, run_id FROM {schema}.answer WHERE request_key IN (?*) {age} ORDER BY copy"  # noqa: S608 - no text of anybody's
-        for key, number, run in in_chunks(store.connection, query, list(keys)):
-            stored.setdefault(key, []).append(((schema, number), run))
+    for key, number, run in in_chunks(database.connection, query, list(keys)):
+        stored.setdefault(key, []).append((number, run))
     return stored
 
 
 def _choose(
-    want: Lookup, stored: dict[bytes, list[_Stored]], drawn: dict[tuple[bytes, ...], Iterator[_Stored]]
-) -> _Place | None:
-    if want.copy is None:
-        return next((stored[key][-1][0] for key in want.keys if key in stored), None)
-    if want.taken is not None:  # one pass over what is stored serves all copies
-        left_over = drawn.setdefault(want.keys, (one for key in want.keys for one in stored.get(key, ())))
-        return next((place for place, run in left_over if run not in want.taken), None)
-    left = want.copy
-    for key in want.keys:
-        places = stored.get(key, ())
-        if left < len(places):
-            return places[left][0]
-        left -= len(places)
+    lookup: Lookup, stored: dict[bytes, list[_Stored]], drawn: dict[tuple[bytes, ...], Iterator[_Stored]]
+) -> int | None:
+    if lookup.copy is None:  # design 6: one key per entry of the chain, and the first stored hit wins
+        return next((stored[key][-1][0] for key in lookup.keys if key in stored), None)
+    if lookup.taken is not None:  # one pass over the stored answers serves all copies
+        left_over = drawn.setdefault(lookup.keys, (one for key in lookup.keys for one in stored.get(key, ())))
+        return next((number for number, run in left_over if run not in lookup.taken), None)
+    left = lookup.copy  # design 6: above temperature 0 each of equal requests has an answer of its own
+    for key in lookup.keys:
+        of_key = stored.get(key, ())
+        if left < len(of_key):
+            return of_key[left][0]
+        left -= len(of_key)
     return None
 
 
-def _read(store: Store, places: Iterable[_Place]) -> dict[_Place, Answer]:
-    numbers: dict[str, list[int]] = {}
-    for schema, number in places:
-        numbers.setdefault(schema, []).append(number)
+def _read(database: Database, numbers: set[int]) -> dict[int, Answer]:
     return {
-        (schema, number): Answer(
+        number: Answer(
             key=key,
             text=text,
             run_id=run_id,
@@ -83,20 +86,6 @@ def _read(store: Store, places: Iterable[_Place]) -> dict[_Place, Answer]:
             cost_usd=cost_usd,
             answered_utc=moment_of(answered),
         )
-        for schema, wanted in numbers.items()
-        for (
-            number, key, text, run_id, job_id, route, finish_reason, input_tokens, output_tokens, cost_usd, answered
-        ) in in_chunks(store.connection, _read_query(schema), wanted)
+        for number, key, text, run_id, job_id, route, finish_reason, input_tokens, output_tokens, cost_usd, answered
+        in in_chunks(database.connection, _READ, list(numbers))
     }  # fmt: skip
-
-
-def _read_query(schema: str) -> str:
-    return f"""
-        SELECT a.id, request_key, a.text, run_id, job.text, route.text, finish.text,
-               input_tokens, output_tokens, cost_usd, answered
-        FROM {schema}.answer AS a
-        JOIN {schema}.word AS job ON job.id = a.job
-        JOIN {schema}.word AS route ON route.id = a.route
-        LEFT JOIN {schema}.word AS finish ON finish.id = a.finish_reason
-        WHERE a.id IN (?*)
-    """  # noqa: S608 - no text of anybody's

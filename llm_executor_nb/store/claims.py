@@ -1,16 +1,21 @@
-"""Who asks what now: the jobs that are open, their heartbeats, and the requests they have claimed.
+"""Which job sends which request: the open jobs, their heartbeats, and the requests they have claimed.
 
-All of it happens inside one immediate transaction, so of two kernels that want the same request one gets it. A claim
-ends with its process, at once, or with the heartbeat of its job: a process that is stopped or hangs holds nothing back.
+A claim is made in one immediate transaction, so of two kernels that want the same request one gets it. A claim
+ends at once when its process ends, and else with its job's heartbeat: a process that is stopped or hangs delays nobody
+for longer than a lease.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.store.answers import find_answers
-from llm_executor_nb.store.process import Process, is_alive, this_process
 from llm_executor_nb.store.records import Turn
 from llm_executor_nb.store.rows import clean_text, microseconds
 
@@ -18,13 +23,55 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from llm_executor_nb.store.records import Answer, JobStart, Lookup
-    from llm_executor_nb.store.sqlite import Store
+    from llm_executor_nb.store.sqlite import Database
 
-STALE_S = 30.0
-"""A job of another process whose heartbeat is older than this holds nothing back, whether its process lives or not."""
 LOST = "lost"
-"""The status of a job whose process ended without a word."""
-_DIGEST = 16
+"""The status of a job whose process ended without closing it."""
+_DIGEST_BYTES = 16
+_SAME_START_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of one machine. Its number alone does not identify it: systems give numbers out again.
+
+    Attributes:
+        host: the machine, with the process namespace on Linux.
+        pid: its number.
+        boot, born: when the machine and the process were started, in seconds since 1970.
+    """
+
+    host: str
+    pid: int
+    boot: float
+    born: float
+
+    def is_same(self, other: Process) -> bool:
+        """Whether both are one process."""
+        # When somebody sets the clock, Linux moves both times and their difference stays; other systems keep `born`.
+        starts = (self.born - other.born, (self.born - self.boot) - (other.born - other.boot))
+        return (self.host, self.pid) == (other.host, other.pid) and min(map(abs, starts)) < _SAME_START_S
+
+
+def this_process() -> Process:
+    """Return the process that calls."""
+    return _this_process(os.getpid())
+
+
+def has_ended(process: Process) -> bool:
+    """Whether a process has certainly ended. Of a process of another machine that is never certain."""
+    import psutil  # type: ignore[import-untyped]  # noqa: PLC0415 - loads on first use
+
+    if process.host != _host():
+        return False
+    try:
+        running = psutil.Process(process.pid)
+        # A zombie has ended; only its parent has not asked for its exit code yet.
+        return running.status() == psutil.STATUS_ZOMBIE or not process.is_same(_described(running))
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False  # it lives and belongs to another user, so its heartbeat decides
 
 
 def now() -> int:
@@ -32,85 +79,105 @@ def now() -> int:
     return microseconds(clock.current().utc())
 
 
-def begin_job(store: Store, job: JobStart) -> None:
-    """Enter a job as open, in this process; one that was entered before is opened again."""
-    me = this_process()
-    row = (
-        clean_text(job.job_id),
-        clean_text(job.model),
-        None if job.column is None else clean_text(job.column),
-        job.rows,
-        job.requests,
-        microseconds(job.started_utc),
-        me.host,
-        me.pid,
-        me.boot,
-        me.born,
-        now(),
-    )
-    store.connection.execute(
-        "INSERT INTO job(job_id, model, prompt_column, rows, requests, started, host, pid, boot, born, heartbeat,"
-        " claims)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'') ON CONFLICT(job_id) DO UPDATE SET"
-        " host = excluded.host, pid = excluded.pid, boot = excluded.boot, born = excluded.born,"
-        " heartbeat = excluded.heartbeat, ended = NULL, status = NULL",
+def begin_job(database: Database, job: JobStart) -> None:
+    """Enter a job as open in this process; a job that was entered before is opened again."""
+    process = this_process()
+    row = {
+        "job_id": clean_text(job.job_id),
+        "model": clean_text(job.model),
+        "prompt_column": None if job.column is None else clean_text(job.column),
+        "rows": job.rows,
+        "requests": job.requests,
+        "started": microseconds(job.started_utc),
+        "host": process.host,
+        "pid": process.pid,
+        "boot": process.boot,
+        "born": process.born,
+        "heartbeat": now(),
+        "claims": b"",
+    }
+    database.connection.execute(
+        f"INSERT INTO job({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"  # noqa: S608 - our own names
+        " ON CONFLICT(job_id) DO UPDATE SET host = excluded.host, pid = excluded.pid, boot = excluded.boot,"
+        " born = excluded.born, heartbeat = excluded.heartbeat, ended = NULL, status = NULL",
         row,
     )
 
 
-def end_job(store: Store, job_id: str, status: str) -> None:
-    """Close a job; what it had claimed is free."""
-    store.connection.execute(
+def end_job(database: Database, job_id: str, status: str) -> None:
+    """Close a job, which frees its claims."""
+    database.connection.execute(
         "UPDATE job SET ended = ?, status = ?, claims = x'' WHERE job_id = ?",
         (now(), clean_text(status), clean_text(job_id)),
     )
 
 
-def beat(store: Store, job_ids: Iterable[str]) -> None:
-    """Say that these jobs live."""
+def beat(database: Database, job_ids: Iterable[str]) -> None:
+    """Renew the heartbeat of some jobs."""
     moment = now()
-    store.connection.executemany(
+    database.connection.executemany(
         "UPDATE job SET heartbeat = ? WHERE job_id = ?",
         [(moment, clean_text(job_id)) for job_id in job_ids],
     )
 
 
-def claim(store: Store, job_id: str, wants: Sequence[Lookup], since: int | None) -> list[Answer | Turn]:
-    """Return stored answers, and for the rest whose turn it is; a job's claims of before are replaced.
+def claim(database: Database, job_id: str, lookups: Sequence[Lookup], since: int | None) -> list[Answer | Turn]:
+    """Return stored answers, and whose turn the other requests are. The new claims replace the job's earlier ones.
 
     Raises:
         ValueError: there is no open job of this name.
     """
-    before = store.connection.execute(
-        "SELECT claims FROM job WHERE job_id = ? AND ended IS NULL", (clean_text(job_id),)
-    ).fetchone()
-    if before is None:
-        raise ValueError(f"The job {job_id!r} has not begun, or has ended; only an open one can claim.")
-    answers = find_answers(store, wants, since)
-    theirs = _claimed_by_others(store, job_id)
-    turns: list[Answer | Turn] = [
-        answer or (Turn.THEIRS if want.digest in theirs else Turn.YOURS)
-        for answer, want in zip(answers, wants, strict=True)
-    ]
-    mine = b"".join(want.digest for want, turn in zip(wants, turns, strict=True) if turn is Turn.YOURS)
-    if mine != before[0]:  # nothing written, nothing to wait for
-        store.connection.execute("UPDATE job SET claims = ? WHERE job_id = ?", (mine, clean_text(job_id)))
+    with database.transaction():
+        query = "SELECT claims FROM job WHERE job_id = ? AND ended IS NULL"
+        open_job = database.connection.execute(query, (clean_text(job_id),)).fetchone()
+        if open_job is None:
+            raise ValueError(f"The job {job_id!r} has not begun, or has ended; only an open job can claim.")
+        answers = find_answers(database, lookups, since)
+        theirs = _claimed_by_others(database, job_id)
+        turns: list[Answer | Turn] = [
+            answer or (Turn.THEIRS if lookup.digest in theirs else Turn.YOURS)
+            for answer, lookup in zip(answers, lookups, strict=True)
+        ]
+        mine = b"".join(lookup.digest for lookup, turn in zip(lookups, turns, strict=True) if turn is Turn.YOURS)
+        if mine != open_job[0]:  # an unchanged claim writes nothing, so it waits for no disk
+            database.connection.execute("UPDATE job SET claims = ? WHERE job_id = ?", (mine, clean_text(job_id)))
     return turns
 
 
-def _claimed_by_others(store: Store, job_id: str) -> set[bytes]:
-    others = store.connection.execute(
-        "SELECT id, host, pid, boot, born, heartbeat, claims FROM job WHERE ended IS NULL AND job_id <> ?",
+def _claimed_by_others(database: Database, job_id: str) -> set[bytes]:
+    others = database.connection.execute(
+        "SELECT job_id, host, pid, CAST(boot AS REAL), CAST(born AS REAL), heartbeat, claims FROM job"
+        " WHERE ended IS NULL AND job_id <> ?",
         (clean_text(job_id),),
     ).fetchall()
     claimed: set[bytes] = set()
-    me = this_process()
-    for number, host, pid, boot, born, heartbeat, digests in others:
+    for other_id, host, pid, boot, born, heartbeat, digests in others:
         process = Process(host=host, pid=pid, boot=boot, born=born)
-        if is_alive(process) is False:
-            store.connection.execute(
-                "UPDATE job SET ended = ?, status = ?, claims = x'' WHERE id = ?", (now(), LOST, number)
-            )
-        elif process == me or now() - heartbeat < STALE_S * 1e6:  # it may beat again: nobody ends it
-            claimed.update(digests[at : at + _DIGEST] for at in range(0, len(digests), _DIGEST))
+        if has_ended(process):
+            end_job(database, other_id, LOST)
+        # A job whose lease is over stays open all the same: its process may go on and beat again.
+        elif process.is_same(this_process()) or now() - heartbeat < database.limits.lease_s * 1e6:
+            claimed.update(digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES))
     return claimed
+
+
+@cache
+def _this_process(pid: int) -> Process:
+    import psutil  # noqa: PLC0415 - loads on first use
+
+    return _described(psutil.Process(pid))
+
+
+def _described(process: Any) -> Process:  # noqa: ANN401 - psutil has no types
+    import psutil  # noqa: PLC0415 - loads on first use
+
+    boot = psutil.boot_time()  # read first: older versions of psutil take a process's start from what it read last
+    return Process(host=_host(), pid=process.pid, boot=boot, born=process.create_time())
+
+
+def _host() -> str:
+    """Return the machine's name, with the process namespace: containers may share a name, but not their numbers."""
+    try:
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()

@@ -1,145 +1,138 @@
-"""The ledger as a file of another kind: one row per attempt, with the answer's text beside the one that brought it.
+"""The ledger as a file of another kind, and its erasure.
 
-It is read by the page and written into a file beside the target, which takes its name only when it is whole.
+An export has one row per attempt, with the answer's text beside the attempt that brought it. It is read by the page and
+written into a file beside the target, which takes the target's name only when it is whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError
 from llm_executor_nb.core.outcomes import Decision
-from llm_executor_nb.store.columns import CATEGORIES, AttemptColumns
-from llm_executor_nb.store.log import PAGE, words_of
+from llm_executor_nb.store.rows import clean_text
+from llm_executor_nb.store.tables import CATEGORIES, AttemptColumns, Page, stored_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import pandas as pd
 
-    from llm_executor_nb.store.sqlite import Store
-    from llm_executor_nb.store.writer import Writer
+    from llm_executor_nb.store.ledger_store import LedgerStore
+    from llm_executor_nb.store.sqlite import Database
 
 _COLUMNS = ", ".join(f'attempt."{name}"' for name in ATTEMPT_COLUMNS)
-_tables = itertools.count()
+_ERASE = (
+    """DELETE FROM answer
+       WHERE (:job IS NULL OR job = (SELECT id FROM word WHERE text = :job))
+       AND (:before IS NULL OR answered < :before)""",
+    """DELETE FROM attempt
+       WHERE (:job IS NULL OR job_id = (SELECT id FROM word WHERE text = :job))
+       AND (:before IS NULL OR started_utc < :before)""",
+    """DELETE FROM job
+       WHERE (:job IS NULL OR job_id = :job) AND (:before IS NULL OR started < :before) AND ended IS NOT NULL""",
+)
+_table_numbers = itertools.count()
 
 
-def export(writer: Writer, path: Path) -> None:
-    """Write all attempts that are committed, and their answers, to a CSV or Parquet file.
+def export(store: LedgerStore, path: Path) -> None:
+    """Write all committed attempts, and their answers, to a CSV or Parquet file.
 
     Raises:
         ConfigError: the suffix is neither `.csv` nor `.parquet`; nothing was written.
         MissingExtraError: Parquet needs the extra `parquet`; nothing was written.
         LedgerBusyError: the ledger is locked by another program.
     """
+    if (write := _WRITERS.get(path.suffix)) is None:
+        kind = path.suffix or "a file without a suffix"
+        raise ConfigError(f"The ledger is exported as .csv or .parquet, not as {kind}.")
     part = path.with_name(f"{path.name}.part")
-    sheet = _sheet_at(part, path.suffix)
     try:
-        for page in _pages(writer):
-            sheet.add(page)
-        sheet.close()
+        write(_pages(store), part)
         part.replace(path)
     finally:
-        sheet.close()
         part.unlink(missing_ok=True)
 
 
-def _pages(writer: Writer) -> Iterator[pd.DataFrame]:
-    for schema in writer.ask(lambda store: store.schemas):
-        bought = f"temp.bought_{next(_tables)}"
-        writer.ask(partial(_index, schema=schema, bought=bought))
-        try:
-            yield from _pages_of(writer, schema, bought)
-        finally:
-            writer.ask(partial(_drop, bought=bought))
+def erase(database: Database, *, job: str | None, before: int | None) -> int:
+    """Erase answers and attempts of a job, or from before a moment, or both; return the number of answers.
+
+    The row of an open job stays. Texts that many rows share (models, routes, columns) stay too.
+    """
+    values = {"job": None if job is None else clean_text(job), "before": before}
+    with database.transaction():
+        answers, *_ = [database.connection.execute(statement, values).rowcount for statement in _ERASE]
+    # `secure_delete` has overwritten the rows with zeros; this rebuilds the file without the empty pages.
+    database.connection.execute("VACUUM")
+    return answers
 
 
-def _index(store: Store, *, schema: str, bought: str) -> None:
-    """Note which run bought which answer; the ledger itself has no index for that."""
-    store.connection.execute(f"CREATE TABLE {bought}(run_id TEXT PRIMARY KEY, answer INTEGER) WITHOUT ROWID")
-    store.connection.execute(f"INSERT OR REPLACE INTO {bought} SELECT run_id, id FROM {schema}.answer ORDER BY run_id")  # noqa: S608 - no text of anybody's
+def _pages(store: LedgerStore) -> Iterator[pd.DataFrame]:
+    bought = f"temp.bought_{next(_table_numbers)}"  # numbered, because two exports may run side by side
+    store.call(partial(_index_answers, bought=bought))
+    after: int | None = 0
+    try:
+        while after is not None:
+            page = store.call(partial(_read, bought=bought, after=after))
+            yield _frame(page)
+            after = page.next_after
+    finally:
+        store.call(lambda database: database.connection.execute(f"DROP TABLE {bought}").close())
 
 
-def _drop(store: Store, *, bought: str) -> None:
-    store.connection.execute(f"DROP TABLE {bought}")
+def _index_answers(database: Database, *, bought: str) -> None:
+    """Note which run paid for which answer, because the ledger has no index for that."""
+    database.connection.execute(f"CREATE TABLE {bought}(run_id TEXT PRIMARY KEY, answer INTEGER) WITHOUT ROWID")
+    database.connection.execute(f"INSERT OR REPLACE INTO {bought} SELECT run_id, id FROM answer ORDER BY run_id")  # noqa: S608 - our own names
 
 
-def _pages_of(writer: Writer, schema: str, bought: str) -> Iterator[pd.DataFrame]:
-    after = 0
-    while True:
-        rows, words = writer.ask(partial(_read, schema=schema, bought=bought, after=after))
-        columns = AttemptColumns()
-        columns.add(rows, words)
-        page = columns.frame(by_time=False).astype(dict.fromkeys(CATEGORIES, "string"))
-        page["answer"] = [row[-2] for row in rows]
-        yield page.astype({"answer": "string"})
-        if len(rows) < PAGE:
-            return
-        after = rows[-1][-1]
-
-
-def _read(store: Store, *, schema: str, bought: str, after: int) -> tuple[list[tuple[Any, ...]], dict[int, str]]:
-    with store.snapshot():
-        words = words_of(store, schema)
-        accept = next((number for number, word in words.items() if word == Decision.ACCEPT), -1)
-        rows = store.connection.execute(
-            f"SELECT {_COLUMNS}, answer.text, attempt.id FROM {schema}.attempt AS attempt"  # noqa: S608 - no text of anybody's
+def _read(database: Database, *, bought: str, after: int) -> Page:
+    size = database.limits.page_rows
+    with database.snapshot():
+        texts = stored_texts(database)
+        accept = next((number for number, text in texts.items() if text == Decision.ACCEPT), -1)
+        rows = database.connection.execute(
+            f"SELECT {_COLUMNS}, answer.text, attempt.id FROM attempt"  # noqa: S608 - our own names
             f" LEFT JOIN {bought} AS bought ON bought.run_id = attempt.run_id AND attempt.decision = ?"
-            f" LEFT JOIN {schema}.answer AS answer ON answer.id = bought.answer"
+            " LEFT JOIN answer ON answer.id = bought.answer"
             " WHERE attempt.id > ? ORDER BY attempt.id LIMIT ?",
-            (accept, after, PAGE),
+            (accept, after, size),
         ).fetchall()
-    return rows, words
+    return Page(rows, texts, rows[-1][-1] if len(rows) == size else None)
 
 
-class _Sheet(Protocol):
-    def add(self, page: pd.DataFrame) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _sheet_at(path: Path, suffix: str) -> _Sheet:
-    if suffix == ".csv":
-        return _Csv(path)
-    if suffix == ".parquet":
-        return _Parquet(path)
-    raise ConfigError(f"The ledger is exported as .csv or .parquet, not as {suffix or 'a file without a suffix'}.")
+def _frame(page: Page) -> pd.DataFrame:
+    columns = AttemptColumns()
+    columns.add(page.rows, page.texts)
+    frame = columns.frame(by_time=False).astype(dict.fromkeys(CATEGORIES, "string"))
+    frame["answer"] = [row[-2] for row in page.rows]
+    return frame.astype({"answer": "string"})
 
 
-class _Csv:
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._is_begun = False
-
-    def add(self, page: pd.DataFrame) -> None:
-        page.to_csv(self._file, index=False, header=not self._is_begun)
-        self._is_begun = True
-
-    def close(self) -> None:
-        self._file.close()
+def _write_csv(pages: Iterable[pd.DataFrame], path: Path) -> None:
+    for number, page in enumerate(pages):
+        page.to_csv(path, mode="a" if number else "w", header=not number, index=False)
 
 
-class _Parquet:
-    def __init__(self, path: Path) -> None:
-        try:
-            self._arrow: Any = importlib.import_module("pyarrow")
-            self._parquet: Any = importlib.import_module("pyarrow.parquet")
-        except ImportError as error:
-            raise MissingExtraError('Parquet needs pyarrow: pip install "llm_executor_nb[parquet]".') from error
-        self._path = path
-        self._writer: Any = None
+def _write_parquet(pages: Iterable[pd.DataFrame], path: Path) -> None:
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError('Parquet needs pyarrow: pip install "llm_executor_nb[parquet]".') from error
+    with contextlib.ExitStack() as stack:
+        writer: Any = None
+        for page in pages:
+            table = arrow.Table.from_pandas(page, preserve_index=False)
+            if writer is None:
+                writer = stack.enter_context(parquet.ParquetWriter(path, table.schema))
+            writer.write_table(table.cast(writer.schema))  # a column without values in one page has no type there
 
-    def add(self, page: pd.DataFrame) -> None:
-        table = self._arrow.Table.from_pandas(page, preserve_index=False)
-        if self._writer is None:
-            self._writer = self._parquet.ParquetWriter(self._path, table.schema)
-        self._writer.write_table(table.cast(self._writer.schema))
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet}

@@ -1,4 +1,4 @@
-"""The attempt log of calls by hand, in memory: the last 10,000 attempts. Those of jobs are the ledger's."""
+"""The attempt log of calls by hand, in memory: the last 10,000 attempts. Those of jobs are in the ledger."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
 
-KEPT = 10_000
+_LENGTH = 10_000
 
 _lock = threading.Lock()
-"""One for all logs, so that a forked child, which may get it locked for ever, can be given another."""
+"""One lock for all logs, so that a forked child can be given another: the parent's may stay locked there for ever."""
 
 
 class AttemptLog:
-    """Keeps attempts in the order they ended. Safe from any thread."""
+    """Attempts in the order they ended. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._attempts: deque[Attempt] = deque(maxlen=KEPT)
+        self._attempts: deque[Attempt] = deque(maxlen=_LENGTH)
 
     def record(self, attempt: Attempt) -> None:
-        """Keep one attempt."""
+        """Add one attempt."""
         with _lock:
             self._attempts.append(attempt)
 
     def all(self) -> list[Attempt]:
         """Return every attempt, by the time it was sent."""
         with _lock:
-            found = list(self._attempts)
-        return sorted(found, key=lambda attempt: attempt.started_utc)
+            attempts = list(self._attempts)
+        return sorted(attempts, key=lambda attempt: attempt.started_utc)
 
     def of_runs(self, run_ids: Iterable[str]) -> list[Attempt]:
         """Return the attempts of some runs, by the time they were sent."""

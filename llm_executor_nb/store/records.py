@@ -1,4 +1,4 @@
-"""What goes into the ledger and comes out of it: answers, wants, a job's beginning. No pandas, no SQLite."""
+"""What goes into the ledger and comes out of it: answers, look-ups, the start of a job. No pandas, no SQLite."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class LedgerBusyError(LLMExecutorError):
-    """The ledger cannot write at the moment; nothing was claimed, and what was kept is still queued."""
+    """The ledger cannot write at the moment. Nothing was claimed, and everything that was handed in is still queued."""
 
 
 class Turn(StrEnum):
-    """Whose turn it is to ask for what nobody has answered yet."""
+    """Which job sends a request that has no answer yet."""
 
     YOURS = auto()
     THEIRS = auto()
@@ -30,10 +30,10 @@ class Answer:
 
     Attributes:
         key: 16 bytes, the request key: a digest of the request, the backend, the provider and the model.
-        text: what was answered.
-        run_id, job_id: who bought it.
-        route: who answered, as the attempt log shows it.
-        finish_reason, input_tokens, output_tokens, cost_usd: as the provider said; None: unknown.
+        text: the text of the answer.
+        run_id, job_id: the run and the job that paid for it.
+        route: the route that answered, as in the attempt log.
+        finish_reason, input_tokens, output_tokens, cost_usd: as the provider reported them; None: unknown.
         answered_utc: when it was accepted.
     """
 
@@ -51,16 +51,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """One request that a job is about to send.
+    """One request that a job is about to send, as it is looked up and claimed.
 
     Attributes:
-        digest: 16 bytes of the request without a route, and of the copy's number where answers are drawn; this is
-            what a job claims.
+        digest: 16 bytes of the request without a route; for a drawn answer also of the copy's number. A job claims it.
         keys: its request keys, one per entry of the chain, in chain order.
         copy: None: equal requests share one answer, the newest of the first key that has one. 0, 1, 2 ..: answers are
-            drawn, and this takes the one of that number among all answers of the keys (chain order, then oldest first).
-        taken: the runs whose answers other copies have, where the job keeps count of them: then a copy takes the first
-            answer that none has. None: it goes by its number.
+            drawn, and this is the number of one among all answers of the keys (chain order, then oldest first).
+        taken: the runs whose answers other copies already have; the first answer of another run is taken then.
+            None: the job does not count them, and `copy` decides.
     """
 
     digest: bytes
@@ -71,12 +70,12 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStart:
-    """A job as it begins; the ledger adds which process it runs in.
+    """A job as it begins; the ledger adds the process that it runs in.
 
     Attributes:
         job_id: its name in attempts and answers.
-        model, column: what was asked for; column None: a template alone.
-        rows, requests: how many rows it has, and how many distinct requests they make.
+        model, column: the model and the prompt column; column None: a template alone.
+        rows, requests: the number of rows, and of the distinct requests that they make.
         started_utc: when it began.
     """
 
@@ -86,3 +85,25 @@ class JobStart:
     rows: int
     requests: int
     started_utc: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Times and sizes that a ledger works with.
+
+    Attributes:
+        beat_s: seconds between two heartbeats of the open jobs.
+        lease_s: a job of another process keeps its claims for so long after its last heartbeat.
+        lock_wait_s: how long one statement waits for another program's lock. Whoever can wait longer tries again.
+        fork_wait_s: how long a fork waits for the writer threads to leave their files.
+        page_rows: attempts that are read at once, so that a long log does not delay a commit.
+    """
+
+    beat_s: float = 5.0
+    lease_s: float = 30.0
+    lock_wait_s: float = 0.5
+    fork_wait_s: float = 5.0
+    page_rows: int = 20_000
+
+
+USUAL_LIMITS = Limits()

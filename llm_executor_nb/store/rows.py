@@ -1,7 +1,7 @@
-"""Records to rows of the ledger and back: numbers for repeated texts, microseconds for times, clean texts.
+"""Turn records into rows of the ledger: numbers for repeated texts, microseconds for times, clean texts.
 
-Everything here runs on the ledger's own thread. What no SQLite column can hold (half a surrogate pair, a number of
-more than 63 bits) is replaced on the way in, so that no record can keep the others from being stored.
+Everything here runs on the ledger's own thread. A value that no SQLite column can hold (half a surrogate pair, a number
+of more than 63 bits) is replaced on the way in, so that one record never prevents the others from being stored.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORD_COLUMNS = (
     "decision",
     "finish_reason",
 )
-"""Columns of an attempt that hold the number of a word."""
+"""Columns of an attempt that hold the number of a text."""
 INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output_tokens")
 TEXT_COLUMNS = ("run_id", "row", "message")
 
@@ -45,49 +45,46 @@ _ANSWER_COLUMNS = (
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
 _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
-"""Rows of one statement: SQLite's module keeps what a statement was last run with, and answers may be long."""
+"""Rows of one statement. sqlite3 holds the values of a statement's last run in memory, and answers may be long."""
 _MAX_INTEGER = 2**63 - 1
 _HALVES = re.compile("[\ud800-\udfff]")
 _values_of = attrgetter(*ATTEMPT_COLUMNS)
 
 
-class Words(dict[str | None, int | None]):
-    """The numbers of texts that many rows share, learnt as they are needed. To be cleared after a rollback."""
+class Interned(dict[str | None, int | None]):
+    """The numbers of texts that many rows share, learnt as they are needed; None has none.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        connection: the ledger, whose table `word` gives the numbers; None: they are counted here.
+    """
+
+    def __init__(self, connection: sqlite3.Connection | None = None) -> None:
         super().__init__({None: None})
         self._connection = connection
 
     def __missing__(self, text: str) -> int:
-        clean = clean_text(text)
-        self._connection.execute("INSERT OR IGNORE INTO word(text) VALUES (?)", (clean,))
-        (number,) = self._connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()
-        self[text] = number
-        return int(number)
+        number = self[text] = self._stored(self._connection, text) if self._connection else len(self)
+        return number
 
     def clear(self) -> None:
-        """Forget the numbers: the transaction that gave them may not have happened."""
+        """Forget the numbers, because a rollback may have undone the transaction that gave them."""
         super().clear()
         self[None] = None
 
-
-class Numbers(dict[str | None, int | None]):
-    """Numbers for repeated texts where there is no ledger to give them."""
-
-    def __init__(self) -> None:
-        super().__init__({None: None})
-
-    def __missing__(self, text: str) -> int:
-        number = self[text] = len(self)
-        return number
-
-    def words(self) -> dict[int, str]:
+    def texts(self) -> dict[int, str]:
         """Return the texts by their numbers."""
         return {number: clean_text(text) for text, number in self.items() if text is not None and number is not None}
 
+    @staticmethod
+    def _stored(connection: sqlite3.Connection, text: str) -> int:
+        clean = clean_text(text)
+        connection.execute("INSERT OR IGNORE INTO word(text) VALUES (?)", (clean,))
+        (number,) = connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()
+        return int(number)
+
 
 def clean_text(text: str) -> str:
-    """Return a text with half surrogate pairs replaced by U+FFFD; they have no UTF-8."""
+    """Return a text with half surrogate pairs replaced by U+FFFD, because UTF-8 cannot encode them."""
     if text.isascii():
         return text
     try:
@@ -108,11 +105,11 @@ def moment_of(stored: int) -> datetime:
     return EPOCH + timedelta(microseconds=stored)
 
 
-def attempt_row(attempt: Attempt, words: Words | Numbers) -> list[Any]:
+def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
     """Return an attempt as a row of the table, in the order of its columns."""
     values = list(_values_of(attempt))
     for at in _WORDS_AT:
-        values[at] = words[values[at]]
+        values[at] = interned[values[at]]
     for at in _TEXTS_AT:
         if values[at] is not None:
             values[at] = clean_text(values[at])
@@ -122,25 +119,25 @@ def attempt_row(attempt: Attempt, words: Words | Numbers) -> list[Any]:
     return values
 
 
-def insert_attempts(connection: sqlite3.Connection, attempts: Iterable[Attempt], words: Words) -> None:
+def insert_attempts(connection: sqlite3.Connection, attempts: Iterable[Attempt], interned: Interned) -> None:
     """Add attempts to the log."""
-    rows = [attempt_row(attempt, words) for attempt in attempts]
+    rows = [attempt_row(attempt, interned) for attempt in attempts]
     _insert(connection, f"attempt({_ATTEMPT_NAMES})", rows, _ATTEMPTS_AT_ONCE)
 
 
-def insert_answers(connection: sqlite3.Connection, answers: Sequence[Answer], words: Words) -> None:
-    """Add answers, each numbered after those of its key; the transaction is ours alone, so numbers cannot meet."""
+def insert_answers(connection: sqlite3.Connection, answers: Sequence[Answer], interned: Interned) -> None:
+    """Add answers, each numbered after those of its key. Inside an immediate transaction no two get one number."""
     following = _next_copies(connection, {answer.key for answer in answers})
     rows = []
     for answer in answers:
         copy = following.get(answer.key, 0)
         following[answer.key] = copy + 1
-        rows.append(_answer_row(answer, copy, words))
+        rows.append(_answer_row(answer, copy, interned))
     _insert(connection, f"answer({_ANSWER_COLUMNS})", rows, _ANSWERS_AT_ONCE)
 
 
 def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
-    """Run a query that has `IN (?*)` over any number of values; the last chunk is filled up, for one statement in all.
+    """Run a query that has `IN (?*)` over any number of values.
 
     Yields:
         The rows of each chunk in turn.
@@ -149,18 +146,18 @@ def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any])
     full = query.replace("?*", ", ".join("?" * size))
     for start in range(0, len(values), size):
         chunk = list(values[start : start + size])
-        chunk += chunk[-1:] * (size - len(chunk))
+        chunk += chunk[-1:] * (size - len(chunk))  # of equal length, so that SQLite prepares one statement in all
         yield from connection.execute(full, chunk)
 
 
-def _answer_row(answer: Answer, copy: int, words: Words) -> list[Any]:
+def _answer_row(answer: Answer, copy: int, interned: Interned) -> list[Any]:
     return [
         answer.key,
         copy,
         microseconds(answer.answered_utc),
-        words[answer.job_id],
-        words[answer.route],
-        words[answer.finish_reason],
+        interned[answer.job_id],
+        interned[answer.route],
+        interned[answer.finish_reason],
         _integer(answer.input_tokens),
         _integer(answer.output_tokens),
         answer.cost_usd,
@@ -175,13 +172,13 @@ def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]], at_once: int) -> None:
-    """Insert many rows by few statements: each one that runs gives the interpreter's lock away and waits for it."""
+    """Insert many rows by few statements: each execution releases the interpreter's lock and waits to get it back."""
     if not rows:
         return
     most = min(at_once, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0]))
     start = 0
     while left := len(rows) - start:
-        count = 1 << min(left, most).bit_length() - 1
+        count = 1 << min(left, most).bit_length() - 1  # powers of two: few different statements, so all stay prepared
         values = list(itertools.chain.from_iterable(rows[start : start + count]))
         connection.execute(_insert_query(table, len(rows[0]), count), values)
         start += count
@@ -190,7 +187,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: list[list[Any]], a
 @cache
 def _insert_query(table: str, columns: int, rows: int) -> str:
     one = f"({', '.join('?' * columns)})"
-    return f"INSERT INTO {table} VALUES {', '.join([one] * rows)}"  # noqa: S608 - no text of anybody's
+    return f"INSERT INTO {table} VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own names
 
 
 def _integer(value: int | None) -> int | None:

@@ -1,7 +1,6 @@
 """The ledger's tables, and how a file of an older version becomes one of this version.
 
-Migrations are append-only: each is run once, in order, and none is ever edited. A file may be newer than this
-package: then only what version 1 had is read of it, because later versions add and take nothing away.
+Migrations are append-only: each runs once, in order, and none is ever edited.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 APPLICATION_ID = 0x4C4C4D58
-"""Says whose file it is: "LLMX"."""
+"""Marks a file as a ledger: "LLMX"."""
 
 _FIRST = """
 CREATE TABLE word(                      -- texts that many rows share: names of models, routes, columns, jobs
@@ -83,7 +82,34 @@ CREATE TABLE attempt(
 CREATE INDEX attempt_job ON attempt(job_id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# Texts are stored once and by number, which makes a row a third of its size; the view gives them back to plain SQL.
+# Sub-queries rather than joins: SQLite runs only those of the columns that a query names.
+_VIEW_OF_ATTEMPTS = """
+CREATE VIEW attempts AS SELECT
+  run_id,
+  (SELECT text FROM word WHERE id = job_id) AS job_id,
+  "row", position,
+  (SELECT text FROM word WHERE id = "column") AS "column",
+  attempt,
+  (SELECT text FROM word WHERE id = route) AS route,
+  (SELECT text FROM word WHERE id = backend) AS backend,
+  (SELECT text FROM word WHERE id = "key") AS "key",
+  (SELECT text FROM word WHERE id = provider) AS provider,
+  (SELECT text FROM word WHERE id = request_model) AS request_model,
+  (SELECT text FROM word WHERE id = response_model) AS response_model,
+  strftime('%Y-%m-%d %H:%M:%f', started_utc / 1000000.0, 'unixepoch') AS started_utc,
+  wait_s, duration_s,
+  (SELECT text FROM word WHERE id = outcome) AS outcome,
+  http_status,
+  (SELECT text FROM word WHERE id = error_code) AS error_code,
+  message, retry_after_s,
+  (SELECT text FROM word WHERE id = decision) AS decision,
+  (SELECT text FROM word WHERE id = finish_reason) AS finish_reason,
+  input_tokens, output_tokens, cost_usd
+FROM attempt;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS)
 VERSION = len(MIGRATIONS)
 """The version of the tables that this package writes."""
 
@@ -94,16 +120,17 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def is_ours(connection: sqlite3.Connection) -> bool:
-    """Say whether a file is a ledger, or empty and about to become one."""
+    """Whether a file is a ledger, or is empty and can become one."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return mark == APPLICATION_ID or not (mark or tables)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a file to this version; called inside a transaction, so that it happens wholly or not at all."""
+    """Bring a file to this version. The caller opens a transaction, so that all of it happens or nothing."""
     for script in MIGRATIONS[version_of(connection) :]:
         for statement in script.split(";\n"):
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")  # a write also when nothing changes: can we write here?
+    # Written also when the version is right: only a write tells that the file can be written.
+    connection.execute(f"PRAGMA user_version = {VERSION}")

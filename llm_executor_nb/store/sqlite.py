@@ -1,8 +1,8 @@
-"""Opening the ledger's file, whatever state it is in: new, ours, newer, damaged, locked, or not to be written.
+"""Open the ledger's file, whatever state it is in: new, ours, newer, damaged, locked or unwritable.
 
-Rollback journal and full synchronisation: a commit that was acknowledged survives a crash, and nothing needs shared
-memory, which home folders on a network do not have. A damaged file is moved aside and named, never deleted; where
-nothing can be written, answers are kept in memory, and what the file holds is still found.
+Rollback journal and full synchronisation: an acknowledged commit survives a crash, and nothing needs shared memory,
+which home folders on a network do not have. A damaged file is moved aside and named, never deleted. Where nothing can
+be written, answers and attempts are kept in memory, and one warning says so.
 """
 
 from __future__ import annotations
@@ -13,109 +13,115 @@ import os
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.store.place import make_private
-from llm_executor_nb.store.rows import Words
+from llm_executor_nb.store.rows import Interned
 from llm_executor_nb.store.schema import VERSION, is_ours, migrate, version_of
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
-    from pathlib import Path
 
-LOCK_WAIT_S = 0.5
-"""How long one statement waits for another program's lock; who needs longer tries again, and says so meanwhile."""
+    from llm_executor_nb.store.records import Limits
+
 
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _BAD_RECORD = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+_BAD_VALUE = (TypeError, ValueError, AttributeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _OUR_FAULT = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, *_BAD_RECORD}
 _UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
 
 @dataclass
-class Store:
+class Database:
     """An open ledger: the connection, and what goes with it.
 
     Attributes:
         connection: to the file, or to memory.
+        limits: the times and sizes it works with.
         path: the file; None: memory.
-        behind: a file that can only be read, attached beside the memory; None: there is none.
         identity: device and number of the file as it was opened.
-        words: the numbers of repeated texts.
+        interned: the numbers of repeated texts.
     """
 
     connection: sqlite3.Connection
+    limits: Limits
     path: Path | None = None
-    behind: Path | None = None
     identity: tuple[int, int] | None = None
-    words: Words = field(init=False)
+    interned: Interned = field(init=False)
 
     def __post_init__(self) -> None:
-        self.words = Words(self.connection)
-
-    @property
-    def schemas(self) -> tuple[str, ...]:
-        """The schemas to read from, the older one first."""
-        return ("behind", "main") if self.behind else ("main",)
+        self.interned = Interned(self.connection)
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-        """Do what is inside wholly, or, when it raises, not at all. Nobody else writes meanwhile."""
+        """Do all that is inside, or nothing when it raises. No other program writes in between."""
         self.connection.execute(begin)
         try:
             yield
             self.connection.execute("COMMIT")
         except BaseException:
-            self.words.clear()
+            self.interned.clear()
             if self.connection.in_transaction:
-                with suppress(sqlite3.Error):  # the failure that led here says more
+                with suppress(sqlite3.Error):  # the first failure says more than one of the rollback
                     self.connection.execute("ROLLBACK")
             raise
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Read what is inside as of one moment."""
+        """Read all that is inside as of one moment."""
         with self.transaction("BEGIN"):
             yield
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with suppress(sqlite3.Error):
             self.connection.close()
 
 
+def usual_place() -> Path:
+    """Return where the ledger is kept unless the user configures a place; touches no file.
+
+    Returns:
+        `ledger.sqlite` in the folder that the environment variable `LLM_EXECUTOR_HOME` names, else in `.llm_executor`
+        below the current working folder.
+    """
+    home = os.environ.get("LLM_EXECUTOR_HOME")
+    return Path(home or ".llm_executor").expanduser().absolute() / "ledger.sqlite"
+
+
 def is_damage(error: sqlite3.Error) -> bool:
-    """Say whether an error means that the file is no whole database."""
+    """Whether an error means that the file is not a whole database."""
     return _code(error) in _DAMAGED
 
 
 def is_lock(error: sqlite3.Error) -> bool:
-    """Say whether an error means that another program has locked the file."""
+    """Whether an error means that another program has locked the file."""
     return _code(error) in _LOCKED
 
 
 def is_lost(error: sqlite3.Error) -> bool:
-    """Say whether the connection had better be made anew: the file was moved, or its disk failed."""
+    """Whether the file must be opened again: it was moved, or its disk failed."""
     extended = getattr(error, "sqlite_errorcode", 0)
     return _code(error) == sqlite3.SQLITE_IOERR or extended == sqlite3.SQLITE_READONLY_DBMOVED
 
 
-def is_bad_record(error: sqlite3.Error) -> bool:
-    """Say whether an error means that a value fits no column, so that trying again is of no use."""
-    return _code(error) in _BAD_RECORD or isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError)
+def is_bad_record(error: Exception) -> bool:
+    """Whether an error means that a value fits no column; then trying again does not help."""
+    return isinstance(error, _BAD_VALUE) or _code(error) in _BAD_RECORD
 
 
 def is_trouble(error: sqlite3.Error) -> bool:
-    """Say whether an error is the file's or its disk's, not the statement's."""
+    """Whether the file or its disk caused an error, and not the statement."""
     return _code(error) not in _OUR_FAULT
 
 
 def in_words(error: sqlite3.Error) -> str:
-    """Say what keeps the ledger from writing."""
+    """Return why the ledger cannot write, in words for a user."""
     if is_lock(error):
         return "locked by another program"
     if _code(error) == sqlite3.SQLITE_FULL:
@@ -125,65 +131,61 @@ def in_words(error: sqlite3.Error) -> str:
     return str(error)
 
 
-def open_store(path: Path | None, notices: deque[str]) -> Store:
-    """Open the ledger; make its file when there is none.
+def open_database(path: Path | None, notices: deque[str], limits: Limits) -> Database:
+    """Open the ledger; create its file if there is none.
 
     Args:
         path: the file; None: memory.
-        notices: gets what the user should know, such as where a damaged file was moved to.
+        notices: receives what the user should know, such as where a damaged file was moved to.
+        limits: the times and sizes it works with.
 
     Raises:
-        sqlite3.Error: locked or full at the moment; try again.
+        sqlite3.Error: the file is locked or the disk is full; try again later.
     """
     if path is None:
-        return _in_memory()
+        return _in_memory(limits)
     try:
-        make_private(path)
+        _make_private(path)
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise _full() from error
-        if not path.is_file():
-            notices.append(f"The ledger cannot be kept in {path} ({error.strerror or error}). {_IN_MEMORY}")
-            return _in_memory()
+        if not path.is_file():  # a file may be fine although its folder takes no new one
+            return _instead(f"The ledger cannot be kept in {path} ({error.strerror or error})", notices, limits)
     try:
-        return _open_file(path, notices)
+        return _open_file(path, notices, limits)
     except sqlite3.Error as error:
         if is_damage(error):
-            return _begun_anew(path, notices)
+            return _replace_damaged(path, notices, limits)
         if _code(error) in _UNWRITABLE:
-            return _beside(path, f"{path} cannot be written ({error})", notices)
+            return _instead(f"{path} cannot be written ({error})", notices, limits)
         raise
 
 
 def set_aside(path: Path, notices: deque[str]) -> None:
     """Move a damaged file, and its journal, out of the way."""
     stamp = clock.current().utc().strftime("%Y%m%dT%H%M%SZ")
-    for turn in itertools.count(1):
-        ending = stamp if turn == 1 else f"{stamp}-{turn}"
-        aside = path.with_name(f"{path.stem}.damaged-{ending}{path.suffix}")
-        if not aside.exists():
-            break
+    endings = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    names = (path.with_name(f"{path.stem}.damaged-{ending}{path.suffix}") for ending in endings)
+    aside = next(name for name in names if not name.exists())
+    # The journal goes first: left alone beside a new file it would be rolled back into that one.
     for name, new in ((f"{path}-journal", f"{aside}-journal"), (path, aside)):
         with suppress(FileNotFoundError):
-            os.rename(name, new)  # noqa: PTH104 - one of them is no Path
+            Path(name).rename(new)
     notices.append(
         f"The ledger {path} is damaged. It was moved to {aside}, nothing in it was deleted, and a new one was begun."
     )
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells this file from another of the same name."""
+    """Return what distinguishes this file from another of the same name; None: there is no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-_IN_MEMORY = "Answers and attempts are kept in memory and end with this process."
-
-
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
@@ -193,65 +195,80 @@ def _full() -> sqlite3.OperationalError:
     return error
 
 
-def _connect(address: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(address, timeout=LOCK_WAIT_S, isolation_level=None, uri=True)
+def _make_private(path: Path) -> None:
+    """Create an empty file that only its owner can read, in a folder that Git ignores; change nothing that exists.
+
+    Raises:
+        OSError: it cannot be created here.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = path.parent / ".gitignore"
+    if not (ignore.exists() and ignore.stat().st_size):  # a full disk leaves an empty one
+        ignore.write_text("*\n", encoding="utf-8")
+    # Only SQLite may open a file that exists: closing it here would end this process's locks on it.
+    try:
+        created = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        return
+    try:
+        if hasattr(os, "fchmod"):
+            os.fchmod(created, 0o600)  # a umask may have taken the owner's rights away
+    finally:
+        os.close(created)
+
+
+def _connect(address: str, limits: Limits) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, timeout=limits.lock_wait_s, isolation_level=None, uri=True)
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA cache_size = -32000")  # 32 MB: new keys fall anywhere in their index
     return connection
 
 
-def _in_memory() -> Store:
-    store = Store(_connect(":memory:"))
-    migrate(store.connection)
-    return store
+def _in_memory(limits: Limits) -> Database:
+    database = Database(_connect(":memory:", limits), limits)
+    migrate(database.connection)
+    return database
 
 
-def _open_file(path: Path, notices: deque[str]) -> Store:
+def _instead(reason: str, notices: deque[str], limits: Limits) -> Database:
+    """Keep everything in memory, and say why: an unwritable ledger must not stop a job."""
+    notices.append(f"{reason}. Answers and attempts are kept in memory and end with this process.")
+    return _in_memory(limits)
+
+
+def _open_file(path: Path, notices: deque[str], limits: Limits) -> Database:
     identity = identity_of(path)
-    store = Store(_connect(path.as_uri()), path, identity=identity)
+    database = Database(_connect(path.as_uri(), limits), limits, path, identity)
     try:
-        if not is_ours(store.connection):
-            return _replaced(store, f"{path} belongs to another program. {_IN_MEMORY}", notices)
-        if (version := version_of(store.connection)) > VERSION:
-            store.close()
-            reason = f"{path} was written by a newer version of llm_executor_nb (tables {version}, here {VERSION})"
-            return _beside(path, reason, notices, remedy=" Install the newest version: pip install -U llm_executor_nb.")
-        store.connection.execute("PRAGMA journal_mode = TRUNCATE")
-        store.connection.execute("PRAGMA synchronous = FULL")
-        with store.transaction():
-            migrate(store.connection)
+        if reason := _unusable(database):
+            database.close()
+            return _instead(f"{path} {reason}", notices, limits)
+        database.connection.execute("PRAGMA journal_mode = TRUNCATE")
+        database.connection.execute("PRAGMA synchronous = FULL")
+        with database.transaction():
+            migrate(database.connection)
     except BaseException:
-        store.close()
+        database.close()
         raise
-    return store
+    return database
 
 
-def _begun_anew(path: Path, notices: deque[str]) -> Store:
+def _unusable(database: Database) -> str:
+    """Return why a file must be left alone; "": it can be used."""
+    if not is_ours(database.connection):
+        return "belongs to another program"
+    if (version := version_of(database.connection)) > VERSION:
+        return (
+            f"was written by a newer version of llm_executor_nb (tables {version}, here {VERSION}; "
+            "install it with: pip install -U llm_executor_nb)"
+        )
+    return ""
+
+
+def _replace_damaged(path: Path, notices: deque[str], limits: Limits) -> Database:
     try:
         set_aside(path, notices)
     except OSError as error:
-        notices.append(
-            f"The ledger {path} is damaged and cannot be moved aside ({error.strerror or error}). {_IN_MEMORY}"
-        )
-        return _in_memory()
-    return open_store(path, notices)
-
-
-def _replaced(store: Store, notice: str, notices: deque[str]) -> Store:
-    store.close()
-    notices.append(notice)
-    return _in_memory()
-
-
-def _beside(path: Path, reason: str, notices: deque[str], remedy: str = "") -> Store:
-    """Keep what is new in memory, and find what the file has."""
-    store = _in_memory()
-    try:
-        store.connection.execute("ATTACH ? AS behind", (f"{path.as_uri()}?mode=ro",))
-        store.connection.execute("SELECT request_key, copy, answered, text FROM behind.answer LIMIT 1")
-    except sqlite3.Error:
-        notices.append(f"{reason}. {_IN_MEMORY}{remedy}")
-        return store
-    store.behind = path
-    notices.append(f"{reason}. Its answers are still found. New answers and attempts are kept in memory.{remedy}")
-    return store
+        reason = f"The ledger {path} is damaged and cannot be moved aside ({error.strerror or error})"
+        return _instead(reason, notices, limits)
+    return open_database(path, notices, limits)

@@ -1,21 +1,141 @@
-"""Records to pandas: the frames that `attempts()` and `health()` return, with the same dtypes on every pandas."""
+"""Attempts and holds as frames, with the same dtypes on every pandas, whatever is in them.
+
+Records in memory and rows of the ledger take one way. A page is rows as the ledger's table has them
+(`rows.attempt_row`), with numbers for repeated texts and microseconds for times. It becomes arrays at once, so that a
+million attempts take seconds and little more memory than their frame.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.holds import describe
-from llm_executor_nb.store.columns import CATEGORIES, AttemptColumns
-from llm_executor_nb.store.rows import Numbers, attempt_row
+from llm_executor_nb.store.rows import (
+    INTEGER_COLUMNS,
+    TEXT_COLUMNS,
+    WORD_COLUMNS,
+    Interned,
+    attempt_row,
+    clean_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.holds import Hold
+    from llm_executor_nb.store.sqlite import Database
+
+CATEGORIES = ("outcome", "decision")
+"""Columns of few different texts."""
+_COLUMNS = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
+_MISSING = -(2**63)
+_DTYPES: dict[str, Any] = {
+    **dict.fromkeys((*WORD_COLUMNS, *INTEGER_COLUMNS, "started_utc"), np.int64),
+    **dict.fromkeys(TEXT_COLUMNS, object),
+}
+_HOLD_COLUMNS = {
+    "scope": "string",
+    "backend": "string",
+    "provider": "string",
+    "key": "string",
+    "model": "string",
+    "kind": "string",
+    "why": "string",
+    "message": "string",
+    "seconds_left": "float64",
+    "strikes": "int64",
+    "is_probing": "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some attempts of the ledger.
+
+    Attributes:
+        rows: values in the order of `ATTEMPT_COLUMNS`, and the row's number.
+        texts: the texts that the numbers in the rows stand for.
+        next_after: the number after which the next page begins; None: this page is the last.
+    """
+
+    rows: list[tuple[Any, ...]]
+    texts: dict[int, str]
+    next_after: int | None
+
+
+class AttemptColumns:
+    """Collects pages of attempts and returns them as one frame."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._parts: dict[str, list[NDArray[Any]]] = {
+            name: [np.array([], dtype=_DTYPES.get(name, np.float64))] for name in ATTEMPT_COLUMNS
+        }
+
+    def add(self, rows: Iterable[Sequence[Any]], texts: Mapping[int, str]) -> None:
+        """Add a page.
+
+        Args:
+            rows: values in the order of `ATTEMPT_COLUMNS`; further values are ignored.
+            texts: the texts that the numbers of this page stand for.
+        """
+        numbers = self._common(texts)
+        for name, values in zip(ATTEMPT_COLUMNS, zip(*rows, strict=True), strict=False):
+            self._parts[name].append(_array(name, values, numbers))
+
+    def add_records(self, attempts: Iterable[Attempt]) -> None:
+        """Add records that are not in the ledger."""
+        interned = Interned()
+        rows = [attempt_row(attempt, interned) for attempt in attempts]
+        self.add(rows, interned.texts())
+
+    def frame(self, *, by_time: bool) -> pd.DataFrame:
+        """Return the frame, in the order the pages came, or by the time the requests were sent."""
+        whole = {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        if by_time:
+            order = np.argsort(whole["started_utc"], kind="stable")
+            whole = {name: values[order] for name, values in whole.items()}
+        return pd.DataFrame({name: self._typed(name, values) for name, values in whole.items()})
+
+    def _common(self, texts: Mapping[int, str]) -> NDArray[np.int64]:
+        """Return, by a page's own number, the number that its text has in the whole frame; -1: missing."""
+        numbers = np.full(max(texts, default=0) + 1, -1, dtype=np.int64)
+        for own, text in texts.items():
+            numbers[own] = self._numbers.setdefault(text, len(self._numbers))
+        return numbers
+
+    def _typed(self, name: str, values: NDArray[Any]) -> Any:  # noqa: ANN401 - pandas' arrays of several kinds
+        if name in CATEGORIES:
+            return self._category(values)
+        if name in WORD_COLUMNS:
+            return pd.array(list(self._numbers), dtype="string").take(values, allow_fill=True)
+        if name in TEXT_COLUMNS:
+            return pd.array(values, dtype="string")
+        if name == "started_utc":
+            return pd.Series(values.view("M8[us]")).dt.tz_localize("UTC")
+        if name in INTEGER_COLUMNS:
+            return pd.arrays.IntegerArray(values, values == _MISSING)
+        return pd.arrays.FloatingArray(values, np.isnan(values))
+
+    def _category(self, numbers: NDArray[np.int64]) -> pd.Categorical:
+        """Return a column of few texts; its categories are those present, in alphabetical order."""
+        texts = np.array(list(self._numbers), dtype=object)
+        present = np.unique(numbers)
+        by_name = present[np.argsort(texts[present])] if len(present) else present
+        codes = np.full(len(texts), -1, dtype=np.int64)
+        codes[by_name] = np.arange(len(by_name))
+        # pandas 2 and 3 infer different dtypes for texts, so it is named
+        categories = pd.Index([str(text) for text in texts[by_name]], dtype="str")
+        return pd.Categorical.from_codes(codes[numbers], categories=categories)
 
 
 def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
@@ -26,15 +146,8 @@ def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
         `started_utc` as datetime in UTC (microseconds), `outcome` and `decision` as category.
     """
     columns = AttemptColumns()
-    add_records(columns, attempts)
+    columns.add_records(attempts)
     return columns.frame(by_time=False)
-
-
-def add_records(columns: AttemptColumns, attempts: Iterable[Attempt]) -> None:
-    """Add records to a frame in the making, as rows of the ledger would be."""
-    numbers = Numbers()
-    rows = [attempt_row(attempt, numbers) for attempt in attempts]
-    columns.add(rows, numbers.words())
 
 
 def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -43,6 +156,7 @@ def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     if len(parts) < 2:
         return parts[0].reset_index(drop=True) if parts else attempts_frame(())
     whole = pd.concat(parts, ignore_index=True)
+    # Different categories join to plain objects; the way over texts brings the dtype back.
     whole = whole.astype(dict.fromkeys(CATEGORIES, "string")).astype(dict.fromkeys(CATEGORIES, "category"))
     return whole.sort_values("started_utc", kind="stable", ignore_index=True)
 
@@ -51,7 +165,7 @@ def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:
     """Return holds as a frame, one row each.
 
     Args:
-        holds: what is held.
+        holds: the holds.
         now: the clock's time.
 
     Returns:
@@ -68,27 +182,44 @@ def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:
             "kind": hold.kind.value,
             "why": hold.why.value,
             "message": hold.message,
-            "seconds_left": _seconds_left(hold, now),
+            "seconds_left": hold.until if math.isinf(hold.until) else max(0.0, round(hold.until - now, 3)),
             "strikes": hold.strikes,
             "is_probing": hold.is_probing,
         }
         for hold in holds
     ]
-    columns = {
-        "scope": "string",
-        "backend": "string",
-        "provider": "string",
-        "key": "string",
-        "model": "string",
-        "kind": "string",
-        "why": "string",
-        "message": "string",
-        "seconds_left": "float64",
-        "strikes": "int64",
-        "is_probing": "bool",
-    }
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    return pd.DataFrame(rows, columns=list(_HOLD_COLUMNS)).astype(_HOLD_COLUMNS)
 
 
-def _seconds_left(hold: Hold, now: float) -> float:
-    return hold.until if math.isinf(hold.until) else max(0.0, round(hold.until - now, 3))
+def read_page(database: Database, after: int, job_ids: Collection[str] | None) -> Page:
+    """Read the attempts that follow a number, of some jobs or of all (None)."""
+    size = database.limits.page_rows
+    with database.snapshot():
+        texts = stored_texts(database)
+        rows = database.connection.execute(
+            f"SELECT {_COLUMNS}, id FROM attempt {_of_jobs(texts, job_ids)} id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own names
+            (after, size),
+        ).fetchall()
+    return Page(rows, texts, rows[-1][-1] if len(rows) == size else None)
+
+
+def stored_texts(database: Database) -> dict[int, str]:
+    """Return the texts that the ledger's numbers stand for."""
+    return dict(database.connection.execute("SELECT id, text FROM word"))
+
+
+def _of_jobs(texts: dict[int, str], job_ids: Collection[str] | None) -> str:
+    if job_ids is None:
+        return "WHERE"
+    wanted = {clean_text(job_id) for job_id in job_ids}
+    numbers = ", ".join(str(number) for number, text in texts.items() if text in wanted)
+    # Without statistics SQLite would rather walk the whole table in the order of `id`.
+    return f"INDEXED BY attempt_job WHERE job_id IN ({numbers or -1}) AND"
+
+
+def _array(name: str, values: Sequence[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
+    if name in WORD_COLUMNS:
+        return numbers[np.array([0 if value is None else value for value in values], dtype=np.int64)]
+    if name in INTEGER_COLUMNS:
+        return np.array([_MISSING if value is None else value for value in values], dtype=np.int64)
+    return np.array(values, dtype=_DTYPES.get(name, np.float64))  # in a column of floats None becomes NaN

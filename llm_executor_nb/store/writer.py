@@ -1,8 +1,8 @@
-"""The ledger's one thread: it alone has the connection, and commits what was kept every 50 ms.
+"""The ledger's one thread: it alone has the connection, and commits the queued items every 50 ms.
 
-`put` is O(1) and waits for nobody. What could not be committed (disk full, locked by another program) stays queued
-and is tried again four times a second; `trouble` says why. `ask` runs a piece of work on the thread, after all that
-was put before it. A forked child must not use its parent's writer; the ledger gives it one of its own.
+`put` is O(1) and waits for nothing. An item that cannot be committed (disk full, file locked by another program) stays
+queued and is tried again four times a second; `trouble` says why. `call` runs a function on the thread, after all items
+that were put before it. A forked child must not use its parent's writer; the ledger gives it one of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_executor_nb.core.warn import warn
+from llm_executor_nb.core.errors import warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.records import Answer, JobStart, LedgerBusyError
 from llm_executor_nb.store.rows import insert_answers, insert_attempts
 from llm_executor_nb.store.sqlite import (
-    Store,
+    Database,
     identity_of,
     in_words,
     is_bad_record,
@@ -28,7 +28,7 @@ from llm_executor_nb.store.sqlite import (
     is_lock,
     is_lost,
     is_trouble,
-    open_store,
+    open_database,
     set_aside,
 )
 
@@ -37,33 +37,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.store.records import Limits
 
-GROUP_S = 0.05
-"""What is kept waits this long for more, so that one commit serves many."""
-MOST_AT_ONCE = 5_000
-"""Items of one transaction: a larger one outgrows SQLite's cache, and then waits for the disk again and again."""
-RETRY_S = 0.25
-BEAT_S = 5.0
 PATIENCE_S = 30.0
-"""How long `ask` waits for another program's lock."""
-CLOSE_S = 4.0
-"""How long the end waits for a slow disk: a little less than Jupyter leaves a kernel that is to shut down."""
+"""How long `call` waits for another program's lock."""
+_GROUP_S = 0.05
+"""How long an item waits for more, so that one commit serves many. A killed kernel loses no older answer (design 6)."""
+_MOST_AT_ONCE = 5_000
+"""Items of one transaction: a larger one outgrows SQLite's cache and then waits for the disk again and again."""
+_RETRY_S = 0.25
+_CLOSE_S = 4.0
+"""How long `close` waits for a slow disk: a little less than Jupyter leaves a kernel that is to shut down."""
 _POLL_S = 0.1
-_BAD_VALUE = (TypeError, ValueError, AttributeError, OverflowError)
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A row's attempts, and the answer when it got one."""
+class RowRecords:
+    """The attempts of a row, and its answer if it has one."""
 
     attempts: Sequence[Attempt]
     answer: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A job that has ended."""
+class JobEnd:
+    """A job that has ended, and how."""
 
     job_id: str
     status: str
@@ -71,48 +70,56 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """Set once all that was put before it is committed."""
+    """Set once all items that were put before it are committed."""
 
     passed: threading.Event = field(default_factory=threading.Event)
 
 
+QueueItem = RowRecords | JobStart | JobEnd | Barrier
+
+
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    work: Callable[[Store], Any]
+class _Query:
+    work: Callable[[Database], Any]
     is_write: bool
     until: float
     done: Future[Any]
 
 
 class Writer:
-    """Owns the ledger's file from a thread of its own; it runs until `close`.
+    """Owns the ledger's file from a thread of its own, which runs until `close`.
+
+    Args:
+        path: the file; None: memory.
+        limits: the times and sizes it works with.
 
     Attributes:
         path: the file; None: memory.
         trouble: why nothing can be committed at the moment; "": it can.
         notices: what the user should be told, oldest first.
-        opened: set once the file was opened, or something took its place.
-        lapses: how often a heartbeat came so late that other processes may have taken its jobs' claims over.
-        gate: held while the thread is at the file. Who forks must hold it: SQLite's locks, and what it notes of them in
-            memory, would go wrong in the child.
+        opened: set once the file was opened, or memory took its place.
+        lease_lapses: how often a heartbeat came so late that other processes may have taken over its jobs' claims.
+        fork_lock: held while the thread works on the file. A fork must hold it: SQLite's locks, and what it notes of
+            them in memory, would be wrong in the child.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, limits: Limits) -> None:
         self.path = path
         self.trouble = ""
         self.notices: deque[str] = deque()
         self.opened = threading.Event()
-        self.gate = threading.Lock()
-        self._queue: deque[Kept | JobStart | Ended | Barrier] = deque()
-        self._taken: list[Kept | JobStart | Ended | Barrier] = []
-        self._asks: deque[_Ask] = deque()
+        self.lease_lapses = 0
+        self.fork_lock = threading.Lock()
+        self._limits = limits
+        self._queue: deque[QueueItem] = deque()
+        self._batch: list[QueueItem] = []
+        self._queries: deque[_Query] = deque()
         self._jobs: dict[str, JobStart] = {}
-        self._store: Store | None = None
-        self.lapses = 0
+        self._database: Database | None = None
         self._next_beat = 0.0
-        self._beat_at: int | None = None
-        self._bell, self._urgent = threading.Event(), threading.Event()
-        self._is_closing = self._may_pass = self._is_entered = self._is_stale = False
+        self._last_beat: int | None = None
+        self._wake, self._urgent = threading.Event(), threading.Event()
+        self._is_closing = self._may_pass = self._are_jobs_entered = self._must_reopen = False
         self._thread = threading.Thread(target=self._run, name="llm_executor_nb ledger", daemon=True)
         self._thread.start()
 
@@ -121,211 +128,206 @@ class Writer:
         """Whether its thread still works."""
         return self._thread.is_alive()
 
-    def put(self, item: Kept | JobStart | Ended | Barrier) -> None:
-        """Queue something to be committed."""
+    def put(self, item: QueueItem) -> None:
+        """Queue an item to be committed."""
         self._queue.append(item)
-        if not self._bell.is_set():
-            self._bell.set()
+        if not self._wake.is_set():  # setting an event takes a lock, also when it is set
+            self._wake.set()
 
-    def ask(self, work: Callable[[Store], _T], *, is_write: bool = False, patience_s: float = PATIENCE_S) -> _T:
-        """Run a piece of work on the thread and return what it returns.
+    def call(self, work: Callable[[Database], _T], *, is_write: bool = False, patience_s: float = PATIENCE_S) -> _T:
+        """Run a function on the thread and return its result.
+
+        Args:
+            work: the function.
+            is_write: it is put off while queued items cannot be committed.
+            patience_s: how long another program's lock is waited for.
 
         Raises:
             LedgerBusyError: the file was locked for longer than `patience_s`, or its disk does not take it.
         """
-        asked = _Ask(work, is_write, time.monotonic() + patience_s, Future())
-        self._asks.append(asked)
+        query = _Query(work, is_write, time.monotonic() + patience_s, Future())
+        self._queries.append(query)
         self.hurry()
-        while not wait([asked.done], _POLL_S).done:  # in steps, so that Ctrl-C works on Windows
-            if not self.is_running and not asked.done.done():
+        while not wait([query.done], _POLL_S).done:  # in steps, so that Ctrl-C works on Windows
+            if not self.is_running and not query.done.done():
                 raise LedgerBusyError("The ledger was closed meanwhile.")
-        found: _T = asked.done.result()
-        return found
+        result: _T = query.done.result()
+        return result
 
     def hurry(self) -> None:
-        """Commit now, without waiting for more."""
+        """Commit now, without waiting for more items."""
         self._urgent.set()
-        self._bell.set()
+        self._wake.set()
 
     def unsaved(self) -> list[Attempt]:
-        """Return the attempts that are not committed. To be called on the thread, from a piece of work."""
-        return [
-            attempt
-            for item in (*self._taken, *self._queue.copy())
-            if isinstance(item, Kept)
-            for attempt in item.attempts
-        ]
+        """Return the attempts that are not committed. Call it on the thread, from a function given to `call`."""
+        return [attempt for item in self._uncommitted() if isinstance(item, RowRecords) for attempt in item.attempts]
 
     def unsaved_answers(self) -> int:
-        """Return how many answers are not committed. From any thread."""
-        items = (*self._queue.copy(), *self._taken)
-        return sum(isinstance(item, Kept) and item.answer is not None for item in items)
+        """Return the number of answers that are not committed. From any thread."""
+        return sum(isinstance(item, RowRecords) and item.answer is not None for item in self._uncommitted())
 
     def has_jobs(self) -> bool:
-        """Say whether a job has begun here and not ended. From any thread."""
-        ended = {item.job_id for item in self._queue.copy() if isinstance(item, Ended)}
-        begun = {item.job_id for item in self._queue.copy() if isinstance(item, JobStart)}
+        """Whether a job has begun here and not ended. From any thread."""
+        queued = self._queue.copy()
+        begun = {item.job_id for item in queued if isinstance(item, JobStart)}
+        ended = {item.job_id for item in queued if isinstance(item, JobEnd)}
         return bool((self._jobs.keys() | begun) - ended)
 
     def close(self) -> None:
-        """Commit what is queued and end the thread; wait for that as long as the disk works, but no longer than 4 s."""
+        """Commit the queued items and end the thread; wait for that no longer than 4 s."""
         self._is_closing = True
         self.hurry()
-        if threading.current_thread() is not self._thread:  # which may collect the last one that held the ledger
-            self._thread.join(CLOSE_S)
-        lost = sum(isinstance(item, Kept) for item in (*self._taken, *self._queue.copy()))
+        # The thread itself may collect the last object that held the ledger; it must not wait for its own end.
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSE_S)
+        lost = sum(isinstance(item, RowRecords) for item in self._uncommitted())
         if lost:
             why = self.trouble or "the disk is slow"
             warn(f"{lost} rows of the ledger could not be saved in time ({why}).")
 
+    def _uncommitted(self) -> list[QueueItem]:
+        return [*self._batch, *self._queue.copy()]
+
     def _run(self) -> None:
         while not self._is_closing:
             if self.trouble:
-                self._urgent.wait(RETRY_S)
+                self._urgent.wait(_RETRY_S)
             else:
-                self._bell.wait(self._pause_s())
-                self._bell.clear()
-                self._urgent.wait(GROUP_S)
+                self._wake.wait(self._pause_s())
+                self._wake.clear()
+                self._urgent.wait(_GROUP_S)
             self._urgent.clear()
-            with self.gate:
-                self._turn()
-        with self.gate:
-            self._turn()
-            if self._store:
-                self._store.close()
+            with self.fork_lock:
+                self._work_once()
+        with self.fork_lock:
+            self._work_once()
+            if self._database:
+                self._database.close()
 
     def _pause_s(self) -> float | None:
         return max(0.0, self._next_beat - time.monotonic()) if self._jobs else None
 
-    def _turn(self) -> None:
-        asks = [self._asks.popleft() for _ in range(len(self._asks))]
-        waiting = len(self._queue)  # what was put before they were asked, and what comes later waits for its own turn
+    def _work_once(self) -> None:
+        """Commit the items and run the queries that are there now; later ones wait, so that neither starves."""
+        queries = [self._queries.popleft() for _ in range(len(self._queries))]
+        waiting = len(self._queue)
         try:
-            store = self._opened()
-            while waiting or self._taken or self.trouble or self._is_beat_due() or not self._is_entered:
-                taking = min(waiting, MOST_AT_ONCE - len(self._taken))
-                self._taken += [self._queue.popleft() for _ in range(taking)]
+            database = self._opened()
+            while waiting or self._batch or self.trouble or self._is_beat_due() or not self._are_jobs_entered:
+                taking = min(waiting, _MOST_AT_ONCE - len(self._batch))
+                self._batch += [self._queue.popleft() for _ in range(taking)]
                 waiting -= taking
-                self._commit(store)
+                self._commit(database)
         except sqlite3.Error as error:
-            self._failed(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what was kept stays queued and the thread goes on
+            self._note_failure(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the items stay queued and the thread goes on
             self.trouble, self._may_pass = f"{type(error).__name__}: {error}", False
-        for asked in asks:
-            self._answer(asked)
+        for query in queries:
+            self._answer(query)
 
-    def _opened(self) -> Store:
-        if self._store is None or self._is_stale:
-            if self._store:
-                self._store.close()
-            self._store, self._is_stale = None, False
-            self._store = open_store(self.path, self.notices)
-            self.path = self._store.path
-            self._is_entered = False  # a file begun anew knows nothing of the open jobs
+    def _opened(self) -> Database:
+        if self._database is None or self._must_reopen:
+            if self._database:
+                self._database.close()
+            self._database, self._must_reopen = None, False
+            self._database = open_database(self.path, self.notices, self._limits)
+            self.path = self._database.path
+            self._are_jobs_entered = False  # a new file knows nothing of the open jobs
             self.opened.set()
-        return self._store
+        return self._database
 
     def _is_beat_due(self) -> bool:
         return bool(self._jobs) and time.monotonic() >= self._next_beat
 
-    def _commit(self, store: Store) -> None:
-        """Commit all that is taken in one transaction; with nothing taken, find out whether we can write."""
+    def _commit(self, database: Database) -> None:
+        """Commit the batch in one transaction; an empty batch tests whether the file can be written."""
         try:
-            self._write(store, self._taken)
-        except _BAD_VALUE:
-            self._write_singly(store)
-        except sqlite3.Error as error:
+            self._write(database, self._batch)
+        except Exception as error:
             if not is_bad_record(error):
                 raise
-            self._write_singly(store)
-        for item in self._taken:
-            _pass(item)
-        self._taken = []
+            self._write_singly(database)
+        for item in self._batch:
+            _release(item)
+        self._batch = []
         self.trouble = ""
 
-    def _write(self, store: Store, items: Sequence[Kept | JobStart | Ended | Barrier]) -> None:
-        kept = [item for item in items if isinstance(item, Kept)]
+    def _write(self, database: Database, items: Sequence[QueueItem]) -> None:
+        rows = [item for item in items if isinstance(item, RowRecords)]
         jobs = dict(self._jobs)
-        with store.transaction():
-            for job in () if self._is_entered else jobs.values():
-                claims.begin_job(store, job)
+        with database.transaction():
+            for job in () if self._are_jobs_entered else jobs.values():
+                claims.begin_job(database, job)
             for item in items:
                 if isinstance(item, JobStart):
-                    claims.begin_job(store, item)
+                    claims.begin_job(database, item)
                     jobs[item.job_id] = item
-                elif isinstance(item, Ended):
-                    claims.end_job(store, item.job_id, item.status)
+                elif isinstance(item, JobEnd):
+                    claims.end_job(database, item.job_id, item.status)
                     jobs.pop(item.job_id, None)
-            insert_attempts(store.connection, [a for item in kept for a in item.attempts], store.words)
-            insert_answers(store.connection, [item.answer for item in kept if item.answer], store.words)
-            if is_beat_due := self._is_beat_due() or bool(self.trouble):  # in trouble, to see whether it has passed
-                claims.beat(store, jobs)
-        self._jobs, self._is_entered = jobs, True
+            insert_attempts(database.connection, [a for row in rows for a in row.attempts], database.interned)
+            insert_answers(database.connection, [row.answer for row in rows if row.answer], database.interned)
+            # In trouble a beat is written at once: a write tells whether the trouble has passed.
+            if is_beat_due := self._is_beat_due() or bool(self.trouble):
+                claims.beat(database, jobs)
+        self._jobs, self._are_jobs_entered = jobs, True
         if is_beat_due or not jobs:
             self._note_beat()
 
     def _note_beat(self) -> None:
-        self._next_beat = time.monotonic() + BEAT_S
-        before, self._beat_at = self._beat_at, claims.now() if self._jobs else None
-        if before and self._beat_at and self._beat_at - before >= claims.STALE_S * 1e6:
-            self.lapses += 1
+        self._next_beat = time.monotonic() + self._limits.beat_s
+        before, self._last_beat = self._last_beat, claims.now() if self._jobs else None
+        if before and self._last_beat and self._last_beat - before >= self._limits.lease_s * 1e6:
+            self.lease_lapses += 1
 
-    def _write_singly(self, store: Store) -> None:
-        """Commit one by one, because one of them holds what no column takes; only that one is lost, and it is said."""
-        while self._taken:
+    def _write_singly(self, database: Database) -> None:
+        """Commit the batch item by item, because a value in it fits no column; only that item is dropped."""
+        while self._batch:
             try:
-                self._write(store, self._taken[:1])
-            except _BAD_VALUE as error:
-                self._drop(error)
-            except sqlite3.Error as error:
+                self._write(database, self._batch[:1])
+            except Exception as error:
                 if not is_bad_record(error):
                     raise
-                self._drop(error)
-            _pass(self._taken.pop(0))
+                self.notices.append(f"The ledger could not keep a record: {type(error).__name__}: {error}")
+            _release(self._batch.pop(0))
 
-    def _drop(self, error: Exception) -> None:
-        self.notices.append(f"The ledger could not keep a record: {type(error).__name__}: {error}")
-
-    def _failed(self, error: sqlite3.Error) -> None:
-        """Say what is wrong, and let go of a file that is no good."""
-        store = self._store
-        if store and store.path and is_damage(error):
-            store.close()
-            self._store = None
-            if identity_of(store.path) == store.identity:  # else another program has moved it already
-                set_aside(store.path, self.notices)
-        elif store and store.behind and is_damage(error):
-            store.connection.execute("DETACH behind")
-            self.notices.append(f"{store.behind} is damaged; its answers are no longer found.")
-            store.behind = None
-        elif store and store.path and is_lost(error):
-            self._is_stale = True  # until it is opened again it is good enough to read from
+    def _note_failure(self, error: sqlite3.Error) -> None:
+        """Note why the ledger cannot write, and let go of a file that cannot be used any more."""
+        database = self._database
+        if database and database.path and is_damage(error):
+            database.close()
+            self._database = None
+            if identity_of(database.path) == database.identity:  # else another program has moved it already
+                set_aside(database.path, self.notices)
+        elif database and database.path and is_lost(error):
+            self._must_reopen = True  # not now: until then it may still be read from
         self.trouble = in_words(error)
         self._may_pass = is_lock(error) or is_damage(error)
 
-    def _answer(self, asked: _Ask) -> None:
-        if self._store is None or (asked.is_write and self._taken):
-            self._put_off(asked)
+    def _answer(self, query: _Query) -> None:
+        if self._database is None or (query.is_write and self._batch):
+            self._put_off(query)
             return
         try:
-            asked.done.set_result(asked.work(self._store))
+            query.done.set_result(query.work(self._database))
         except sqlite3.Error as error:
             if not is_trouble(error):
-                asked.done.set_exception(error)
+                query.done.set_exception(error)
                 return
-            self._failed(error)
-            self._put_off(asked)
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
-            asked.done.set_exception(error)
+            self._note_failure(error)
+            self._put_off(query)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the caller
+            query.done.set_exception(error)
 
-    def _put_off(self, asked: _Ask) -> None:
-        """Try again later, unless it is the disk that is in the way, or it has waited long enough."""
-        if self._may_pass and time.monotonic() < asked.until and not self._is_closing:
-            self._asks.append(asked)
+    def _put_off(self, query: _Query) -> None:
+        """Try again later; fail when the disk is the obstacle, or when the query has waited long enough."""
+        if self._may_pass and time.monotonic() < query.until and not self._is_closing:
+            self._queries.append(query)
         else:
-            asked.done.set_exception(LedgerBusyError(f"The ledger cannot write at the moment: {self.trouble}."))
+            query.done.set_exception(LedgerBusyError(f"The ledger cannot write at the moment: {self.trouble}."))
 
 
-def _pass(item: Kept | JobStart | Ended | Barrier) -> None:
+def _release(item: QueueItem) -> None:
     if isinstance(item, Barrier):
         item.passed.set()

@@ -1,1 +1,1 @@
-"""Draws records and snapshots handed to it, as text and as HTML."""
+"""Draws records and snapshots that it is given, as text and as HTML."""

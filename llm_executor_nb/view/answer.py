@@ -1,23 +1,34 @@
-"""What a `%%llm` cell shows: the answer as Markdown, text or JSON, and the quiet lines below it."""
+"""What a `%%llm` cell shows: the answer while it arrives and as it stays, and the quiet lines below it."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.view.html import Bundle, block, line, plain, table, text_table
+from llm_executor_nb.view.html import Bundle, line_part, plain, stacked, table_part
+from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
 
-NOTHING: Bundle = {"text/plain": "", "text/html": ""}
-"""What takes a display away: a front end draws nothing for it."""
+_REDRAW_S = 0.1
+"""Seconds between two updates of a growing text, at least."""
+_CHARACTERS_PER_S = 500_000
+"""A longer text is updated less often, so that drawing it stays cheap."""
+_WAITING_S = 1.0
+"""Seconds between two updates of what is shown before the first text, in a cell."""
+_WAITING_LINE_S = 0.5
+"""The same in a terminal."""
+_FIRST_LINE_S = 0.3
+"""Seconds without that line: a quick answer needs none."""
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 _ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "waited s", "took s", "then", "message")
 
@@ -29,10 +40,10 @@ class Footer:
     Attributes:
         attempts: the requests of the run, in order.
         took_s: seconds of the whole run.
-        filled: the variables that were filled in.
-        remarks: what else belongs in the line.
+        filled: the names of the variables that were filled in.
+        remarks: further parts of the line.
         notes: what the user should know, each a line of its own.
-        has_attempts: show them one by one.
+        has_attempts: whether the attempts are shown one by one.
     """
 
     attempts: Sequence[Attempt]
@@ -48,45 +59,43 @@ def answer_bundle(text: str, form: str, *, cut: str = "") -> Bundle:
 
     Args:
         text: the answer.
-        form: md, text or json; what is no JSON is shown as text.
+        form: md, text or json; an answer that is not JSON is shown as text.
         cut: why it breaks off, in words; empty: it is whole.
     """
     text = plain(text)
     mark = f"[cut: {cut}]" if cut else ""
+    # a text that was cut is not JSON any more, and falls through
     if form == "json" and (parsed := _json_of(text)) is not None:
         return {"text/markdown": fenced(parsed, "json"), "text/plain": parsed}
-    twin = f"{text}\n{mark}" if mark else text
+    as_text = f"{text}\n{mark}" if mark else text
     if form != "md":
-        return {"text/plain": twin}
-    return {"text/markdown": f"{harmless(text)}\n\n**{mark}**" if mark else harmless(text), "text/plain": twin}
+        return {"text/plain": as_text}
+    return {"text/markdown": f"{harmless(text)}\n\n**{mark}**" if mark else harmless(text), "text/plain": as_text}
 
 
 def is_json(text: str) -> bool:
-    """Say whether an answer is JSON, perhaps in a fence."""
+    """Whether an answer is JSON, perhaps in a fence."""
     return _json_of(text) is not None
 
 
 def footer_bundle(footer: Footer) -> Bundle:
     """Return the quiet line: who answered, how long it took, what it cost, what was filled in."""
-    words = " · ".join(footer_words(footer))
-    notes = list(footer.notes)
-    html = line(words, "dim small") + "".join(line(note, "wait small") for note in notes)
-    text = "\n".join([words, *notes])
-    if footer.has_attempts:
-        shown = attempts_bundle(footer.attempts)
-        html, text = html + shown["text/html"], f"{text}\n{shown['text/plain']}"
-    return {"text/plain": plain(text), "text/html": block(html)}
+    return stacked(
+        line_part(" · ".join(_footer_words(footer)), "dim small"),
+        *(line_part(note, "wait small") for note in footer.notes),
+        *([_attempts_part(footer.attempts)] if footer.has_attempts else []),
+    )
 
 
-def footer_words(footer: Footer) -> list[str]:
+def _footer_words(footer: Footer) -> list[str]:
     """Return the parts of the quiet line."""
     attempts = footer.attempts
     words = [attempts[-1].route] if attempts else []
     words += [f"{footer.took_s:.1f} s", *_tokens(attempts)]
-    if cost := sum(one.cost_usd or 0 for one in attempts):
-        words.append(usd(cost))
+    if cost := sum(attempt.cost_usd or 0 for attempt in attempts):
+        words.append(dollars(cost))
     if len(attempts) > 1:
-        words.append(f"{len(attempts)} attempts: " + ", ".join(one.outcome.value for one in attempts))
+        words.append(f"{len(attempts)} attempts: " + ", ".join(attempt.outcome.value for attempt in attempts))
     if attempts and attempts[-1].finish_reason == "length":
         words.append("ends at max_tokens")
     if footer.filled:
@@ -94,28 +103,12 @@ def footer_words(footer: Footer) -> list[str]:
     return [*words, *footer.remarks]
 
 
-def attempts_bundle(attempts: Sequence[Attempt]) -> Bundle:
-    """Return the attempts of a run as a table; the HTML is to stand in a block."""
+def _attempts_part(attempts: Sequence[Attempt]) -> Bundle:
     rows = [
-        (
-            one.attempt,
-            one.route,
-            one.outcome.value,
-            one.http_status,
-            one.wait_s,
-            one.duration_s,
-            one.decision.value,
-            one.message,
-        )
-        for one in attempts
+        (a.attempt, a.route, a.outcome.value, a.http_status, a.wait_s, a.duration_s, a.decision.value, a.message)
+        for a in attempts
     ]
-    return {"text/plain": text_table(_ATTEMPT_COLUMNS, rows), "text/html": table(_ATTEMPT_COLUMNS, rows)}
-
-
-def usd(cost: float) -> str:
-    """Return dollars with two digits that say something, `$0.0000025`."""
-    places = max(2, 1 - math.floor(math.log10(cost))) if cost > 0 else 2
-    return f"${cost:.{places}f}"
+    return table_part(_ATTEMPT_COLUMNS, rows)
 
 
 def _tokens(attempts: Sequence[Attempt]) -> list[str]:
@@ -125,9 +118,118 @@ def _tokens(attempts: Sequence[Attempt]) -> list[str]:
 
 
 def _json_of(text: str) -> str | None:
-    found = _IN_FENCE.fullmatch(text)
+    fenced_text = _IN_FENCE.fullmatch(text)
     try:
-        value: Any = json.loads(found[1] if found else text)
+        value: Any = json.loads(fenced_text[1] if fenced_text else text)
     except ValueError:
         return None
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+class CellAnswer:
+    """Draws in one display of a kernel: plain text while it grows, the whole bundle at the end, which the file keeps.
+
+    A ticker updates it, so that a fast stream costs no more than a slow one.
+    """
+
+    def __init__(self) -> None:
+        self._display = LiveDisplay()
+        self._text = ""
+        self._drawn = 0
+        self._waiting: Callable[[], str] = str
+        self._lock = threading.Lock()
+        self._ticker = Ticker(self._tick, every_s=_REDRAW_S / 4, first_s=_REDRAW_S / 4)
+
+    def begin(self, waiting: Callable[[], str]) -> None:
+        """Make the display; `waiting` returns what it shows until the first text arrives."""
+        self._waiting = waiting
+        self._display.show(_text_bundle(waiting()))
+        self._ticker.start()
+
+    def add(self, piece: str) -> None:
+        """Keep a piece for the next update; draw the first one at once."""
+        self._text += piece
+        if not self._drawn and self._text.strip():  # the first text at once: the wait for it is what a user feels
+            with self._lock:
+                self._draw()
+
+    def end(self, bundle: Bundle) -> None:
+        """Replace the text by the whole answer."""
+        self._ticker.stop()
+        self._display.update(bundle)
+
+    def give_up(self) -> None:
+        """Leave an empty display."""
+        self.end(NOTHING)
+
+    def _tick(self) -> None:
+        with self._lock:
+            age_s = self._display.age_s
+            if not self._text.strip():
+                if age_s >= _WAITING_S:
+                    self._display.update(_text_bundle(self._waiting()))
+            elif age_s >= max(_REDRAW_S, len(self._text) / _CHARACTERS_PER_S):
+                self._draw()
+
+    def _draw(self) -> None:
+        if len(text := self._text) > self._drawn:
+            self._drawn = len(text)
+            self._display.update(_text_bundle(text))
+
+
+class TerminalAnswer:
+    """Writes the pieces as they arrive: a terminal would print every update below the last.
+
+    Until the first piece a line says what is waited for. It goes to stderr, so a pipe from stdout holds answers alone.
+    """
+
+    def __init__(self) -> None:
+        self._written = ""
+        self._line = StatusLine(sys.stderr)
+        self._waiting: Callable[[], str] = str
+        self._ticker = Ticker(self._tick, every_s=_WAITING_LINE_S, first_s=_FIRST_LINE_S)
+
+    def begin(self, waiting: Callable[[], str]) -> None:
+        """Start the line, where it can be taken away again; `waiting` returns its words."""
+        self._waiting = waiting
+        if frontend() == "terminal":
+            self._ticker.start()
+
+    def add(self, piece: str) -> None:
+        """Write a piece."""
+        if piece:
+            self._write(plain(piece))
+
+    def end(self, bundle: Bundle) -> None:
+        """Write what is not written yet, and a line break."""
+        whole = bundle["text/plain"]
+        self._write(whole.removeprefix(self._written) + "\n" if self._written else whole + "\n")
+
+    def give_up(self) -> None:
+        """Leave what was written of an answer, and nothing of the line."""
+        self._end_wait()
+
+    def _tick(self) -> None:
+        self._line.write(self._waiting())
+
+    def _write(self, text: str) -> None:
+        self._end_wait()
+        self._written += text
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def _end_wait(self) -> None:
+        self._ticker.stop()
+        self._line.clear()
+
+
+AnswerDisplay = CellAnswer | TerminalAnswer
+
+
+def make_answer_display() -> AnswerDisplay:
+    """Return the display that suits the front end."""
+    return CellAnswer() if frontend() == "kernel" else TerminalAnswer()
+
+
+def _text_bundle(text: str) -> Bundle:
+    return {"text/plain": plain(text)}

@@ -1,4 +1,4 @@
-"""The holds as a frame that says in words when there are none: an empty table reads like a fault."""
+"""The holds as a frame with words for an empty one: an empty table reads like a fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOTHING_HELD = "Nothing is on hold."
 
 
 class HoldsFrame(pd.DataFrame):
-    """A frame of holds, a row each; what is made of it is a plain frame."""
+    """A frame of holds, a row each; a selection from it is a plain frame."""
 
     def __repr__(self) -> str:
         return super().__repr__() if len(self) else NOTHING_HELD
@@ -18,5 +18,5 @@ class HoldsFrame(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         if not len(self):
             return block(line(NOTHING_HELD, "dim"))
-        shown: str | None = super()._repr_html_()  # type: ignore[misc]  # the stubs do not know it
-        return shown
+        html: str | None = super()._repr_html_()  # type: ignore[misc]  # the stubs do not know it
+        return html

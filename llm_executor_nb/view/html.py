@@ -1,6 +1,6 @@
-"""What every display is made of: escaped HTML in one quiet style, and a text that reads well alone.
+"""The parts of every display: escaped HTML in one quiet style, and a text that reads well alone.
 
-Values are foreign text (a model's, a provider's, a column's name): they are escaped here, and nowhere else.
+Values are foreign text (a model's, a provider's, a column's name). They are escaped here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Bundle = dict[str, str]
-"""MIME type -> content, as a front end takes it."""
+"""MIME type -> content, as front ends expect it."""
 _LONG = 30
-"""Characters from which a column may be broken anywhere, so that the others stay whole."""
+"""Characters from which a column may wrap inside a word, so that the other columns stay whole."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_TURN = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Characters that turn the direction of what follows: in a foreign text they may have it read as another."""
+_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that change the direction of the text after them. A foreign text can use them to read as another."""
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
   --dim: color-mix(in srgb, var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText)) 75%,
@@ -51,12 +51,29 @@ _STYLE = """<style>
 
 
 def block(inside: str) -> str:
-    """Return HTML as one display in our style; what goes in is escaped already. Dollars are not taken for formulas."""
+    """Return escaped HTML as one display in our style. Its classes keep MathJax from reading dollars as formulas."""
     return f'{_STYLE}<div class="llm-nb mathjax_ignore tex2jax_ignore">{inside}</div>'
 
 
+def stacked(*parts: Bundle) -> Bundle:
+    """Return parts of a display, one below the other, as one display."""
+    text = "\n".join(part["text/plain"] for part in parts)
+    return {"text/plain": text, "text/html": block("".join(part["text/html"] for part in parts))}
+
+
+def line_part(text: str, kind: str) -> Bundle:
+    """Return a text as a line of a display."""
+    return {"text/plain": plain(text), "text/html": line(text, kind)}
+
+
+def table_part(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Bundle:
+    """Return rows as a table of a display."""
+    listed = list(rows)
+    return {"text/plain": text_table(names, listed), "text/html": table(names, listed)}
+
+
 def span(text: str, kind: str) -> str:
-    """Return a text with one of the kinds dim, good, bad, wait, small, head."""
+    """Return a text in one of the styles dim, good, bad, wait, small, head."""
     return f'<span class="{kind}">{escaped(text)}</span>'
 
 
@@ -66,7 +83,7 @@ def line(text: str, kind: str = "") -> str:
 
 
 def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
-    """Return lines with a mark before each: the mark, its kind, the words, and what to do about it."""
+    """Return lines as a table: a mark, its style, the words, and the next step."""
     rows = "".join(
         f'<tr><td>{span(mark, kind)}</td><td class="long">{escaped(words)}{_next_step(step)}</td></tr>'
         for mark, kind, words, step in lines
@@ -75,14 +92,14 @@ def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
 
 
 def pre(text: str) -> str:
-    """Return a text as it stands, line breaks and all."""
+    """Return a text as it is, with its line breaks."""
     return f"<pre>{escaped(text)}</pre>"
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as an HTML table; numbers stand at the right, None is empty."""
+    """Return rows as an HTML table. Numbers are aligned to the right; None is an empty cell."""
     listed = [list(row) for row in rows]
-    kinds = [_kind(row[place] for row in listed) for place in range(len(names))]
+    kinds = [_cell_class(row[place] for row in listed) for place in range(len(names))]
     head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(names, kinds, strict=True))
     body = "".join(
         "<tr>"
@@ -94,15 +111,15 @@ def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def pairs(lines: Iterable[tuple[str, str]]) -> str:
-    """Return names, each with what there is to say, as an HTML table."""
+    """Return pairs of a name and its words as an HTML table."""
     rows = "".join(
-        f'<tr><th scope="row">{escaped(name)}</th><td class="long">{escaped(said)}</td></tr>' for name, said in lines
+        f'<tr><th scope="row">{escaped(name)}</th><td class="long">{escaped(words)}</td></tr>' for name, words in lines
     )
     return f"<table><tbody>{rows}</tbody></table>"
 
 
 def cut(text: str, longest: int) -> str:
-    """Return a text, or so much of it as there is room for, and how long it is."""
+    """Return a text; a longer one is cut, with its whole length behind it."""
     return text if len(text) <= longest else f"{text[:longest].rstrip()} … ({len(text):,} characters)"
 
 
@@ -123,25 +140,25 @@ def shown(value: object) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text without the control characters that would steer a terminal, and with those seen that turn it."""
-    return _seen(_CONTROL.sub("", text))
+    """Return a text without characters that control a terminal; those that change its direction are made visible."""
+    return _with_visible_direction(_CONTROL.sub("", text))
 
 
 def escaped(text: str) -> str:
-    """Return a text as HTML shows it: no markup, and nothing in it that turns its direction."""
-    return html.escape(_seen(text))
+    """Return a text as HTML, with no markup of its own and no change of direction."""
+    return html.escape(_with_visible_direction(text))
 
 
-def _seen(text: str) -> str:
-    return _TURN.sub(lambda turn: f"⟨U+{ord(turn[0]):X}⟩", text)
+def _with_visible_direction(text: str) -> str:
+    return _DIRECTION.sub(lambda sign: f"⟨U+{ord(sign[0]):X}⟩", text)
 
 
 def _next_step(words: str) -> str:
     return "<br>" + span(f"→ {words}", "dim") if words else ""
 
 
-def _kind(values: Iterable[object]) -> str:
-    given = [value for value in values if value is not None]
-    if given and all(isinstance(value, int | float) for value in given):
+def _cell_class(values: Iterable[object]) -> str:
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, int | float) for value in present):
         return ' class="number"'
-    return ' class="long"' if any(len(shown(value)) > _LONG for value in given) else ""
+    return ' class="long"' if any(len(shown(value)) > _LONG for value in present) else ""

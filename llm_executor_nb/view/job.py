@@ -1,33 +1,264 @@
-"""A job under way, or over, as one block: a bar, and the same in words."""
+"""How a job shows its progress: a block in a notebook's cell, one line of a terminal, or the lines of a log.
+
+Two threads use a display. The thread that waits for the job calls `show` again and again, and `close` at the end. The
+private loop calls `redraw` and `say`. A terminal and a log are written by the waiting thread alone, so they keep what
+is said until it looks.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextvars
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, TextIO
 
-from llm_executor_nb.view.html import Bundle, block, escaped, line, plain, span
+from llm_executor_nb.view.html import block, escaped, line, plain, span
+from llm_executor_nb.view.live import LiveDisplay, StatusLine, frontend, is_attended
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_executor_nb.view.html import Bundle
     from llm_executor_nb.view.snapshot import Snapshot
+    from llm_executor_nb.view.stop import StopWidget
+
+REDRAW_S = 0.25
+"""Seconds between two updates, at least."""
+FIRST_S = 0.3
+"""Seconds until a job is shown; of a shorter job only the end is shown."""
+_LOG_STEPS = 10
+_MOST_NOTES = 10
+"""Notes that are kept for a job that nobody waits for: one a minute, and a job without answers ends after ten."""
+_BY_INTERRUPT = "■ in the toolbar stops it"
+_BY_CALL = "job.stop() stops it"
+
+
+class JobDisplay:
+    """Shows the snapshots of one job. This one shows nothing, for `progress=False`."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a snapshot, unless one was shown a moment ago; called by the thread that waits for the job."""
+
+    def redraw(self, snapshot: Snapshot) -> None:
+        """Update what is shown already; called on the private loop."""
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show the last snapshot: the thread waits no longer."""
+
+    def say(self, words: str) -> None:
+        """Show a line that stays, why the job waits; called on the private loop."""
+
+    def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:  # noqa: ARG002 - for those that can
+        """Show a job that nobody waits for, with a button that calls `stop`; return whether this display can."""
+        return False
+
+
+class LogLines(JobDisplay):
+    """A line for each tenth of the rows, where a line cannot be written over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._notes: deque[str] = deque(maxlen=_MOST_NOTES)
+        self._step = 0
+
+    def say(self, words: str) -> None:
+        """Keep a line for the thread that writes."""
+        self._notes.append(words)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Write the notes, and a line if another tenth is done."""
+        self._write_notes()
+        step = _LOG_STEPS * snapshot.done // max(1, snapshot.total)
+        if self._step < step < _LOG_STEPS:
+            self._step = step
+            self._write_line(snapshot.line())
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Write the notes and the last line."""
+        self._write_notes()
+        self._write_line(snapshot.line())
+
+    def _write_notes(self) -> None:
+        while self._notes:
+            self._write_line(self._notes.popleft())
+
+    def _write_line(self, words: str) -> None:
+        self._stream.write(plain(words) + "\n")
+        self._stream.flush()
+
+
+class TerminalLine(LogLines):
+    """One line that is written over: at most four times a second, and not in the first moment of a short job."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._line = StatusLine(stream)
+        self._next_at = time.monotonic() + FIRST_S
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Write over the line; notes stay above it."""
+        self._write_notes()
+        if (now := time.monotonic()) >= self._next_at:
+            self._next_at = now + REDRAW_S
+            self._line.write(snapshot.line())
+
+    def _write_line(self, words: str) -> None:
+        self._line.end(words)
+
+
+class CellBlock(JobDisplay):
+    """A block in a notebook, which also says why the job waits, with a Stop button below it while the job runs.
+
+    The private loop redraws it, so it goes on after its cell has ended. The button is a display of its own that is
+    taken out at the end: a widget in a saved notebook is an error message to its reader.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._block = LiveDisplay()
+        self._first_at = time.monotonic() + FIRST_S
+        self._has_waiting_cell = False
+        self._waiting_button = StopButton(None)
+        self._job_button: StopButton | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draw the block in the cell that waits for the job, and then a Stop button."""
+        if time.monotonic() < self._first_at:
+            return
+        # the private loop redraws at the same time
+        with self._lock:
+            if not self._has_waiting_cell:
+                self._has_waiting_cell = True
+                self._block.show(self._bundle(snapshot))
+                self._waiting_button.load()
+            elif self._waiting_button.is_loaded and not self._waiting_button.is_shown:
+                self._waiting_button.show()
+
+    def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
+        """Draw the block in a cell that ends at once; its Stop button calls `stop`."""
+        with self._lock:
+            if self._job_button is None:
+                self._job_button = StopButton(stop)
+            self._block.show(self._bundle(snapshot))
+            self._job_button.show()
+        return True
+
+    def redraw(self, snapshot: Snapshot) -> None:
+        """Update the block, unless it was updated a moment ago; take the buttons out when the job is over."""
+        # Not in the context of the cell that began the job: nbclient takes only the messages of the running cell, and
+        # would miss those sent in the name of an earlier one.
+        contextvars.Context().run(self._redraw, snapshot)
+
+    def _redraw(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            if self._block.is_shown and (snapshot.is_over or self._block.age_s >= REDRAW_S):
+                self._update(snapshot)
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Show how the job stands at the end of the wait, and take out the button of the wait."""
+        with self._lock:
+            self._has_waiting_cell = False
+            if self._block.is_shown:
+                self._update(snapshot)
+            else:
+                self._block.show(self._bundle(snapshot))
+            self._waiting_button.take_out()
+
+    def _update(self, snapshot: Snapshot) -> None:
+        self._block.update(self._bundle(snapshot))
+        if snapshot.is_over:
+            self._waiting_button.take_out()
+            if self._job_button is not None:
+                self._job_button.take_out()
+
+    def _bundle(self, snapshot: Snapshot) -> Bundle:
+        hint = _BY_INTERRUPT if self._has_waiting_cell else _BY_CALL if self._job_button is not None else ""
+        return job_bundle(snapshot, hint=hint)
+
+
+def make_progress(*, is_shown: bool) -> JobDisplay:
+    """Return the display that suits the front end."""
+    if not is_shown:
+        return JobDisplay()
+    match frontend():
+        case "kernel":
+            return CellBlock()
+        case "terminal":
+            return TerminalLine(sys.stderr)
+        case "log":
+            return LogLines(sys.stderr)
+
+
+class StopButton:
+    """A button below a job, where a person may press it; elsewhere nothing.
+
+    Args:
+        stop: called when it is pressed, as soon as the kernel is free; None: the browser interrupts the kernel.
+    """
+
+    def __init__(self, stop: Callable[[], object] | None) -> None:
+        self._stop = stop
+        self._display = LiveDisplay()
+        self._widget: Any = None
+        self._loading: threading.Thread | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it can be pressed."""
+        return self._display.is_shown
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it can be shown at once."""
+        return self._loading is not None and not self._loading.is_alive()
+
+    def load(self) -> None:
+        """Load the widget libraries in a thread: that may take a second, and ■ must not wait for it."""
+        if self._loading is None and is_attended():
+            self._loading = threading.Thread(target=_widget_class, name="llm_executor_nb button", daemon=True)
+            self._loading.start()
+
+    def show(self) -> None:
+        """Show it in the running cell."""
+        if is_attended():
+            self._widget = self._widget or _widget_class()(self._stop)
+            self._display.show(self._widget.bundle())
+
+    def take_out(self) -> None:
+        """Leave nothing of it, neither on the screen nor in the file; to be shown again it must be loaded again."""
+        self._loading = None
+        if self._widget is not None:
+            self._display.clear()
+            self._widget.close()
+            self._widget = None
+
+
+def _widget_class() -> type[StopWidget]:
+    from llm_executor_nb.view.stop import StopWidget  # noqa: PLC0415 - loads the widget libraries
+
+    return StopWidget
 
 
 def job_bundle(snapshot: Snapshot, *, hint: str = "") -> Bundle:
-    """Return the block of a job.
+    """Return the block of a job: a bar, and the same in words.
 
     Args:
-        snapshot: how it stands.
+        snapshot: how the job stands.
         hint: how it can be stopped; left out when it is over.
     """
     hint = "" if snapshot.is_over else hint
     text = "\n".join(filter(None, [" · ".join(filter(None, [snapshot.line(), hint])), snapshot.wait]))
     html = _bar(snapshot) + _counts(snapshot)
     html += line(" · ".join(filter(None, [*snapshot.bounds(), hint])), "dim small")
-    html += "".join(line(words, f"{kind} small") for kind, words in snapshot.news())
+    html += "".join(line(words, f"{kind} small") for kind, words in snapshot.notices())
     html += line(snapshot.wait, "wait small") if snapshot.wait else ""
     return {"text/plain": plain(text), "text/html": block(html)}
 
 
 def _bar(snapshot: Snapshot) -> str:
-    """Return a native bar: it is drawn where style and script are taken out, too."""
+    """Return a native bar: it is drawn where a front end takes out style and script."""
     total = max(1, snapshot.total)
     done = snapshot.done if snapshot.total else total
     return (
@@ -38,5 +269,5 @@ def _bar(snapshot: Snapshot) -> str:
 
 def _counts(snapshot: Snapshot) -> str:
     words = [f"<strong>{escaped(snapshot.rows())}</strong>"]
-    words += [span(counted, "bad" if counted.endswith(" failed") else "") for counted in snapshot.counts()]
+    words += [span(count, "bad" if count.endswith(" failed") else "") for count in snapshot.counts()]
     return f"<div>{' · '.join(words)}</div>"

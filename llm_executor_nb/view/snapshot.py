@@ -1,10 +1,12 @@
-"""How a job stands, as a record in words: what every view of a job draws."""
+"""The state of a job as a record, and its wording: every view of a job draws it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from llm_executor_nb.view.text import dollars, duration, time_left
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,30 +16,30 @@ if TYPE_CHECKING:
 class Held:
     """What is on hold, in words, and the seconds until it may be asked again (infinite: until a change)."""
 
-    what: str
+    scope: str
     left_s: float
 
     def __str__(self) -> str:
-        return self.what if math.isinf(self.left_s) else f"{self.what} ({math.ceil(self.left_s)} s)"
+        return self.scope if math.isinf(self.left_s) else f"{self.scope} ({time_left(self.left_s)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """How a job stands.
+    """The state of a job at one moment.
 
     Attributes:
         total, done, failed, skipped, cached: rows; `done` counts all that are over.
-        fallbacks: rows that another than the first route answered.
-        held: routes and keys on hold now.
-        waiting: rows that another job asks for at the moment.
-        trouble: why answers cannot be stored at the moment, so nothing is asked; empty: they can.
+        fallbacks: rows that were answered by another route than the first.
+        held: routes and keys on hold.
+        waiting: rows whose answer another job is asking for.
+        trouble: why answers cannot be stored, so that nothing is asked; empty: they can be.
         spent_usd, saved_usd: dollars of its attempts, and of the answers it reused; None: none, or unknown.
         oldest_utc: when the oldest reused answer was bought; None: none was reused.
         elapsed_s: seconds since it began.
-        left_s: seconds it will take yet, at the pace so far; None: not known.
-        is_over: nothing more will come.
+        left_s: seconds left at the pace so far; None: not known.
+        is_over: whether it has ended.
         note: why it ended early; empty: it did not.
-        wait: why nothing was answered for a minute, when it is tried next, and what bounds it; empty: it goes on.
+        wait: why nothing was answered for a minute, when the next try is, and what bounds the wait; empty: no wait.
     """
 
     total: int
@@ -59,15 +61,15 @@ class Snapshot:
     wait: str = ""
 
     def line(self) -> str:
-        """Return it in one line."""
-        return " · ".join([self.rows(), *self.counts(), *self.bounds(), *(words for _, words in self.news())])
+        """Return the whole state in one line."""
+        return " · ".join([self.rows(), *self.counts(), *self.bounds(), *(words for _, words in self.notices())])
 
     def rows(self) -> str:
-        """Return how many rows are over."""
+        """Return how many rows are over, of how many."""
         return f"{self.done}/{self.total} rows"
 
     def counts(self) -> list[str]:
-        """Return what the rows came to, where it is not an answer just bought."""
+        """Return the rows that were not simply answered by the first route."""
         return [
             words
             for count, words in (
@@ -84,36 +86,20 @@ class Snapshot:
         left = f", {duration(self.left_s)} left" if self.left_s is not None and not self.is_over else ""
         return [duration(self.elapsed_s) + left, *([dollars(self.spent_usd)] if self.spent_usd else [])]
 
-    def news(self) -> list[tuple[str, str]]:
-        """Return what stands in the way now, or why it ended, each with its kind: wait or bad."""
+    def notices(self) -> list[tuple[str, str]]:
+        """Return what stands in the way now, or why the job ended, each with its style: wait or bad."""
         if self.is_over:
             stopped = f"stopped, {self.total - self.done} rows have no answer" if self.done < self.total else ""
             return [("wait", self.note or stopped)] if self.note or stopped else []
-        found = [
+        notices = [
             ("wait", "on hold: " + ", ".join(map(str, self.held)) if self.held else ""),
             ("wait", f"{self.waiting} waiting for another job's answers" if self.waiting else ""),
             ("bad", f"nothing is asked: {self.trouble}" if self.trouble else ""),
             ("wait", self.note),
         ]
-        return [(kind, words) for kind, words in found if words]
+        return [(kind, words) for kind, words in notices if words]
 
     def _saved(self) -> str:
-        told = [f"saved {dollars(self.saved_usd)}"] if self.saved_usd else []
-        told += [f"the oldest of {self.oldest_utc:%Y-%m-%d %H:%M} UTC"] if self.oldest_utc else []
-        return f" ({', '.join(told)})" if told else ""
-
-
-def dollars(amount: float | None) -> str:
-    """Return dollars in words, with two digits that say something, however small the amount is."""
-    if amount is None:
-        return "?"
-    digits = 2 if amount >= 0.1 or amount <= 0 else 1 - math.floor(math.log10(amount))
-    return f"${amount:.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words: `4.2 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        parts = [f"saved {dollars(self.saved_usd)}"] if self.saved_usd else []
+        parts += [f"the oldest of {self.oldest_utc:%Y-%m-%d %H:%M} UTC"] if self.oldest_utc else []
+        return f" ({', '.join(parts)})" if parts else ""

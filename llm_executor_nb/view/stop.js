@@ -1,4 +1,4 @@
-// A Stop button under a job. It draws nothing where it could do nothing.
+// A Stop button below a job. It draws nothing where it can do nothing.
 
 function render({ model, el }) {
   const isInterrupt = model.get("is_interrupt");
@@ -11,41 +11,41 @@ function render({ model, el }) {
   square.setAttribute("aria-hidden", "true");
   square.textContent = "■ ";
   button.append(square, "Stop the job");
-  const said = document.createElement("span");
-  said.setAttribute("role", "status");
+  const message = document.createElement("span");
+  message.setAttribute("role", "status");
   let late;
 
   function fail() {
-    said.textContent = "It could not be stopped from here; use ■ in the toolbar.";
+    message.textContent = "It could not be stopped from here; use ■ in the toolbar.";
     button.disabled = false;
   }
 
-  // A kernel that was killed or restarted takes the job with it, and nobody is left to take the button out.
-  function look(_, status) {
+  // A kernel that was killed or restarted ends the job, and can no longer take the button out.
+  function checkKernel(_, status) {
     if (!["dead", "restarting", "autorestarting", "terminating"].includes(status)) return;
     clearTimeout(late);
     button.disabled = true;
-    said.textContent = "The kernel is gone, and the job with it.";
+    message.textContent = "The kernel is gone, and the job with it.";
   }
-  kernel?.statusChanged?.connect?.(look);
+  kernel?.statusChanged?.connect?.(checkKernel);
 
   button.addEventListener("click", () => {
     button.disabled = true;
-    said.textContent = "Stopping …";
+    message.textContent = "Stopping …";
     if (isInterrupt) {
       Promise.resolve(kernel.interrupt()).catch(fail);
     } else {
       model.send({ do: "stop" });
-      late = setTimeout(() => { said.textContent = "It stops when the running cell has ended."; }, 1500);
+      late = setTimeout(() => { message.textContent = "It stops when the running cell has ended."; }, 1500);
     }
   });
-  // the notebook's own keys (b, dd, x, Enter) must not act on the cell while the button has the focus
+  // the notebook's own shortcuts (b, dd, x, Enter) must not act on the cell while the button has the focus
   el.addEventListener("keydown", (event) => event.stopPropagation());
   el.classList.add("llm-stop");
-  el.append(button, said);
+  el.append(button, message);
   return () => {
     clearTimeout(late);
-    kernel?.statusChanged?.disconnect?.(look);
+    kernel?.statusChanged?.disconnect?.(checkKernel);
   };
 }
 

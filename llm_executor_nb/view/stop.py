@@ -1,8 +1,8 @@
-"""The Stop button in the browser. Importing this loads the widget libraries, so it is done when one is to be shown.
+"""The Stop button in the browser. Importing this loads the widget libraries, so it is done when one is shown.
 
-A press interrupts the kernel from the browser, like ■ in the toolbar, while a cell waits for the job; for a job that
-nobody waits for it sends a message, which the kernel takes as soon as it is free. It draws nothing where the browser
-has no way to the kernel.
+While a cell waits for the job, a press interrupts the kernel from the browser, like ■ in the toolbar. For a job that
+nobody waits for, it sends a message, which the kernel receives as soon as it is free. The button draws nothing where
+the browser has no connection to the kernel.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class StopWidget(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def bundle(self) -> dict[str, Any]:
-        """Return what a display of it takes; its text is empty, since the block above says how to stop."""
-        shown: Any = self._repr_mimebundle_()  # a pair in anywidget, a dict in ipywidgets
-        return {**(shown[0] if isinstance(shown, tuple) else shown), "text/plain": ""}
+        """Return its MIME bundle. The text is empty, because the block above it says how to stop."""
+        bundle: Any = self._repr_mimebundle_()  # a pair in anywidget, a dict in ipywidgets
+        return {**(bundle[0] if isinstance(bundle, tuple) else bundle), "text/plain": ""}
 
-    def _receive(self, _: object, told: Any, __: object) -> None:  # noqa: ANN401 - whatever the browser sends
-        if self._stop is not None and told == {"do": "stop"}:
+    def _receive(self, _: object, message: Any, __: object) -> None:  # noqa: ANN401 - whatever the browser sends
+        if self._stop is not None and message == {"do": "stop"}:
             self._stop()

@@ -36,9 +36,9 @@ print(time.process_time() - began)
 """
 _OURS = f"""
 import time
-from llm_executor_nb.notebook.paint import CellPaint
+from llm_executor_nb.view.answer import CellAnswer
 began = time.process_time()
-text, paint = "", CellPaint()
+text, paint = "", CellAnswer()
 paint.begin(lambda: "asking")
 for _ in range({PIECES}):
     text += {PIECE!r}

@@ -19,7 +19,7 @@ from pathlib import Path
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.store import writer
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import Answer, JobStart, Lookup
 
 WORKERS, PACED_ROWS, WINDOW = 200, 4_000, 256
@@ -76,15 +76,15 @@ def _row(position: int) -> tuple[list[Attempt], Answer]:
     return attempts, answer
 
 
-def _ledger(path: Path | None) -> Ledger:
-    ledger = Ledger(lambda: path)
+def _ledger(path: Path | None) -> LedgerStore:
+    ledger = LedgerStore(lambda: path)
     ledger.begin_job(
         JobStart(job_id="job", model="gemma", column="prompt", rows=1, requests=1, started_utc=datetime.now(UTC))
     )
     return ledger
 
 
-async def _workers(ledger: Ledger, rows: list[tuple[list[Attempt], Answer]], pause_s: float) -> list[float]:
+async def _workers(ledger: LedgerStore, rows: list[tuple[list[Attempt], Answer]], pause_s: float) -> list[float]:
     """Keep the rows from many coroutines; return how late the loop was, each time it was asked."""
     waiting, late = iter(rows), []
 
@@ -106,7 +106,7 @@ async def _workers(ledger: Ledger, rows: list[tuple[list[Attempt], Answer]], pau
     return sorted(late)
 
 
-def _burst(folder: Path, count: int) -> Ledger:
+def _burst(folder: Path, count: int) -> LedgerStore:
     rows = [_row(position) for position in range(count)]
     ledger = _ledger(folder / "ledger.sqlite")
     commits = _timed_commits()
@@ -153,29 +153,29 @@ def _timed_commits() -> list[float]:
     return times
 
 
-def _claims(ledger: Ledger) -> None:
+def _claims(ledger: LedgerStore) -> None:
     times = []
     for _ in range(50):
         keys = [tuple(secrets.token_bytes(16) for _ in range(5)) for _ in range(WINDOW)]
-        wants = [Lookup(digest=chain[0], keys=chain, copy=None) for chain in keys]
+        lookups = [Lookup(digest=chain[0], keys=chain, copy=None) for chain in keys]
         began = time.perf_counter()
-        ledger.claim("job", wants, max_age_s=7 * 86400)
+        ledger.claim("job", lookups, max_age_s=7 * 86400)
         times.append((time.perf_counter() - began) * 1000)
-    print(f"claim        {WINDOW} wants, chain of 5, nothing stored: p50 {sorted(times)[25]:.1f} ms")
-    wants = [Lookup(digest=key, keys=(key,) * 5, copy=None) for (key,) in _stored(ledger)]
+    print(f"claim        {WINDOW} lookups, chain of 5, nothing stored: p50 {sorted(times)[25]:.1f} ms")
+    lookups = [Lookup(digest=key, keys=(key,) * 5, copy=None) for (key,) in _stored(ledger)]
     began = time.perf_counter()
-    found = ledger.find(wants, max_age_s=7 * 86400)
+    found = ledger.find(lookups, max_age_s=7 * 86400)
     took = time.perf_counter() - began
     assert all(found)
-    print(f"find         {len(wants) / took:,.0f} stored answers/s")
+    print(f"find         {len(lookups) / took:,.0f} stored answers/s")
 
 
-def _stored(ledger: Ledger) -> list[tuple[bytes]]:
+def _stored(ledger: LedgerStore) -> list[tuple[bytes]]:
     query = "SELECT request_key FROM answer LIMIT 50000"
-    return ledger._at_work().ask(lambda store: store.connection.execute(query).fetchall())
+    return ledger.call(lambda database: database.connection.execute(query).fetchall())
 
 
-def _frame(ledger: Ledger) -> None:
+def _frame(ledger: LedgerStore) -> None:
     began = time.perf_counter()
     frame = ledger.attempts_frame()
     took = time.perf_counter() - began

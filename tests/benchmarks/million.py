@@ -108,7 +108,7 @@ def child(rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         llm.configure(ledger=Path(folder) / "ledger.sqlite")
         each, above, stored = measure(rows)
-        llm.ledger.close()
+        session().ledger.close()
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{rows} {each:.2f} {above:.0f} {stored:.0f} {largest:.0f}")
 

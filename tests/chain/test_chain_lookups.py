@@ -16,7 +16,7 @@ from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.records import Scope
+from llm_executor_nb.core.records import Scope, Verdict
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
 COLUMNS = [
@@ -254,7 +254,7 @@ def test_a_hold_set_while_the_look_up_was_under_way_stays():
         asking.start()
         wait_until(lambda: session().lookups._under_way)
         scope = Scope(ScopeLevel.KEY, "openrouter", key.secret)
-        session().health.condemn(scope, clock.current().now(), why=Outcome.AUTH, message="", reset_s=None)
+        session().health.condemn(scope, Verdict(outcome=Outcome.AUTH), clock.current().now())
         asking.join()
         assert len(practice.lookups) == 1
         assert held() == ["auth"]

@@ -347,9 +347,9 @@ def test_a_generator_exit_in_a_thread_ends_nobody(door):
 @pytest.mark.parametrize(
     ("returned", "wording"),
     [
-        (HumanMessage("x"), "the chat model returned a HumanMessage, not an AIMessage"),
-        ("text", "the chat model returned a str, not an AIMessage; give a chat model, not a plain LLM"),
-        (7, "the chat model returned an int, not an AIMessage"),
+        (HumanMessage("x"), "the chat model returned HumanMessage, not an AIMessage"),
+        ("text", "the chat model returned str, not an AIMessage; give a chat model, not a plain LLM"),
+        (7, "the chat model returned int, not an AIMessage"),
     ],
 )
 def test_an_object_that_returns_no_message_of_a_model_is_told_what_it_returned(returned, wording, door):

@@ -120,7 +120,7 @@ def test_a_server_that_does_not_run_is_told_with_its_address_and_not_as_the_netw
     with Loopback(lambda _: None) as server:
         url = server.url
     told = advice_of(None, url)
-    assert f"the connection to {url}/chat/completions failed: see that mine runs and listens there" in told
+    assert f"the connection to {url}/chat/completions failed: check that mine runs and listens there" in told
     assert "so it is the network" not in told
 
 
@@ -141,9 +141,9 @@ def test_a_backend_of_the_users_and_a_shop_are_each_told_what_helps():
 @pytest.mark.parametrize(
     ("error", "step"),
     [
-        (ResponseError("model 'gemma3' not found", 404), "load the model there, or make the object anew"),
+        (ResponseError("model 'gemma3' not found", 404), "load the model there, or make a new object"),
         (ResponseError("unauthorized", 401), "the key that the chat model of mine holds is not accepted"),
-        (ConnectionRefusedError("refused"), "could not connect: see that its server runs"),
+        (ConnectionRefusedError("refused"), "could not connect: check that its server runs"),
     ],
 )
 def test_a_chat_model_object_is_mended_where_it_is_made(error, step):
@@ -170,7 +170,7 @@ def test_a_redirect_of_a_server_says_where_to_without_what_may_be_secret_and_is_
     with replies(status, b"", TO.strip()) as server:
         told = advice_of(server)
     assert "it redirects to http://gpu.example:8000/v1/chat/completions" in told
-    assert "make base_url what stands there before /chat/completions" in told
+    assert "set base_url to that address, without /chat/completions" in told
     assert "canary" not in told + str(llm.attempts()["message"].tolist())
     assert words("outcome") == ["not_found"]
 
@@ -179,7 +179,7 @@ def test_a_login_page_that_a_server_sends_to_may_pass():
     with replies(302, b"", b"Location: /login?next=%2Fv1") as server:
         told = advice_of(server)
     assert "it redirects to /login)" in told
-    assert "if that is a login page, log in" in told
+    assert "if it is a login page, log in" in told
     assert words("outcome") == ["malformed"] * 4
 
 

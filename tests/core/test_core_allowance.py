@@ -12,7 +12,7 @@ from test_core_simulation import BEGIN, CEILING_S, Job, Limit
 from llm_executor_nb.core.quota_window import QuotaWindow
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Allowance, Key, Reply, Route
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.traffic import LONGEST_LOOK_S, Traffic
+from llm_executor_nb.core.traffic import LONGEST_LOOK_S, SendRecord, Traffic
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.rate_headers import allowance
 
@@ -79,24 +79,24 @@ def test_an_answer_carries_what_its_headers_tell_and_a_refusal_does_not():
         assert classify(reply, backend=OPENROUTER, now_utc=NOW).allowance == expected
 
 
-def told(spread, remaining, reset_s, *, now=11.0, sent_at=10.0, in_flight=0, wanted=1000, ceiling_s=30.0):
+def told(window, remaining, reset_s, *, now=11.0, sent_at=10.0, in_flight=0, wanted=1000, ceiling_s=30.0):
     news = None if remaining is None else Allowance(remaining=remaining, reset_s=reset_s)
-    spread.told(news, now, sent_at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
-    return spread
+    window.learn(news, now, sent_at, in_flight=in_flight, wanted=wanted, ceiling_s=ceiling_s)
+    return window
 
 
 def test_what_is_left_is_spread_over_the_time_until_it_is_renewed_less_what_is_in_flight():
-    spread = told(QuotaWindow(), 15, 20, in_flight=5)
-    spread.sent(11)
-    assert [spread.room_at(11, ahead) for ahead in range(3)] == [13, 15, 17]
-    assert spread.room_at(40) == 40
+    window = told(QuotaWindow(), 15, 20, in_flight=5)
+    window.sent(11)
+    assert [window.next_slot_at(11, ahead) for ahead in range(3)] == [13, 15, 17]
+    assert window.next_slot_at(40) == 40
 
 
 def test_with_nothing_left_it_waits_for_the_reset_and_not_for_ever():
-    spread = told(QuotaWindow(), 0, 20)
-    spread.sent(11)
-    assert spread.room_at(11) == 31
-    assert max(spread.room_at(11, ahead) for ahead in range(100)) == 61
+    window = told(QuotaWindow(), 0, 20)
+    window.sent(11)
+    assert window.next_slot_at(11) == 31
+    assert max(window.next_slot_at(11, ahead) for ahead in range(100)) == 61
 
 
 @pytest.mark.parametrize(
@@ -112,40 +112,40 @@ def test_with_nothing_left_it_waits_for_the_reset_and_not_for_ever():
     ids=["enough", "enough for what is wanted", "empty beyond the ceiling", "gaps beyond it", "a quota", "nothing"],
 )
 def test_there_is_no_bound_without_a_cause_and_what_was_told_before_ends(news):
-    spread = told(QuotaWindow(), 1, 20)
-    assert spread.per_s is not None
-    told(spread, **news, sent_at=10.5)
-    spread.sent(11)
-    assert spread.room_at(11, min(99, news.get("wanted", 1000) - 2)) == 11
+    window = told(QuotaWindow(), 1, 20)
+    assert window.per_s is not None
+    told(window, **news, sent_at=10.5)
+    window.sent(11)
+    assert window.next_slot_at(11, min(99, news.get("wanted", 1000) - 2)) == 11
 
 
 def test_no_more_than_is_left_goes_out_at_once_where_others_were_to_take_some_of_it():
-    spread = told(QuotaWindow(), 10, 20, wanted=8)
-    assert [spread.room_at(11, ahead) for ahead in (9, 10)] == [11, 12]
+    window = told(QuotaWindow(), 10, 20, wanted=8)
+    assert [window.next_slot_at(11, ahead) for ahead in (9, 10)] == [11, 12]
     for _ in range(10):
-        spread.sent(11)
-    assert spread.room_at(11) == 12
+        window.sent(11)
+    assert window.next_slot_at(11) == 12
 
 
 def test_after_a_reset_of_unknown_size_it_goes_on_as_fast_as_before():
-    spread = told(told(QuotaWindow(), 10, 20), 0, 0.001, sent_at=10.5)
-    spread.sent(11)
-    assert spread.room_at(11) == pytest.approx(13)
+    window = told(told(QuotaWindow(), 10, 20), 0, 0.001, sent_at=10.5)
+    window.sent(11)
+    assert window.next_slot_at(11) == pytest.approx(13)
 
 
 def test_an_answer_to_an_earlier_request_tells_nothing_new():
-    spread = told(QuotaWindow(), 10, 20, sent_at=10)
-    told(spread, 900, 20, sent_at=9)
-    assert spread.per_s == pytest.approx(0.5)
+    window = told(QuotaWindow(), 10, 20, sent_at=10)
+    told(window, 900, 20, sent_at=9)
+    assert window.per_s == pytest.approx(0.5)
 
 
 def test_who_answers_again_and_again_with_nothing_left_is_not_believed_until_something_is():
-    spread = told(QuotaWindow(), 0, 20, sent_at=10)
-    assert spread.per_s is not None
-    told(spread, 0, 20, sent_at=10.1)
-    assert spread.per_s is None
-    told(told(spread, 10, 20, sent_at=10.2), 0, 20, sent_at=10.3)
-    assert spread.room_at(11) == 31
+    window = told(QuotaWindow(), 0, 20, sent_at=10)
+    assert window.per_s is not None
+    told(window, 0, 20, sent_at=10.1)
+    assert window.per_s is None
+    told(told(window, 10, 20, sent_at=10.2), 0, 20, sent_at=10.3)
+    assert window.next_slot_at(11) == 31
 
 
 @pytest.mark.parametrize(
@@ -158,21 +158,21 @@ def test_who_answers_again_and_again_with_nothing_left_is_not_believed_until_som
 )
 def test_it_speaks_of_the_key_on_openrouter_and_of_the_route_on_hugging_face(asked, other, is_shared):
     traffic = Traffic()
-    traffic.told(asked, Allowance(remaining=0, reset_s=20), 11, 10, wanted=100, ceiling_s=30)
-    assert not traffic.has_room(asked, 11)
-    assert traffic.room_at(asked, 11) > 11
-    assert traffic.has_room(other, 11) is not is_shared
+    traffic.learn_allowance(asked, Allowance(remaining=0, reset_s=20), SendRecord(10), 11, wanted=100, ceiling_s=30)
+    assert not traffic.can_send(asked, 11)
+    assert traffic.next_slot_at(asked, 11) > 11
+    assert traffic.can_send(other, 11) is not is_shared
 
 
 def test_requests_that_wait_for_it_go_in_the_order_in_which_they_came():
     traffic, asked = Traffic(), route()
-    traffic.told(asked, Allowance(remaining=10, reset_s=20), 11, 10, wanted=100, ceiling_s=30)
+    traffic.learn_allowance(asked, Allowance(remaining=10, reset_s=20), SendRecord(10), 11, wanted=100, ceiling_s=30)
     traffic.sent(asked, 11, "before")
     for who in ("first", "second"):
         traffic.join_queue(asked, who)
-    assert traffic.has_room(asked, 13, "first")
-    assert not traffic.has_room(asked, 13, "second")
-    assert traffic.has_room(asked, 15, "second")
+    assert traffic.can_send(asked, 13, "first")
+    assert not traffic.can_send(asked, 13, "second")
+    assert traffic.can_send(asked, 15, "second")
 
 
 class Window:
@@ -238,7 +238,7 @@ def test_a_job_that_needs_no_more_than_is_left_is_not_slowed():
         assert telling.answers[-1] <= silent.answers[-1] + LONGEST_LOOK_S + 0.1
 
 
-def test_a_burst_of_one_is_left_to_the_pace_that_refusals_teach():
+def test_a_burst_of_one_is_left_to_the_rate_that_refusals_teach():
     silent, telling = (Job(buckets(50, 50, burst=1)(is_telling), 1000).run() for is_telling in (False, True))
     assert telling.rate() >= 0.95 * silent.rate()
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.core.verdicts.classify import MESSAGE_LENGTH, classify, shorten
+from llm_executor_nb.core.secret import MESSAGE_LENGTH, Secret, shorten
+from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from loopback import DONE, JSON, STREAM, served_by
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.core.verdicts.cost import cost_usd
+from llm_executor_nb.core.verdicts.answers import cost_usd
 
 TOLD = {
     "the gateway's own key": ({"cost": 0.25}, 0.25),

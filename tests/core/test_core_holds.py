@@ -6,7 +6,7 @@ import pytest
 
 from llm_executor_nb.core.holds import Health, HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.records import Key, Route
+from llm_executor_nb.core.records import Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
 
 NOW = 1000.0
@@ -28,15 +28,16 @@ def route():
 
 
 def _strike(health, route, now=NOW, **more):
-    return health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="", **more)
+    return health.strike(route.scope(ScopeLevel.ROUTE), Verdict(outcome=Outcome.OVERLOADED), now, **more)
 
 
 def _tell(health, route, seconds, now=NOW, reach=ScopeLevel.KEY, **more):
-    return health.tell(route.scope(reach), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds, **more)
+    verdict = Verdict(outcome=Outcome.RATE_LIMITED, retry_after_s=seconds)
+    return health.tell(route.scope(reach), verdict, now, **more)
 
 
 def _condemn(health, route, now=NOW, *, reach=ScopeLevel.KEY, why=Outcome.AUTH, reset_s=None, **more):
-    return health.condemn(route.scope(reach), now, why=why, message="", reset_s=reset_s, **more)
+    return health.condemn(route.scope(reach), Verdict(outcome=why, retry_after_s=reset_s), now, **more)
 
 
 def _probe(health, route, now):
@@ -51,19 +52,22 @@ def test_a_streak_holds_five_seconds(health, route):
 
 
 def test_a_streaks_hold_doubles_with_each_failed_probe_up_to_sixty_seconds(health, route):
-    lengths, now = [_strike(health, route).length_s], NOW
+    hold = _strike(health, route)
+    lengths = [hold.length_s]
     for _ in range(5):
-        now += 100
-        health._holds = {scope: _until(hold, now) for scope, hold in health._holds.items()}
+        now = hold.until
         probed = _probe(health, route, now)
-        lengths.append(_strike(health, route, now, is_probe=True).length_s)
+        hold = _strike(health, route, now, is_probe=True)
+        lengths.append(hold.length_s)
         health.end_probe(probed, now, is_lifted=True)
     assert lengths == [5, 10, 20, 40, 60, 60]
 
 
-def _until(hold, now):
-    """Let a hold end just now."""
-    return type(hold)(**{name: getattr(hold, name) for name in hold.__slots__} | {"until": now})
+def test_a_hold_tells_how_long_it_still_lasts(health, route):
+    hold = _strike(health, route)
+    assert [hold.left_s(NOW + 2), hold.left(NOW + 2), hold.left_s(NOW + 9)] == [3, "3 s left", 0]
+    lasting = _condemn(health, route, reach=ScopeLevel.PROVIDER)
+    assert (lasting.left_s(NOW), lasting.left(NOW)) == (math.inf, "until the model's row changes")
 
 
 @pytest.mark.parametrize(("after_s", "length"), [(1, 10), (59, 10), (61, 5)])
@@ -75,7 +79,7 @@ def test_a_new_streak_doubles_within_sixty_seconds_of_the_last_holds_end_only(he
 def test_a_new_streak_soon_after_a_probe_lifted_the_hold_doubles_too(health, route):
     _strike(health, route)
     health.end_probe(_probe(health, route, NOW + 6), NOW + 6, is_lifted=True)
-    assert health.standing(route, NOW + 6)[0] is RouteStatus.FREE
+    assert health.status(route, NOW + 6)[0] is RouteStatus.FREE
     assert _strike(health, route, NOW + 20).length_s == 10
 
 
@@ -118,8 +122,8 @@ def test_a_limit_without_a_time_holds_a_second_and_doubles_only_when_a_probe_fai
 
 def test_a_hold_that_ended_a_minute_ago_is_forgotten(health, route):
     _strike(health, route)
-    assert health.standing(route, NOW + 5 + 60)[0] is RouteStatus.DUE
-    assert health.standing(route, NOW + 5 + 60.1)[0] is RouteStatus.FREE
+    assert health.status(route, NOW + 5 + 60)[0] is RouteStatus.DUE
+    assert health.status(route, NOW + 5 + 60.1)[0] is RouteStatus.FREE
     assert health.holds(NOW + 5 + 60.1) == []
 
 
@@ -139,12 +143,12 @@ def test_each_reach_holds_the_routes_it_speaks_of(health):
     for reach, held in expected.items():
         health.reset()
         _tell(health, a, 5, reach=reach)
-        assert [health.standing(route, NOW)[0] is RouteStatus.HELD for route in every] == held, reach
+        assert [health.status(route, NOW)[0] is RouteStatus.HELD for route in every] == held, reach
 
 
-def test_the_same_key_found_anew_is_the_same_scope(health, route):
+def test_the_same_key_found_again_is_the_same_scope(health, route):
     _condemn(health, route)
-    assert health.standing(make_route(), NOW)[0] is RouteStatus.HELD
+    assert health.status(make_route(), NOW)[0] is RouteStatus.HELD
 
 
 def test_release_drops_what_a_change_made_stale(health, route):
@@ -159,10 +163,10 @@ def test_release_drops_what_a_change_made_stale(health, route):
 
 def test_a_hold_that_has_ended_wants_a_probe_and_is_held_for_others_meanwhile(health, route):
     _strike(health, route)
-    assert health.standing(route, NOW + 4.9)[0] is RouteStatus.HELD
-    assert health.standing(route, NOW + 5)[0] is RouteStatus.DUE
+    assert health.status(route, NOW + 4.9)[0] is RouteStatus.HELD
+    assert health.status(route, NOW + 5)[0] is RouteStatus.DUE
     _probe(health, route, NOW + 5)
-    assert health.standing(route, NOW + 5)[0] is RouteStatus.PROBING
+    assert health.status(route, NOW + 5)[0] is RouteStatus.PROBING
 
 
 @pytest.mark.parametrize("set_by", [_strike, lambda h, r: _tell(h, r, 3), _condemn])
@@ -171,7 +175,7 @@ def test_a_probes_reply_that_is_no_reason_for_a_hold_lifts_it_and_wakes_who_wait
     woken = []
     health.watch(lambda: woken.append(True))
     health.end_probe(_probe(health, route, hold.until), hold.until, is_lifted=True)
-    assert (health.standing(route, hold.until)[0], len(woken)) == (RouteStatus.FREE, 1)
+    assert (health.status(route, hold.until)[0], len(woken)) == (RouteStatus.FREE, 1)
 
 
 def test_a_cancelled_probe_passes_to_the_next_run_and_costs_no_strike(health, route):
@@ -179,7 +183,7 @@ def test_a_cancelled_probe_passes_to_the_next_run_and_costs_no_strike(health, ro
     woken = []
     health.watch(lambda: woken.append(True))
     health.end_probe(_probe(health, route, NOW + 6), NOW + 7, is_lifted=False)
-    standing, hold = health.standing(route, NOW + 7)
+    standing, hold = health.status(route, NOW + 7)
     assert (standing, hold.strikes, len(woken)) == (RouteStatus.DUE, 0, 1)
 
 
@@ -196,14 +200,14 @@ def test_what_a_failed_probe_sets_is_not_lifted_by_its_own_end(health, route, se
     probed = _probe(health, route, NOW + 4)
     hold = set_again(health, route, NOW + 5)
     health.end_probe(probed, NOW + 5, is_lifted=True)
-    assert (health.standing(route, NOW + 5), hold.is_active(NOW + 5)) == ((RouteStatus.HELD, hold), True)
+    assert (health.status(route, NOW + 5), hold.is_active(NOW + 5)) == ((RouteStatus.HELD, hold), True)
 
 
 def test_a_probe_in_flight_stays_one_when_a_late_reply_of_another_run_sets_a_hold(health, route):
     _tell(health, route, 3)
     _probe(health, route, NOW + 4)
     _tell(health, route, 8, NOW + 4.5)
-    assert health.standing(route, NOW + 5)[0] is RouteStatus.PROBING
+    assert health.status(route, NOW + 5)[0] is RouteStatus.PROBING
 
 
 def test_a_probe_does_not_touch_a_condemnation_that_still_runs(health, route):

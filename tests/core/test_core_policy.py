@@ -34,18 +34,19 @@ def _run(*, is_by_hand=True, **more):
     return RunMemory(tiers=TIERS, is_by_hand=is_by_hand, ceiling_s=30, **more)
 
 
-def _strike(health, *routes, now=NOW):
+def _strike(health, *routes, now=NOW, **more):
     for route in routes:
-        health.strike(route.scope(ScopeLevel.ROUTE), now, why=Outcome.OVERLOADED, message="")
+        health.strike(route.scope(ScopeLevel.ROUTE), Verdict(outcome=Outcome.OVERLOADED), now, **more)
 
 
-def _tell(health, route, seconds, now=NOW):
-    health.tell(route.scope(ScopeLevel.KEY), now, why=Outcome.RATE_LIMITED, message="", seconds=seconds)
+def _tell(health, route, seconds, now=NOW, **more):
+    verdict = Verdict(outcome=Outcome.RATE_LIMITED, retry_after_s=seconds)
+    health.tell(route.scope(ScopeLevel.KEY), verdict, now, **more)
 
 
 def _condemn(health, *routes):
     for route in routes:
-        health.condemn(route.scope(ScopeLevel.KEY), NOW, why=Outcome.AUTH, message="", reset_s=None)
+        health.condemn(route.scope(ScopeLevel.KEY), Verdict(outcome=Outcome.AUTH), NOW)
 
 
 # --- by hand ------------------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_with_only_streaks_left_a_run_probes_each_in_order_and_each_once(health)
         assert move.is_probe
         probed.append(move.route)
         run.probed.update(health.begin_probe(move.route, NOW + 1))
-        health.strike(move.route.scope(ScopeLevel.ROUTE), NOW + 1, why=Outcome.OVERLOADED, message="", is_probe=True)
+        _strike(health, move.route, now=NOW + 1, is_probe=True)
         run.leave(move.route)
     assert probed == [K1, K2, A, B]
     assert move == Stop(StopReason.EXHAUSTED)
@@ -126,7 +127,7 @@ def test_a_streak_probed_less_than_ten_seconds_ago_is_waited_for_until_then(heal
     for route in (K1, K2, A, B):
         health.end_probe(health.begin_probe(route, NOW), NOW, is_lifted=False)
         health.begin_probe(route, NOW)
-        health.strike(route.scope(ScopeLevel.ROUTE), NOW, why=Outcome.OVERLOADED, message="", is_probe=True)
+        _strike(health, route, is_probe=True)
     run = _run()
     assert next_move(run, health, NOW + 4) == Wait(NOW + 10)
     run.has_waited = True
@@ -140,7 +141,7 @@ def test_a_told_hold_within_the_ceiling_is_waited_for_before_anything_is_probed(
     assert next_move(_run(), health, NOW) == Wait(NOW + 20, is_told=True)
 
 
-def test_after_its_round_a_run_waits_for_a_hold_told_anew_but_not_for_one_whose_probe_failed(health):
+def test_after_its_round_a_run_waits_for_a_newly_told_hold_but_not_for_one_whose_probe_failed(health):
     _condemn(health, K2, A)
     run = _run(has_waited=True)
     _tell(health, K1, 5)
@@ -151,7 +152,7 @@ def test_after_its_round_a_run_waits_for_a_hold_told_anew_but_not_for_one_whose_
     _tell(health, K1, 3, now=NOW + 6)
     assert next_move(run, health, NOW + 6) == Wait(NOW + 9, is_told=True)
     probe = health.begin_probe(K1, NOW + 9)
-    health.tell(K1.scope(ScopeLevel.KEY), NOW + 9, why=Outcome.RATE_LIMITED, message="", seconds=3, is_probe=True)
+    _tell(health, K1, 3, now=NOW + 9, is_probe=True)
     health.end_probe(probe, NOW + 9, is_lifted=True)
     assert next_move(run, health, NOW + 9) == Stop(StopReason.EXHAUSTED)
 
@@ -229,17 +230,17 @@ def _backoff(wait=None, retries=3, before_sleep=None):
 
 def test_a_route_gets_as_many_retries_as_said_then_none():
     backoff = _backoff()
-    assert [backoff.after_failure(FAILED, NOW, told_s=None) for _ in range(5)] == [2, 2, 2, None, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(5)] == [2, 2, 2, None, None]
 
 
 def test_a_told_time_takes_the_strategys_place_and_counts_as_a_retry():
     backoff = _backoff(retries=2)
-    assert [backoff.after_failure(FAILED, NOW, told_s=s) for s in (9, None, 9)] == [9, 2, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=s) for s in (9, None, 9)] == [9, 2, None]
 
 
 def test_a_stop_object_of_tenacitys_counts_attempts():
     backoff = _backoff(retries=stop_after_attempt(2))
-    assert [backoff.after_failure(FAILED, NOW, told_s=None) for _ in range(2)] == [2, None]
+    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(2)] == [2, None]
 
 
 def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
@@ -252,7 +253,7 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
     def hook(state):
         seen.append((state.next_action.sleep, state.fn.__name__))
 
-    _backoff(wait, before_sleep=hook).after_failure(FAILED, NOW + 4, told_s=None)
+    _backoff(wait, before_sleep=hook).after_failure(FAILED, NOW + 4, retry_after_s=None)
     number, error, seconds = seen[0]
     assert (number, seconds) == (1, 4)
     assert isinstance(error, AttemptFailedError)
@@ -263,4 +264,4 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "3", None, True])
 def test_a_strategy_must_return_seconds(bad):
     with pytest.raises(ConfigError, match="must return seconds"):
-        _backoff(lambda _: bad).after_failure(FAILED, NOW, told_s=None)
+        _backoff(lambda _: bad).after_failure(FAILED, NOW, retry_after_s=None)

@@ -17,7 +17,7 @@ from llm_executor_nb.core.outcomes import RULES, Outcome, ScopeLevel
 from llm_executor_nb.core.records import FaultKind, Reply
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.codes import AVAILABILITY, DECISIVE, LIMIT_SOURCE, STATUS, VAGUE
-from llm_executor_nb.core.verdicts.error_body import read, tells_error
+from llm_executor_nb.core.verdicts.error_body import read_error, tells_error
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 OPENROUTER, HUGGINGFACE = "openrouter", "huggingface"
@@ -236,7 +236,7 @@ def test_an_error_is_read_in_bounded_time_and_length():
         deep = {"error": [deep, deep]}
     wide = {"errors": [{"message": f"m{i}" * 100, "code": f"c{i}"} for i in range(10_000)]}
     for body in (deep, wide):
-        told = read(body)
+        told = read_error(body)
         assert sum(map(len, told.texts)) <= 2000
         assert len(told.codes) < 200
 

@@ -36,7 +36,7 @@ def test_secrets_of_the_same_key_are_equal_and_no_text_is_equal_to_one():
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [("", "empty"), ("  \n", "empty"), ("''", "empty"), ("a b", "blank"), ("ké", "ASCII"), (7, "int")],
+    [("", "empty"), ("  \n", "empty"), ("''", "empty"), ("a b", "space"), ("ké", "ASCII"), (7, "int")],
 )
 def test_what_cannot_be_a_key_is_refused(given, told):
     with pytest.raises(ConfigError, match=told):

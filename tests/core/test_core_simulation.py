@@ -1,11 +1,14 @@
-"""A job against providers that limit it, simulated: the real holds, policy, traffic and pace, and no waiting.
+"""A job against providers that limit it, simulated: the real policy, learning, holds and rates, and no waiting.
 
-What the pace must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
+Every rule is the package's own: `next_move` decides, `Learning` learns. Written here are only time (a queue of events),
+the providers, and a job's concurrency limit.
+
+What the rate must do: keep near a limit nobody told, with few refusals; not crawl when refusals have nothing to do
 with speed. A request is on its way for 0.4 to 3 ms (median 1 ms), as measured over real HTTP to a server in a process
 of its own; "stalls" are what a busy machine adds (3 of 100 requests late by 3 ms on average, 5 of 1,000 by 5 to 25 ms).
 
 Three keys, 0.05 s, 3,000 rows (at 7/s 1,000), seeds 31 to 33, in % of the limits together; every refusal holds its key
-for a second. "Best" is the best fixed pace of eleven, which no learner knows, and without a search:
+for a second. "Best" is the best fixed rate of eleven, which no learner knows, and without a search:
 
     burst 1          untold   told     told, stalls   best        burst 20     untold    told
     50 + 7 + 200/s   51-55    56-63                               mix          79-88     97-100
@@ -16,13 +19,13 @@ for a second. "Best" is the best fixed pace of eleven, which no learner knows, a
 Without a time in the refusals (the key is held for 1 s all the same): within 3 points of these.
 
 Two requests sent 5 ms apart arrive less than that apart half the time, and a burst of 1 refuses the second: at 200/s a
-fixed pace of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
-35, 84, 86 and 79 %. So a told pace that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
+fixed rate of 95, 80, 70, 60 and 50 % gets 5, 17, 44, 58 and 49 % through, at 50/s one of 100, 95, 90, 87 and 80 % 8,
+35, 84, 86 and 79 %. So a told rate that was refused keeps 3 ms more; before that rule it got 69-75 % at 50/s, 18-31 %
 at 200/s. Nobody reaches 90 % there, or 70 % at 200/s, unless requests arrive as evenly as they were sent; a bare client
 over real HTTP does not either (`tests/benchmarks/bound.py`).
 
 How the rule was chosen: of 49 scenarios all goals were reached in 40 on the choosing seed, of some 19 rules. The rule
-before (half the pace at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
+before (half the rate at each burst, 1 % a second) had 45 % at 50/s and 14 % at 200/s with a burst of 1, 82 and 57 %
 with 20, and 3 to 26 % of what the forced holds leave when 5 % of requests are refused by chance; this one 48 to 99 %.
 
 A first burst of refusals is taken for "too many at once" until a second one shows otherwise, which costs a held second:
@@ -48,7 +51,7 @@ import pytest
 
 from llm_executor_nb.core import traffic
 from llm_executor_nb.core.holds import Health
-from llm_executor_nb.core.learning import Learning, SendRecord
+from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route, Verdict
@@ -99,7 +102,7 @@ class Limit:
         return Allowance(remaining=int(self.left), reset_s=(self.burst - self.left) / self.per_s)
 
 
-class NoPace:
+class NoRate:
     """Nothing but the holds."""
 
     per_s = told_per_s = None
@@ -107,7 +110,7 @@ class NoPace:
     def __init__(self, told=None):
         pass
 
-    def room_at(self, now, _ahead=0):
+    def next_slot_at(self, now, _ahead=0):
         return now
 
     def sent(self, now):
@@ -124,16 +127,15 @@ class Row:
     memory: RunMemory
     learning: Learning
     is_sent: bool = False
-    queued_for: Route | None = None
+    wait: Wait | None = None
     looks: int = 0
 
 
 class Job:
-    """The rules of a job (jobs/runner.py, jobs/slots.py, engine/engine.py, engine/run.py) on a queue of events."""
+    """A job's rows, each a run with its own memory, and the slots that they share, on a queue of events."""
 
     def __init__(self, limits, rows, *, latency_s=0.05, is_timed=True, slots=None, has_stalls=False, seed=11):
         self.health = Health()
-        self.traffic = self.health.traffic
         self.keys = {self._route(number, limit): limit for number, limit in enumerate(limits)}
         self.rows, self.latency_s, self.is_timed = rows, latency_s, is_timed
         self.slots, self.may_grow = slots or FIRST, slots is None
@@ -188,9 +190,12 @@ class Job:
 
     def _step(self, row):
         row.looks += 1
+        if row.wait is not None:
+            row.learning.end_wait(row.wait, self.now)
         move = next_move(row.memory, self.health, self.now)
-        if isinstance(move, Wait):
-            self._queue_for(row, move.route if move.is_for_pace else None)
+        row.wait = move if isinstance(move, Wait) else None
+        if row.wait is not None:
+            row.learning.begin_wait(row.wait)
             self.asleep[row] = None
             self._at(max(self.now, move.until) + self.dice.random() * LATE_S, self._wake, row, row.looks)
             return
@@ -200,13 +205,6 @@ class Job:
             self._go(row)
         else:
             self.for_a_slot.append(row)
-
-    def _queue_for(self, row, route):
-        if row.queued_for is not None and row.queued_for is not route:
-            self.traffic.leave_queue(row.queued_for, row.memory)
-        if route is not None:
-            self.traffic.join_queue(route, row.memory)
-        row.queued_for = route
 
     def _wake(self, row, looks):
         if row.looks == looks and row in self.asleep:
@@ -225,8 +223,7 @@ class Job:
             self._step(row)
 
     def _go(self, row):
-        if not row.is_sent:
-            row.memory.enter_anew()
+        row.memory.reorder()
         move = next_move(row.memory, self.health, self.now)
         if not isinstance(move, Go):
             self._release()
@@ -234,9 +231,8 @@ class Job:
             return
         row.is_sent = True
         self._at(self.now, self._feed)
-        probe = self.health.begin_probe(move.route, self.now) if move.is_probe else ()
-        row.memory.probed.update(probe)
-        sent = SendRecord(self.now, self.traffic.sent(move.route, self.now, row.memory))
+        probe = row.learning.begin(move, self.now)
+        sent = row.learning.sent(move.route, self.now)
         self._at(self.now + self._on_the_way_s(), self._arrive, row, move, probe, sent)
 
     def _on_the_way_s(self):
@@ -254,17 +250,16 @@ class Job:
         latency_s = self.latency_s * (0.95 + 0.1 * self.dice.random())
         self._at(self.now + latency_s, self._reply, row, move, probe, sent, (wait_s, allowance))
 
-    def _reply(self, row, move, probe, sent, told):
-        now, (wait_s, allowance) = self.now, told
+    def _reply(self, row, move, probe, sent, reply):
+        now, (wait_s, allowance) = self.now, reply
         self.health.returned(move.route)
         seconds = max(1, math.ceil(wait_s)) if wait_s and self.is_timed else None
         outcome = Outcome.RATE_LIMITED if wait_s else Outcome.OK
         reach = ScopeLevel.KEY if wait_s else None
         verdict = Verdict(outcome=outcome, reach=reach, retry_after_s=seconds, allowance=allowance)
-        row.learning.learn(move, verdict, sent, now)
-        self.health.end_probe(probe, now, is_lifted=True)
+        row.learning.learn(move, probe, verdict, sent, now)
         if not wait_s:
-            self._queue_for(row, None)
+            row.learning.end()
             self.answers.append(now - BEGIN)
             self.under_way -= 1
             self.slots += self.may_grow and self.slots < LARGEST
@@ -358,7 +353,7 @@ def test_refusals_that_are_not_about_speed_cost_little_more_than_their_holds(
         return sum(job.answers[-1] for job in jobs)
 
     took = seconds()
-    monkeypatch.setattr(traffic, "Pace", NoPace)
+    monkeypatch.setattr(traffic, "AdaptiveRate", NoRate)
     assert seconds() >= at_least * took
 
 

@@ -11,7 +11,7 @@ from rehearsing import assert_log_is_what_the_server_saw, fresh, words
 from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb.core.verdicts.named import named
+from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
 from llm_executor_nb.rehearsal.catalogue import entry_of
 from llm_executor_nb.rehearsal.faults_usage import USAGE_FAULTS
 from llm_executor_nb.testing import frozen_clock
@@ -138,14 +138,14 @@ def test_a_reset_or_a_changed_backend_lets_it_be_sent_again(change):
     ],
 )
 def test_whatever_an_error_is_it_is_read(told):
-    assert isinstance(named(told), frozenset)
+    assert isinstance(parameters_named_in(told), frozenset)
 
 
 def test_an_error_as_deep_as_json_goes_is_read():
     deep = "response_format"
     for _ in range(900):
         deep = {"error": deep}
-    assert named(deep) == frozenset()
+    assert parameters_named_in(deep) == frozenset()
 
 
 # --- failures without a word ------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.records import Scope
+from llm_executor_nb.core.records import Scope, Verdict
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 
@@ -312,7 +312,8 @@ def test_a_call_that_waits_for_a_told_time_is_not_ended_by_a_hold_of_another_mod
         waiting = asyncio.ensure_future(llm.arun_llm(MODEL, "x"))
         await asyncio.sleep(0.05)
         another = Scope(ScopeLevel.BACKEND, "openrouter", None, None, "other/model")
-        session().health.tell(another, clock.current().now(), why=Outcome.RATE_LIMITED, message="", seconds=3)
+        verdict = Verdict(outcome=Outcome.RATE_LIMITED, retry_after_s=3)
+        session().health.tell(another, verdict, clock.current().now())
         return await asyncio.wait_for(waiting, 5)
 
     with (

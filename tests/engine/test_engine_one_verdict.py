@@ -21,7 +21,7 @@ from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
-from llm_executor_nb.providers.own_backends import ChatModelObject
+from llm_executor_nb.providers.model_object import ChatModelObject
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.5}

@@ -12,7 +12,7 @@ from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, waits, w
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.verdicts.error_body import read
+from llm_executor_nb.core.verdicts.error_body import read_error
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S, retry_after_s
 from llm_executor_nb.rehearsal.catalogue import CATALOGUE
 
@@ -141,5 +141,5 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS, 
 def test_whatever_is_told_is_no_time_or_one_from_now_to_a_month(headers, copied, told):
     error = {"metadata": {"headers": copied, "retry_after": told}, "availability": {"retry_after": told}}
     body = {"error": {**error, "message": told}, "estimated_time": told, "retryDelay": told, "resets_at": copied}
-    seconds = retry_after_s(headers, read(body), clock.current().utc())
+    seconds = retry_after_s(headers, read_error(body), clock.current().utc())
     assert seconds is None or 0 < seconds <= LONGEST_S

@@ -156,8 +156,8 @@ def test_texts_in_an_array_are_what_they_are_in_a_list(bodies):
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": None}}]}], "has no image_url"),
         ([{"role": "assistant", "content": None, "tool_calls": None}], r"Message 1 \(assistant\) has no content"),
         ({"messages": None, "temperature": 0}, "no messages: they are None"),
-        (b"caf\xe9", "no text in UTF-8"),
-        ([{"role": "user", "content": b"caf\xe9"}], "no text in UTF-8"),
+        (b"caf\xe9", "not UTF-8 text"),
+        ([{"role": "user", "content": b"caf\xe9"}], "not UTF-8 text"),
         (("systen", "Be short."), "'systen' is no role; these are: system"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from killing import Place, lines_since, question_of
 from rehearsing import fresh, wait_until
 
 import llm_executor_nb as llm
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
@@ -93,11 +94,11 @@ def _fill_up():
         (now,) = store.connection.execute("PRAGMA page_count").fetchone()
         store.connection.execute(f"PRAGMA max_page_count = {now}").fetchall()
 
-    llm.ledger._at_work().ask(limit)
+    session().ledger.call(limit)
 
 
 def _make_room():
-    llm.ledger._at_work().ask(lambda store: store.connection.execute("PRAGMA max_page_count = 1000000").fetchall())
+    session().ledger.call(lambda store: store.connection.execute("PRAGMA max_page_count = 1000000").fetchall())
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs a namespace to mount a small disk in")
@@ -165,7 +166,7 @@ def test_stop_with_a_full_disk_takes_a_second_and_says_what_is_not_stored(place,
     assert unsaved == len(done - _stored(place))
     assert unsaved > 0
     _make_room()
-    assert llm.ledger.flush(5)
+    assert session().ledger.flush(5)
     assert done <= _stored(place)
     assert len(place.answers()) == len(_stored(place))
 
@@ -212,6 +213,6 @@ def test_stop_while_the_ledger_is_locked_takes_a_second(place, monkeypatch):
         assert len(place.server.lines) == 1
         child.tell("go")
         assert child.line() == "free"
-        assert llm.ledger.flush(10)
+        assert session().ledger.flush(10)
     with closing(sqlite3.connect(place.path)) as file:
         assert file.execute("SELECT count(*) FROM job WHERE ended IS NULL").fetchone() == (0,)

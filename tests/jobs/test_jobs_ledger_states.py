@@ -78,14 +78,17 @@ def test_a_damaged_ledger_is_told_once_with_its_new_place_and_the_column_goes_on
     assert len(server.lines) == 20
 
 
-def test_a_newer_ledger_is_read_and_new_answers_stay_in_memory(server, tmp_path):
+def test_a_newer_ledger_is_left_alone_and_answers_stay_in_memory(server, tmp_path):
     path = tmp_path / "ledger.sqlite"
     _run(path)
     llm.configure(ledger=None)
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(f"PRAGMA user_version = {VERSION + 1}")
-    assert statuses(_told(path, r"newer version .*pip install -U")) == {"cached": 20}
-    assert len(server.lines) == 20
+    before = path.read_bytes()
+    assert statuses(_told(path, r"newer version .*pip install -U.*kept in memory")) == {"ok": 20}
+    assert statuses(prompts(20).llm.run("gemma", "q", progress=False)) == {"cached": 20}
+    assert len(server.lines) == 40
+    assert path.read_bytes() == before
 
 
 def test_a_place_that_cannot_be_written_means_memory(server, tmp_path):

@@ -16,7 +16,7 @@ from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.jobs.wait_words import wait_words
-from llm_executor_nb.view import progress
+from llm_executor_nb.view.job import JobDisplay
 
 NOW = 1000.0
 
@@ -109,7 +109,7 @@ def front_ends(monkeypatch):
     """Keep what is said to the front end of each job."""
     said = []
 
-    class Kept(progress.Silent):
+    class Kept(JobDisplay):
         def say(self, words):
             said.append(words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -13,12 +14,9 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from shells import extended_shell
 
 import llm_executor_nb as llm
-from llm_executor_nb.notebook import doctor_network
-from llm_executor_nb.notebook.doctor import examine
-from llm_executor_nb.notebook.doctor_network import all_within, look_at_network
-from llm_executor_nb.notebook.finding import GOOD, CheckResult
+from llm_executor_nb.notebook.doctor import examine, report_bundle
+from llm_executor_nb.notebook.doctor_network import GOOD, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
-from llm_executor_nb.notebook.tables import report_bundle
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
@@ -139,7 +137,7 @@ def test_a_host_that_refuses_and_a_name_that_is_nowhere_are_told_apart():
 
 
 def test_a_network_that_hangs_is_given_up_in_time(monkeypatch):
-    monkeypatch.setattr(doctor_network, "_way", lambda *_: time.sleep(3))
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(3))
     began = time.monotonic()
     assert (
         "no answer to a connection in time"

@@ -94,7 +94,7 @@ def test_a_frame_is_written_out_whole_with_its_long_texts():
 
 @pytest.mark.parametrize("value", ["x" * 20_001, pd.DataFrame({"a": range(30_000)}), np.zeros(30_000)])
 def test_what_is_too_long_to_be_meant_is_refused(value):
-    with pytest.raises(llm.ConfigError, match="more than 20,000 characters"):
+    with pytest.raises(llm.ConfigError, match="longer than 20,000 characters"):
         fill("{a}", {"a": value})
 
 

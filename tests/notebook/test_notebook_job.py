@@ -10,10 +10,15 @@ import nbformat
 import pytest
 from shells import a_kernel  # noqa: F401 - a fixture
 
-from llm_executor_nb.view.answer import NOTHING
+from llm_executor_nb.view.live import NOTHING
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 HOSTILE = "<script>alert(1)</script>"
+PRESS = """
+pressed = {"content": {"data": {"method": "custom", "content": {"do": "stop"}}}, "buffers": []}
+for comm in list(get_ipython().kernel.comm_manager.comms.values()):
+    comm.handle_msg(pressed)
+"""
 PRACTICE = f"""
 import asyncio, time
 import pandas as pd
@@ -68,13 +73,15 @@ def test_no_button_comes_after_the_end_of_the_job(kernel):
     """The loop draws the end while the cell that waits has looked just before it."""
     ran = kernel.run(
         """
-from llm_executor_nb.view.cell import CellBlock, FIRST_S
+import threading
+import llm_executor_nb.view.stop  # so that the button is loaded in no time
+from llm_executor_nb.view.job import CellBlock, FIRST_S
 job = df.head(3).llm.start('gemma', 'q', progress=False)
 block, sooner = CellBlock(), job.snapshot()
 job.result()
 time.sleep(FIRST_S)
 block.show(sooner)
-while not block._waiting_button.is_loaded:
+while any(thread.name == "llm_executor_nb button" for thread in threading.enumerate()):
     time.sleep(0.01)
 block.redraw(job.snapshot())
 block.show(sooner)
@@ -136,8 +143,7 @@ def test_a_started_job_shows_itself_and_goes_on_after_its_cell(kernel):
 
 def test_the_button_of_a_started_job_stops_it_by_a_message(kernel):
     kernel.run("job = df.llm.start('gemma', 'q', concurrency=2, reuse=False)\njob")
-    press = "[button] = [job._progress._job_button]\nbutton._widget._handle_custom_msg({'do': 'stop'}, [])"
-    assert kernel.run(press).reply["status"] == "ok"
+    assert kernel.run(PRESS).reply["status"] == "ok"
     ran = kernel.run(
         "time.sleep(0.5)\nprint(job.is_done, job.frame()['q_llm_status'].value_counts()['cancelled'] > 40)"
     )
@@ -206,7 +212,7 @@ def test_a_picture_is_in_the_file_as_png_with_words(kernel):
     ran = kernel.run("df.llm.run('gemma', 'q', progress=False).llm.report().plot()")
     [result] = ran.of("execute_result")
     assert result["data"]["image/png"]
-    assert result["data"]["text/plain"].startswith("Attempts over time by route")
+    assert result["data"]["text/plain"].startswith("Outcomes by route")
     assert result["metadata"]["image/png"]["alt"] == result["data"]["text/plain"]
 
 

@@ -10,6 +10,8 @@ import pytest
 from IPython.core.error import StdinNotImplementedError, UsageError
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
+from recording import MODEL, recorded, said, streamed
+from rehearsing import fresh
 from shells import extended_shell
 
 import llm_executor_nb as llm
@@ -32,14 +34,14 @@ def shell():
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What the payloads were made of."""
-    found = []
-    from llm_executor_nb.chain import api  # noqa: PLC0415 - beside what it patches
+def sent():
+    """The bodies of the requests that cells send to MODEL."""
 
-    whole = api.make_payload
-    monkeypatch.setattr(api, "make_payload", lambda *args, **kw: found.append(whole(*args, **kw)) or found[-1])
-    return found
+    def answer(body):
+        return streamed({"content": "fine"}) if body.get("stream") else said()
+
+    with fresh(), recorded(answer) as bodies:
+        yield bodies
 
 
 def cell(shell, line, body="What is {city}?\n"):
@@ -80,14 +82,13 @@ def test_use_makes_a_model_the_default(shell, capsys):
         llm.models.remove("my/other")
 
 
-def test_all_call_options_are_sent_and_o_keeps_the_message(shell, asked):
-    with llm.rehearse():
-        cell(shell, "gemma -o kept -s 'Be very short' -t 0.5 --max-tokens 20 --timeout 9 --deadline 30")
+def test_all_call_options_are_sent_and_o_keeps_the_message(shell, sent):
+    cell(shell, f"{MODEL} -o kept -s 'Be very short' -t 0.5 --max-tokens 20 --timeout 9 --deadline 30")
     assert type(shell.user_ns["kept"]) is AIMessage
-    assert shell.user_ns["kept"].usage_metadata["output_tokens"] > 0
-    assert asked[-1]["messages"][0] == {"role": "system", "content": "Be very short"}
-    assert asked[-1]["temperature"] == 0.5
-    assert 20 in asked[-1].values()
+    assert shell.user_ns["kept"].content == "fine"
+    assert sent[-1]["messages"][0] == {"role": "system", "content": "Be very short"}
+    assert sent[-1]["temperature"] == 0.5
+    assert 20 in sent[-1].values()
 
 
 def test_a_streamed_message_is_the_one_that_run_llm_returns(shell):
@@ -97,6 +98,7 @@ def test_a_streamed_message_is_the_one_that_run_llm_returns(shell):
         streamed, whole = shell.user_ns["streamed"], shell.user_ns["whole"]
         assert streamed.content == whole.content
         assert streamed.usage_metadata == whole.usage_metadata
+        assert streamed.usage_metadata["output_tokens"] > 0
         assert llm.attempts(streamed)["outcome"].tolist() == ["ok"]
 
 
@@ -108,10 +110,9 @@ def test_a_streaming_cell_asks_for_a_stream_and_no_stream_for_the_whole(shell):
 
 
 @pytest.mark.parametrize("system", ["@tone", '"Be short"', "'{tone}'"])
-def test_a_system_message_is_text_or_a_variable(shell, asked, system):
-    with llm.rehearse():
-        cell(shell, f"gemma -s {system}")
-    assert asked[-1]["messages"][0]["content"] == "Be short"
+def test_a_system_message_is_text_or_a_variable(shell, sent, system):
+    cell(shell, f"{MODEL} -s {system}")
+    assert sent[-1]["messages"][0]["content"] == "Be short"
 
 
 @pytest.mark.parametrize(("line", "words"), [("-s @nobody", "no text variable nobody"), ("-s @Review", "no text")])
@@ -129,7 +130,7 @@ def test_a_system_variable_has_to_be_a_text(shell, line, words):
         ("gemma -t warm", "invalid float"),
         ("gemma -f html", "invalid choice"),
         ("gemma --bad 1", "unrecognized arguments: --bad"),
-        ("gemma -s be short", "needs quotes"),
+        ("gemma -s be short", "Quote text"),
         ("gemma --schema Review", "write @"),
         (f"gemma -s {KEY}", "revoke it"),
     ],
@@ -141,16 +142,14 @@ def test_a_line_that_cannot_be_right_is_refused_before_anything_is_sent(shell, l
     assert KEY not in str(raised.value)
 
 
-def test_raw_sends_the_cell_as_typed(shell, asked):
-    with llm.rehearse():
-        cell(shell, "gemma --raw", "What is {city}? {{city}}\n")
-    assert asked[-1]["messages"][-1]["content"] == "What is {city}? {{city}}"
+def test_raw_sends_the_cell_as_typed(shell, sent):
+    cell(shell, f"{MODEL} --raw", "What is {city}? {{city}}\n")
+    assert sent[-1]["messages"][-1]["content"] == "What is {city}? {{city}}"
 
 
-def test_the_line_is_not_expanded_by_ipython(shell, asked):
-    with llm.rehearse():
-        shell.run_cell("%%llm gemma -s '{1+1} $city {city}'\nHi")
-    assert asked[-1]["messages"][0]["content"] == "{1+1} $city Lyon"
+def test_the_line_is_not_expanded_by_ipython(shell, sent):
+    shell.run_cell(f"%%llm {MODEL} -s '{{1+1}} $city {{city}}'\nHi")
+    assert sent[-1]["messages"][0]["content"] == "{1+1} $city Lyon"
 
 
 def test_a_schema_gives_the_parsed_object_and_shows_json(shell, capsys):
@@ -169,7 +168,7 @@ def test_a_schema_that_is_not_there_is_refused(shell):
 def test_an_answer_that_is_no_json_is_shown_as_text_and_said(shell, capsys):
     with llm.rehearse():
         cell(shell, "gemma -f json")
-    assert "the answer is no JSON" in capsys.readouterr().out
+    assert "the answer is not JSON" in capsys.readouterr().out
 
 
 def test_v_shows_the_attempts(shell, capsys):
@@ -229,12 +228,10 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
-def test_a_cell_arrives_byte_for_byte(shell, asked, body):
-    with llm.rehearse():
-        shell.run_cell(f"%%llm gemma\n{body}")
-        shell.run_cell(f"%%llm gemma\n{body}\n{{city}}")
-    sent = [payload["messages"][-1]["content"] for payload in asked]
-    assert sent == [body, f"{body}\nLyon"]
+def test_a_cell_arrives_byte_for_byte(shell, sent, body):
+    shell.run_cell(f"%%llm {MODEL}\n{body}")
+    shell.run_cell(f"%%llm {MODEL}\n{body}\n{{city}}")
+    assert [request["messages"][-1]["content"] for request in sent] == [body, f"{body}\nLyon"]
 
 
 def test_a_cell_of_blanks_is_refused(shell):
@@ -264,10 +261,10 @@ def test_the_help_is_good_reading(shell):
         ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
         ("helth", "Did you mean %llm health"),
         ("gemma", "begins with %%llm gemma"),
-        ("health all", "nothing behind it"),
+        ("health all", "takes no arguments"),
         ("log never", "last 50"),
         ("keys take", "keys add"),
-        ("keys add", "whose key"),
+        ("keys add", "Name the backend"),
         ("keys add nobody", "no such backend"),
     ],
 )

@@ -2,10 +2,8 @@
 
 import json
 import re
-import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbclient
 import nbformat
@@ -16,6 +14,9 @@ from rehearsing import MODEL, fresh, wait_until
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.notebook.panel import panel, widget
+from llm_executor_nb.notebook.panel.health import ACTIONS
+from llm_executor_nb.notebook.panel.keys import KeysTab
+from llm_executor_nb.notebook.panel.models import ModelsTab
 from llm_executor_nb.notebook.panel.text import text_form
 
 CANARY = "canary"
@@ -26,9 +27,9 @@ TEXTS = [Path(widget.__file__).with_name(name).read_text(encoding="utf-8") for n
 class Watched(widget.Panel):
     """A panel that keeps what it would send to the browser, and notes who assigned what is shown."""
 
-    def __init__(self):
+    def __init__(self, **options):
         self.replies, self.assigned_by = [], set()
-        super().__init__()
+        super().__init__(**options)
         self.observe(lambda _: self.assigned_by.add(threading.current_thread().name))
 
     def send(self, content, buffers=None):  # noqa: ARG002 - ipywidgets' own signature
@@ -44,11 +45,15 @@ def _fresh():
 
 
 @pytest.fixture
-def shown():
-    one = Watched()
+def shown(request):
+    one = Watched(every_s=getattr(request, "param", 1.0))
     yield one
     one.close()
-    wait_until(lambda: one._worker is None or not one._worker.is_alive())
+    wait_until(lambda: not _workers())
+
+
+def _workers():
+    return [thread for thread in threading.enumerate() if thread.name == "llm_executor_nb panel"]
 
 
 def _tell(board, tab, what, /, **told):
@@ -80,7 +85,8 @@ def test_a_key_that_is_added_is_used_and_only_label_and_last_characters_are_shar
     assert next(iter(llm.keys)).secret.reveal() == KEY
     assert _keys(shown) == [("team ..1a2b", "session", "on")]
     assert CANARY not in _state(shown)
-    assert CANARY not in repr(vars(shown)) + repr(vars(shown._keys)) + repr(shown)
+    assert CANARY not in repr(shown) + repr(vars(shown))
+    assert CANARY not in "".join(repr(vars(part)) for part in vars(shown).values() if isinstance(part, KeysTab))
 
 
 @pytest.mark.parametrize("bad", [f"{KEY} {SECOND}", f"{KEY}\n", "", f"Bearer {KEY}é", 7, None])
@@ -247,8 +253,8 @@ def test_each_route_has_a_line_with_its_state_and_what_came_back(shown):
         assert {state for state, _ in _routes(shown).values()} == {"free"}
 
 
-def test_health_follows_a_running_job_without_being_told(shown, monkeypatch):
-    monkeypatch.setattr(widget, "TICK_S", 0.01)
+@pytest.mark.parametrize("shown", [0.01], indirect=True, ids=["often"])
+def test_health_follows_a_running_job_without_being_told(shown):
     with clock.use(clock.Clock()), llm.rehearse(latency_s=0.05):
         shown._handle_custom_msg({"id": "drawn"}, [])
         pd.DataFrame({"q": [f"q{n}" for n in range(40)]}).llm.run(MODEL, "q", concurrency=4)
@@ -256,17 +262,19 @@ def test_health_follows_a_running_job_without_being_told(shown, monkeypatch):
     assert shown.assigned_by == {"llm_executor_nb panel"}
 
 
-def test_nothing_is_looked_at_until_a_front_end_has_drawn_the_panel(shown):
-    assert shown._worker is None
+@pytest.mark.usefixtures("shown")
+def test_nothing_is_looked_at_until_a_front_end_has_drawn_the_panel():
+    assert not _workers()
 
 
 # --- the widget ---------------------------------------------------------------------------------------------------
 
 
-def test_every_button_has_its_action_and_every_action_its_button(shown):
+def test_every_button_has_its_action_and_every_action_its_button():
     sent = set(re.findall(r'send\("(\w+)", "(\w+)"', TEXTS[0]))
     sent |= {("keys", what) for what in re.findall(r'act\("(\w+)"', TEXTS[0])}
-    assert sent == {(name, what) for name, tab in shown._tabs.items() for what in tab.actions}
+    tabs = {"keys": KeysTab().actions, "models": ModelsTab().actions, "health": ACTIONS}
+    assert sent == {(name, what) for name, actions in tabs.items() for what in actions}
 
 
 @pytest.mark.parametrize(
@@ -307,8 +315,7 @@ def test_script_and_style_are_small_and_load_nothing_from_elsewhere():
         assert not re.search(r"https?:|\bimport\b|@import|url\(|fetch\(|innerHTML|localStorage", text)
 
 
-def test_there_is_one_panel_until_it_is_closed(monkeypatch):
-    monkeypatch.setattr(widget, "_panels", [])
+def test_there_is_one_panel_until_it_is_closed():
     first = widget.the_panel()
     assert widget.the_panel() is first
     first.close()
@@ -327,15 +334,6 @@ def test_in_a_terminal_it_is_printed_with_the_function_for_each_button(capsys):
     for told in ("team ..1a2b", MODEL, "openrouter ..1a2b: free", "llm.keys.add", "llm.models.add", "llm.health()"):
         assert told in printed
     assert CANARY not in printed
-
-
-def test_a_kernel_without_widgets_gets_the_text(capsys, monkeypatch):
-    import IPython  # noqa: PLC0415 - the front end's library
-
-    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setitem(sys.modules, "anywidget", None)
-    assert panel() is None
-    assert "llm.keys.add" in capsys.readouterr().out
 
 
 def test_every_function_that_the_text_names_is_there():

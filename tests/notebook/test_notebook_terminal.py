@@ -83,7 +83,7 @@ def test_while_nothing_has_come_one_line_says_whom_it_waits_for_and_is_gone_with
     for line in (f"%%llm gemma{option}", "What is Lyon, in brief?", "", ""):
         terminal.sendline(line)
     terminal.expect_exact("\rasking gemma …")
-    terminal.expect(r"\rasking gemma … \d s")
+    terminal.expect(r"\rasking gemma … \d+ s")
     shown = came(terminal)
     assert "asking gemma" not in shown
     assert "[practice answer" in shown

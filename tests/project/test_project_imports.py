@@ -13,6 +13,7 @@ LOADED_ON_FIRST_USE = [
     "dask",
     "huggingface_hub",
     "ipywidgets",
+    "jsonschema",
     "keyring",
     "langchain_core",
     "langchain_huggingface",
@@ -20,6 +21,7 @@ LOADED_ON_FIRST_USE = [
     "matplotlib",
     "openai",
     "opentelemetry",
+    "psutil",
 ]
 IMPORT_AND_TELL = """
 import json, sys

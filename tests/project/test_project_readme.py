@@ -14,7 +14,7 @@ from backing import practice_providers
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.notebook.completion import COMMANDS
+from llm_executor_nb.notebook.commands import Commands
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"(?<![\w.`\"'])llm\.([a-z_]+(?:\.[a-z_]+)*)", README.replace("`", " "))))
@@ -29,7 +29,7 @@ def test_every_name_of_llm_in_it_is_there(name):
 def test_every_command_in_it_is_one_and_the_ways_to_look_are_named():
     told = set(re.findall(r"(?<!%)%llm (\w+)", README))
     assert "doctor" in told
-    assert told <= set(COMMANDS)
+    assert told <= set(Commands.BY_NAME)
     assert {"panel", "keys.save", "keys.forget_saved", "keys.remove"} <= set(NAMES)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from langchain_core.messages import AIMessageChunk
 
-from llm_executor_nb.providers.chunks import openai_chunks
-from llm_executor_nb.providers.shape import Shape, shape_of
+from llm_executor_nb.providers.sse import Shape, shape_of
 from llm_executor_nb.providers.tidy import tidy_message
+from llm_executor_nb.providers.wires import make_wire
 
 LOOK, ADD = ("look", {"q": "x"}), ("add", {"n": 1})
 
@@ -18,7 +18,7 @@ def piece(arguments=None, name=None, **more):
 
 
 def calls_of(*deltas):
-    read, whole = openai_chunks(), AIMessageChunk(content="")
+    read, whole = make_wire("mine", "http://127.0.0.1").chunk_reader("m"), AIMessageChunk(content="")
     for delta in deltas:
         whole += read({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
     return whole.tool_calls

@@ -14,8 +14,9 @@ from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.foreign_errors import read_error
-from llm_executor_nb.providers.own_backends import ChatModelObject, Compatible
+from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.payload import make_payload
+from llm_executor_nb.providers.wires import make_wire
 from llm_executor_nb.settings.backends import check_chat_model
 
 
@@ -59,7 +60,7 @@ def chunks(model, timeout_s=None):
     async def collect():
         pieces = ChatModelObject(model).stream(make_payload("hi", {}), {}, Silence(timeout_s))
         try:
-            return [chunk async for chunk in pieces], pieces.told
+            return [chunk async for chunk in pieces], pieces.error
         finally:
             await pieces.close()
 
@@ -70,9 +71,9 @@ def chunks(model, timeout_s=None):
 
 
 def test_a_server_is_a_wire_without_headers_of_its_own():
-    wire = Compatible("ollama", "http://localhost:11434/v1/")
+    wire = make_wire("ollama", "http://localhost:11434/v1/")
     assert (wire.name, wire.url) == ("ollama", "http://localhost:11434/v1/chat/completions")
-    assert wire.headers(None) == {}
+    assert wire.headers == {}
 
 
 # --- objects: what they are asked ---------------------------------------------------------------------------------

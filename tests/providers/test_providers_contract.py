@@ -6,21 +6,25 @@ import asyncio
 import inspect
 import json
 import socket
+import tomllib
+from functools import partial
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.records import Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.providers import langchain
-from llm_executor_nb.providers.huggingface import HuggingFace
-from llm_executor_nb.providers.openrouter import OpenRouter
 from llm_executor_nb.providers.payload import make_body, make_payload
 from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.providers.wires import make_wire
 
 MODEL = "google/gemma-3-27b-it"
 KEY = "hf_fake0001"
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+openrouter, hugging_face = partial(make_wire, "openrouter"), partial(make_wire, "huggingface")
 
 
 def body_of(message, *, finish="stop", usage=None, **choice):
@@ -90,12 +94,11 @@ class Loopback:
 async def by_our_path(backend, payload, provider=None):
     transport = Transport()
     model = f"{MODEL}:{provider}" if provider else MODEL
-    route = Route(backend=backend.name, key=None, provider=provider, model=MODEL, request_model=model, tier=1)
     reply = await transport.post(
         backend.url,
         body=make_body(payload, model=model, backend=backend.name),
         secret=Secret(KEY),
-        headers=backend.headers(route),
+        headers=backend.headers,
         timeout_s=5,
     )
     await transport.close()
@@ -137,7 +140,7 @@ async def chat_openai(root, use=lambda model: model.ainvoke("Hello")):
 def test_an_openrouter_answer_is_what_chat_openai_makes_of_it(case):
     async def story():
         async with Loopback(CASES[case]) as server:
-            ours = await by_our_path(OpenRouter(f"{server.root}/v1"), make_payload("Hello", {}))
+            ours = await by_our_path(openrouter(f"{server.root}/v1"), make_payload("Hello", {}))
             theirs = await chat_openai(server.root)
         return ours, theirs
 
@@ -184,7 +187,7 @@ async def chat_hugging_face(root, monkeypatch, use=lambda model: model.ainvoke("
 def test_a_hugging_face_answer_is_what_chat_hugging_face_makes_of_it_completed(case, monkeypatch):
     async def story():
         async with Loopback(CASES[case]) as server:
-            ours = await by_our_path(HuggingFace(f"{server.root}/v1"), make_payload("Hello", {}))
+            ours = await by_our_path(hugging_face(f"{server.root}/v1"), make_payload("Hello", {}))
             theirs = await chat_hugging_face(server.root, monkeypatch)
         return ours, theirs
 
@@ -214,7 +217,7 @@ def _plain(value):
 def test_usage_details_and_cost_are_the_same_on_both_backends():
     body = CASES["usage with details and cost"]
     by_openrouter, by_huggingface = (
-        wire("https://router.invalid").message(body, MODEL) for wire in (OpenRouter, HuggingFace)
+        wire("https://router.invalid").message(body, MODEL) for wire in (openrouter, hugging_face)
     )
     assert by_openrouter.usage_metadata == by_huggingface.usage_metadata
     assert by_huggingface.usage_metadata["input_token_details"] == {"cache_read": 4}
@@ -223,7 +226,7 @@ def test_usage_details_and_cost_are_the_same_on_both_backends():
 
 
 def test_a_refusal_is_kept_on_both_backends():
-    for wire in (OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")):
+    for wire in (openrouter("https://router.invalid"), hugging_face("https://router.invalid")):
         assert wire.message(CASES["refusal"], MODEL).additional_kwargs["refusal"] == "I cannot."
 
 
@@ -231,8 +234,8 @@ def test_the_same_request_goes_to_both_backends_with_nothing_that_was_not_set():
     async def story():
         async with Loopback(CASES["plain text"]) as server:
             payload = make_payload("Hello", {"temperature": 0, "max_tokens": 9, "seed": None}, system="Be short.")
-            await by_our_path(OpenRouter(f"{server.root}/v1/"), payload)
-            await by_our_path(HuggingFace(f"{server.root}/v1"), payload, "scaleway")
+            await by_our_path(openrouter(f"{server.root}/v1/"), payload)
+            await by_our_path(hugging_face(f"{server.root}/v1"), payload, "scaleway")
         return server.requests
 
     (to_openrouter, first), (_, second) = asyncio.run(story())
@@ -262,7 +265,7 @@ def test_translators_open_no_connection_and_take_nothing_from_the_environment(mo
     for made in (langchain.payload_builder, langchain.openai_reader, langchain.huggingface_reader):
         made.cache_clear()
     assert make_payload("Hello", {}) == {"messages": [{"role": "user", "content": "Hello"}]}
-    for wire in (OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")):
+    for wire in (openrouter("https://router.invalid"), hugging_face("https://router.invalid")):
         assert wire.message(CASES["plain text"], MODEL).content == "Paris."
     for translate in (langchain.payload_builder(), langchain.openai_reader(), langchain.huggingface_reader(MODEL)):
         assert "fake-0001" not in repr(translate.__self__.__dict__)
@@ -270,7 +273,7 @@ def test_translators_open_no_connection_and_take_nothing_from_the_environment(mo
 
 
 @pytest.mark.parametrize(
-    "wire", [OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")], ids=lambda wire: wire.name
+    "wire", [openrouter("https://router.invalid"), hugging_face("https://router.invalid")], ids=lambda wire: wire.name
 )
 def test_what_servers_leave_out_does_not_break_an_answer(wire):
     body = {"choices": [{"message": {"content": "Hi", "tool_calls": None}}], "usage": None}
@@ -282,7 +285,7 @@ def test_what_servers_leave_out_does_not_break_an_answer(wire):
 
 
 @pytest.mark.parametrize(
-    "wire", [OpenRouter("https://router.invalid"), HuggingFace("https://router.invalid")], ids=lambda wire: wire.name
+    "wire", [openrouter("https://router.invalid"), hugging_face("https://router.invalid")], ids=lambda wire: wire.name
 )
 def test_an_answer_is_read_without_changing_the_body(wire):
     body = CASES["usage with details and cost"]
@@ -314,3 +317,8 @@ def test_a_missing_private_name_is_said_with_the_installed_versions():
 
     with pytest.raises(ConfigError, match=r"has no .*Newer\._gone \(langchain-core \d.*langchain-openai \d"):
         langchain.require(Newer, "_gone")
+
+
+def test_the_pip_line_names_the_versions_that_the_project_declares():
+    declared = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert list(langchain.REQUIREMENTS) == [one for one in declared if one.startswith("langchain")]

@@ -15,19 +15,19 @@ from test_providers_contract import (
     _plain,
     chat_hugging_face,
     chat_openai,
+    hugging_face,
     keyless,
+    openrouter,
     without,
 )
 
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.providers.chunks import Ending, as_last_chunk
-from llm_executor_nb.providers.huggingface import HuggingFace
-from llm_executor_nb.providers.openrouter import OpenRouter
+from llm_executor_nb.providers.langchain import Ending, as_last_chunk
 from llm_executor_nb.providers.payload import make_body, make_payload
 from llm_executor_nb.providers.transport import Transport
 
 __all__ = ["keyless"]  # a fixture that holds here too
-WIRES = [OpenRouter, HuggingFace]
+WIRES = [openrouter, hugging_face]
 
 
 def event(delta, *, finish=None, **more):
@@ -118,14 +118,14 @@ def compare(wire, data, theirs_of):
 @pytest.mark.parametrize("case", [*CASES, *ONLY_OPENAI])
 def test_an_openrouter_stream_is_what_chat_openai_makes_of_it(case, end):
     ours, theirs = compare(
-        OpenRouter, bytes_of({**CASES, **ONLY_OPENAI}[case], end), lambda root: chat_openai(root, streamed)
+        openrouter, bytes_of({**CASES, **ONLY_OPENAI}[case], end), lambda root: chat_openai(root, streamed)
     )
     assert ours == theirs
 
 
 def test_an_openrouter_stream_without_done_is_what_chat_openai_makes_of_it():
     ours, theirs = compare(
-        OpenRouter, bytes_of(CASES["usage last"], done=": bye"), lambda root: chat_openai(root, streamed)
+        openrouter, bytes_of(CASES["usage last"], done=": bye"), lambda root: chat_openai(root, streamed)
     )
     assert ours == theirs
 
@@ -133,7 +133,7 @@ def test_an_openrouter_stream_without_done_is_what_chat_openai_makes_of_it():
 @pytest.mark.parametrize("case", CASES)
 def test_a_hugging_face_stream_is_what_chat_hugging_face_makes_of_it_completed(case, monkeypatch):
     ours, theirs = compare(
-        HuggingFace, bytes_of(CASES[case]), lambda root: chat_hugging_face(root, monkeypatch, streamed)
+        hugging_face, bytes_of(CASES[case]), lambda root: chat_hugging_face(root, monkeypatch, streamed)
     )
     allowed = ("model_name", "model_provider", "id", "system_fingerprint", "logprobs")
     details = ("input_token_details", "output_token_details")
@@ -246,7 +246,7 @@ def test_an_event_is_read_without_changing_it_and_every_stream_has_its_own_id(wi
 def test_a_stream_is_asked_for_with_its_usage():
     async def story():
         async with Loopback(bytes_of(CASES["no usage"])) as server:
-            await by_our_path(HuggingFace(f"{server.root}/v1"))
+            await by_our_path(hugging_face(f"{server.root}/v1"))
         return server.requests
 
     ((_, body),) = asyncio.run(story())

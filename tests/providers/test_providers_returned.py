@@ -16,8 +16,8 @@ from recording import MODEL, recorded, said, streamed
 from rehearsing import fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.providers.chunks import Ending
-from llm_executor_nb.providers.openrouter import OpenRouter
+from llm_executor_nb.providers.langchain import Ending
+from llm_executor_nb.providers.wires import make_wire
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Lyon"}'}}
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2lnbmF0dXJl"}}}
@@ -226,7 +226,7 @@ BLOCKS = st.lists(
 @given(BLOCKS, st.data())
 def test_however_a_stream_cuts_its_details_their_sum_is_the_whole(blocks, data):
     whole = [{**block, "index": at, "format": "any-v1"} for at, block in enumerate(blocks)]
-    read, ending, chunks = OpenRouter("https://router.invalid").chunk_reader("m"), Ending(), []
+    read, ending, chunks = make_wire("openrouter", "https://router.invalid").chunk_reader("m"), Ending(), []
     for piece in (one for block in whole for one in _cut(block, data)):
         delta = {"reasoning_details": [piece], "content": "x"}
         chunks.append(ending.take(read({"choices": [{"index": 0, "delta": delta}]})))

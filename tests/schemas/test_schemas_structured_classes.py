@@ -1,4 +1,4 @@
-"""A dataclass and a TypedDict are schemas like a pydantic class; and what of a JSON Schema is not checked is listed."""
+"""A dataclass and a TypedDict are schemas like a pydantic class; and every keyword of a JSON Schema is checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.schemas import json_types as schema_types
 from llm_executor_nb.schemas.schema import make_schema
 
 QUESTION = "Mix 'light blue' for room 13."
@@ -162,9 +161,9 @@ class Empty(typing.TypedDict):
 @pytest.mark.parametrize(
     ("schema", "wording"),
     [
-        (list[Room], "is no schema. Write a pydantic class, a dataclass or a TypedDict"),
-        (list[Old], "is no schema"),
-        (Room(3), "is no schema"),
+        (list[Room], "is not a schema. Write a pydantic class, a dataclass or a TypedDict"),
+        (list[Old], "is not a schema"),
+        (Room(3), "is not a schema"),
         (Nothing, "The class Nothing has no fields"),
         (Empty, "The class Empty has no fields"),
         (unread(), "The types of Unread cannot be read: name 'Nowhere' is not defined"),
@@ -179,6 +178,8 @@ def test_what_is_like_a_class_and_no_schema_is_told_what_to_write(schema, wordin
 NOT_CHECKED: dict[str, tuple[dict[str, Any], Any]] = {
     "format": ({"type": "string", "format": "date"}, "no date"),
     "contentEncoding": ({"type": "string", "contentEncoding": "base64"}, "?"),
+}
+CHECKED: dict[str, tuple[dict[str, Any], Any]] = {
     "uniqueItems": ({"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, [1, 1]),
     "contains": ({"type": "array", "contains": {"const": 3}}, [1]),
     "prefixItems": ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, ["a", "b"]),
@@ -198,24 +199,46 @@ NOT_CHECKED: dict[str, tuple[dict[str, Any], Any]] = {
     "enum": ({"enum": [1, 2], "minimum": 2}, 1),
     "const": ({"const": 1, "minimum": 2}, 1),
     "type": ({"minimum": 2}, 1),
+    "text for a number": ({"type": "integer"}, "3"),
+    "false": ({"properties": {"b": False}}, {"b": 1}),
 }
 
 
+def whole_of(part):
+    return {"type": "object", "properties": {"a": part}, "required": ["a"], "$defs": {"n": {"type": "integer"}}}
+
+
 @pytest.mark.parametrize("keyword", NOT_CHECKED)
-def test_what_is_sent_and_not_checked_is_listed(keyword):
+def test_what_only_describes_is_sent_and_not_checked(keyword):
     part, value = NOT_CHECKED[keyword]
-    whole = {"type": "object", "properties": {"a": part}, "required": ["a"], "$defs": {"n": {"type": "integer"}}}
-    schema = make_schema(whole)
+    schema = make_schema(whole_of(part))
     assert schema.parse(json.dumps({"a": value})) == {"a": value}
-    assert json.loads(json.dumps(schema.json_schema)) == whole
-    assert f"`{keyword}`" in schema_types.__doc__
+    assert json.loads(json.dumps(schema.json_schema)) == whole_of(part)
 
 
-def test_options_beside_the_properties_of_the_whole_are_not_checked():
+@pytest.mark.parametrize("keyword", CHECKED)
+def test_every_keyword_is_sent_and_checked_and_the_place_is_named(keyword):
+    part, value = CHECKED[keyword]
+    schema = make_schema(whole_of(part))
+    with pytest.raises(ValueError, match=r"^a\b.*: "):
+        schema.parse(json.dumps({"a": value}))
+    assert json.loads(json.dumps(schema.json_schema)) == whole_of(part)
+
+
+def test_options_beside_the_properties_of_the_whole_are_checked():
     whole = {"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
-    assert make_schema(whole).parse("{}") == {}
+    assert make_schema(whole).parse('{"b": 1}') == {"b": 1}
+    with pytest.raises(ValueError, match="the object: fits none of the options"):
+        make_schema(whole).parse("{}")
     inner = {"properties": {"n": {"type": "integer"}}, "anyOf": [{"required": ["n"]}]}
     schema = make_schema({"type": "object", "properties": {"inner": inner}})
-    assert schema.parse('{"inner": {}}') == {"inner": {}}
-    with pytest.raises(ValueError, match="n: Input should be a valid integer"):
+    with pytest.raises(ValueError, match=r"inner: 'n' is a required property"):
+        schema.parse('{"inner": {}}')
+    with pytest.raises(ValueError, match=r"inner\.n: must be of type integer"):
         schema.parse('{"inner": {"n": "x"}}')
+
+
+def test_a_reference_to_another_document_is_refused_and_never_fetched():
+    for reference in ("https://example.com/schema.json", "other.json#/a", "#/$defs/missing"):
+        with pytest.raises(llm.ConfigError, match="which it does not contain"):
+            make_schema(whole_of({"$ref": reference}))

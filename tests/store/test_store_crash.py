@@ -8,14 +8,14 @@ import sys
 from contextlib import closing
 
 import pytest
-from keeping import Child, ledger_at, texts, want
+from keeping import Child, ledger_at, lookup, texts
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks are POSIX")
 
 KEEPS_AND_IS_KILLED = """
 import os, random, signal, time
 from pathlib import Path
-from keeping import answer, attempt, ledger_at, want
+from keeping import answer, attempt, ledger_at, lookup
 
 def keep(start, tell):
     with ledger_at(Path(sys.argv[1])) as ledger:
@@ -44,7 +44,7 @@ FORKS = """
 import os
 import warnings
 from pathlib import Path
-from keeping import answer, attempt, begun, ledger_at, want
+from keeping import answer, attempt, begun, ledger_at, lookup
 warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside a thread
 with ledger_at(Path(sys.argv[1])) as ledger:
     ledger.keep([], answer("parent", "of the parent"))
@@ -56,7 +56,7 @@ with ledger_at(Path(sys.argv[1])) as ledger:
         if not child:
             begun(ledger, f"child {number}")
             ledger.keep([attempt(run_id=f"child {number}", job_id="child")], answer(f"child {number}", "of the child"))
-            ok = ledger.flush(20) and ledger.find([want("parent")], max_age_s=None)[0] is not None
+            ok = ledger.flush(20) and ledger.find([lookup("parent")], max_age_s=None)[0] is not None
             ledger.end_job(f"child {number}", "done")
             ledger.close()
             if number % 2:
@@ -70,11 +70,10 @@ print("ok", flush=True)
 FORKS_AMID_A_TRANSACTION = """
 import os, threading, warnings
 from pathlib import Path
-from keeping import answer, begun, ledger_at, texts, want
-from llm_executor_nb.store import ledger as module
-module._FORK_S = 0.1
+from keeping import answer, begun, ledger_at, texts, lookup
+from llm_executor_nb.store.records import Limits
 warnings.simplefilter("ignore")
-with ledger_at(Path(sys.argv[1])) as ledger:
+with ledger_at(Path(sys.argv[1]), Limits(fork_wait_s=0.1)) as ledger:
     amid, forked = threading.Event(), threading.Event()
 
     def work(store):
@@ -87,14 +86,14 @@ with ledger_at(Path(sys.argv[1])) as ledger:
             forked.wait()
             store.connection.execute("INSERT INTO big VALUES (1)")
 
-    asking = threading.Thread(target=lambda: ledger._at_work().ask(work))
+    asking = threading.Thread(target=lambda: ledger.call(work))
     asking.start()
     amid.wait()
     child = os.fork()
     if not child:
         begun(ledger)
         ledger.keep([], answer("b", "of the child"))
-        found = texts(ledger.claim("job", [want("b")], max_age_s=None))
+        found = texts(ledger.claim("job", [lookup("b")], max_age_s=None))
         sys.exit(0 if (ledger.path, found) == (None, ["of the child"]) else 1)
     assert os.waitpid(child, 0)[1] == 0
     forked.set()
@@ -107,8 +106,8 @@ print("ok", flush=True)
 ENDS_WITHOUT_CLOSING = """
 from pathlib import Path
 from keeping import answer, attempt, begun
-from llm_executor_nb.store.ledger import Ledger
-ledger = Ledger(lambda: Path(sys.argv[1]))
+from llm_executor_nb.store.ledger_store import LedgerStore
+ledger = LedgerStore(lambda: Path(sys.argv[1]))
 for number in range(500):
     ledger.keep([attempt()], answer(str(number), "here"))
 """
@@ -131,7 +130,7 @@ def test_whatever_flush_acknowledged_is_there_after_ten_kills(path):
             last = int(child.line().split()[-1])
             numbers += range(turn * 1_000_000, last + 1)
     with ledger_at(path) as ledger:  # which rolls back what the last one was at
-        found = texts(ledger.find([want(str(number)) for number in numbers], max_age_s=None))
+        found = texts(ledger.find([lookup(str(number)) for number in numbers], max_age_s=None))
         assert found == [f"{number} " * 60 for number in numbers]
         assert {str(number) for number in numbers} <= set(ledger.attempts_frame()["run_id"])
     assert _integrity(path) == [("ok",)]
@@ -141,17 +140,17 @@ def test_a_process_that_just_ends_leaves_everything_saved(path):
     with Child(ENDS_WITHOUT_CLOSING, path) as child:
         assert child.end() == 0
     with ledger_at(path) as ledger:
-        assert all(ledger.find([want(str(number)) for number in range(500)], max_age_s=None))
+        assert all(ledger.find([lookup(str(number)) for number in range(500)], max_age_s=None))
 
 
 def test_a_forked_child_opens_its_own_and_the_parent_goes_on(path):
     with Child(FORKS, path) as child:
         assert child.line() == "ok"
     with ledger_at(path) as ledger:
-        wants = [*(want(f"{number}-{more}") for number in range(10) for more in range(200)), want("parent")]
-        assert all(ledger.find(wants, max_age_s=None))
+        lookups = [*(lookup(f"{number}-{more}") for number in range(10) for more in range(200)), lookup("parent")]
+        assert all(ledger.find(lookups, max_age_s=None))
         assert (
-            texts(ledger.find([want(f"child {number}") for number in range(10)], max_age_s=None))
+            texts(ledger.find([lookup(f"child {number}") for number in range(10)], max_age_s=None))
             == ["of the child"] * 10
         )
         frame = ledger.attempts_frame()

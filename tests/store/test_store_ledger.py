@@ -1,26 +1,32 @@
-"""The ledger keeps what it is given, finds what a want may take, and touches no file before it must."""
+"""The ledger keeps what it is given, finds what a look-up may take, and touches no file before it must."""
 
 from __future__ import annotations
 
 import copy
 import os
 import pickle
+import sqlite3
 import stat
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from keeping import NOON, answer, attempt, begun, ledger_at, texts, want
+from keeping import NOON, answer, attempt, begun, ledger_at, lookup, texts
 
+import llm_executor_nb as llm
+from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.core.records import Key, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.store.ledger import Ledger
-from llm_executor_nb.store.place import usual_place
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import Turn
+from llm_executor_nb.store.sqlite import usual_place
 
 LONE = "\ud83d"
 
@@ -37,7 +43,7 @@ def test_an_answer_comes_back_as_it_was_kept(ledger):
     other = answer("other", finish_reason="length", input_tokens=2**40, cost_usd=1e-9, answered_utc=NOON)
     ledger.keep([], kept)
     ledger.keep([], other)
-    assert ledger.find([want("other"), want("question"), want("unknown")], max_age_s=None) == [other, kept, None]
+    assert ledger.find([lookup("other"), lookup("question"), lookup("unknown")], max_age_s=None) == [other, kept, None]
 
 
 @pytest.mark.parametrize(
@@ -45,12 +51,12 @@ def test_an_answer_comes_back_as_it_was_kept(ledger):
 )
 def test_any_text_is_kept(ledger, text):
     ledger.keep([], answer(text=text))
-    assert texts(ledger.find([want("question")], max_age_s=None)) == [text]
+    assert texts(ledger.find([lookup("question")], max_age_s=None)) == [text]
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(ledger):
     ledger.keep([attempt(row=f"r{LONE}", message=f"m{LONE}", column=f"c{LONE}")], answer(text=f"a{LONE}b"))
-    assert texts(ledger.find([want("question")], max_age_s=None)) == ["a\ufffdb"]
+    assert texts(ledger.find([lookup("question")], max_age_s=None)) == ["a\ufffdb"]
     row = ledger.attempts_frame().iloc[0]
     assert (row["row"], row["message"], row["column"]) == ("r\ufffd", "m\ufffd", "c\ufffd")
 
@@ -58,43 +64,43 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character(ledger):
 def test_equal_requests_share_the_newest_answer_of_the_first_key_that_has_one(ledger):
     for request, text in (("a", "old"), ("b", "of b"), ("a", "new")):
         ledger.keep([], answer(request, text))
-    wants = [want("a", "b"), want("b", "a"), want("none", "b"), want("none")]
-    assert texts(ledger.find(wants, max_age_s=None)) == ["new", "of b", "of b", None]
+    lookups = [lookup("a", "b"), lookup("b", "a"), lookup("none", "b"), lookup("none")]
+    assert texts(ledger.find(lookups, max_age_s=None)) == ["new", "of b", "of b", None]
 
 
 def test_drawn_answers_are_numbered_in_chain_order_then_oldest_first(ledger):
     for request, text in (("a", "a0"), ("b", "b0"), ("a", "a1"), ("b", "b1")):
         ledger.keep([], answer(request, text))
-    wants = [want("a", "b", copy=number) for number in range(5)]
-    assert texts(ledger.find(wants, max_age_s=None)) == ["a0", "a1", "b0", "b1", None]
+    lookups = [lookup("a", "b", copy=number) for number in range(5)]
+    assert texts(ledger.find(lookups, max_age_s=None)) == ["a0", "a1", "b0", "b1", None]
 
 
 def test_many_copies_kept_in_one_commit_are_all_there(ledger):
     for number in range(1_000):
         ledger.keep([], answer("a", str(number)))
-    wants = [want("a", copy=number) for number in range(1_000)]
-    assert texts(ledger.find(wants, max_age_s=None)) == [str(number) for number in range(1_000)]
+    lookups = [lookup("a", copy=number) for number in range(1_000)]
+    assert texts(ledger.find(lookups, max_age_s=None)) == [str(number) for number in range(1_000)]
 
 
 def test_answers_older_than_max_age_do_not_count(ledger):
     now = datetime.now(UTC)
     for age_s in (500, 50, 5):
         ledger.keep([], answer("a", f"{age_s} s", answered_utc=now - timedelta(seconds=age_s)))
-    wants = [want("a"), *(want("a", copy=number) for number in range(3))]
-    assert texts(ledger.find(wants, max_age_s=100)) == ["5 s", "50 s", "5 s", None]
-    assert texts(ledger.find(wants, max_age_s=None)) == ["5 s", "500 s", "50 s", "5 s"]
-    assert ledger.find(wants, max_age_s=1) == [None] * 4
+    lookups = [lookup("a"), *(lookup("a", copy=number) for number in range(3))]
+    assert texts(ledger.find(lookups, max_age_s=100)) == ["5 s", "50 s", "5 s", None]
+    assert texts(ledger.find(lookups, max_age_s=None)) == ["5 s", "500 s", "50 s", "5 s"]
+    assert ledger.find(lookups, max_age_s=1) == [None] * 4
 
 
 def test_a_claim_sees_what_was_kept_just_before(ledger):
     ledger.keep([], answer("a", "here"))
-    assert texts(ledger.claim("job", [want("a"), want("b")], max_age_s=None)) == ["here", Turn.YOURS]
+    assert texts(ledger.claim("job", [lookup("a"), lookup("b")], max_age_s=None)) == ["here", Turn.YOURS]
 
 
 def test_more_wants_than_fit_one_query_are_answered_in_order(ledger):
     for number in range(0, 12_000, 7):
         ledger.keep([], answer(str(number), str(number)))
-    found = texts(ledger.find([want(str(number)) for number in range(12_000)], max_age_s=None))
+    found = texts(ledger.find([lookup(str(number)) for number in range(12_000)], max_age_s=None))
     assert found == [str(number) if number % 7 == 0 else None for number in range(12_000)]
 
 
@@ -103,16 +109,16 @@ def test_kept_rows_are_committed_by_themselves(tmp_path):
     with ledger_at(path) as ledger, ledger_at(path) as other:
         ledger.keep([], answer("a", "here"))
         end = time.monotonic() + 10
-        while other.find([want("a")], max_age_s=None) == [None] and time.monotonic() < end:
+        while other.find([lookup("a")], max_age_s=None) == [None] and time.monotonic() < end:
             time.sleep(0.01)
-        assert texts(other.find([want("a")], max_age_s=None)) == ["here"]
+        assert texts(other.find([lookup("a")], max_age_s=None)) == ["here"]
 
 
 def test_what_was_closed_is_there_when_opened_again(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with ledger_at(path) as ledger:
         ledger.keep([attempt()], answer("a", "here"))
-    assert ledger.find([want("a")], max_age_s=None)[0].text == "here"
+    assert ledger.find([lookup("a")], max_age_s=None)[0].text == "here"
     assert len(ledger.attempts_frame()) == 1
     ledger.close()
 
@@ -129,30 +135,30 @@ def test_keep_is_safe_from_many_threads(ledger):
         thread.join()
     assert ledger.flush()
     assert ledger.attempts_frame()["run_id"].nunique() == 2_400
-    assert all(ledger.find([want(f"{name}-{n}") for name in range(8) for n in range(300)], max_age_s=None))
+    assert all(ledger.find([lookup(f"{name}-{n}") for name in range(8) for n in range(300)], max_age_s=None))
 
 
 def test_flush_of_an_unused_ledger_has_nothing_to_wait_for(tmp_path):
-    assert Ledger(lambda: tmp_path / "x" / "ledger.sqlite").flush()
+    assert LedgerStore(lambda: tmp_path / "x" / "ledger.sqlite").flush()
     assert not (tmp_path / "x").exists()
 
 
 def test_looking_makes_no_file(tmp_path):
     path = tmp_path / "sub" / "ledger.sqlite"
-    ledger = Ledger(lambda: path)
+    store = LedgerStore(lambda: path)
+    ledger = Ledger(store)
     assert str(path) in repr(ledger)
     assert (ledger.path, ledger.size, ledger.trouble) == (path, 0, "")
-    assert ledger.find([want("a")], max_age_s=None) == [None]
-    assert ledger.attempts_frame().empty
+    assert store.find([lookup("a")], max_age_s=None) == [None]
+    assert ledger.attempts().empty
     assert ledger.forget(older_than="0s") == 0
-    ledger.close()
-    assert dir(ledger)
+    store.close()
     assert not path.parent.exists()
 
 
 def test_the_place_is_asked_at_the_first_need_and_then_stays(tmp_path):
     places = iter([tmp_path / "first.sqlite", tmp_path / "second.sqlite"])
-    ledger = begun(Ledger(lambda: next(places)))
+    ledger = begun(LedgerStore(lambda: next(places)))
     assert ledger.path == tmp_path / "first.sqlite"
     assert ledger.size > 0
     ledger.close()
@@ -201,8 +207,42 @@ def test_the_folder_ignores_itself_and_an_existing_gitignore_stays(tmp_path):
 
 def test_a_ledger_neither_pickles_nor_copies(ledger):
     for copying in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="does not pickle"):
-            copying(ledger)
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            copying(Ledger(ledger))
+
+
+def test_tab_shows_what_is_for_users_and_no_more():
+    shown = {name for name in dir(llm.ledger) if not name.startswith("_")}
+    assert shown == {"path", "size", "trouble", "attempts", "export", "forget"}
+
+
+def test_plain_sql_reads_the_attempts_as_the_frame_has_them(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with ledger_at(path) as ledger:
+        ledger.keep([attempt(outcome=Outcome.TIMEOUT, decision=Decision.RETRY, provider="nebius"), attempt()], answer())
+        ledger.keep([attempt(key=None, message="it's\nodd", http_status=None, retry_after_s=1.5)], None)
+        assert ledger.flush()
+        frame = ledger.attempts_frame()
+    with closing(sqlite3.connect(path)) as file:
+        counts = file.execute("SELECT route, outcome, count(*) FROM attempts GROUP BY 1, 2 ORDER BY 2").fetchall()
+        assert counts == [("openrouter ..a1b2", "ok", 2), ("openrouter ..a1b2", "timeout", 1)]
+        assert file.execute("SELECT count(*) FROM attempts WHERE started_utc > '2026-11-25 11:59'").fetchone() == (3,)
+        read = pd.read_sql("SELECT * FROM attempts", file, parse_dates={"started_utc": {"utc": True}})
+    frame["started_utc"] = frame["started_utc"].dt.floor("ms")
+    pd.testing.assert_frame_equal(read.astype(frame.dtypes), frame)
+
+
+def test_a_file_of_the_first_version_gets_the_view_and_keeps_its_rows(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with ledger_at(path) as ledger:
+        ledger.keep([attempt()], answer("a", "here"))
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DROP VIEW attempts")
+        file.execute("PRAGMA user_version = 1")
+    with ledger_at(path) as ledger:
+        assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT outcome FROM attempts").fetchall() == [("ok",)]
 
 
 def test_a_record_that_fits_no_column_is_told_and_harms_no_other(ledger):
@@ -211,7 +251,7 @@ def test_a_record_that_fits_no_column_is_told_and_harms_no_other(ledger):
     ledger.keep([attempt(input_tokens=10**30)], answer("c", "after", input_tokens=10**30))
     with pytest.warns(UserWarning, match="could not keep a record"):
         assert ledger.flush()
-    found = ledger.find([want("a"), want("b"), want("c")], max_age_s=None)
+    found = ledger.find([lookup("a"), lookup("b"), lookup("c")], max_age_s=None)
     assert texts(found) == ["before", None, "after"]
     assert found[2].input_tokens is None
 
@@ -224,7 +264,7 @@ def test_no_key_is_in_the_file_when_a_route_with_a_secret_was_used(tmp_path):
     with ledger_at(path) as ledger:
         ledger.keep([attempt(route=route.name, key=one.shown)], replace(answer(), route=route.name))
         ledger.flush()
-        ledger.export(tmp_path / "log.csv")
+        Ledger(ledger).export(tmp_path / "log.csv")
     written = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
     assert one.shown.encode() in written
     assert canary[:-4].encode() not in written

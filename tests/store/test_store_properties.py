@@ -9,9 +9,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from keeping import answer, attempt, begun, want
+from keeping import answer, attempt, begun, lookup
 
 from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import Turn
 
 REQUESTS = st.sampled_from("abcd")
@@ -34,7 +35,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "ledger.sqlite"
-        self.ledgers = {job: Ledger(lambda: self.path) for job in ("one", "two")}
+        self.ledgers = {job: LedgerStore(lambda: self.path) for job in ("one", "two")}
         self.answers: dict[str, list[tuple[int, str, str]]] = {}
         self.claims: dict[str, set[bytes]] = {"one": set(), "two": set()}
         self.attempts: list[tuple[str, str]] = []
@@ -66,22 +67,22 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job=JOBS, chains=st.lists(st.tuples(CHAINS, COPIES), max_size=4), max_age=MAX_AGES)
     def look(self, job, chains, max_age):
-        wants = [want(*chain, copy=copy) for chain, copy in chains]
-        found = self.ledgers[job].find(wants, max_age_s=max_age)
+        lookups = [lookup(*chain, copy=copy) for chain, copy in chains]
+        found = self.ledgers[job].find(lookups, max_age_s=max_age)
         assert [item and item.text for item in found] == [self._found(chain, copy, max_age) for chain, copy in chains]
 
     @rule(job=JOBS, chains=st.lists(st.tuples(CHAINS, COPIES), max_size=4), max_age=MAX_AGES)
     def claim(self, job, chains, max_age):
-        wants = [want(*chain, copy=copy) for chain, copy in chains]
+        lookups = [lookup(*chain, copy=copy) for chain, copy in chains]
         (theirs,) = (digests for other, digests in self.claims.items() if other != job)
         expected = []
-        for (chain, copy), wanted in zip(chains, wants, strict=True):
+        for (chain, copy), wanted in zip(chains, lookups, strict=True):
             found = self._found(chain, copy, max_age)
             turn = Turn.THEIRS if wanted.digest in theirs else Turn.YOURS
             expected.append(turn if found is None else found)
-        got = self.ledgers[job].claim(job, wants, max_age_s=max_age)
+        got = self.ledgers[job].claim(job, lookups, max_age_s=max_age)
         assert [item if isinstance(item, Turn) else item.text for item in got] == expected
-        self.claims[job] = {w.digest for w, turn in zip(wants, got, strict=True) if turn is Turn.YOURS}
+        self.claims[job] = {w.digest for w, turn in zip(lookups, got, strict=True) if turn is Turn.YOURS}
 
     @rule(job=JOBS)
     def end_and_begin(self, job):
@@ -99,13 +100,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(job=JOBS, forgotten=JOBS)
     def forget_a_job(self, job, forgotten):
         count = sum(name == forgotten for stored in self.answers.values() for _, _, name in stored)
-        assert self.ledgers[job].forget(job=forgotten) == count
+        assert Ledger(self.ledgers[job]).forget(job=forgotten) == count
         self._drop(lambda _, name: name == forgotten)
 
     @rule(job=JOBS)
     def forget_the_old(self, job):
         count = sum(age == 100 for stored in self.answers.values() for age, _, _ in stored)
-        assert self.ledgers[job].forget(older_than="75s") == count
+        assert Ledger(self.ledgers[job]).forget(older_than="75s") == count
         self._drop(lambda age, _: age == 100)
 
     def _drop(self, is_gone):

@@ -13,7 +13,8 @@ from keeping import NOON, answer, attempt, begun, ledger_at
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError
 from llm_executor_nb.core.outcomes import Decision, Outcome
-from llm_executor_nb.store import log
+from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.store.records import Limits
 from llm_executor_nb.store.tables import attempts_frame
 
 BARE = {
@@ -57,9 +58,14 @@ DTYPES = {
 }
 
 
+@pytest.fixture
+def limits():
+    return Limits()
+
+
 @pytest.fixture(params=["file", "memory"])
-def ledger(request, tmp_path):
-    with ledger_at(tmp_path / "ledger.sqlite" if request.param == "file" else None) as opened:
+def ledger(request, tmp_path, limits):
+    with ledger_at(tmp_path / "ledger.sqlite" if request.param == "file" else None, limits) as opened:
         yield opened
 
 
@@ -111,8 +117,8 @@ def test_the_frame_of_the_ledger_is_by_time_and_the_frame_of_records_as_given(le
     assert attempts_frame(shuffled)["run_id"].tolist() == [record.run_id for record in shuffled]
 
 
-def test_a_log_of_many_pages_is_read_whole(ledger, monkeypatch):
-    monkeypatch.setattr(log, "PAGE", 7)
+@pytest.mark.parametrize("limits", [Limits(page_rows=7)], ids=["small pages"])
+def test_a_log_of_many_pages_is_read_whole(ledger):
     records = _mixed(70)
     ledger.keep(records, None)
     pd.testing.assert_frame_equal(ledger.attempts_frame(), attempts_frame(records))
@@ -140,8 +146,8 @@ def test_what_was_kept_a_moment_ago_is_in_the_frame_once(ledger):
             assert ledger.attempts_frame()["run_id"].nunique() == len(ledger.attempts_frame()) == number + 1
 
 
-def test_csv_has_a_row_per_attempt_and_the_answer_beside_the_one_that_brought_it(ledger, tmp_path, monkeypatch):
-    monkeypatch.setattr("llm_executor_nb.store.export.PAGE", 3)
+@pytest.mark.parametrize("limits", [Limits(page_rows=3)], ids=["small pages"])
+def test_csv_has_a_row_per_attempt_and_the_answer_beside_the_one_that_brought_it(ledger, tmp_path):
     for number in range(5):
         failed = attempt(run_id=f"r{number}", outcome=Outcome.TIMEOUT, decision=Decision.RETRY)
         accepted = attempt(run_id=f"r{number}", attempt=2)
@@ -150,7 +156,7 @@ def test_csv_has_a_row_per_attempt_and_the_answer_beside_the_one_that_brought_it
     target = tmp_path / "out" / "log.csv"
     target.parent.mkdir()
     target.write_text("old")
-    assert ledger.export(str(target)) == target
+    assert Ledger(ledger).export(str(target)) == target
     frame = pd.read_csv(target, dtype={"answer": "string"})
     assert tuple(frame.columns) == (*ATTEMPT_COLUMNS, "answer")
     assert frame["run_id"].tolist() == [f"r{number}" for number in range(5) for _ in range(2)] + ["none"]
@@ -160,15 +166,15 @@ def test_csv_has_a_row_per_attempt_and_the_answer_beside_the_one_that_brought_it
 
 
 def test_an_empty_ledger_exports_the_names_of_its_columns(ledger, tmp_path):
-    assert pd.read_csv(ledger.export(tmp_path / "log.csv")).columns.tolist() == [*ATTEMPT_COLUMNS, "answer"]
+    assert pd.read_csv(Ledger(ledger).export(tmp_path / "log.csv")).columns.tolist() == [*ATTEMPT_COLUMNS, "answer"]
 
 
+@pytest.mark.parametrize("limits", [Limits(page_rows=7)], ids=["small pages"])
 @pytest.mark.skipif(not importlib.util.find_spec("pyarrow"), reason="pyarrow is optional")
-def test_parquet_keeps_the_dtypes(ledger, tmp_path, monkeypatch):
-    monkeypatch.setattr("llm_executor_nb.store.export.PAGE", 7)
+def test_parquet_keeps_the_dtypes(ledger, tmp_path):
     records = [*(attempt(**BARE) for _ in range(8)), *_mixed()]
     ledger.keep(records, answer(run_id=records[-1].run_id))
-    frame = pd.read_parquet(ledger.export(tmp_path / "log.parquet"))
+    frame = pd.read_parquet(Ledger(ledger).export(tmp_path / "log.parquet"))
     expected = attempts_frame(records).astype({"outcome": "string", "decision": "string"})
     for name in ATTEMPT_COLUMNS:
         assert frame[name].tolist() == expected[name].tolist() or frame[name].isna().equals(expected[name].isna())
@@ -178,14 +184,14 @@ def test_parquet_keeps_the_dtypes(ledger, tmp_path, monkeypatch):
 @pytest.mark.skipif(bool(importlib.util.find_spec("pyarrow")), reason="pyarrow is installed")
 def test_parquet_without_pyarrow_names_the_extra(ledger, tmp_path):
     with pytest.raises(MissingExtraError, match=r"llm_executor_nb\[parquet\]"):
-        ledger.export(tmp_path / "log.parquet")
+        Ledger(ledger).export(tmp_path / "log.parquet")
     assert not list(tmp_path.glob("log*"))
 
 
 @pytest.mark.parametrize("name", ["log.xlsx", "log"])
 def test_another_suffix_is_refused_before_anything_is_written(ledger, tmp_path, name):
     with pytest.raises(ConfigError, match=r"\.csv or \.parquet"):
-        ledger.export(tmp_path / name)
+        Ledger(ledger).export(tmp_path / name)
     assert not list(tmp_path.glob("log*"))
 
 
@@ -196,7 +202,7 @@ def test_an_export_that_fails_leaves_what_was_there(ledger, tmp_path, monkeypatc
     ledger.flush()
     monkeypatch.setattr(pd.DataFrame, "to_csv", _out_of_room)
     with pytest.raises(OSError, match="No space left"):
-        ledger.export(target)
+        Ledger(ledger).export(target)
     assert target.read_text() == "old"
     assert not list(tmp_path.glob("*.part"))
 

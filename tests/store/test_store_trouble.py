@@ -12,13 +12,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from keeping import Child, answer, attempt, begun, ledger_at, texts, want
+from keeping import Child, answer, attempt, begun, ledger_at, lookup, texts
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
-from llm_executor_nb.store import sqlite, writer
+from llm_executor_nb.core.errors import LLMExecutorWarning
 from llm_executor_nb.store.ledger import Ledger
-from llm_executor_nb.store.records import LedgerBusyError, Turn
+from llm_executor_nb.store.ledger_store import LedgerStore
+from llm_executor_nb.store.records import LedgerBusyError, Limits, Turn
 from llm_executor_nb.store.schema import VERSION
+from llm_executor_nb.store.writer import PATIENCE_S, Writer
 
 BIG = "x" * 20_000
 
@@ -36,7 +37,7 @@ sys.stdin.readline()
 LIMITED = """
 import resource
 from pathlib import Path
-from keeping import answer, attempt, ledger_at, texts, want
+from keeping import answer, attempt, ledger_at, texts, lookup
 with ledger_at(Path(sys.argv[1])) as ledger:
     ledger.flush()
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
@@ -48,14 +49,14 @@ with ledger_at(Path(sys.argv[1])) as ledger:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert ledger.flush(10), "it did not go on"
     assert not ledger.trouble
-    assert all(ledger.find([want(str(number)) for number in range(40)], max_age_s=None))
+    assert all(ledger.find([lookup(str(number)) for number in range(40)], max_age_s=None))
     print("ok", flush=True)
 """
 
 ON_A_SMALL_DISK = """
 import ctypes, os, subprocess
 from pathlib import Path
-from keeping import answer, attempt, ledger_at, want
+from keeping import answer, attempt, ledger_at, lookup
 disk = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], check=True)
 ballast = open(disk / "ballast", "wb", buffering=0)
@@ -78,7 +79,24 @@ with ledger_at(disk / "sub" / "ledger.sqlite") as ledger:
     ballast.truncate(0)
     assert ledger.flush(10), "it did not go on"
     assert not ledger.trouble
-    assert all(ledger.find([want(str(number)) for number in range(9)], max_age_s=None))
+    assert all(ledger.find([lookup(str(number)) for number in range(9)], max_age_s=None))
+print("ok", flush=True)
+"""
+
+ON_A_DISK_THAT_CANNOT_BE_WRITTEN = """
+import subprocess, warnings
+from pathlib import Path
+from keeping import answer, attempt, ledger_at, texts, lookup
+path = Path(sys.argv[1])
+subprocess.run(["mount", "-o", "bind,ro", path.parent, path.parent], check=True)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    with ledger_at(path) as ledger:
+        ledger.keep([attempt()], answer("a", "here"))
+        assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
+        assert ledger.path is None
+(told,) = told
+assert f"{path} cannot be written" in str(told.message) and "kept in memory" in str(told.message), told.message
 print("ok", flush=True)
 """
 
@@ -104,11 +122,11 @@ def _fill_up(ledger, pages=0):
         (now,) = store.connection.execute("PRAGMA page_count").fetchone()
         store.connection.execute(f"PRAGMA max_page_count = {now + pages}")
 
-    ledger._at_work().ask(limit)
+    ledger.call(limit)
 
 
 def _make_room(ledger):
-    ledger._at_work().ask(lambda store: store.connection.execute("PRAGMA max_page_count = 1000000").fetchall())
+    ledger.call(lambda store: store.connection.execute("PRAGMA max_page_count = 1000000").fetchall())
 
 
 def _files(path):
@@ -125,16 +143,16 @@ def test_on_a_full_disk_everything_stays_queued_and_is_kept_once_there_is_room(p
         assert time.perf_counter() - began < 0.5
         assert not ledger.flush(0.5)
         assert ledger.trouble == "the disk is full"
-        assert texts(ledger.find([want("before"), want("0")], max_age_s=None)) == ["here", None]
+        assert texts(ledger.find([lookup("before"), lookup("0")], max_age_s=None)) == ["here", None]
         assert len(ledger.attempts_frame()) == 51
         with pytest.raises(LedgerBusyError, match="the disk is full"):
-            ledger.claim("job", [want("a")], max_age_s=None)
+            ledger.claim("job", [lookup("a")], max_age_s=None)
         _make_room(ledger)
         assert ledger.flush(10)
         assert ledger.trouble == ""
-        assert texts(ledger.find([want(str(number)) for number in range(50)], max_age_s=None)) == [BIG] * 50
+        assert texts(ledger.find([lookup(str(number)) for number in range(50)], max_age_s=None)) == [BIG] * 50
         assert set(ledger.attempts_frame()["column"]) == {"review", *(f"column {number}" for number in range(50))}
-        assert ledger.claim("job", [want("a")], max_age_s=None) == [Turn.YOURS]
+        assert ledger.claim("job", [lookup("a")], max_age_s=None) == [Turn.YOURS]
 
 
 def test_trouble_goes_away_by_itself_when_only_a_claim_had_failed(path):
@@ -142,7 +160,7 @@ def test_trouble_goes_away_by_itself_when_only_a_claim_had_failed(path):
         assert ledger.flush()
         _fill_up(ledger)
         with pytest.raises(LedgerBusyError, match="the disk is full"):
-            ledger.claim("job", [want(str(number)) for number in range(3_000)], max_age_s=None)
+            ledger.claim("job", [lookup(str(number)) for number in range(3_000)], max_age_s=None)
         _make_room(ledger)
         end = time.monotonic() + 10
         while ledger.trouble and time.monotonic() < end:
@@ -155,10 +173,10 @@ def test_a_busy_error_pickles_and_nothing_was_claimed(path):
         begun(other, "other")
         assert ledger.flush()
         _fill_up(ledger)
-        wants = [want(str(number)) for number in range(3_000)]
+        lookups = [lookup(str(number)) for number in range(3_000)]
         with pytest.raises(LedgerBusyError):
-            ledger.claim("job", wants, max_age_s=None)
-        assert set(other.claim("other", wants, max_age_s=None)) == {Turn.YOURS}
+            ledger.claim("job", lookups, max_age_s=None)
+        assert set(other.claim("other", lookups, max_age_s=None)) == {Turn.YOURS}
         _make_room(ledger)
 
 
@@ -180,9 +198,8 @@ def test_a_real_disk_that_is_full_loses_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-def test_while_another_program_holds_the_lock_it_is_said_and_then_all_is_kept(path, begin, monkeypatch):
-    monkeypatch.setattr(sqlite, "LOCK_WAIT_S", 0.05)
-    with ledger_at(path) as ledger:
+def test_while_another_program_holds_the_lock_it_is_said_and_then_all_is_kept(path, begin):
+    with ledger_at(path, Limits(lock_wait_s=0.05)) as ledger:
         assert ledger.flush()
         with Child(HOLDS_THE_LOCK, path, begin) as child:
             assert child.line() == "locked"
@@ -193,30 +210,27 @@ def test_while_another_program_holds_the_lock_it_is_said_and_then_all_is_kept(pa
             assert child.line() == "free"
             assert ledger.flush(10)
         assert ledger.trouble == ""
-        assert texts(ledger.find([want("a")], max_age_s=None)) == ["here"]
+        assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
 
 
-def test_a_claim_waits_for_another_programs_lock_but_not_for_ever(path, monkeypatch):
-    monkeypatch.setattr(sqlite, "LOCK_WAIT_S", 0.02)
-    with ledger_at(path) as ledger:
+def test_a_claim_waits_for_another_programs_lock_but_not_for_ever(path):
+    with ledger_at(path, Limits(lock_wait_s=0.02)) as ledger:
         assert ledger.flush()
         with Child(HOLDS_THE_LOCK, path, "BEGIN IMMEDIATE") as child:
             assert child.line() == "locked"
-            work = ledger._at_work()
             began = time.monotonic()
             with pytest.raises(LedgerBusyError, match="locked by another program"):
-                work.ask(lambda store: store.connection.execute("BEGIN IMMEDIATE"), is_write=True, patience_s=0.3)
+                ledger.claim("job", [lookup("a")], max_age_s=None, patience_s=0.3)
             assert time.monotonic() - began >= 0.3
             with ThreadPoolExecutor() as pool:
-                claiming = pool.submit(ledger.claim, "job", [want("a")], max_age_s=None)
+                claiming = pool.submit(ledger.claim, "job", [lookup("a")], max_age_s=None)
                 assert not wait([claiming], 0.3).done
                 child.tell("go")
                 assert claiming.result(20) == [Turn.YOURS]
 
 
-def test_a_file_that_is_locked_when_it_is_opened_is_opened_later(filled, monkeypatch):
-    monkeypatch.setattr(sqlite, "LOCK_WAIT_S", 0.05)
-    ledger = Ledger(lambda: filled)
+def test_a_file_that_is_locked_when_it_is_opened_is_opened_later(filled):
+    ledger = LedgerStore(lambda: filled, Limits(lock_wait_s=0.05))
     with Child(HOLDS_THE_LOCK, filled, "BEGIN EXCLUSIVE") as child:
         assert child.line() == "locked"
         ledger.keep([attempt()], answer("new", "here"))
@@ -224,7 +238,7 @@ def test_a_file_that_is_locked_when_it_is_opened_is_opened_later(filled, monkeyp
         assert ledger.trouble == "locked by another program"
         child.tell("go")
         assert ledger.flush(10)
-    assert texts(ledger.find([want("new"), want("7")], max_age_s=None)) == ["here", "answer 7"]
+    assert texts(ledger.find([lookup("new"), lookup("7")], max_age_s=None)) == ["here", "answer 7"]
     ledger.close()
 
 
@@ -246,8 +260,8 @@ def test_a_damaged_file_is_moved_aside_named_and_a_new_one_begun(filled, spoil):
     spoil(filled)
     spoilt = filled.read_bytes()
     with pytest.warns(LLMExecutorWarning, match=r"is damaged. It was moved to .*ledger\.damaged-\d{8}T\d{6}Z\.sqlite"):
-        ledger = begun(Ledger(lambda: filled))
-    assert texts(ledger.claim("job", [want("7")], max_age_s=None)) == [Turn.YOURS]
+        ledger = begun(LedgerStore(lambda: filled))
+    assert texts(ledger.claim("job", [lookup("7")], max_age_s=None)) == [Turn.YOURS]
     ledger.keep([attempt()], answer("7", "bought again"))
     assert ledger.flush()
     assert ledger.trouble == ""
@@ -266,11 +280,11 @@ def test_damage_that_shows_while_it_runs_loses_nothing_that_was_kept_since(fille
             for page in range(1, size // 4096):  # all but the first: what is cached of it stays true
                 file.seek(page * 4096)
                 file.write(b"\xff" * 4096)
-        ledger._at_work().ask(lambda store: store.connection.execute("PRAGMA shrink_memory"))
+        ledger.call(lambda store: store.connection.execute("PRAGMA shrink_memory"))
         ledger.keep([attempt()], answer("new", "here"))
         with pytest.warns(LLMExecutorWarning, match="is damaged. It was moved to"):
             assert ledger.flush(10)
-        assert texts(ledger.claim("job", [want("new"), want("7")], max_age_s=None)) == ["here", Turn.YOURS]
+        assert texts(ledger.claim("job", [lookup("new"), lookup("7")], max_age_s=None)) == ["here", Turn.YOURS]
         assert ledger.trouble == ""
     assert len(list(filled.parent.glob("ledger.damaged-*.sqlite"))) == 1
 
@@ -279,52 +293,59 @@ def test_two_damaged_files_of_one_second_are_both_kept(filled):
     for _ in range(2):
         _replace(filled)
         with pytest.warns(LLMExecutorWarning, match="is damaged"):
-            begun(Ledger(lambda: filled)).close()
+            begun(LedgerStore(lambda: filled)).close()
     assert len(list(filled.parent.glob("ledger.damaged-*.sqlite"))) == 2
 
 
-def test_a_newer_files_answers_are_found_and_new_ones_stay_in_memory(filled):
+def test_a_newer_file_is_left_alone_and_means_memory(filled):
     with closing(sqlite3.connect(filled)) as file, file:
         file.execute("ALTER TABLE answer ADD COLUMN a_later_idea TEXT")
         file.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = filled.read_bytes()
-    with pytest.warns(LLMExecutorWarning, match=r"newer version .*pip install -U llm_executor_nb"):
-        ledger = begun(Ledger(lambda: filled))
+    with pytest.warns(
+        LLMExecutorWarning, match=r"newer version .*pip install -U llm_executor_nb.*kept in memory"
+    ) as told:
+        ledger = begun(LedgerStore(lambda: filled))
+    assert len(told) == 1
     assert ledger.path is None
     ledger.keep([attempt()], answer("new", "here"))
-    ledger.keep([], answer("7", "newer 7"))
-    wants = [want("7"), want("8"), want("new"), want("nobody"), want("7", copy=0), want("7", copy=1)]
-    found = texts(ledger.claim("job", wants, max_age_s=None))
-    assert found == ["newer 7", "answer 8", "here", Turn.YOURS, "answer 7", "newer 7"]
-    assert len(ledger.attempts_frame()) == 2_001
-    with pytest.raises(ConfigError, match="can only be read"):
-        ledger.forget(older_than="0s")
-    ledger.export(filled.parent / "log.csv")
-    assert (filled.parent / "log.csv").read_text().count("\n") == 2_002
+    assert texts(ledger.claim("job", [lookup("7"), lookup("new")], max_age_s=None)) == [Turn.YOURS, "here"]
+    assert len(ledger.attempts_frame()) == 1
     ledger.close()
+    assert filled.read_bytes() == before
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs a namespace to mount a disk in that cannot be written")
+def test_a_file_on_a_disk_that_cannot_be_written_means_memory(filled):
+    mount = ["mount", "-o", "bind,ro", filled.parent, filled.parent]
+    if subprocess.run(["unshare", "-rm", *mount], check=False, capture_output=True).returncode:  # noqa: S607 - where it is
+        pytest.skip("no mounts are allowed here")
+    before = filled.read_bytes()
+    with Child(ON_A_DISK_THAT_CANNOT_BE_WRITTEN, filled, before=["unshare", "-rm"]) as child:
+        assert child.line() == "ok"
     assert filled.read_bytes() == before
 
 
 def test_a_file_where_the_folder_should_be_means_memory_and_one_warning(tmp_path):
     (tmp_path / "taken").write_text("a file")
-    ledger = Ledger(lambda: tmp_path / "taken" / "ledger.sqlite")
+    ledger = LedgerStore(lambda: tmp_path / "taken" / "ledger.sqlite")
     with pytest.warns(LLMExecutorWarning, match=r"cannot be kept in .*kept in memory") as told:
         begun(ledger)
     assert len(told) == 1
     ledger.keep([attempt()], answer("a", "here"))
     assert ledger.flush()
-    assert texts(ledger.claim("job", [want("a")], max_age_s=None)) == ["here"]
+    assert texts(ledger.claim("job", [lookup("a")], max_age_s=None)) == ["here"]
     assert ledger.path is None
-    assert repr(ledger) == "Ledger(in memory)"
+    assert repr(Ledger(ledger)) == "Ledger(in memory)"
     ledger.close()
 
 
 def test_a_folder_where_the_file_should_be_means_memory(tmp_path):
     (tmp_path / "ledger.sqlite").mkdir()
     with pytest.warns(LLMExecutorWarning, match="kept in memory"):
-        ledger = begun(Ledger(lambda: tmp_path / "ledger.sqlite"))
+        ledger = begun(LedgerStore(lambda: tmp_path / "ledger.sqlite"))
     ledger.keep([], answer("a", "here"))
-    assert texts(ledger.claim("job", [want("a")], max_age_s=None)) == ["here"]
+    assert texts(ledger.claim("job", [lookup("a")], max_age_s=None)) == ["here"]
     ledger.close()
 
 
@@ -333,7 +354,7 @@ def test_another_programs_database_is_left_alone(path):
         file.execute("CREATE TABLE theirs(x)")
     before = path.read_bytes()
     with pytest.warns(LLMExecutorWarning, match="belongs to another program"):
-        begun(Ledger(lambda: path)).close()
+        begun(LedgerStore(lambda: path)).close()
     assert path.read_bytes() == before
     assert _files(path) == [".gitignore", "ledger.sqlite"]
 
@@ -347,13 +368,13 @@ def test_a_file_that_was_removed_while_open_is_begun_anew(path):
         Path(f"{path}-journal").unlink()
         ledger.keep([], answer("b", "here"))
         assert ledger.flush(10)
-        assert texts(ledger.claim("job", [want("a"), want("b")], max_age_s=None)) == [Turn.YOURS, "here"]
+        assert texts(ledger.claim("job", [lookup("a"), lookup("b")], max_age_s=None)) == [Turn.YOURS, "here"]
     with ledger_at(path) as again:
-        assert texts(again.find([want("b")], max_age_s=None)) == ["here"]
+        assert texts(again.find([lookup("b")], max_age_s=None)) == ["here"]
 
 
 def test_rows_that_cannot_be_saved_at_the_end_are_told(path):
-    ledger = begun(Ledger(lambda: path))
+    ledger = begun(LedgerStore(lambda: path))
     assert ledger.flush()
     _fill_up(ledger)
     for number in range(3):
@@ -365,7 +386,7 @@ def test_rows_that_cannot_be_saved_at_the_end_are_told(path):
 def test_closing_takes_no_longer_than_a_second_also_in_trouble(path):
     with Child(HOLDS_THE_LOCK, path, "BEGIN EXCLUSIVE") as child:
         assert child.line() == "locked"
-        ledger = Ledger(lambda: path)
+        ledger = LedgerStore(lambda: path)
         ledger.keep([], answer("a", "here"))
         began = time.perf_counter()
         with pytest.warns(LLMExecutorWarning, match="1 rows"):
@@ -374,9 +395,8 @@ def test_closing_takes_no_longer_than_a_second_also_in_trouble(path):
 
 
 def test_a_waiting_question_is_told_when_the_ledger_is_closed(path):
-    ledger = begun(Ledger(lambda: path))
-    work = ledger._at_work()
-    ledger.close()
+    writer = Writer(path, Limits())
+    writer.close()
     with pytest.raises(LedgerBusyError, match="closed"):
-        work.ask(lambda _: None)
-    assert writer.PATIENCE_S == 30
+        writer.call(lambda _: None)
+    assert PATIENCE_S == 30

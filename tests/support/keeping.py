@@ -1,4 +1,4 @@
-"""What tests of the ledger share: records to keep, wants to claim, a ledger in a folder, another process."""
+"""What tests of the ledger share: records to keep, look-ups to claim, a ledger in a folder, another process."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
-from llm_executor_nb.store.ledger import Ledger
-from llm_executor_nb.store.records import Answer, JobStart, Lookup
+from llm_executor_nb.store.ledger_store import LedgerStore
+from llm_executor_nb.store.records import USUAL_LIMITS, Answer, JobStart, Limits, Lookup
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 _numbers = itertools.count()
@@ -79,12 +79,12 @@ def answer(request: str = "question", text: str = "answer", **changed: Any) -> A
     return Answer(**{**usual, **changed})
 
 
-def want(*requests: str, copy: int | None = None) -> Lookup:
-    """Return a want whose request keys, in chain order, are those of some texts."""
+def lookup(*requests: str, copy: int | None = None) -> Lookup:
+    """Return a look-up whose request keys, in chain order, are those of some texts."""
     return Lookup(digest=key(f"{requests} {copy}"), keys=tuple(key(request) for request in requests), copy=copy)
 
 
-def begun(ledger: Ledger, job_id: str = "job") -> Ledger:
+def begun(ledger: LedgerStore, job_id: str = "job") -> LedgerStore:
     """Begin a job."""
     ledger.begin_job(
         JobStart(job_id=job_id, model="gemma", column="review", rows=3, requests=2, started_utc=datetime.now(UTC))
@@ -98,9 +98,9 @@ def texts(found: list[Any]) -> list[Any]:
 
 
 @contextmanager
-def ledger_at(path: Path | None):
+def ledger_at(path: Path | None, limits: Limits = USUAL_LIMITS):
     """Give a ledger with a job in it, and close it."""
-    ledger = Ledger(lambda: path)
+    ledger = LedgerStore(lambda: path, limits)
     try:
         yield begun(ledger)
     finally:

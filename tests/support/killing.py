@@ -23,7 +23,7 @@ from columns import assert_own_answers, prompts, statuses
 from rehearsing import settle, wait_until
 
 from llm_executor_nb.rehearsal.requests import read_asked
-from llm_executor_nb.store.ledger import Ledger
+from llm_executor_nb.store.ledger_store import LedgerStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,7 +90,7 @@ class Place:
 
     def attempts(self) -> pd.DataFrame:
         """Return the committed attempts of all columns."""
-        ledger = Ledger(lambda: self.path)
+        ledger = LedgerStore(lambda: self.path)
         try:
             return ledger.attempts_frame()
         finally:

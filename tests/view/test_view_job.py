@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import math
 import re
+import time
 from datetime import UTC, datetime
 
 import pytest
 
-from llm_executor_nb.view import cell, progress
-from llm_executor_nb.view.job import job_bundle
-from llm_executor_nb.view.progress import LogLines, Silent, TerminalLine
+from llm_executor_nb.view.job import JobDisplay, LogLines, TerminalLine, job_bundle, make_progress
 from llm_executor_nb.view.snapshot import Held, Snapshot
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -107,10 +106,9 @@ def test_foreign_words_do_not_steer_a_terminal():
 @pytest.fixture
 def now(monkeypatch):
     """A clock in the test's hands."""
-    time = [100.0]
-    for module in (cell, progress):
-        monkeypatch.setattr(module.time, "monotonic", lambda: time[0])
-    return time
+    seconds = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
+    return seconds
 
 
 def test_a_terminal_has_one_line_that_is_written_over_four_times_a_second(now):
@@ -180,7 +178,7 @@ def test_a_log_has_a_line_for_each_tenth_and_one_at_the_end():
 
 
 def test_silence_shows_nothing_and_leaves_a_display_to_ipython(capsys):
-    silent = Silent()
+    silent = JobDisplay()
     for show in (silent.show, silent.redraw, silent.close):
         show(FULL)
     silent.say("All routes fail.")
@@ -189,5 +187,5 @@ def test_silence_shows_nothing_and_leaves_a_display_to_ipython(capsys):
 
 
 def test_without_a_shell_there_is_no_cell():
-    assert isinstance(progress.make_progress(is_shown=True), LogLines)
-    assert isinstance(progress.make_progress(is_shown=False), Silent)
+    assert isinstance(make_progress(is_shown=True), LogLines)
+    assert type(make_progress(is_shown=False)) is JobDisplay

@@ -1,6 +1,6 @@
-"""What the names and numbers in an error say: a table for each field that has a vocabulary of its own.
+"""What the codes and the status of an error mean: a table for each field that has a vocabulary of its own.
 
-A new code is a new row here; codes whose words say what they mean need none, for `words` reads codes too.
+A new code is a new row here. A code whose words already say what it means needs no row, for `wordings` reads codes too.
 Sources: openrouter.ai/docs (errors-and-debugging, limits), huggingface.co/docs (inference-providers), the documents and
 public threads of the other providers, as collected on 2026-11-24 and 2026-11-29.
 """
@@ -43,7 +43,7 @@ EXCLUDED_BY: dict[str, Finding] = {
     "context_length": _TOO_LONG,
     "require_parameters": Finding(Outcome.UNSUPPORTED, ScopeLevel.BACKEND, Need.PARAM),
 }
-"""OpenRouter's `excluded_by`, beside an availability code: what left no endpoint; the rest are a policy's clauses."""
+"""OpenRouter's `excluded_by`, beside an availability code: what excluded all endpoints. Others are policy clauses."""
 
 LIMIT_SOURCE: dict[str, Finding] = {
     "openrouter_credits": _NO_CREDIT,
@@ -54,13 +54,13 @@ LIMIT_SOURCE: dict[str, Finding] = {
     "openrouter_shared_capacity": _SHARED_POOL,
     "openrouter_admission_control": _SHARED_POOL,
 }
-"""OpenRouter's `error.metadata.limit_source`: which of the several things a 402 or a 429 can mean."""
+"""OpenRouter's `error.metadata.limit_source`: which of several limits a 402 or a 429 is about."""
 
 REASON: dict[str, Finding] = {
     "weight_exceeds_budget": Finding(Outcome.QUOTA, ScopeLevel.REQUEST),
     "in_flight_budget_exhausted": _IN_FLIGHT,
 }
-"""OpenRouter's `error.metadata.reason`, which says more than the limit_source beside it."""
+"""OpenRouter's `error.metadata.reason`, which is more precise than the limit_source beside it."""
 
 DECISIVE: dict[str, Finding] = {
     "string_too_long": _BAD,
@@ -85,80 +85,47 @@ DECISIVE: dict[str, Finding] = {
     "1261": _TOO_LONG,
     "1301": _FLAGGED,
 }
-"""Codes that mean one thing whatever stands beside them.
+"""Codes with one meaning, whatever stands beside them.
 
-`no_db_connection` is what a litellm proxy without a database says, with a 400, to a key that it does not know;
-`exceed_context_size_error` is llama.cpp's; the numbers are Zhipu's, whose words are Chinese.
+A litellm proxy without a database answers an unknown key with `no_db_connection` and a 400. llama.cpp sends
+`exceed_context_size_error`. The numbers are Zhipu's, whose messages are in Chinese.
 """
 
-VAGUE: dict[str, Finding] = {
-    **dict.fromkeys(
-        (
-            "invalid_request",
-            "invalid_request_error",
-            "invalid_prompt",
-            "invalid_image",
-            "invalid_argument",
-            "invalid_parameter",
-            "invalid_params",
-            "bad_request",
-            "bad_request_error",
-            "failed_precondition",
-            "unprocessable_entity",
-            "unprocessable_entity_error",
-            "validation",
-            "validation_error",
-            "validation_exception",
-        ),
-        _BAD,
+# Names of one meaning stand together.
+# fmt: off
+_VAGUE: dict[Finding, tuple[str, ...]] = {
+    _BAD: (
+        "invalid_request", "invalid_request_error", "invalid_prompt", "invalid_image", "invalid_argument",
+        "invalid_parameter", "invalid_params", "bad_request", "bad_request_error", "failed_precondition",
+        "unprocessable_entity", "unprocessable_entity_error", "validation", "validation_error", "validation_exception",
     ),
-    **dict.fromkeys(
-        ("invalid_api_key", "authentication_error", "auth_error", "unauthenticated", "unauthorized"), _AUTH
+    _AUTH: ("invalid_api_key", "authentication_error", "auth_error", "unauthenticated", "unauthorized"),
+    _FORBIDDEN: (
+        "permission_error", "permission_denied", "permission_denied_error", "request_forbidden", "forbidden",
     ),
-    **dict.fromkeys(
-        ("permission_error", "permission_denied", "permission_denied_error", "request_forbidden", "forbidden"),
-        _FORBIDDEN,
+    Finding(Outcome.NOT_FOUND): ("not_found", "not_found_error"),
+    _LIMITED: (
+        "rate_limit_exceeded", "rate_limit_error", "rate_limited", "rate_limit_reached", "too_many_requests",
+        "too_many_requests_error", "throttling_error", "throttling_exception", "tokens", "requests",
     ),
-    **dict.fromkeys(("not_found", "not_found_error"), Finding(Outcome.NOT_FOUND)),
-    **dict.fromkeys(
-        (
-            "rate_limit_exceeded",
-            "rate_limit_error",
-            "rate_limited",
-            "rate_limit_reached",
-            "too_many_requests",
-            "too_many_requests_error",
-            "throttling_error",
-            "throttling_exception",
-            "tokens",
-            "requests",
-        ),
-        _LIMITED,
+    _BUSY: (
+        "overloaded", "overloaded_error", "provider_overloaded", "engine_overloaded", "unavailable",
+        "unavailable_error", "service_unavailable", "service_unavailable_error",
     ),
-    **dict.fromkeys(
-        ("overloaded", "overloaded_error", "provider_overloaded", "engine_overloaded", "unavailable"), _BUSY
+    _SERVER: (
+        "server_error", "internal_server_error", "internal_error", "internal", "api_error", "generation",
+        "incomplete_generation", "timeout", "timeout_error", "unknown_error",
     ),
-    **dict.fromkeys(("unavailable_error", "service_unavailable", "service_unavailable_error"), _BUSY),
-    **dict.fromkeys(
-        (
-            "server_error",
-            "internal_server_error",
-            "internal_error",
-            "internal",
-            "api_error",
-            "generation",
-            "incomplete_generation",
-            "timeout",
-            "timeout_error",
-            "unknown_error",
-        ),
-        _SERVER,
-    ),
-    "insufficient_quota": _NO_CREDIT,
-    "model_not_found": Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER),
-    "model_not_supported": Finding(Outcome.UNSUPPORTED, ScopeLevel.PROVIDER),
+    _NO_CREDIT: ("insufficient_quota",),
+    Finding(Outcome.NOT_FOUND, ScopeLevel.PROVIDER): ("model_not_found",),
+    Finding(Outcome.UNSUPPORTED, ScopeLevel.PROVIDER): ("model_not_supported",),
 }
-"""Types that say little more than a status: they count only where neither words nor the status say anything."""
+# fmt: on
+VAGUE: dict[str, Finding] = {name: finding for finding, names in _VAGUE.items() for name in names}
+"""Types that say little more than a status. They count only where neither the words nor the status say anything.
+
+Vague types never hide specific words (design 3.1): many servers send every error as `invalid_request_error`.
+"""
 
 STATUS: dict[int, Finding] = {
     401: _AUTH,
@@ -180,11 +147,11 @@ STATUS: dict[int, Finding] = {
     503: _BUSY,
     529: _BUSY,
 }
-"""HTTP status, where nothing better is known; other 4xx are a bad request, other 5xx a server error.
+"""HTTP statuses, where nothing more specific is known. Other 4xx are a bad request, other 5xx a server error.
 
-424 is a server's own failure at TGI and at gateways, 498 is Groq's "no capacity in this tier", 499 a gateway's "the
-connection behind me was closed".
+424 is TGI's and gateways' own failure. 498 is Groq's "no capacity in this tier". 499 is a gateway's "the server
+behind me closed the connection".
 """
 
 MOVED = frozenset({301, 307, 308})
-"""Redirects that speak of the address; 302 and 303 mostly lead to a page for logging in, and may pass."""
+"""Permanent redirects. 302 and 303 mostly lead to a login page, and may pass."""

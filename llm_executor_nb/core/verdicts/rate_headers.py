@@ -1,6 +1,7 @@
-"""When may one ask again, and how often until then? Reads every form in which a provider tells, refuses absurd ones.
+"""When to ask again, and how many requests are left until then, in every form that providers use.
 
-A time of zero, or in the past, is no hint: the next form is read, and where none is left there is no time.
+A time of zero, in the past, or over a month away is ignored (design 3.1): the next form is read, and where none is left
+there is no time.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.verdicts.error_body import ErrorBody
 
 LONGEST_S = 31 * 86_400.0
-"""Seconds; no quota resets later than in a month, so a longer time is a mistake and is not believed."""
+"""Seconds. No quota resets later than in a month, so a longer time is a mistake and is ignored."""
 _SHORTEST_S = 0.001
 _RATELIMIT_T = re.compile(r"\b(?:t|reset)\s*=\s*(\d+(?:\.\d+)?)(?![\w.])")
 _RATELIMIT_R = re.compile(r"\b(?:r|remaining)\s*=\s*(\d+)(?![\w.])")
 _EPOCH_MS_FROM = 1e11
 _RELAYED: Final = "llm_provider-"
-"""What litellm puts before the names of its upstream's headers."""
+"""litellm's prefix for the headers of its upstream."""
 _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms")
 _SECONDS: Final = ("retry-after", "x-retry-after")
 _RESETS: Final = re.compile(r"(?:x-)?(?:anthropic-)?rate-?limit-(?:\w[\w-]*-)?reset(?:-[\w-]+)?")
-"""Headers that say when a limit starts anew; one with `remaining` in its name says what is left of it."""
+"""Headers that say when a limit resets; the same name with `remaining` says what is left of it."""
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _AMOUNT: Final = (
     r"\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])(?![a-z])"
@@ -37,42 +38,41 @@ _AMOUNT: Final = (
 _AMOUNTS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)\s?(ms|mil|[smhd])")
 _DURATION: Final = re.compile(rf"(?:{_AMOUNT}[\s,]{{0,2}}(?:and )?)+")
 _ISO: Final = r"\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,9})?(?:z|\s?utc|[+-]\d\d:?\d\d)?"
-_SAID: Final = re.compile(
+_IN_WORDS: Final = re.compile(
     r"(?:try again|retry|retrying|wait|resets?|available|come back)\b[^.;\n\d]{0,40}?\s"
     rf"(?:(?P<date>{_ISO})|(?P<span>(?:{_AMOUNT}[\s,]{{0,2}}(?:and )?)+))"
 )
 """Words such as "try again in 16m32.64s", "Please wait 20 sec", "resets at 2026-11-25T00:00:00Z"."""
-_SAID_BARE: Final = re.compile(r"(?:retry[-_ ]after|retry_?delay\s?\{\s?seconds)[:=\s]{1,3}(\d{1,7})(?!\w)")
+_IN_WORDS_BARE: Final = re.compile(r"(?:retry[-_ ]after|retry_?delay\s?\{\s?seconds)[:=\s]{1,3}(\d{1,7})(?!\w)")
 
 
-def retry_after_s(headers: Mapping[str, str], told: ErrorBody, now_utc: datetime) -> float | None:
-    """Return the seconds from now after which the provider says it may be asked again; None: it does not say.
+def retry_after_s(headers: Mapping[str, str], error: ErrorBody, now_utc: datetime) -> float | None:
+    """Return the seconds after which the provider says it may be asked again; None: it does not say.
 
     Args:
         headers: of the reply, names in lower case.
-        told: what its body says.
-        now_utc: when the reply came.
+        error: what its body says.
+        now_utc: when the reply arrived.
     """
-    hints = _hints(headers, told, now_utc)
-    return next((s for s in hints if s is not None and _SHORTEST_S <= s <= LONGEST_S), None)
+    times = _times(headers, error, now_utc)
+    return next((s for s in times if s is not None and _SHORTEST_S <= s <= LONGEST_S), None)
 
 
 def allowance(headers: Mapping[str, str], now_utc: datetime) -> Allowance | None:
-    """Return how many requests a reply says may still be made until when; None: it does not say, or absurdly.
+    """Return how many requests a reply says are left until a limit resets; None: it says nothing believable.
 
     Of several limits the tightest counts: the one with the fewest requests per second left.
 
     Args:
         headers: of the reply, names in lower case.
-        now_utc: when it came.
+        now_utc: when it arrived.
     """
-    told = ((number(left), seconds) for left, seconds in _left(headers, now_utc))
-    found = [
+    allowances = [
         Allowance(remaining=left, reset_s=seconds)
-        for left, seconds in told
+        for left, seconds in ((number(left), seconds) for left, seconds in _left(headers, now_utc))
         if left is not None and left >= 0 and seconds is not None and _SHORTEST_S <= seconds <= LONGEST_S
     ]
-    return min(found, key=lambda one: (one.remaining / one.reset_s, -one.reset_s), default=None)
+    return min(allowances, key=lambda one: (one.remaining / one.reset_s, -one.reset_s), default=None)
 
 
 def _left(headers: Mapping[str, str], now_utc: datetime) -> Iterator[tuple[str | None, float | None]]:
@@ -86,31 +86,32 @@ def _left(headers: Mapping[str, str], now_utc: datetime) -> Iterator[tuple[str |
 
 
 def _limits(headers: Mapping[str, str]) -> list[str]:
-    """Return the limits in the header of the IETF: in its newer form a list, in its older one a single limit."""
-    told = headers.get("ratelimit", "")
-    return [told] if "remaining" in told else told.split(",")
+    """Return the limits in the IETF's header: a list in its newer form, a single limit in its older one."""
+    header = headers.get("ratelimit", "")
+    return [header] if "remaining" in header else header.split(",")
 
 
 # --- when to ask again --------------------------------------------------------------------------------------------
 
 
-def _hints(headers: Mapping[str, str], told: ErrorBody, now_utc: datetime) -> Iterator[float | None]:
+def _times(headers: Mapping[str, str], error: ErrorBody, now_utc: datetime) -> Iterator[float | None]:
     yield from _of_headers(headers, now_utc)
     relayed = {name.removeprefix(_RELAYED): value for name, value in headers.items() if name.startswith(_RELAYED)}
-    for copied in (relayed, told.headers):
+    # the reply's own headers come first: they are about our key, the copied ones about the gateway's
+    for copied in (relayed, error.headers):
         if copied:
             yield from _of_headers(copied, now_utc)
-    for name, value in told.times:
+    for name, value in error.times:
         yield _of_field(name, value, now_utc)
-    for text in told.texts:
+    for text in error.texts:
         yield from _of_words(text.lower(), now_utc)
 
 
 def _of_headers(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float | None]:
-    for name in _MILLISECONDS:
+    for name in _MILLISECONDS:  # before the seconds, which are often the same time rounded up
         milliseconds = number(headers.get(name))
         yield None if milliseconds is None else milliseconds / 1000
-    for name in _SECONDS:
+    for name in _SECONDS:  # RFC 9110: seconds or a date, never an epoch
         yield _seconds(headers.get(name), now_utc, is_epoch=False)
     yield from _of_resets(headers, now_utc)
     spent = [_RATELIMIT_T.search(limit) for limit in _limits(headers) if _is_spent(limit)]
@@ -123,7 +124,7 @@ def _is_spent(limit: str) -> bool:
 
 
 def _of_resets(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float | None]:
-    """Yield when the spent limits have all begun anew, then when the first does of which nothing is known."""
+    """Yield when all spent limits have reset, then the resets of limits whose rest is unknown, soonest first."""
     spent, unknown = [], []
     for name, value in headers.items():
         if "reset" not in name or not _RESETS.fullmatch(name) or (seconds := _seconds(value, now_utc)) is None:
@@ -133,7 +134,8 @@ def _of_resets(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float 
             spent.append(seconds)
         elif left is None:
             unknown.append(seconds)
-    yield max(spent, default=None)
+    yield max(spent, default=None)  # a request passes only when the last spent limit has reset
+    # the soonest of those unknown: to ask too early costs one request
     yield from sorted(unknown)
 
 
@@ -145,16 +147,16 @@ def _of_field(name: str, value: object, now_utc: datetime) -> float | None:
 
 
 def _of_words(text: str, now_utc: datetime) -> Iterator[float | None]:
-    for found in _SAID.finditer(text):
-        yield _of_duration(found["span"]) if found["span"] else _of_date(found["date"], now_utc)
-    yield from (float(found[1]) for found in _SAID_BARE.finditer(text))
+    for match in _IN_WORDS.finditer(text):
+        yield _of_duration(match["span"]) if match["span"] else _of_date(match["date"], now_utc)
+    yield from (float(match[1]) for match in _IN_WORDS_BARE.finditer(text))
 
 
 def _seconds(value: object, now_utc: datetime, *, is_epoch: bool = True) -> float | None:
-    """Return the seconds until a time: a number of seconds, a point in time, a date, or a span like `6m0s`."""
-    found = number(value)
-    if found is not None:
-        return _from_epoch(found, now_utc) if is_epoch else found
+    """Return the seconds until a time: a number of seconds, an epoch, a date, or a span like `6m0s`."""
+    plain = number(value)
+    if plain is not None:
+        return _from_epoch(plain, now_utc) if is_epoch else plain
     if not isinstance(value, str):
         return None
     text = value.strip().lower()[:80]
@@ -162,29 +164,25 @@ def _seconds(value: object, now_utc: datetime, *, is_epoch: bool = True) -> floa
 
 
 def _from_epoch(reset: float, now_utc: datetime) -> float:
-    """OpenRouter names the reset as an epoch in milliseconds; others in seconds, or as seconds from now."""
+    """Return the seconds until a reset: OpenRouter's is an epoch in ms, others' an epoch in s, or seconds from now."""
     if reset > _EPOCH_MS_FROM:
         return reset / 1000 - now_utc.timestamp()
     return reset - now_utc.timestamp() if reset > _EPOCH_MS_FROM / 1000 else reset
 
 
 def _of_duration(text: str) -> float:
-    found = ((float(amount), "ms" if unit == "mil" else unit) for amount, unit in _AMOUNTS.findall(text))
-    return sum(amount * _UNIT_S[unit] for amount, unit in found)
+    amounts = ((float(amount), "ms" if unit == "mil" else unit) for amount, unit in _AMOUNTS.findall(text))
+    return sum(amount * _UNIT_S[unit] for amount, unit in amounts)
 
 
 def _of_date(text: str, now_utc: datetime) -> float | None:
-    for read in (_http_date, _iso_date):
+    for read in (parsedate_to_datetime, _iso_date):
         try:
             date = read(text)
             return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now_utc).total_seconds()
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     return None
-
-
-def _http_date(text: str) -> datetime:
-    return parsedate_to_datetime(text)
 
 
 def _iso_date(text: str) -> datetime:

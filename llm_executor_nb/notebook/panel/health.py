@@ -1,13 +1,13 @@
-"""The tab Health: a line for each route, whether it can be asked, until when not, and what came back from it so far."""
+"""The tab Health: a line for each route, its state, how long a hold still lasts, and its outcomes so far."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.inspection import reset_health, route_states
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.view.text import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,46 +22,48 @@ _WORDS = {
 }
 
 
-class HealthTab:
-    """What the tab shows and does."""
+def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every route of some models that has a key, with its state in words and its outcomes."""
+    return [
+        {
+            "model": state.model,
+            "route": state.route,
+            "tier": state.tier,
+            "is_free": state.standing is RouteStatus.FREE,
+            "state": _state_words(state),
+            "in_flight": state.in_flight,
+            "outcomes": _outcome_words(state.outcomes),
+        }
+        for state in route_states(models)
+    ]
 
-    def __init__(self) -> None:
-        self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {"reset": self._reset}
 
-    def rows(self, models: Sequence[str]) -> list[dict[str, Any]]:
-        """Return every route of some models that has a key, with its state in words and its outcomes."""
-        return [
-            {
-                "model": state.model,
-                "route": state.route,
-                "tier": state.tier,
-                "is_free": state.standing is RouteStatus.FREE,
-                "state": _state_words(state),
-                "in_flight": state.in_flight,
-                "outcomes": _outcome_words(state.outcomes),
-            }
-            for state in route_states(models)
-        ]
+def route_lines(models: Sequence[str]) -> list[str]:
+    """Return the same as lines of text."""
+    return [
+        f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
+        for row in route_rows(models)
+    ]
 
-    def lines(self, models: Sequence[str]) -> list[str]:
-        """Return the same as lines of text."""
-        return [
-            f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
-            for row in self.rows(models)
-        ]
 
-    def _reset(self, _: Mapping[str, Any]) -> str:
-        reset_health()
-        return "Every hold was dropped; all routes are asked again."
+def _reset(_: Mapping[str, Any]) -> str:
+    reset_health()
+    return "Every hold was dropped; all routes are asked again."
+
+
+ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"reset": _reset}
+"""The buttons of the tab."""
 
 
 def _state_words(state: RouteState) -> str:
     words = _WORDS[state.standing]
     if state.seconds_left is None:
         return words
-    left = state.seconds_left
-    until = "until a change" if math.isinf(left) else f"{math.ceil(left)} s left" if left else ""
-    return ", ".join(filter(None, [f"{words} ({state.why})", until]))
+    words = f"{words} ({state.why})"
+    left = time_left(state.seconds_left)
+    if not state.seconds_left:
+        return words
+    return f"{words}, {left}" if left.startswith("until") else f"{words}, {left} left"
 
 
 def _outcome_words(counts: Mapping[Outcome, int]) -> str:

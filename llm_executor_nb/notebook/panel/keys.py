@@ -1,4 +1,4 @@
-"""The tab Keys: who is asked with which key, and a button for each thing that can be done with one."""
+"""The tab Keys: the keys in the order they are asked, and a button for each thing that can be done with one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import pandas as pd
 from llm_executor_nb.chain.lookups import check_keys
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llm_executor_nb.settings.keys import Keys
 
+    Message = Mapping[str, Any]
+
 
 class KeysTab:
-    """What the tab shows and does. A message names a key by label and last characters, as it is shown."""
+    """What the tab shows and does. A message names a key by label and last characters, as the tab shows it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[str, str]] = {}
-        self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        # by backend and ending, not by label: a key that is renamed keeps its result
+        self._tested: dict[tuple[str, str], tuple[str, str]] = {}
+        self.actions: dict[str, Callable[[Message], str]] = {
             "add": self._add,
             "test": self._test,
             "rename": self._rename,
@@ -46,54 +50,55 @@ class KeysTab:
                 "saved_in": line.saved_in,
                 "state": line.state,
                 "is_enabled": line.is_enabled,
-                "found": (found := self._found.get((line.backend, line.secret.ending), ("", "")))[1],
-                "grade": found[0],
+                "found": (result := self._tested.get((line.backend, line.secret.ending), ("", "")))[1],
+                "grade": result[0],
             }
             for line in session().options.keys.lines()
         ]
 
-    def _add(self, told: Mapping[str, Any]) -> str:
-        shown = _keys().add(told["backend"], told["key"], label=told.get("label") or None)
-        self._found.pop((told["backend"], shown.split()[-1]), None)
+    def _add(self, message: Message) -> str:
+        shown = _keys().add(message["backend"], message["key"], label=message.get("label") or None)
+        self._tested.pop((message["backend"], shown.split()[-1]), None)
         return f"Added {shown} for this session."
 
-    def _test(self, told: Mapping[str, Any]) -> str:
-        backend, shown = told["backend"], told["shown"]
-        found = check_keys(backend, fresh=True)
-        for row in found.itertuples():
-            self._found[backend, str(row.key)] = _grade(row), _words(row)
-        mine = found[(found["label"] + " " + found["key"]) == shown]
-        if mine.empty:
+    def _test(self, message: Message) -> str:
+        backend, shown = message["backend"], message["shown"]
+        checked = check_keys(backend, fresh=True)
+        for row in checked.itertuples():
+            self._tested[backend, str(row.key)] = _grade(row), _words(row)
+        this_key = checked[(checked["label"] + " " + checked["key"]) == shown]
+        if this_key.empty:
             raise ConfigError(f"{shown} is disabled or gone. Enable it, then test it.")
-        return f"{shown}: {_words(next(mine.itertuples()))}"
+        return f"{shown}: {_words(next(this_key.itertuples()))}"
 
-    def _rename(self, told: Mapping[str, Any]) -> str:
-        return f"Renamed: {_keys().rename(told['backend'], told['shown'], told['label'])}."
+    def _rename(self, message: Message) -> str:
+        return f"Renamed: {_keys().rename(message['backend'], message['shown'], message['label'])}."
 
-    def _move(self, told: Mapping[str, Any]) -> str:
-        _keys().move(told["backend"], told["shown"], to=int(told["to"]))
-        return f"{told['shown']} is asked as number {told['to']} of {told['backend']} in this session."
+    def _move(self, message: Message) -> str:
+        _keys().move(message["backend"], message["shown"], to=int(message["to"]))
+        return f"{message['shown']} is asked as number {message['to']} of {message['backend']} in this session."
 
-    def _enable(self, told: Mapping[str, Any]) -> str:
-        _keys().enable(told["backend"], told["shown"])
-        return f"{told['shown']} is used again."
+    def _enable(self, message: Message) -> str:
+        _keys().enable(message["backend"], message["shown"])
+        return f"{message['shown']} is used again."
 
-    def _disable(self, told: Mapping[str, Any]) -> str:
-        _keys().disable(told["backend"], told["shown"])
-        return f"{told['shown']} is not used in this session."
+    def _disable(self, message: Message) -> str:
+        _keys().disable(message["backend"], message["shown"])
+        return f"{message['shown']} is not used in this session."
 
-    def _remove(self, told: Mapping[str, Any]) -> str:
-        is_gone = _keys().remove(told["backend"], told["shown"])
-        return f"Removed {told['shown']}." if is_gone else f"{told['shown']} was gone already."
+    def _remove(self, message: Message) -> str:
+        is_removed = _keys().remove(message["backend"], message["shown"])
+        return f"Removed {message['shown']}." if is_removed else f"{message['shown']} was gone already."
 
-    def _save(self, told: Mapping[str, Any]) -> str:
-        return f"Saved {told['shown']} in {_keys().save(told['backend'], told['shown'], to=told['to'])}."
+    def _save(self, message: Message) -> str:
+        place = _keys().save(message["backend"], message["shown"], to=message["to"])
+        return f"Saved {message['shown']} in {place}."
 
-    def _forget(self, told: Mapping[str, Any]) -> str:
-        is_gone = _keys().forget_saved(told["backend"], told["shown"])
-        return f"{told['shown']} is {'no longer' if is_gone else 'not'} saved; this session keeps it."
+    def _forget(self, message: Message) -> str:
+        is_forgotten = _keys().forget_saved(message["backend"], message["shown"])
+        return f"{message['shown']} is {'no longer' if is_forgotten else 'not'} saved; this session keeps it."
 
-    def _refresh(self, _: Mapping[str, Any]) -> str:
+    def _refresh(self, _: Message) -> str:
         _keys().refresh()
         return f"Looked again: {len(_keys())} keys are in use."
 
@@ -103,25 +108,25 @@ def _keys() -> Keys:
 
 
 def _grade(row: Any) -> str:  # noqa: ANN401 - a row of a frame
-    """Return how a key was found: `ok`, `bad`, or neither."""
+    """Return the result of a test for the eye: `ok`, `bad`, or neither."""
     if pd.isna(row.is_alive):
         return ""
     return "ok" if row.is_alive and row.outcome == "ok" else "bad"
 
 
 def _words(row: Any) -> str:  # noqa: ANN401 - a row of a frame
-    """Return what a look-up found of a key."""
-    told = "" if pd.isna(row.message) else str(row.message)
+    """Return the result of a test in words."""
+    message = "" if pd.isna(row.message) else str(row.message)
     if pd.isna(row.is_alive):
-        return f"could not be tested: {told or row.outcome}"
+        return f"could not be tested: {message or row.outcome}"
     if not row.is_alive:
-        return f"does not work: {told or row.outcome}"
+        return f"does not work: {message or row.outcome}"
     parts = [
         "works",
-        "" if pd.isna(row.credit_usd) else f"${row.credit_usd:,.2f} left",
+        "" if pd.isna(row.credit_usd) else f"{dollars(row.credit_usd)} left",
         "free tier" if row.is_free_tier is True else "",
         "" if pd.isna(row.expires) else f"until {row.expires:%Y-%m-%d}",
         "" if row.outcome == "ok" else f"but a request would get {row.outcome}",
-        told,
+        message,
     ]
     return ", ".join(filter(None, parts))

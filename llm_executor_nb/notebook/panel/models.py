@@ -1,4 +1,4 @@
-"""The tab Models: the provider table and its aliases, to change, to compare with what is offered, and to save."""
+"""The tab Models: the provider table and its aliases, to change, to compare with Hugging Face, and to save."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.settings.models import ModelTable
 
+    Message = Mapping[str, Any]
 
 SHOWN = 25
-"""Models that are shown at once; of a larger table some can be found."""
+"""Models that are shown at once; in a larger table a search finds the others."""
 
 
 class ModelsTab:
@@ -25,7 +26,7 @@ class ModelsTab:
     def __init__(self) -> None:
         self._part = ""
         self._missing: dict[str, list[str]] = {}
-        self.actions: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        self.actions: dict[str, Callable[[Message], str]] = {
             "find": self._find,
             "add": self._add,
             "remove": self._remove,
@@ -39,7 +40,7 @@ class ModelsTab:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return each model that is shown, with its aliases, its providers in order, and what is wrong with one."""
+        """Return each model that is shown, with its aliases, its providers in order, and their faults."""
         aliases = aliases_by_model(_table())
         return [self._row(model, aliases.get(model, [])) for model in self.shown()]
 
@@ -48,7 +49,7 @@ class ModelsTab:
         return _table().find(self._part)[:SHOWN]
 
     def counts(self) -> dict[str, Any]:
-        """Return what is looked for in the names, and how many models are shown, have that, and are in the table."""
+        """Return the search text, and how many models are shown, match it, and are in the table."""
         matching = len(_table().find(self._part))
         return {"part": self._part, "shown": min(matching, SHOWN), "matching": matching, "total": len(_table())}
 
@@ -64,68 +65,70 @@ class ModelsTab:
         try:
             marks = problems_of(table, model)
             providers = [{"name": name, "mark": marks.get(name, "")} for name in table.row(model)]
-        except ConfigError as error:  # a row that code assigned and that is no list of names
+        except ConfigError as error:  # code may assign a row that is not a list of names
             return {**row, "providers": [], "wrong": str(error)}
         return {**row, "providers": providers}
 
-    def _find(self, told: Mapping[str, Any]) -> str:
-        self._part = str(told["part"]).strip()
+    def _find(self, message: Message) -> str:
+        self._part = str(message["part"]).strip()
         counts = self.counts()
-        return f"{counts['matching']:,} of {counts['total']:,} models have that in a name." if self._part else ""
+        return f"{counts['matching']:,} of {counts['total']:,} models have that text in a name." if self._part else ""
 
-    def _add(self, told: Mapping[str, Any]) -> str:
-        model, providers = str(told["model"]).strip(), _names(told["providers"])
+    def _add(self, message: Message) -> str:
+        model, providers = str(message["model"]).strip(), _names(message["providers"])
         if model in _table().providers:
             raise ConfigError(f"{model} is in the table already. Change its row there.")
-        _table().add(model, providers=providers, alias=_names(told["alias"])[0] if told.get("alias") else None)
+        _table().add(model, providers=providers, alias=_names(message["alias"])[0] if message.get("alias") else None)
+        # in a large table the new model would be out of sight
         if model not in self.shown():
             self._part = model
         return f"Added {model}."
 
-    def _remove(self, told: Mapping[str, Any]) -> str:
-        _table().remove(told["model"])
-        return f"Removed {told['model']}."
+    def _remove(self, message: Message) -> str:
+        _table().remove(message["model"])
+        return f"Removed {message['model']}."
 
-    def _providers(self, told: Mapping[str, Any]) -> str:
-        _table().set_providers(told["model"], told["providers"])
-        return f"{told['model']}: {', '.join(told['providers']) or 'no provider'}."
+    def _providers(self, message: Message) -> str:
+        _table().set_providers(message["model"], message["providers"])
+        return f"{message['model']}: {', '.join(message['providers']) or 'no provider'}."
 
-    def _openrouter(self, told: Mapping[str, Any]) -> str:
-        model = _table().resolve(told["model"])
+    def _openrouter(self, message: Message) -> str:
+        model = _table().resolve(message["model"])
         _table().add(
-            model, providers=_table().row(model), names=_table().names.get(model), openrouter=bool(told["is_on"])
+            model, providers=_table().row(model), names=_table().names.get(model), openrouter=bool(message["is_on"])
         )
-        return f"OpenRouter is {'asked' if told['is_on'] else 'not asked'} for {model}."
+        return f"OpenRouter is {'asked' if message['is_on'] else 'not asked'} for {model}."
 
-    def _alias(self, told: Mapping[str, Any]) -> str:
-        _table().add_alias(str(told["alias"]).strip(), told["model"])
-        return f"{str(told['alias']).strip()} means {told['model']}."
+    def _alias(self, message: Message) -> str:
+        _table().add_alias(str(message["alias"]).strip(), message["model"])
+        return f"{str(message['alias']).strip()} means {message['model']}."
 
-    def _unalias(self, told: Mapping[str, Any]) -> str:
-        _table().remove_alias(told["alias"])
-        return f"{told['alias']} means nothing any more."
+    def _unalias(self, message: Message) -> str:
+        _table().remove_alias(message["alias"])
+        return f"{message['alias']} is no longer an alias."
 
-    def _sync(self, _: Mapping[str, Any]) -> str:
+    def _sync(self, _: Message) -> str:
         return self._compare(is_applied=False)
 
-    def _apply(self, _: Mapping[str, Any]) -> str:
+    def _apply(self, _: Message) -> str:
         return self._compare(is_applied=True)
 
     def _compare(self, *, is_applied: bool) -> str:
-        found = sync_models(apply=is_applied, fresh=not is_applied)
-        counts = found["found"].value_counts()
+        # what was just compared is what gets applied: a second look-up could find something else
+        compared = sync_models(apply=is_applied, fresh=not is_applied)
+        counts = compared["found"].value_counts()
         if counts.get("unknown", 0):
-            raise ConfigError(f"Nothing was changed: {found['message'].dropna().iloc[0]}.")
-        offered = found[found["found"] == "missing"]
+            raise ConfigError(f"Nothing was changed: {compared['message'].dropna().iloc[0]}.")
+        offered = compared[compared["found"] == "missing"]
         rows = {model: set(_table().row(model)) for model in tuple(_table())}
         self._missing = {
             str(model): [str(name) for name in group if name not in rows.get(str(model), set())]
             for model, group in offered.groupby("model")["provider"]
         }
-        told = f"{counts.get('listed', 0)} offered, {counts.get('stale', 0)} stale, {counts.get('missing', 0)} more"
-        return f"Compared with Hugging Face: {told}." + (" The table was changed." if is_applied else "")
+        words = f"{counts.get('listed', 0)} offered, {counts.get('stale', 0)} stale, {counts.get('missing', 0)} more"
+        return f"Compared with Hugging Face: {words}." + (" The table was changed." if is_applied else "")
 
-    def _save(self, _: Mapping[str, Any]) -> str:
+    def _save(self, _: Message) -> str:
         return f"Saved for later sessions: {_table().save()}"
 
 
@@ -134,5 +137,5 @@ def _table() -> ModelTable:
 
 
 def _names(text: object) -> list[str]:
-    """Return the names of a field in which they stand with commas or blanks between them."""
+    """Return the names in a field, which are separated by commas or spaces."""
     return str(text or "").replace(",", " ").split()

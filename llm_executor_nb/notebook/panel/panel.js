@@ -1,5 +1,5 @@
-// The panel in the browser: native elements, no library, no network. It draws what the kernel shares (labels, last
-// characters, names, counts) and sends one-way messages. A key leaves its field in a message and is kept nowhere.
+// The panel in the browser: native elements, no library, no network. It draws the state that the kernel shares (labels,
+// last characters, names, counts) and sends one-way messages. A key leaves its field in a message and is kept nowhere.
 
 const TABS = { keys: "Keys", models: "Models", health: "Health" };
 
@@ -36,26 +36,26 @@ function render({ model, el }) {
   let sent = 0;
   let open = "keys";
 
-  // --- telling the kernel, and hearing from it
+  // --- messages to the kernel, and its replies
   const status = h("p", { class: "status", role: "status", "aria-live": "polite" });
   function say(text, kind = "") { status.textContent = text; status.className = `status ${kind}`; }
 
-  // `then` is called when it was done; after a refusal what was typed stays where it is.
-  function send(tab, what, told = {}, then = () => {}) {
+  // `then` is called on success; after a refusal the typed text stays in its field.
+  function send(tab, what, fields = {}, then = () => {}) {
     const id = `${view}-${++sent}`;
     say("…", "wait");
     const late = setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200);
     waiting.set(id, { late, then });
-    model.send({ id, tab, do: what, ...told });
+    model.send({ id, tab, do: what, ...fields });
   }
 
-  // Empty fields, unless something else was typed since.
+  // Empty the fields, unless something else was typed since.
   function emptier(...inputs) {
     const typed = inputs.map((input) => input.value);
     return () => inputs.forEach((input, number) => { if (input.value === typed[number]) input.value = ""; });
   }
 
-  function heard(reply) {
+  function receive(reply) {
     if (!reply || !waiting.has(reply.id)) return;
     const { late, then } = waiting.get(reply.id);
     clearTimeout(late);
@@ -92,7 +92,7 @@ function render({ model, el }) {
     list.append(heads[name]);
   }
 
-  // Draw a part anew; the element that had the focus gets it back, by what it is called.
+  // Redraw a part. The element that had the focus is replaced, so its successor with the same mark gets the focus.
   function redraw(place, ...content) {
     const active = place.contains(el.ownerDocument.activeElement) ? el.ownerDocument.activeElement : null;
     const mark = active && active.dataset.at;
@@ -133,11 +133,11 @@ function render({ model, el }) {
       button("Look again", "Look again for keys in all places", () => send("keys", "refresh"))));
 
   function keyRow(row, number, last) {
-    const told = { backend: row.backend, shown: row.shown };
+    const fields = { backend: row.backend, shown: row.shown };
     const at = (what) => ({ "data-at": `${what} ${row.backend} ${row.ending}` });
-    const act = (what, more) => () => send("keys", what, { ...told, ...more });
+    const act = (what, more) => () => send("keys", what, { ...fields, ...more });
     const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, title: row.label, size: Math.max(10, row.label.length + 1), class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
-    const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...told, label: name.value }); };
+    const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...fields, label: name.value }); };
     name.addEventListener("keydown", (event) => {
       if (event.key === "Escape") name.value = row.label;
       if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); name.blur(); }
@@ -165,11 +165,11 @@ function render({ model, el }) {
           : button("Enable", `Enable ${row.label}`, act("enable"), at("switch")),
         row.saved_in
           ? button("Forget saved", `Forget saved ${row.label}`, act("forget"), at("save"))
-          : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...told, to: saveTo.value }), at("save")),
+          : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...fields, to: saveTo.value }), at("save")),
         remover(row, act("remove"), at("remove")))));
   }
 
-  // A saved key is gone for good, so its button asks once more.
+  // Deleting a saved key cannot be undone, so its button asks once more.
   function remover(row, run, props) {
     const node = button("Remove", `Remove ${row.label}`, () => {
       if (!row.saved_in || node.dataset.sure) { run(); return; }
@@ -185,7 +185,7 @@ function render({ model, el }) {
     const count = {};
     for (const row of rows) count[row.backend] = (count[row.backend] || 0) + 1;
     const seen = {};
-    redraw(keyList, table("Keys, in the order they are asked", ["Backend", "Key", "From", "State", "Do"],
+    redraw(keyList, table("Keys, in the order they are asked", ["Backend", "Key", "From", "State", "Actions"],
       rows.map((row) => keyRow(row, (seen[row.backend] = (seen[row.backend] || 0) + 1), count[row.backend])),
       "No key yet. Paste one above; it stays in this session unless you save it."));
   }
@@ -196,24 +196,24 @@ function render({ model, el }) {
   const [providersField, providerNames] = field("Providers", { placeholder: "scaleway, featherless-ai", onkeydown: onEnter(addModel) });
   const [aliasField, aliasName] = field("Alias", { placeholder: "optional", onkeydown: onEnter(addModel) });
   function addModel() {
-    if (!modelName.value.trim()) { say("Give the model's id first.", "bad"); modelName.focus(); return; }
-    const told = { model: modelName.value, providers: providerNames.value, alias: aliasName.value };
-    send("models", "add", told, emptier(modelName, providerNames, aliasName));
+    if (!modelName.value.trim()) { say("Enter the model's id first.", "bad"); modelName.focus(); return; }
+    const fields = { model: modelName.value, providers: providerNames.value, alias: aliasName.value };
+    send("models", "add", fields, emptier(modelName, providerNames, aliasName));
   }
   const [partField, part] = field("Find models", { placeholder: "a part of a name", type: "search", oninput: () => {
     clearTimeout(finding);
     finding = setTimeout(() => send("models", "find", { part: part.value }), 300);
   } });
   let finding;
-  const found = h("p", { class: "dim" });
-  const finder = h("div", { class: "bar", role: "search" }, partField, found);
+  const counted = h("p", { class: "dim" });
+  const finder = h("div", { class: "bar", role: "search" }, partField, counted);
   panes.models.append(
     h("div", { class: "bar", role: "group", "aria-label": "Add a model" }, modelField, providersField, aliasField,
       button("Add model", "Add model", addModel, { class: "main" })),
     finder, modelList,
     h("div", { class: "bar foot" },
       button("Compare with Hugging Face", "Compare with Hugging Face", () => send("models", "sync")),
-      button("Take what it offers", "Take what Hugging Face offers: stale providers out, new ones in", () => send("models", "apply")),
+      button("Apply what it offers", "Apply what Hugging Face offers: stale providers out, new ones in", () => send("models", "apply")),
       button("Save table", "Save table for later sessions", () => send("models", "save"))));
 
   function modelCard(row) {
@@ -262,32 +262,32 @@ function render({ model, el }) {
 
   function drawModels() {
     const rows = model.get("model_rows") || [];
-    redraw(modelList, rows.length ? rows.map(modelCard) : h("p", { class: "dim" }, counts().part ? "No model has that in its names." : "No model in the table. Add one above."));
+    redraw(modelList, rows.length ? rows.map(modelCard) : h("p", { class: "dim" }, counts().part ? "No model has that text in its names." : "No model in the table. Add one above."));
   }
   function counts() { return model.get("model_counts") || {}; }
   function drawCounts() {
     const { part: sought = "", shown = 0, matching = 0, total = 0 } = counts();
     finder.hidden = !sought && shown === total;
     if (el.ownerDocument.activeElement !== part) part.value = sought;
-    found.textContent = `${shown.toLocaleString("en")} of ${(sought ? matching : total).toLocaleString("en")} models ${sought ? "with that in a name" : ""}`;
+    counted.textContent = `${shown.toLocaleString("en")} of ${(sought ? matching : total).toLocaleString("en")} models ${sought ? "with that text in a name" : ""}`;
     cut.hidden = finder.hidden;
     drawModels();
   }
 
   // --- health
   const routeList = h("div", {});
-  const cut = h("p", { class: "dim" }, "Only routes of the models that the tab Models shows; llm.health() has every hold.");
+  const cut = h("p", { class: "dim" }, "Only routes of the models that the tab Models shows; llm.health() lists every hold.");
   panes.health.append(cut, routeList, h("div", { class: "bar foot" },
     button("Drop all holds", "Drop all holds, so that every route is asked again", () => send("health", "reset"))));
   function drawRoutes() {
     const rows = model.get("route_rows") || [];
-    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Under way", "What came back"],
+    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "In flight", "Outcomes"],
       rows.map((row) => h("tr", {},
         h("td", { "data-head": "Model" }, row.model),
         h("td", { "data-head": "Route" }, row.route),
         h("td", { "data-head": "State", class: row.is_free ? "good" : "held" }, row.state),
-        h("td", { "data-head": "Under way" }, String(row.in_flight)),
-        h("td", { "data-head": "What came back" }, row.outcomes || h("span", { class: "dim" }, "nothing yet")))),
+        h("td", { "data-head": "In flight" }, String(row.in_flight)),
+        h("td", { "data-head": "Outcomes" }, row.outcomes || h("span", { class: "dim" }, "none yet")))),
       "No route yet: add a key."));
   }
 
@@ -302,17 +302,17 @@ function render({ model, el }) {
   }
   const root = h("div", { class: "llm-panel", role: "region", "aria-label": "Keys, models and health of llm_executor_nb" },
     practice, list, Object.values(panes), status);
-  root.addEventListener("keydown", (event) => event.stopPropagation());  // or a notebook takes b, dd, x and Enter
+  root.addEventListener("keydown", (event) => event.stopPropagation());  // else a notebook acts on b, dd, x and Enter
   el.append(root);
 
   const drawn = { key_rows: drawKeys, model_rows: drawModels, model_counts: drawCounts, route_rows: drawRoutes, place: drawPlace };
   for (const [name, draw] of Object.entries(drawn)) { draw(); model.on(`change:${name}`, draw); }
-  model.on("msg:custom", heard);
+  model.on("msg:custom", receive);
   choose(open);
-  model.send({ id: `${view}-0` });  // drawn: the kernel begins to look once a second
+  model.send({ id: `${view}-0` });  // the panel is drawn: the kernel begins to update it once a second
   return () => {
     for (const [name, draw] of Object.entries(drawn)) model.off(`change:${name}`, draw);
-    model.off("msg:custom", heard);
+    model.off("msg:custom", receive);
     for (const { late } of waiting.values()) clearTimeout(late);
     clearTimeout(finding);
   };

@@ -1,11 +1,11 @@
-"""The panel as text, for terminals and for notebooks that are read without a kernel: what there is, what to type."""
+"""The panel as text, for terminals and for readers of a saved notebook: the state, and what to type."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.notebook.panel.health import HealthTab
+from llm_executor_nb.notebook.panel.health import route_lines
 from llm_executor_nb.settings.models import SHOWN
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)
 def text_form() -> str:
     """Return the three tabs as text, with the functions that their buttons call."""
     config = session().options
-    routes = HealthTab().lines(list(config.models)[:SHOWN]) or ["no route: add a key"]
+    routes = route_lines(list(config.models)[:SHOWN]) or ["no route: add a key"]
     if (rest := len(config.models) - SHOWN) > 0:
         routes.append(f"… and the routes of {rest:,} more models")
     return "\n\n".join(

@@ -1,9 +1,9 @@
-"""The panel as one anywidget: what it shows, what it is told, and the one thread that does the work.
+"""The panel as one anywidget: its state, its messages, and the one thread that does the work.
 
-A message may come in the main thread or in a foreign one, whatever the kernel does; it is put in a queue, and a thread
-of the panel's own does what it says, assigns what is shown, and answers. Between messages the same thread looks once a
-second, from the moment a front end has drawn the panel. Shared with the browser, and so perhaps saved in a notebook:
-labels, last characters, names and counts.
+A message may arrive in the main thread or in another one. It goes into a queue; a thread of the panel's own carries it
+out, updates the state, and replies. Between messages the same thread updates the state once a second, from the moment
+a front end has drawn the panel. The state is shared with the browser and may be saved in a notebook, so it holds
+labels, last characters, names and counts only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import traitlets
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.notebook.panel.health import HealthTab
+from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
 from llm_executor_nb.notebook.panel.keys import KeysTab
 from llm_executor_nb.notebook.panel.models import ModelsTab
 from llm_executor_nb.notebook.panel.text import text_form
@@ -29,7 +29,6 @@ from llm_executor_nb.settings.key_list import KeyText
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TICK_S = 1.0
 _HERE = Path(__file__).parent
 _log = logging.getLogger("llm_executor_nb")
 
@@ -39,8 +38,11 @@ class Panel(anywidget.AnyWidget):
 
     Attributes:
         key_rows, model_rows, route_rows: what the tabs show.
-        model_counts: how many models are shown, and how many there are.
-        place: the backends a key can be for, and whether a rehearsal is running.
+        model_counts: how many models are shown, and how many the table has.
+        place: the backends that take keys, and whether a rehearsal is running.
+
+    Args:
+        every_s: seconds between two updates while no message arrives.
     """
 
     _esm = (_HERE / "panel.js").read_text(encoding="utf-8")
@@ -51,15 +53,12 @@ class Panel(anywidget.AnyWidget):
     route_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     place: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
-    def __init__(self) -> None:
-        self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    def __init__(self, *, every_s: float = 1.0) -> None:
+        self._every_s = every_s
+        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         super().__init__()
-        self._keys, self._models, self._health = KeysTab(), ModelsTab(), HealthTab()
-        self._tabs: dict[str, KeysTab | ModelsTab | HealthTab] = {
-            "keys": self._keys,
-            "models": self._models,
-            "health": self._health,
-        }
+        self._keys, self._models = KeysTab(), ModelsTab()
+        self._actions = {"keys": self._keys.actions, "models": self._models.actions, "health": ACTIONS}
         self._worker: threading.Thread | None = None
         self._show()
         self.on_msg(self._receive)
@@ -68,7 +67,7 @@ class Panel(anywidget.AnyWidget):
         return "<llm_executor_nb panel>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - ipywidgets' own signature
-        """Return the widget with its text form as the twin, for front ends without widgets and for later readers."""
+        """Return the widget with its text form beside it, for front ends without widgets and for later readers."""
         shown = super()._repr_mimebundle_(**kwargs)
         if shown is None:
             return None
@@ -78,12 +77,13 @@ class Panel(anywidget.AnyWidget):
     def close(self) -> None:
         """Take the panel away; its thread ends."""
         super().close()
-        self._told.put({})
+        self._messages.put({})
 
-    def _receive(self, _: object, told: dict[str, Any], __: object) -> None:
-        """Take a message in whatever thread it comes; of a key only the value goes on, and it is shown nowhere."""
-        key = told.pop("key", None)
-        self._told.put({**told, "key": KeyText(key) if isinstance(key, str) else key})
+    def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
+        """Queue a message, in whatever thread it arrives. A key is taken out of it, so that no trace shows it."""
+        # design 6: a key goes in one way; an error or a log may repeat the message
+        key = message.pop("key", None)
+        self._messages.put({**message, "key": KeyText(key) if isinstance(key, str) else key})
         if self._worker is None:
             self._worker = threading.Thread(target=self._serve, name="llm_executor_nb panel", daemon=True)
             self._worker.start()
@@ -91,44 +91,44 @@ class Panel(anywidget.AnyWidget):
     def _serve(self) -> None:
         while True:
             try:
-                told = self._told.get(timeout=TICK_S)
+                message = self._messages.get(timeout=self._every_s)
             except queue.Empty:
-                told = {}
-            if self.comm is None:
+                message = {}
+            if self.comm is None:  # closed
                 return
-            answer = self._answer(told) if told.get("do") else None
-            told = {}
+            reply = self._carry_out(message) if message.get("do") else None
+            message = {}  # it may hold a key, and this frame waits for a long time
             try:
                 self._show()
-                if answer is not None:
-                    self.send(answer)
-            except Exception as error:  # noqa: BLE001 - the next look may go well, and a thread has nobody to raise to
-                _log.debug("the panel could not look: %s", type(error).__name__)
+                if reply is not None:
+                    self.send(reply)
+            except Exception as error:  # noqa: BLE001 - the next update may succeed, and a thread cannot raise to anyone
+                _log.debug("the panel could not be updated: %s", type(error).__name__)
 
-    def _answer(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a message says, and tell how that went."""
+    def _carry_out(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out a message; return the reply, which says how that went."""
         try:
-            text, is_done = self._tabs[str(told["tab"])].actions[str(told["do"])](told), True
+            text, is_done = self._actions[str(message["tab"])][str(message["do"])](message), True
         except LLMExecutorError as error:
             text, is_done = str(error), False
-        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to, and the panel must go on
+        except Exception as error:  # noqa: BLE001 - a thread cannot raise to anyone, and the panel must go on
             text, is_done = f"That did not work ({type(error).__name__}: {error}).", False
-            _log.warning("the panel could not do %s", scrub(f"{told.get('do')}: {type(error).__name__}"))
-        return {"id": told.get("id"), "ok": is_done, "text": scrub(text)}
+            _log.warning("the panel could not do %s", scrub(f"{message.get('do')}: {type(error).__name__}"))
+        return {"id": message.get("id"), "ok": is_done, "text": scrub(text)}
 
     def _show(self) -> None:
-        """Assign what is shown; what is the same is not sent."""
+        """Update the state; traitlets sends only what has changed."""
         config = session().options
         self.place = {"backends": list(config.keys.code), "is_practice": config.practice_url is not None}
         self.key_rows, self.model_rows = self._keys.rows(), self._models.rows()
-        self.model_counts, self.route_rows = self._models.counts(), self._health.rows(self._models.shown())
+        self.model_counts, self.route_rows = self._models.counts(), route_rows(self._models.shown())
 
 
 _panels: list[Panel] = []
 
 
 def the_panel() -> Panel:
-    """Return the panel of this process, made when there is none or it was closed."""
+    """Return the panel of this process; make it when there is none or it was closed."""
     if not _panels or _panels[0].comm is None:
         _panels[:] = [Panel()]
     return _panels[0]

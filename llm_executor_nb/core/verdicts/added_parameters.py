@@ -1,18 +1,20 @@
-"""Which of the parameters that we add to a request does an error speak of?
+"""Which of the parameters that we add to a request is an error about?
 
-Providers say it in three ways: a field that names the parameter (`param`, `loc`, `field`), the parameter's name
-somewhere in the words, or words that can only be about it (a schema that has "too many states"). The whole error is
-read, also JSON inside its texts, for gateways wrap what is behind them; what it repeats of the request is passed over.
+What we add is ours to leave out (design 3.1). Providers name it in three ways: in a field (`param`, `loc`, `field`),
+anywhere in the words, or with words that can only be about it (a schema that has "too many states"). The whole error
+is read, also JSON inside its texts, because gateways wrap the error behind them. Fields that repeat the request are
+skipped.
 
 Sources: public threads of the providers' and their users' repositories, as collected on 2026-11-25.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from llm_executor_nb.core.foreign_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,26 +22,26 @@ if TYPE_CHECKING:
 RESPONSE_FORMAT: Final = "response_format"
 STREAM_OPTIONS: Final = "stream_options"
 TOOLS: Final = "tools"
-"""The schema of a tool. Some gateways ask for a response format by a tool of their own."""
+"""The schema of a tool; some gateways send a response format as a tool of their own."""
 FAILED_OUTPUT: Final = "failed_output"
-"""No parameter: the model has not kept to the format it was held to, and its output was thrown away."""
+"""Not a parameter: the model's output did not fit the format, and the provider discarded it."""
 
 _DEEPEST = 12
 _MOST_TEXTS = 200
 _MOST_PARTS = 1000
-"""Members that are read of one object or list."""
+"""Members of one object or list that are read."""
 _LONGEST = 4000
-_REPEATS = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
-"""Fields of an error that repeat the request, or hold what a model said."""
+_SKIPPED = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
+"""Fields of an error that repeat the request, or hold a model's output."""
 _PARAMETER = frozenset({"field", "loc", "param", "parameter"})
-"""Fields of an error that name the parameter it speaks of."""
+"""Fields of an error that name a parameter."""
 
 _OTHERS = re.compile(
     r"^(body\.)?(messages|contents?|prompt|model|temperature|top_[pk]|(max|min)_\w+|stop|seed|n|stream|user|reasoning\w*"
     r"|logit_bias|(top_)?logprobs|\w+_penalty|tool_choice|parallel_tool_calls|functions?|metadata|modalities"
     r"|(image|audio|file|input)\w*)\b(?!_)"
 )
-"""Parameters that are not ours. An error that names one of them is not about a schema because it says "schema"."""
+"""Parameters that are not ours. An error that names one of them and says "schema" is still not about our schema."""
 _OF_TOOLS = re.compile(
     r"\btools?(\[\d+\]|\.\d+)|^(body\.)?tools?\b|function_declarations|for (the )?(function|tool)\b|input_schema",
     re.IGNORECASE,
@@ -57,7 +59,7 @@ _OF_FORMAT = re.compile(
     r"|requested parameters|support (for )?parameters",
     re.IGNORECASE,
 )
-"""Names of a response format: ours, the providers' own, and those of what enforces it."""
+"""Names of a response format: ours, the providers' own, and those of the libraries that enforce it."""
 _OF_SCHEMA = re.compile(
     r"json schema|(invalid|unsupported|specified|provided|supplied|your|output) schema|schema in generation_?config"
     r"|schemas? (\S+ ){0,2}(too (large|complex|deep|big|many)|(not |un)supported)|nesting depth|too many states"
@@ -75,40 +77,41 @@ _LIST_OF_PARAMETERS = re.compile(
     r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b[^.]*\bmessages\b.*",
     re.DOTALL | re.IGNORECASE,
 )
-"""What could have been sent instead, which is about none of it."""
+"""A list of what could have been sent instead, which is about none of it."""
 _AT_THE_BEGINNING = re.compile(r"^\W*((?:[A-Za-z_]\w*)(?:[.\[]\w+\]?)+): ")
 """A parameter before the words about it: `messages.0.content: ...`."""
 _WRAPPED = re.compile(r"""\\*['"](?:param|parameter|field)\\*['"]: *\\*['"]([^'"\\]+)""")
-"""What names a parameter in JSON that is only a part of a text."""
+"""A field that names a parameter, in JSON that is cut or is only a part of a text."""
 _LOC = re.compile(r"""['"]loc['"]: *[(\[]([^)\]]*)[)\]]""")
 _MSG = re.compile(r"""['"]msg['"]: *(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
-"""What stands in the `repr` of a validator's errors, which some servers send as a text."""
+"""Parts of the `repr` of a validator's errors, which some servers send as a text."""
 
 
-def named(*told: object) -> frozenset[str]:
-    """Return which of the parameters that we may have added an error names. Never raises.
+def parameters_named_in(*parts: object) -> frozenset[str]:
+    """Return which of the parameters that we may have added an error is about. Never raises.
 
     Args:
-        told: parts of an error, parsed JSON of any shape or texts.
+        parts: of an error: parsed JSON of any shape, or texts.
     """
-    places: list[str] = []
+    parameters: list[str] = []
     words: list[str] = []
-    for is_place, text in islice((one for part in told for one in _texts(part)), _MOST_TEXTS):
-        (places if is_place else words).append(text)
-    return frozenset(_found(places, words))
+    for is_parameter, text in islice((one for part in parts for one in _texts(part)), _MOST_TEXTS):
+        (parameters if is_parameter else words).append(text)
+    return frozenset(_matches(parameters, words))
 
 
-def _found(places: list[str], words: list[str]) -> Iterator[str]:
-    texts = [*places, *words]
+def _matches(parameters: list[str], words: list[str]) -> Iterator[str]:
+    texts = [*parameters, *words]
     if any(map(_OF_STREAM.search, texts)):
         yield STREAM_OPTIONS
+    # before the format, which these errors name too, although the route takes it
     if any(map(_OF_FAILED_OUTPUT.search, texts)):
         yield FAILED_OUTPUT
     elif any(map(_OF_FORMAT.search, texts)):
         yield RESPONSE_FORMAT
-    elif any(map(_OF_TOOLS.search, texts)):
+    elif any(map(_OF_TOOLS.search, texts)):  # before schemas: a tool has a schema too, which is the user's
         yield TOOLS
-    elif not any(map(_OTHERS.search, places)) and any(map(_OF_SCHEMA.search, words)):
+    elif not any(map(_OTHERS.search, parameters)) and any(map(_OF_SCHEMA.search, words)):
         yield RESPONSE_FORMAT
 
 
@@ -119,7 +122,7 @@ def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool
     match value:
         case dict():
             for key, inner in islice(value.items(), _MOST_PARTS):
-                if key not in _REPEATS:
+                if key not in _SKIPPED:
                     yield from _texts(inner, str(key), depth + 1)
         case list() if name == "loc":
             yield True, ".".join(str(one) for one in value[:_MOST_PARTS] if isinstance(one, str | int))
@@ -133,24 +136,17 @@ def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool
 
 
 def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
-    if text.lstrip()[:1] in {"{", "["} and (nested := _parsed(text)) is not None:
+    if text.lstrip()[:1] in {"{", "["} and (nested := parse_json(text)) is not None:
         yield from _texts(nested, depth=depth + 1)
         return
     text = text[:_LONGEST]
-    if _LOC.search(text):
+    if _LOC.search(text):  # the rest of such a `repr` repeats the input
         for loc in _LOC.findall(text):
             yield True, ".".join(re.findall(r"\w+", loc))
-        for msg in _MSG.findall(text):
-            yield False, "".join(msg)
+        for message in _MSG.findall(text):
+            yield False, "".join(message)
         return
     text = _LIST_OF_PARAMETERS.sub("", text)
-    for place in (*_WRAPPED.findall(text), *_AT_THE_BEGINNING.findall(text)):
-        yield True, place
+    for parameter in (*_WRAPPED.findall(text), *_AT_THE_BEGINNING.findall(text)):
+        yield True, parameter
     yield False, text
-
-
-def _parsed(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError, MemoryError):
-        return None

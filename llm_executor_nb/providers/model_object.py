@@ -1,7 +1,7 @@
-"""A user's own backends: any server that speaks OpenAI's chat completions, and any LangChain chat model object.
+"""A LangChain chat model object of the user's as a backend.
 
-A server is a wire like the others. An object brings its own client, so it is asked directly: with the same messages
-and parameters as every route, in time, and without letting any of its exceptions out.
+The object brings its own client, so it is asked directly: with the same messages and parameters as every route, within
+the same bounds of time. None of its exceptions leaves this module (style 5: they may hold keys).
 """
 
 from __future__ import annotations
@@ -14,53 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import FaultKind
-from llm_executor_nb.providers import chunks, langchain
-from llm_executor_nb.providers.backend import chat_url
 from llm_executor_nb.providers.faults import Watch, make_fault
 from llm_executor_nb.providers.foreign_errors import read_error
+from llm_executor_nb.providers.langchain import as_last_chunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
-    from llm_executor_nb.core.records import Route
-    from llm_executor_nb.providers.chunks import ChunkReader
     from llm_executor_nb.providers.events import Silence
-    from llm_executor_nb.providers.foreign_errors import Told
+    from llm_executor_nb.providers.foreign_errors import ErrorReport
 
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_CALLBACKS: Final[Mapping[str, Any]] = MappingProxyType({"callbacks": []})
-"""What the caller's own LangChain run listens with is not the object's."""
-
-
-class Compatible:
-    """The wire of a server that speaks OpenAI's chat completions: Ollama, vLLM, llama.cpp, LM Studio, a litellm proxy.
-
-    Args:
-        name: what the user calls it.
-        base_url: where it listens, without `/chat/completions`.
-    """
-
-    def __init__(self, name: str, base_url: str) -> None:
-        self.name = name
-        self.url = chat_url(base_url)
-
-    def headers(self, route: Route) -> Mapping[str, str]:  # noqa: ARG002 - the same for every route
-        """Return no headers of its own."""
-        return _NO_HEADERS
-
-    def message(self, body: dict[str, Any], model: str) -> AIMessage:  # noqa: ARG002 - the body says who answered
-        """Return the message of an answer, as ChatOpenAI reads it.
-
-        Raises:
-            ValueError: LangChain cannot read it as a message; the reply is malformed.
-        """
-        return langchain.read(langchain.openai_reader(), body)
-
-    def chunk_reader(self, model: str) -> ChunkReader:  # noqa: ARG002 - the chunks say who answers
-        """Return what reads the events of one answer as ChatOpenAI does."""
-        return chunks.openai_chunks()
+"""The callbacks of the caller's own LangChain run do not apply to the object's run."""
 
 
 class ChatModelObject:
@@ -80,12 +47,12 @@ class ChatModelObject:
 
     async def answer(
         self, payload: Mapping[str, Any], extra: Mapping[str, Any], *, timeout_s: float | None
-    ) -> AIMessage | Told:
-        """Ask for a whole answer, and return it, or what came instead.
+    ) -> AIMessage | ErrorReport:
+        """Ask for a whole answer; return it, or what came instead.
 
         Args:
             payload: the request as every route gets it.
-            extra: further keyword arguments of this object.
+            extra: further keyword arguments for this object.
             timeout_s: seconds until it is cancelled; None: no bound.
         """
         late = "no answer in time" if timeout_s is None else f"no answer within {timeout_s:g} s"
@@ -94,59 +61,59 @@ class ChatModelObject:
                 return _own_copy(await _Call(self._model, payload, extra).whole())
         except TimeoutError as error:
             return make_fault(FaultKind.TIMEOUT, str(error) or late, Watch())
-        except BaseException as error:  # a foreign client raises anything, and none of it goes on
-            if _is_ours(error):
+        except BaseException as error:  # a foreign client raises anything, and none of it may pass
+            if _ends_this_task(error):
                 raise
             return read_error(error)
 
-    def stream(self, payload: Mapping[str, Any], extra: Mapping[str, Any], silence: Silence) -> Pieces:
-        """Ask for a stream; iterating it sends the request, closing it ends it.
+    def stream(self, payload: Mapping[str, Any], extra: Mapping[str, Any], silence: Silence) -> ObjectStream:
+        """Return a stream; iterating it sends the request, closing it ends it.
 
         Args:
             payload: the request as every route gets it.
-            extra: further keyword arguments of this object.
-            silence: how long it may say nothing.
+            extra: further keyword arguments for this object.
+            silence: how long it may send nothing.
         """
-        return Pieces(lambda: _Call(self._model, payload, extra).pieces(), silence)
+        return ObjectStream(lambda: _Call(self._model, payload, extra).pieces(), silence)
 
 
-class Pieces:
+class ObjectStream:
     """The chunks of one answer of an object, iterated once; it never raises what the object does.
 
     Attributes:
-        told: once the iteration is over: what ended it; None: the object did.
+        error: once the iteration is over: what ended it; None: the object did.
     """
 
     def __init__(self, begin: Callable[[], AsyncGenerator[Any, None]], silence: Silence) -> None:
-        self.told: Told | None = None
+        self.error: ErrorReport | None = None
         self._begin = begin
         self._silence = silence
         self._source: AsyncGenerator[Any, None] | None = None
 
     def progress(self) -> None:
-        """Say that the last chunk brought something: the silence begins anew."""
+        """Note that the last chunk brought something: the silence starts again from zero."""
         self._silence.progress()
 
     async def close(self) -> None:
-        """Let go of the stream."""
+        """Close the stream."""
         if self._source is not None:
             with contextlib.suppress(Exception):  # a foreign clean-up may raise anything
                 await self._source.aclose()
 
-    def __aiter__(self) -> Pieces:
+    def __aiter__(self) -> ObjectStream:
         return self
 
     async def __anext__(self) -> AIMessageChunk:
         chunk = None
         try:
-            if self.told is None:
+            if self.error is None:
                 chunk = await self._silence.wait(self._next())
         except TimeoutError as error:
-            self.told = self._silence.fault_of(TimeoutError(str(error) or "no text in time"), Watch())
-        except BaseException as error:  # a foreign client raises anything, and none of it goes on
-            if _is_ours(error):
+            self.error = self._silence.fault_of(TimeoutError(str(error) or "no text in time"), Watch())
+        except BaseException as error:  # a foreign client raises anything, and none of it may pass
+            if _ends_this_task(error):
                 raise
-            self.told = read_error(error)
+            self.error = read_error(error)
         if chunk is None:
             raise StopAsyncIteration
         return chunk
@@ -159,14 +126,15 @@ class Pieces:
 
 
 class _Call:
-    """One request, as the object wants it. Whatever the object raises comes out of here."""
+    """One request, in the form that the object takes. It raises whatever the object raises."""
 
     def __init__(self, chat_model: Any, payload: Mapping[str, Any], extra: Mapping[str, Any]) -> None:  # noqa: ANN401 - see above
         params = {name: value for name, value in {**payload, **extra}.items() if name != "messages"}
         tools, choice = params.pop("tools", None), params.pop("tool_choice", None)
         fields = getattr(type(chat_model), "model_fields", {})
-        own = {name: params.pop(name) for name in list(params) if name in fields and name != "stop"}
-        self._model = chat_model.model_copy(update=own) if own else chat_model
+        # LangChain's models read a parameter that is a field of theirs from the field; `stop` is an argument of all.
+        settings = {name: params.pop(name) for name in list(params) if name in fields and name != "stop"}
+        self._model = chat_model.model_copy(update=settings) if settings else chat_model
         if tools:
             self._model = _with_tools(self._model, tools, choice)
         self._messages = _messages_of(payload)
@@ -201,38 +169,35 @@ def _with_tools(chat_model: Any, tools: Any, choice: Any) -> Any:  # noqa: ANN40
         raise NotImplementedError("this chat model takes no tools")
     if choice is None:
         return chat_model.bind_tools(tools)
+    # LangChain's clients take a tool's name and "any"; each writes its own provider's form of them.
     if isinstance(choice, Mapping):
         choice = choice.get("function", {}).get("name", choice)
     return chat_model.bind_tools(tools, tool_choice="any" if choice == "required" else choice)
 
 
 def _own_copy(message: Any) -> AIMessage:  # noqa: ANN401 - whatever the object returned
-    """Return the message as it came; what is noted on it is not noted on one that the object keeps."""
+    """Return a copy of the message: the run writes its metadata on it, and the object may keep its own message."""
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
     if not isinstance(message, AIMessage):
         what = "; give a chat model, not a plain LLM" if isinstance(message, str) else ""
-        raise TypeError(f"the chat model returned {_a(message)}, not an AIMessage{what}")
+        raise TypeError(f"the chat model returned {type(message).__name__}, not an AIMessage{what}")
     return message.model_copy(update={"response_metadata": dict(message.response_metadata)})
-
-
-def _a(thing: object) -> str:
-    name = type(thing).__name__
-    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
 
 
 def _as_chunk(piece: Any) -> AIMessageChunk:  # noqa: ANN401 - whatever the object yielded
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
     message = _own_copy(piece)
-    return message if isinstance(message, AIMessageChunk) else chunks.as_last_chunk(message)
+    return message if isinstance(message, AIMessageChunk) else as_last_chunk(message)
 
 
 async def _in_thread(function: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
     def call() -> Any:  # noqa: ANN401 - the same
         try:
             return function()
-        except (StopIteration, GeneratorExit) as error:  # no future takes the one, and the other ends whoever waits
+        except (StopIteration, GeneratorExit) as error:
+            # A future refuses the first, and the second would end the generator that waits for it.
             raise RuntimeError(f"the chat model raised {type(error).__name__}") from error
 
     return await asyncio.to_thread(call)
@@ -247,9 +212,9 @@ async def _closing(source: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - an asyn
             await source.aclose()
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Say whether an exception is meant for us and not of the object's making: this task is to end."""
+def _ends_this_task(error: BaseException) -> bool:
+    """Whether an exception ends this task: it was cancelled from outside, and the object did not raise it."""
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
+        task = asyncio.current_task()  # the object's own client may raise CancelledError too
         return task is None or task.cancelling() > 0
     return isinstance(error, KeyboardInterrupt | GeneratorExit)

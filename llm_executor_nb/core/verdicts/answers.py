@@ -1,0 +1,291 @@
+"""Is a reply an answer? One verdict for whole replies, streams and chat model objects, and what the reply cost.
+
+The verdict depends on two things: why the answer ended, and what content there is for the caller. A body is judged
+first, so that LangChain does not read what is not an answer. The message that LangChain makes of it is judged last, and
+that verdict counts (design 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from llm_executor_nb.core.foreign_json import get_in, number
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import Verdict
+from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.verdicts.rate_headers import allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+# fmt: off
+LENGTH, FILTERED, FAILED, UNUSABLE = "length", "content_filter", "error", "malformed_function_call"
+_FINISH_REASONS: Final[dict[str, tuple[str, ...]]] = {
+    LENGTH: (
+        "max_tokens", "max_output_tokens", "max_completion_tokens", "max_length", "model_length", "token_limit",
+        "model_context_window_exceeded",
+    ),
+    FILTERED: (
+        "content-filter", "content_filtered", "contentfilter", "safety", "refusal", "sensitive", "recitation",
+        "blocklist", "prohibited_content", "spii", "image_safety", "image_recitation", "image_prohibited_content",
+        "guardrail_intervened", "model_armor",
+    ),
+    FAILED: ("network_error", "server_error", "engine_error", "insufficient_system_resource", "abort", "aborted"),
+    UNUSABLE: ("malformed_tool_call", "malformed_response", "unexpected_tool_call", "too_many_tool_calls"),
+}
+"""OpenAI's finish_reasons, and the names of Gemini, Anthropic, Bedrock, Mistral, DeepSeek, Zhipu and vLLM for them."""
+_MEANINGS: Final = {name: reason for reason, names in _FINISH_REASONS.items() for name in (reason, *names)}
+TEXT_PARTS: Final = frozenset({"text", "output_text"})
+MEDIA_PARTS: Final = frozenset({
+    "image_url", "image", "output_image", "audio", "audio_url", "input_audio", "output_audio", "video",
+    "video_url",
+})
+THOUGHT_PARTS: Final = frozenset({"thinking", "redacted_thinking", "reasoning"})
+"""Types of the parts of a content: text, what the caller can see or hear, and hidden reasoning."""
+THOUGHTS: Final = ("reasoning", "reasoning_content", "reasoning_details", "thinking")
+"""Fields of a message that hold hidden reasoning."""
+MEDIA: Final = ("images", "audio")
+"""Fields of a message that hold media."""
+_LABELS: Final = frozenset({"type", "id", "index", "format", "detail", "mime_type", "media_type", "role", "object"})
+"""Fields of media that only describe it."""
+_UPSTREAM: Final = "upstream_inference_cost"
+_UPSTREAM_PARTS: Final = (
+    ("upstream_inference_prompt_cost", "upstream_inference_completions_cost"),
+    ("upstream_inference_input_cost", "upstream_inference_output_cost"),
+)
+"""The two parts of the upstream's cost, by their names in two of OpenRouter's interfaces."""
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a body or a message has for the caller.
+
+    Attributes:
+        has_text: text that is not blank.
+        has_calls: tool calls that can be made.
+        bad_call: what is wrong with the first tool call that cannot be made; None: there is none.
+        has_media: a picture, audio or video.
+        has_reasoning: hidden reasoning, which is not a part of the answer.
+        refusal: the model's own reason for not answering.
+        is_readable: the content has a known shape.
+    """
+
+    has_text: bool = False
+    has_calls: bool = False
+    bad_call: str | None = None
+    has_media: bool = False
+    has_reasoning: bool = False
+    refusal: str | None = None
+    is_readable: bool = True
+
+
+ONLY_TEXT: Final = Content(has_text=True)
+"""Most answers: where there is text and no tool call, nothing else matters."""
+
+
+def finish_meaning(reason: object) -> str | None:
+    """Return what a finish_reason means, one of the four above; None: it is the end of an answer."""
+    return _MEANINGS.get(reason.strip().lower()) if isinstance(reason, str) else None
+
+
+def judge(facts: Verdict, content: Content, body: dict[str, Any] | None = None) -> Verdict:
+    """Return the verdict on what may be an answer.
+
+    Args:
+        facts: what else the reply says, or an earlier verdict; it is returned with another outcome and message.
+        content: what there is for the caller.
+        body: becomes the verdict's body if it is an answer.
+    """
+    # design 3.1: what ended in an error, a filter or a cut call is not an answer, whatever text it has
+    end = finish_meaning(facts.finish_reason)
+    if end == FAILED:
+        return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
+    if end == FILTERED:
+        return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
+    if end == UNUSABLE:
+        return replace(facts, outcome=Outcome.INVALID_OUTPUT, message="the model made a malformed tool call")
+    if end == LENGTH and content.bad_call is not None:
+        return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up within a tool call")
+    if content.has_text or content.has_calls or content.has_media:
+        # design 3.1: text that ended at max_tokens is an answer; the log has its finish_reason
+        return facts if facts.outcome is Outcome.OK else replace(facts, outcome=Outcome.OK, body=body)
+    return _judge_no_content(facts, content, end)
+
+
+def _judge_no_content(facts: Verdict, content: Content, end: str | None) -> Verdict:
+    """Return the verdict on a reply that has nothing for the caller."""
+    if not content.is_readable:
+        return replace(facts, outcome=Outcome.MALFORMED, message="the content is not text")
+    if content.bad_call is not None:
+        return replace(facts, outcome=Outcome.INVALID_OUTPUT, message=shorten(content.bad_call))
+    if content.refusal is not None:
+        return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(content.refusal))
+    if end == LENGTH:
+        why = " by hidden reasoning: raise max_tokens, or lower the reasoning effort" if content.has_reasoning else ""
+        return replace(facts, outcome=Outcome.TRUNCATED, message=f"max_tokens was used up before any text{why}")
+    if content.has_reasoning:
+        message = "hidden reasoning came, and no text: raise max_tokens, or lower the reasoning effort"
+        return replace(facts, outcome=Outcome.EMPTY, message=message)
+    return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
+
+
+# --- the content --------------------------------------------------------------------------------------------------
+
+
+def content_of(message: Mapping[str, Any], usage: object) -> Content:
+    """Return what a body's message may have for the caller; whether a tool call can be made is checked later."""
+    content = message.get("content")
+    # the short way for nearly every answer: a column may have a million
+    if isinstance(content, str) and content.strip() and not message.get("tool_calls"):
+        return ONLY_TEXT
+    parts = list(parts_of(content))
+    return Content(
+        has_text=any(is_text(part) for part in parts),
+        has_calls=bool(message.get("tool_calls") or message.get("function_call")),
+        has_media=has_media(message) or any(is_media(part) for part in parts),
+        has_reasoning=has_reasoning(message, usage) or any(is_thought(part) for part in parts),
+        refusal=refusal_in(message, parts),
+        is_readable=content is None or isinstance(content, str | list) or bool(parts),
+    )
+
+
+def parts_of(content: object) -> Iterator[object]:
+    """Yield the parts of a content, which may be a text, a single part, or a list of both."""
+    if isinstance(content, list):
+        yield from content
+    elif isinstance(content, str) or (isinstance(content, dict) and _type_of(content) is not None):
+        yield content
+
+
+def text_of_part(part: object) -> str | None:
+    """Return the text of a part of a content; None: the part is of another type."""
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or _type_of(part) not in TEXT_PARTS:
+        return None
+    text = part.get("text")
+    text = text.get("value") if isinstance(text, dict) else text
+    return text if isinstance(text, str) else ""
+
+
+def is_text(part: object) -> bool:
+    """Whether a part of a content has text that is not blank."""
+    return bool((text_of_part(part) or "").strip())
+
+
+def is_media(part: object) -> bool:
+    """Whether a part of a content is a picture or sound."""
+    return isinstance(part, dict) and part.get("type") in MEDIA_PARTS and _is_filled(part)
+
+
+def is_thought(part: object) -> bool:
+    """Whether a part of a content is hidden reasoning."""
+    return isinstance(part, dict) and part.get("type") in THOUGHT_PARTS
+
+
+def has_media(fields: Mapping[str, Any]) -> bool:
+    """Whether a message, or LangChain's additional fields of one, holds a picture or speech."""
+    return any(_is_filled(fields.get(name)) for name in MEDIA)
+
+
+def has_reasoning(fields: Mapping[str, Any], usage: object) -> bool:
+    """Whether a message holds hidden reasoning, or its usage counts some."""
+    tokens = number(get_in(usage, "completion_tokens_details", "reasoning_tokens"))
+    return bool(tokens) or any(fields.get(name) for name in THOUGHTS)
+
+
+def refusal_in(fields: Mapping[str, Any], parts: list[object]) -> str | None:
+    """Return the text of a refusal, which is in a field of the message or in a part of its content."""
+    texts = (fields.get("refusal"), *(get_in(part, "refusal") for part in parts))
+    return next((text for text in texts if isinstance(text, str) and text.strip()), None)
+
+
+def _type_of(part: Mapping[str, Any]) -> str | None:
+    """Return the type of a part; a part with nothing but a text needs none."""
+    kind = part.get("type")
+    if kind is None and isinstance(part.get("text"), str):
+        return "text"
+    return kind if isinstance(kind, str) else None
+
+
+def _is_filled(value: object) -> bool:
+    """Whether a medium holds anything but labels."""
+    if isinstance(value, dict):
+        return any(_is_filled(inner) for name, inner in value.items() if name not in _LABELS)
+    if isinstance(value, list):
+        return any(_is_filled(inner) for inner in value)
+    return isinstance(value, str) and bool(value.strip())
+
+
+# --- what else a reply says: who answered, tokens, cost ------------------------------------------------------------
+
+
+def facts_of(
+    body: Mapping[str, Any], *, status: int | None, headers: Mapping[str, str], now_utc: datetime, finish_reason: object
+) -> Verdict:
+    """Return what a reply says about who answered and what it cost, as a verdict whose outcome is still open.
+
+    Args:
+        body: its parsed JSON, or a substitute for it.
+        status: the HTTP status.
+        headers: names in lower case.
+        now_utc: when it arrived, for reset times.
+        finish_reason: why the answer ended.
+    """
+    usage = body.get("usage")
+    return Verdict(
+        outcome=Outcome.MALFORMED,
+        http_status=status,
+        finish_reason=_text(finish_reason),
+        response_model=_text(body.get("model")),
+        input_tokens=_count(get_in(usage, "prompt_tokens")),
+        output_tokens=_count(get_in(usage, "completion_tokens")),
+        cost_usd=cost_usd(usage),
+        allowance=allowance(headers, now_utc),
+    )
+
+
+def cost_usd(usage: object) -> float | None:
+    """Return the dollars that were spent on one reply; None: the reply does not say, which is not 0 (design 3.1).
+
+    Where the user's own provider key paid (OpenRouter calls it BYOK), `cost` is only the gateway's share; the
+    provider's price stands beside it. If the reply does not say whose key paid, and `cost` is missing or 0, it was the
+    user's key.
+
+    Args:
+        usage: the reply's `usage`, of any shape.
+    """
+    cost, upstream = _dollars(get_in(usage, "cost")), _upstream_cost(get_in(usage, "cost_details"))
+    is_own_key = get_in(usage, "is_byok")
+    if is_own_key is True or (is_own_key is None and not cost and upstream):
+        return None if upstream is None else (cost or 0.0) + upstream
+    return cost
+
+
+def _upstream_cost(details: object) -> float | None:
+    whole = _dollars(get_in(details, _UPSTREAM))
+    if whole is not None:
+        return whole
+    for names in _UPSTREAM_PARTS:
+        parts = [part for name in names if (part := _dollars(get_in(details, name))) is not None]
+        if len(parts) == len(names):  # one half is not the price; unknown is missing, never less (design 3.1)
+            return sum(parts)
+    return None
+
+
+def _dollars(value: object) -> float | None:
+    dollars = number(value)
+    return dollars if dollars is not None and dollars >= 0 else None
+
+
+def _text(value: object) -> str | None:
+    return shorten(value) if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    count = number(value)
+    # a count that a float cannot hold exactly is noise
+    return int(count) if count is not None and 0 <= count < 2**53 else None
