@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.api import arun_llm, astream_llm, chat_model, run_llm, stream_llm
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
-from llm_executor_nb.chain.configuration import add_backend, configure
+from llm_executor_nb.chain.configuration import SettingsModule, add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
 from llm_executor_nb.chain.lookups import check_keys, sync_models
 from llm_executor_nb.chain.session import session
@@ -38,7 +38,6 @@ from llm_executor_nb.core.errors import (
 from llm_executor_nb.frames.accessor import register_accessors
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
-from llm_executor_nb.settings.module import SettingsModule
 from llm_executor_nb.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -47,14 +46,14 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from tenacity import RetryCallState
 
-    from llm_executor_nb.settings.keys import KeyRing
+    from llm_executor_nb.settings.keys import Keys
     from llm_executor_nb.settings.models import ModelTable
 
     OPENROUTER_KEYS: list[str]
     HUGGINGFACE_TOKENS: list[str]
     MODEL_INFERENCE_PROVIDERS: dict[str, list[str]]
     retry_wait_strategy: Callable[[RetryCallState], float]
-    keys: KeyRing
+    keys: Keys
     models: ModelTable
     ledger: Ledger
 

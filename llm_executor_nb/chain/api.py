@@ -128,5 +128,5 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
     """
     from llm_executor_nb.chain.chat_model import ChatChain  # noqa: PLC0415 - loads LangChain
 
-    session().config.models.resolve(name)  # an unknown name is an error here, not at the first call
+    session().options.models.resolve(name)  # an unknown name is an error here, not at the first call
     return ChatChain(**{**params, "model": name})

@@ -1,6 +1,6 @@
-"""What look-ups found, each kept for a while; one look-up serves all who ask for the same at the same time.
+"""A cache of look-ups with an end for each reply. One look-up serves all who need the same reply at the same time.
 
-Lives on the private loop, so nothing here locks. Must not: ask anybody itself.
+It lives on the private loop, so it needs no lock. It must not send anything itself.
 """
 
 from __future__ import annotations
@@ -17,53 +17,54 @@ T = TypeVar("T")
 
 
 class TTLCache:
-    """A memory of findings by what was asked."""
+    """Replies by the question."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[float, float, Any]] = {}
-        self._asking: dict[Hashable, asyncio.Task[Any]] = {}
+        self._replies: dict[Hashable, tuple[float, float, Any]] = {}
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def get(
         self,
-        what: Hashable,
-        ask: Callable[[], Coroutine[Any, Any, T]],
+        key: Hashable,
+        look_up: Callable[[], Coroutine[Any, Any, T]],
         *,
         keep_s: Callable[[T], float],
         fresh: bool = False,
     ) -> T:
-        """Return what was found before, or ask; who asks while somebody else does waits for the same answer.
+        """Return the cached reply, or look it up; join a look-up of the same reply that is under way.
 
         Args:
-            what: what is asked.
-            ask: asks it.
-            keep_s: says for how many seconds a finding may be kept.
-            fresh: ask in any case.
+            key: what is looked up.
+            look_up: sends the question.
+            keep_s: returns for how many seconds a reply may be cached.
+            fresh: look it up in any case.
         """
         now = clock.current().now()
-        since, until, found = self._kept.get(what, (now, now, None))
+        since, until, reply = self._replies.get(key, (now, now, None))
         if not fresh and since <= now < until:
-            return found  # type: ignore[no-any-return] # it was found for the same `what`
-        asking = self._asking.get(what)
-        if asking is None or asking.done() or asking.get_loop() is not asyncio.get_running_loop():
-            asking = self._begin(what, ask, keep_s)
-        return await asyncio.shield(asking)
+            return reply  # type: ignore[no-any-return] # the reply to the same question
+        task = self._under_way.get(key)
+        # a task of another loop never ends here: that loop may be gone, as after a fork
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            task = self._begin(key, look_up, keep_s)
+        return await asyncio.shield(task)  # others wait for it too, so the cancellation of one must not end it
 
     def _begin(
-        self, what: Hashable, ask: Callable[[], Coroutine[Any, Any, T]], keep_s: Callable[[T], float]
+        self, key: Hashable, look_up: Callable[[], Coroutine[Any, Any, T]], keep_s: Callable[[T], float]
     ) -> asyncio.Task[T]:
-        async def find() -> T:
-            found = await ask()
+        async def look_up_and_keep() -> T:
+            reply = await look_up()
             now = clock.current().now()
-            self._kept[what] = (now, now + keep_s(found), found)
-            return found
+            self._replies[key] = (now, now + keep_s(reply), reply)
+            return reply
 
-        asking = asyncio.ensure_future(find())
-        self._asking[what] = asking
-        asking.add_done_callback(lambda done: self._end(what, done))
-        return asking
+        task = asyncio.ensure_future(look_up_and_keep())
+        self._under_way[key] = task
+        task.add_done_callback(lambda done: self._end(key, done))
+        return task
 
-    def _end(self, what: Hashable, done: asyncio.Task[Any]) -> None:
-        if self._asking.get(what) is done:
-            del self._asking[what]
+    def _end(self, key: Hashable, done: asyncio.Task[Any]) -> None:
+        if self._under_way.get(key) is done:
+            del self._under_way[key]
         if not done.cancelled():
-            done.exception()  # seen here too, in case everybody who waited for it was cancelled
+            done.exception()  # retrieved here too: all who waited may have been cancelled, and asyncio would complain

@@ -358,6 +358,6 @@ def _drop_our_id(message: AIMessage) -> None:
 
 def _resolved(name: Any) -> Any:
     try:
-        return session().config.models.resolve(name)
+        return session().options.models.resolve(name)
     except ModelNotSupportedError:
         return name

@@ -15,13 +15,14 @@ from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
+from llm_executor_nb.settings.key_ring import looked_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.settings.backends import OwnBackend
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 _NEAR = 0.5
 """How much a name must resemble a known one to be suggested as its misspelling."""
@@ -51,7 +52,7 @@ class ChainSpec:
 _fallback_chain_cache: dict[str, Chain] = {}
 
 
-def compiled(name: str, config: Config, health: Health) -> Chain:
+def compiled(name: str, config: Options, health: Health) -> Chain:
     """Return the chain of a model, from the cache while nothing it is made of changes.
 
     Args:
@@ -79,7 +80,7 @@ def compiled(name: str, config: Config, health: Health) -> Chain:
     return chain
 
 
-def _release_stale_holds(old: ChainSpec, new: ChainSpec, config: Config, health: Health) -> None:
+def _release_stale_holds(old: ChainSpec, new: ChainSpec, config: Options, health: Health) -> None:
     """End the holds that rest on what the user has changed (design 3.2: until its row or key changes)."""
     if _row_of(old) != _row_of(new):
         health.release(
@@ -136,7 +137,7 @@ def _build_fallback_chain(spec: ChainSpec) -> Chain:
     )
 
 
-def _spec_of(model: str, config: Config) -> ChainSpec:
+def _spec_of(model: str, config: Options) -> ChainSpec:
     row, names = config.models.row(model), config.models.names.get(model, {})
     for name in names.keys() & set(row) - config.backends.keys():
         raise ConfigError(
@@ -171,7 +172,7 @@ def _route(spec: ChainSpec, backend: str, key: Key | None, provider: str | None,
     )
 
 
-def _missing_key(spec: ChainSpec, config: Config) -> ConfigError:
+def _missing_key(spec: ChainSpec, config: Options) -> ConfigError:
     is_off = spec.model in config.models.off_openrouter
     if is_off and not spec.providers:
         return ConfigError(
@@ -185,7 +186,7 @@ def _missing_key(spec: ChainSpec, config: Config) -> ConfigError:
             f"{spec.model} has no Hugging Face provider in its row, and no OpenRouter key was found. "
             f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{spec.model!r}] = ['scaleway'].",
         )
-    places = "; ".join(config.keys.looked_for())
+    places = "; ".join(looked_for())
     return MissingKeyError(
         f"No key for {spec.model}. Looked for: {places}. "
         "Set one of these, or paste one into llm.panel(), or llm.OPENROUTER_KEYS = [key], or "
@@ -194,11 +195,11 @@ def _missing_key(spec: ChainSpec, config: Config) -> ConfigError:
     )
 
 
-def _no_key_without_openrouter(spec: ChainSpec, config: Config) -> str:
+def _no_key_without_openrouter(spec: ChainSpec, config: Options) -> str:
     """Return the message where OpenRouter is left out: a name of the row may be a provider's, or misspelt."""
     named = ", ".join(map(repr, spec.providers))
     near = ", ".join(map(repr, _near(spec.providers, config.backends)))
-    places = "; ".join(config.keys.looked_for([HUGGINGFACE]))
+    places = "; ".join(looked_for([HUGGINGFACE]))
     return (
         f"No key for {spec.model}: OpenRouter is left out, and no backend of your own is called {named}"
         f"{f' (similar: {near})' if near else ''}. Add it: llm.add_backend({spec.providers[0]!r}, "

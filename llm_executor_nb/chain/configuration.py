@@ -1,13 +1,25 @@
-"""`configure`: every setting by its name, checked before any is changed; `add_backend`: a backend of the user's own."""
+"""Every way to change a setting: `configure`, `add_backend`, and assignment, as in `llm.OPENROUTER_KEYS = [key]`.
+
+A setting belongs to the session in force: what is set in a rehearsal ends with it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import difflib
+import importlib
+from dataclasses import replace
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
-from llm_executor_nb.settings.config import (
+from llm_executor_nb.settings.backends import make_backend
+from llm_executor_nb.settings.key_list import KeyList, key_list
+from llm_executor_nb.settings.models import check_table
+from llm_executor_nb.settings.options import (
     UNSET,
     Unset,
     check_before_sleep,
@@ -16,14 +28,31 @@ from llm_executor_nb.settings.config import (
     check_concurrency,
     check_ledger,
     check_retries,
+    check_url,
     check_wait,
 )
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from tenacity import RetryCallState
+
+_KEY_LISTS: Final = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
+_OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "retry_wait_strategy": ("retry_wait_strategy", check_wait),
+    "retries": ("retries", check_retries),
+    "before_sleep": ("before_sleep", check_before_sleep),
+    "timeout": ("timeout_s", partial(check_bound, "timeout")),
+    "deadline": ("deadline_s", partial(check_bound, "deadline")),
+    "retry_after_ceiling_s": ("retry_after_ceiling_s", check_ceiling),
+    "concurrency": ("concurrency", check_concurrency),
+    "ledger": ("ledger", check_ledger),
+}
+"""Argument of `configure` -> the option it sets, and its check."""
+
+
+# --- functions --------------------------------------------------------------------------------------------------
 
 
 @forgetful
@@ -43,48 +72,43 @@ def configure(
     concurrency: int | Unset | None = UNSET,
     ledger: str | os.PathLike[str] | Unset | None = UNSET,
 ) -> None:
-    """Change settings; what is left out stays, and an explicit None means no bound (of a URL: its default).
+    """Change settings. What is left out stays; an explicit None means no bound (for a URL: the usual one).
 
     Args:
         openrouter_keys: the keys, in the order they are asked; a list ends the search for keys.
         huggingface_tokens: the same for Hugging Face.
         models: model -> Hugging Face providers, in order.
-        openrouter_base_url: where OpenRouter is.
-        huggingface_base_url: where the Hugging Face router is.
+        openrouter_base_url: OpenRouter's URL.
+        huggingface_base_url: the URL of the Hugging Face router.
         retry_wait_strategy: a tenacity wait strategy for retries on one route.
         retries: retries of one route, or a tenacity stop object.
-        before_sleep: called before each wait, as tenacity does.
+        before_sleep: a function called before each wait, as in tenacity.
         timeout: seconds of one attempt.
         deadline: seconds of one run by hand.
         retry_after_ceiling_s: the longest time named by a provider that is waited for, in seconds.
         concurrency: requests in flight of one job.
-        ledger: the file that keeps the answers and attempts of jobs, or a folder for it; None: memory.
+        ledger: the file for the answers and attempts of jobs, or a folder for it; None: memory.
 
     Raises:
-        ConfigError: a value cannot be right; nothing was changed.
+        ConfigError: a value is wrong; nothing was changed.
     """
-    now = session()
-    config = now.config
-    given: list[tuple[object, Callable[[Any], Callable[[], None]]]] = [
-        (openrouter_keys, lambda value: config.keys_setter(OPENROUTER, value)),
-        (huggingface_tokens, lambda value: config.keys_setter(HUGGINGFACE, value)),
-        (models, config.providers_setter),
-        (openrouter_base_url, lambda value: config.url_setter(OPENROUTER, value)),
-        (huggingface_base_url, lambda value: config.url_setter(HUGGINGFACE, value)),
-        (retry_wait_strategy, lambda value: config.setter("retry_wait_strategy", check_wait(value))),
-        (retries, lambda value: config.setter("retries", check_retries(value))),
-        (before_sleep, lambda value: config.setter("before_sleep", check_before_sleep(value))),
-        (timeout, lambda value: config.setter("timeout_s", check_bound("timeout", value))),
-        (deadline, lambda value: config.setter("deadline_s", check_bound("deadline", value))),
-        (retry_after_ceiling_s, lambda value: config.setter("retry_after_ceiling_s", check_ceiling(value))),
-        (concurrency, lambda value: config.setter("concurrency", check_concurrency(value))),
-        (ledger, lambda value: config.setter("ledger", check_ledger(value))),
-    ]
-    changes = [check(value) for value, check in given if not isinstance(value, Unset)]
-    for change in changes:
-        change()
-    if not isinstance(ledger, Unset):
-        now.move_ledger()
+    given = {name: value for name, value in locals().items() if not isinstance(value, Unset)}
+    current = session()
+    # every check comes before the first change, so that a wrong value changes nothing
+    keys = {OPENROUTER: openrouter_keys, HUGGINGFACE: huggingface_tokens}
+    lists = {backend: _key_list(backend, each) for backend, each in keys.items() if not isinstance(each, Unset)}
+    urls = {OPENROUTER: openrouter_base_url, HUGGINGFACE: huggingface_base_url}
+    base_urls = {backend: _url(backend, url) for backend, url in urls.items() if not isinstance(url, Unset)}
+    changes = {field: check(given[name]) for name, (field, check) in _OPTIONS.items() if name in given}
+    providers = models if isinstance(models, Unset) else check_table(models)
+
+    current.options = replace(current.options, base_urls={**current.options.base_urls, **base_urls}, **changes)
+    for backend, checked in lists.items():
+        current.options.keys.assign(backend, checked)
+    if not isinstance(providers, Unset):
+        current.options.models.providers = providers
+    if "ledger" in given:
+        current.move_ledger()
 
 
 @forgetful
@@ -101,25 +125,119 @@ def add_backend(
         llm.MODEL_INFERENCE_PROVIDERS["llama3.2"] = ["ollama"]
         llm.models.add("gemma", providers=["scaleway", "ollama"], names={"ollama": "gemma3:27b"}, openrouter=False)
 
-    A model's row names it like a provider. It is asked after all Hugging Face tokens, once, with each of its keys.
-    Nothing is sent here. Adding a name again replaces that backend, its keys in code too, and drops its holds.
+    A model's row names it like a provider. It is asked after all Hugging Face tokens, once with each of its keys.
+    Nothing is sent here. Adding a name again replaces that backend with its keys in code, and drops its holds.
 
-    In a rehearsal, nothing real is called: practice answers stand in for every backend added before, server or
-    object, without a key and without faults. One that is added while it runs is asked as it is, and goes with it.
+    In a rehearsal nothing real is called. Practice answers replace every backend added before, server or object,
+    without a key and without faults. A backend added during the rehearsal is asked as it is, and ends with it.
 
     Args:
-        name: what rows, the attempt log and `extra_body` call it.
-        base_url: where the server listens, with its `/v1`: Ollama, vLLM, llama.cpp, LM Studio, a litellm proxy.
-        keys: its keys, in the order they are asked; none: it is asked without an Authorization header.
-        chat_model: an object with LangChain's `ainvoke` or `invoke` (a real chat model, or a fake one). Its messages
-            pass as they come, an empty one is no answer, and its exceptions become outcomes. It is asked on a private
-            event loop, so give it to nothing else that awaits it; its own retries are best switched off. Parameters
-            it has as fields are set on a copy of it, others are passed to its call.
+        name: its name in rows, in the attempt log and in `extra_body`.
+        base_url: the server's URL with its `/v1`: Ollama, vLLM, llama.cpp, LM Studio, a litellm proxy.
+        keys: its keys, in the order they are asked; without any it is asked without an Authorization header.
+        chat_model: an object with LangChain's `ainvoke` or `invoke`, a real chat model or a fake one. Its messages
+            are passed on unchanged, an empty one is not an answer, and its exceptions become outcomes. It runs on a
+            private event loop, so do not await it elsewhere; switch its own retries off. Parameters that it has as
+            fields are set on a copy of it, others are passed to its call.
 
     Raises:
-        ConfigError: the name is taken or none, base_url is none (also one with a query, or with `/chat/completions`),
-            keys are no list, or not exactly one of base_url and chat_model was given; nothing was changed.
+        ConfigError: the name is taken or cannot be used, base_url is not a base URL (a query or `/chat/completions`
+            does not belong to one), keys are not a list, or not exactly one of base_url and chat_model was given.
+            Nothing was changed.
     """
-    now = session()
-    now.config.add_backend(name, base_url=base_url, keys=keys, chat_model=chat_model)
-    now.health.release(lambda scope: scope.backend == name)
+    current = session()
+    own = make_backend(name, base_url=base_url, chat_model=chat_model)
+    listed = KeyList(key_list(keys, example=f"llm.add_backend({name!r}, base_url=..., keys=[key])"), is_given=True)
+    if own.base_url is not None:
+        current.options.keys.code[name] = listed
+    elif listed:
+        raise ConfigError("keys go with base_url; a chat_model object holds its own.")
+    else:
+        current.options.keys.code.pop(name, None)
+    current.options = replace(current.options, backends={**current.options.backends, name: own})
+    current.health.release(lambda scope: scope.backend == name)
+
+
+def _key_list(backend: str, keys: Iterable[str | None]) -> KeyList:
+    return key_list(keys, example=f"llm.{_KEY_LISTS[backend]} = [key_1, key_2]")
+
+
+def _url(backend: str, url: str | None) -> str | None:
+    return None if url is None else check_url(url, backend)
+
+
+# --- attributes of the package ------------------------------------------------------------------------------------
+
+
+def _setting(name: str, read: Callable[[], Any], write: Callable[[Any], None]) -> property:
+    """Make a property whose deletion leaves the name missing until it is set again, as `mock.patch` needs it.
+
+    A property is found before the module's own dictionary, so an entry there is free to mark the deletion.
+    """
+
+    def getter(module: ModuleType) -> Any:  # noqa: ANN401 - each setting has its own type
+        if name in vars(module):
+            raise AttributeError(f"{name} was deleted; assign it again.")
+        return read()
+
+    def setter(module: ModuleType, value: Any) -> None:  # noqa: ANN401 - each setting has its own type
+        write(value)
+        vars(module).pop(name, None)
+
+    def deleter(module: ModuleType) -> None:
+        vars(module)[name] = "deleted"
+
+    return property(getter, setter, deleter)
+
+
+def _refuse(name: str) -> Callable[[Any], None]:
+    def write(_: object) -> None:
+        raise ConfigError(f"{name} is not assigned; use its methods, such as llm.{name}.add(...).")
+
+    return write
+
+
+class SettingsModule(ModuleType):
+    """The package's module, with the settings of the session in force as attributes.
+
+    It is pickled and copied by its name, as cloudpickle does it with modules of the plain class. So a function that
+    says `llm.` can be sent to another process, which finds its own settings there. No setting, and so no key, is sent.
+    """
+
+    OPENROUTER_KEYS = _setting(
+        "OPENROUTER_KEYS",
+        lambda: session().options.keys.code[OPENROUTER],
+        lambda value: configure(openrouter_keys=value),
+    )
+    HUGGINGFACE_TOKENS = _setting(
+        "HUGGINGFACE_TOKENS",
+        lambda: session().options.keys.code[HUGGINGFACE],
+        lambda value: configure(huggingface_tokens=value),
+    )
+    MODEL_INFERENCE_PROVIDERS = _setting(
+        "MODEL_INFERENCE_PROVIDERS",
+        lambda: session().options.models.providers,
+        lambda value: configure(models=value),
+    )
+    retry_wait_strategy = _setting(
+        "retry_wait_strategy",
+        lambda: session().options.retry_wait_strategy,
+        lambda value: configure(retry_wait_strategy=value),
+    )
+    keys = _setting("keys", lambda: session().keys, _refuse("keys"))
+    models = _setting("models", lambda: session().options.models, _refuse("models"))
+
+    @forgetful
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.isupper() and name not in SETTINGS and not name.startswith("_"):
+            similar = difflib.get_close_matches(name, SETTINGS, n=1)
+            hint = f" Did you mean {similar[0]}?" if similar else f" There are {', '.join(SETTINGS)}."
+            raise ConfigError(f"{name} is not a setting of llm_executor_nb.{hint}")
+        super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        return importlib.import_module, (self.__name__,)
+
+
+SETTINGS = tuple(name for name in vars(SettingsModule) if name.isupper())
+"""The settings with names in upper case."""

@@ -1,16 +1,27 @@
-"""What can be asked about calls afterwards: the attempts behind an answer, and what is on hold."""
+"""What a user can look at: the attempts behind an answer, the holds, the state of every route. Sends nothing."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 from llm_executor_nb.view.holds import HoldsFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from llm_executor_nb.core.holds import RouteStatus
+    from llm_executor_nb.core.outcomes import Outcome
+    from llm_executor_nb.core.records import Route
 
 _RUN = "_run"
 _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
@@ -18,22 +29,22 @@ _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
 
 
 def attempts(of: object = None) -> pd.DataFrame:
-    """Return the attempt log: who was asked, what came back, how long it took, what it cost.
+    """Return the attempt log: which route was asked, what came back, how long it took, what it cost.
 
     Args:
         of: a reply, an exception of this package, a frame that a job returned (merged or not), its `*_run` column, a
-            job, or a run id; None: all that this process made (of calls by hand the last 10,000).
+            job, or a run id; None: all attempts of this process (of calls by hand the last 10,000).
 
     Returns:
         One row per request, by the time it was sent; the columns of `Attempt`.
 
     Raises:
-        ConfigError: it is nothing that has attempts.
+        ConfigError: `of` has no attempts.
     """
     if of is None:
         return session().attempts()
-    if isinstance(of, BaseException) and isinstance(found := getattr(of, "attempts", None), tuple):
-        return attempts_frame(found)
+    if isinstance(of, BaseException) and isinstance(records := getattr(of, "attempts", None), tuple):
+        return attempts_frame(records)
     if isinstance(job_id := getattr(of, "job_id", None), str):
         return session().attempts_of(job_ids=[job_id])
     if (run_ids := run_ids_of(of)) is not None:
@@ -48,19 +59,19 @@ def health() -> pd.DataFrame:
     """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing.
 
     Returns:
-        A frame; where nothing is on hold it has no row, and its display says so.
+        A frame without rows when nothing is on hold; its display says so.
     """
     now = clock.current().now()
     return HoldsFrame(holds_frame(session().health.holds(now), now))
 
 
 def reset_health() -> None:
-    """Drop every hold and every pace that refusals have taught, so that every route is asked again."""
+    """Drop every hold and every learnt pace, so that every route is asked again."""
     session().health.reset()
 
 
 def run_ids_of(of: object) -> list[str] | None:
-    """Return the run ids that a reply, a frame with `*_run` columns, one of these, or a run id stands for."""
+    """Return the run ids in a reply, a frame with `*_run` columns, one of these columns, or a run id itself."""
     if isinstance(of, str):
         return [of]
     metadata = getattr(of, "response_metadata", None)
@@ -70,19 +81,77 @@ def run_ids_of(of: object) -> list[str] | None:
         return [str(run) for run in of.dropna()] if _is_of_runs(of) else None
     frame: Any = of
     columns = [frame.iloc[:, at] for at in range(frame.shape[1])] if isinstance(of, pd.DataFrame) else []
-    found = [column for column in columns if _is_of_runs(column)]
-    return [str(run) for column in found for run in column.dropna()] if found else None
+    of_runs = [column for column in columns if _is_of_runs(column)]
+    return [str(run) for column in of_runs for run in column.dropna()] if of_runs else None
 
 
 def has_run_ids(column: pd.Series[Any]) -> bool:
-    """Say whether a column holds run ids of jobs, whatever its name: it has texts of their form and no others."""
+    """Whether a column holds run ids of jobs and nothing else, whatever its name."""
     if not pd.api.types.is_string_dtype(column.dropna()):
         return False
-    told = column.dropna().astype("string")
-    return len(told) > 0 and bool(told.str.fullmatch(_OF_A_JOB).all())
+    texts = column.dropna().astype("string")
+    return len(texts) > 0 and bool(texts.str.fullmatch(_OF_A_JOB).all())
 
 
 def _is_of_runs(column: pd.Series[Any]) -> bool:
-    """Say whether a column has the name of a run's, or had before a merge gave it a suffix."""
+    """Whether a column is named like a `*_run` column, also with the suffix that a merge adds."""
     name = column.name
     return isinstance(name, str) and (name.endswith(_RUN) or (_RUN in name and has_run_ids(column)))
+
+
+# --- the state of every route -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteState:
+    """The state of one route.
+
+    Attributes:
+        model: its name in the provider table.
+        route: its name in the attempt log.
+        tier: 1 for OpenRouter, 2 for all others.
+        standing: whether it can be asked.
+        why: the outcome that put it on hold; empty: it is free.
+        seconds_left: until the hold ends (infinite: until a change; 0: the next run probes it); None: it is free.
+        in_flight: the number of its requests under way.
+        outcomes: the outcomes of its finished requests, with their numbers.
+    """
+
+    model: str
+    route: str
+    tier: int
+    standing: RouteStatus
+    why: str
+    seconds_left: float | None
+    in_flight: int
+    outcomes: Mapping[Outcome, int]
+
+
+def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
+    """Yield every route of some models of the table (None: of all), in the order they are asked.
+
+    A model without a key has none.
+    """
+    current = session()
+    for model in tuple(current.options.models) if models is None else models:
+        try:
+            routes = list(compiled(model, current.options, current.health).routes())
+        except ConfigError:  # no key, or a wrong row; a call of this model raises it
+            continue
+        yield from map(_state_of, routes)
+
+
+def _state_of(route: Route) -> RouteState:
+    health, now = session().health, clock.current().now()
+    standing, hold = health.status(route, now)
+    left = None if hold is None else hold.until if math.isinf(hold.until) else max(0.0, hold.until - now)
+    return RouteState(
+        model=route.model,
+        route=route.name,
+        tier=route.tier,
+        standing=standing,
+        why="" if hold is None else hold.why.value,
+        seconds_left=left,
+        in_flight=health.traffic.in_flight(route, ScopeLevel.ROUTE),
+        outcomes=health.traffic.outcomes(route),
+    )

@@ -1,7 +1,7 @@
-"""Free look-ups over the live configuration: which keys are alive, who serves the table's models, what they cost.
+"""Free look-ups for the session in force: which keys are alive, who serves the table's models, what they cost.
 
-Nothing here costs anything. A look-up that fails is a row, or an unknown price, with its reason. Findings are kept
-for a while: keys five minutes, lists of models an hour.
+Nothing here costs anything. A look-up that fails is a row, or an unknown price, with its reason. Replies are cached:
+those about keys for five minutes, lists of models for an hour.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import CONDEMNED_KEY_S, HoldKind
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
-from llm_executor_nb.engine import paid_calls as guard
+from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.settings.models import LEFT
@@ -29,12 +29,11 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Key
     from llm_executor_nb.providers.catalog import KeyStatus, ModelList, Offer, Price
-    from llm_executor_nb.providers.transport import Transport
 
 KEYS_KEPT_S: Final = 300.0
 LISTS_KEPT_S: Final = 3600.0
 FAILURES_KEPT_S: Final = 60.0
-"""Seconds for which a failed look-up is not made again, unless asked for freshly."""
+"""Seconds for which a failed look-up is not repeated, except with `fresh=True`."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
 _LIVE: Final = frozenset({"live", None})
 _MILLION: Final = 1_000_000
@@ -68,84 +67,83 @@ _SYNC_COLUMNS: Final = {
 
 
 def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFrame:
-    """Say of each key whether it is alive and what is left on it. Costs nothing; a finding is kept for five minutes.
+    """Look up whether each key is alive and what is left on it. Costs nothing; a reply is cached for five minutes.
 
-    OpenRouter is asked `/key`, Hugging Face `whoami`, a server of your own its list of models. A key that is found
-    fine is asked again at once, where it was on hold as dead, forbidden or out of credit; nothing is put on hold here.
+    OpenRouter is asked `/key`, Hugging Face `whoami`, a server of your own its list of models. A key that was on hold
+    as dead, forbidden or out of credit is free again if it works now. Nothing is put on hold here.
 
     Args:
-        backend: whose keys; None: all.
-        fresh: ask again what was asked within the last five minutes.
+        backend: the backend of the keys; None: all backends.
+        fresh: repeat the look-ups of the last five minutes.
 
     Returns:
         One row per key in the order they are asked: backend, label, key (last characters), source, is_alive (`<NA>`:
-        it could not be found out), credit_usd (what is left; `<NA>`: not told, or no limit), is_free_tier, expires
-        (UTC), outcome (`ok`; `auth`, `quota` or `forbidden`: what a request would get; else why the look-up failed),
-        message.
+        unknown), credit_usd (what is left; `<NA>`: unknown, or no limit), is_free_tier, expires (UTC), outcome (`ok`;
+        `auth`, `quota` or `forbidden`: what a request would get; else why the look-up failed), message.
 
     Raises:
-        ConfigError: there is no such backend; nothing was sent.
+        ConfigError: the backend does not exist; nothing was sent.
     """
-    now = session()
-    if backend is not None and backend not in now.config.backend_names:
-        raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(now.config.backend_names)}.")
-    keys = [key for key in now.config.keys if backend in (None, key.backend)]
-    transport = now.transport()
-    statuses = run_sync(lambda: _all(_status_of(key, now, transport, fresh=fresh) for key in keys))
+    current = session()
+    if backend is not None and backend not in current.options.backend_names:
+        raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(current.options.backend_names)}.")
+    keys = [key for key in current.options.keys if backend in (None, key.backend)]
+    statuses = run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
     return _frame([_key_row(key, status) for key, status in zip(keys, statuses, strict=True)], _KEY_COLUMNS)
 
 
-async def _all(work: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeyStatus]:
-    return await asyncio.gather(*work)
+async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeyStatus]:
+    return await asyncio.gather(*lookups)
 
 
-async def _status_of(key: Key, now: Session, transport: Transport, *, fresh: bool) -> KeyStatus:
-    url = _key_url(key.backend, now)
+async def _status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+    url = _key_url(key.backend, current)
 
-    async def ask() -> KeyStatus:
-        asked_at = clock.current().now()
-        status = await _ask_key(key, url, transport)
-        _lift_holds(key, status, now, asked_at)
+    async def look_up() -> KeyStatus:
+        sent_at = clock.current().now()
+        status = await _look_up_key(key, url, current)
+        _lift_holds(key, status, current, sent_at)
         return status
 
-    return await now.found.get((key.backend, key.secret, url), ask, keep_s=_key_kept_s, fresh=fresh)
+    return await current.lookups.get((key.backend, key.secret, url), look_up, keep_s=_key_kept_s, fresh=fresh)
 
 
-def _key_url(backend: str, now: Session) -> str:
+def _key_url(backend: str, current: Session) -> str:
     if backend == HUGGINGFACE:
-        return now.config.hub_url
+        return current.options.hub_url
     if backend == OPENROUTER:
-        return now.config.base_url(OPENROUTER)
-    return now.config.backends[backend].base_url or ""
+        return current.options.base_url(OPENROUTER)
+    return current.options.backends[backend].base_url or ""
 
 
-async def _ask_key(key: Key, url: str, transport: Transport) -> KeyStatus:
+async def _look_up_key(key: Key, url: str, current: Session) -> KeyStatus:
     if key.backend == OPENROUTER:
-        return await catalog.openrouter_key(transport, url, key.secret)
+        return await catalog.openrouter_key(current.transport(), url, key.secret)
     if key.backend == HUGGINGFACE:
-        return await catalog.huggingface_token(transport, url, key.secret)
-    return await catalog.server_key(transport, url, key.secret, key.backend)
+        return await catalog.huggingface_token(current.transport(), url, key.secret)
+    return await catalog.server_key(current.transport(), url, key.secret, key.backend)
 
 
 def _key_kept_s(status: KeyStatus) -> float:
-    """A finding is kept for minutes; a refusal for the time it names, since whoami is limited on purpose."""
     if status.is_alive is not None:
         return KEYS_KEPT_S
+    # Hugging Face limits whoami on purpose: a refusal is cached for the time it names
     return max(FAILURES_KEPT_S, status.retry_after_s or 0.0) if status.outcome is Outcome.RATE_LIMITED else 0.0
 
 
-def _lift_holds(key: Key, status: KeyStatus, now: Session, asked_at: float) -> None:
-    """Lift the hold of a key that was condemned before the look-up and is found to be fine."""
+def _lift_holds(key: Key, status: KeyStatus, current: Session, sent_at: float) -> None:
+    """Lift the hold of a key that works. A hold set after the look-up was sent stays: the reply may be older."""
     scope = Scope(ScopeLevel.KEY, key.backend, key.secret)
-    held = [hold for hold in now.health.holds(asked_at) if hold.scope == scope and hold.since <= asked_at]
-    if any(_is_refuted(hold, status) for hold in held):
-        now.health.release(lambda held_scope: held_scope == scope)
+    holds = [hold for hold in current.health.holds(sent_at) if hold.scope == scope and hold.since <= sent_at]
+    if any(_is_refuted(hold, status) for hold in holds):
+        current.health.release(lambda held: held == scope)
 
 
 def _is_refuted(hold: Hold, status: KeyStatus) -> bool:
-    """A dead key is alive, a token has its permission; or there is credit again, unless the provider named the end."""
+    """Whether a look-up shows that the reason of a hold is gone."""
     if hold.kind is not HoldKind.CONDEMNED or status.outcome is not Outcome.OK:
         return False
+    # where the provider named the end of the hold, its word counts, not the credit that is left
     has_credit = (status.credit_usd or 0.0) > 0 and hold.length_s == CONDEMNED_KEY_S
     return hold.why in (Outcome.AUTH, Outcome.FORBIDDEN) or (hold.why is Outcome.QUOTA and has_credit)
 
@@ -169,61 +167,61 @@ def _key_row(key: Key, status: KeyStatus) -> dict[str, Any]:
 
 
 def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False, fresh: bool = False) -> pd.DataFrame:
-    """Compare the provider table with what Hugging Face's router offers. Costs nothing; the list is kept for an hour.
+    """Compare the provider table with the offers of Hugging Face's router. Costs nothing; the list is kept for an hour.
 
-    The table shows from now on which providers are stale. Its rows are changed only with `apply=True`: stale
-    providers are taken out, and missing ones that are live are put at the end. A row is left as it is when the router
-    does not list its model, or when nothing would be left of it. `llm.models.save()` keeps it for the next session.
+    The table shows from now on which providers are stale. Its rows are changed only with `apply=True`: stale providers
+    are removed, and missing ones that are live are added at the end. A row stays as it is when the router does not list
+    its model, or when it would be empty. `llm.models.save()` saves the table for the next session.
 
     Args:
         names: a model or an alias, or several; None: all of the table.
         apply: change the table.
-        fresh: ask for the list again.
+        fresh: fetch the list again.
 
     Returns:
         One row per model and provider: model, provider, found (`listed`: in the row and offered; `stale`: in the row
-        and not offered; `missing`: offered and not in the row; `unknown`: there is no list), status (as the router
-        calls it, such as `live`), context_length, input_usd_per_million and output_usd_per_million (tokens),
-        supports_tools, supports_structured_output, message. Backends of your own are left out.
+        and not offered; `missing`: offered and not in the row; `unknown`: the list is missing), status (the router's
+        word, such as `live`), context_length, input_usd_per_million and output_usd_per_million (tokens),
+        supports_tools, supports_structured_output, message. Your own backends are left out.
 
     Raises:
         ModelNotSupportedError: a name means no model; nothing was sent.
-        ConfigError: a row is no list of names; nothing was changed in it.
+        ConfigError: a row is not a list of names; the row was not changed.
     """
-    now = session()
-    table = now.config.models
+    current = session()
+    table = current.options.models
     wanted = [names] if isinstance(names, str) else table if names is None else names
     models = list(dict.fromkeys(table.resolve(name) for name in wanted))
-    transport = now.transport()
-    called = [_called(model, HUGGINGFACE, now) for model in models]
-    listed = run_sync(lambda: _list_of(HUGGINGFACE, called, now, transport, fresh=fresh))
+    ids = [_id_at(HUGGINGFACE, model, current) for model in models]
+    listed = run_sync(lambda: _list_of(HUGGINGFACE, ids, current, fresh=fresh))
     rows = []
     for model in models:
-        found = _compared(model, listed, now)
-        rows += found
+        compared = _compared(model, listed, current)
+        rows += compared
         if listed.outcome is Outcome.OK:
-            table.mark(model, {row["provider"]: row["message"] for row in found if row["found"] != MISSING})
+            table.marks |= {(model, row["provider"]): row["message"] for row in compared if row["found"] != MISSING}
             if apply:
-                _apply(model, found, now)
+                _apply(model, compared, current)
     return _frame(rows, _SYNC_COLUMNS)
 
 
-def _compared(model: str, listed: ModelList, now: Session) -> list[dict[str, Any]]:
-    row = [name for name in now.config.models.row(model) if name not in now.config.backends]
+def _compared(model: str, listed: ModelList, current: Session) -> list[dict[str, Any]]:
+    row = [name for name in current.options.models.row(model) if name not in current.options.backends]
     if listed.outcome is not Outcome.OK:
-        why = f"no list came from the router: {listed.outcome.value} {listed.message or ''}".strip()
+        why = f"the router sent no list: {listed.outcome.value} {listed.message or ''}".strip()
         return [_sync_row(model, provider, UNKNOWN, None, why) for provider in row]
-    offers = listed.of(_called(model, HUGGINGFACE, now))
+    offers = listed.of(_id_at(HUGGINGFACE, model, current))
     by_name = {offer.provider: offer for offer in offers or ()}
     today = clock.current().utc().date()
     gone = "the router does not list this model" if offers is None else f"not offered by the router on {today}"
     known = [_known_row(model, name, by_name.get(name), LEFT.get(name, gone)) for name in row]
-    more = [_sync_row(model, str(name), MISSING, offer, None) for name, offer in by_name.items() if name not in row]
-    return known + more
+    missing = [_sync_row(model, str(name), MISSING, offer, None) for name, offer in by_name.items() if name not in row]
+    return known + missing
 
 
-def _called(model: str, backend: str, now: Session) -> str:
-    return now.config.models.names.get(model, {}).get(backend, model)
+def _id_at(backend: str, model: str, current: Session) -> str:
+    """Return a model's id at a backend."""
+    return current.options.models.names.get(model, {}).get(backend, model)
 
 
 def _known_row(model: str, name: str, offer: Offer | None, gone: str) -> dict[str, Any]:
@@ -248,28 +246,28 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
     }
 
 
-def _apply(model: str, found: list[dict[str, Any]], now: Session) -> None:
-    stale = {row["provider"] for row in found if row["found"] == STALE}
-    new = [row["provider"] for row in found if row["found"] == MISSING and row["status"] in _LIVE]
-    if all(row["found"] == STALE for row in found):
-        return
-    table = now.config.models
-    kept = [name for name in table.row(model) if name not in stale]
-    if [*kept, *new] != list(table.row(model)):
-        table.set_providers(model, [*kept, *new])
+def _apply(model: str, compared: list[dict[str, Any]], current: Session) -> None:
+    stale = {row["provider"] for row in compared if row["found"] == STALE}
+    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in _LIVE]
+    if all(row["found"] == STALE for row in compared):
+        return  # an empty row would leave the model without Hugging Face
+    table = current.options.models
+    listed = [name for name in table.row(model) if name not in stale]
+    if [*listed, *new] != list(table.row(model)):
+        table.set_providers(model, [*listed, *new])
 
 
 # --- prices -----------------------------------------------------------------------------------------------------
 
 Prices = dict[tuple[str, str | None], "Price | None"]
-"""(backend, provider) -> price; the provider is None where the backend chooses. None: the price is unknown."""
+"""(backend, provider) -> price. The provider is None where the backend chooses; the price is None where unknown."""
 
 
 def prices_of(model: str) -> Prices:
     """Return what a model costs on each of its routes, by the providers' lists. Costs nothing.
 
-    The lists are kept for an hour, so many rows need one look-up. A backend without a key is not asked, and none but a
-    rehearsal where `testing.forbid_paid_calls()` is on, since nobody asked for the look-up itself.
+    The lists are cached for an hour, so many rows need one look-up. A backend without a key is not asked. While
+    `testing.forbid_paid_calls()` is on, only a rehearsal is asked: the user did not ask for the look-up itself.
 
     Args:
         model: a model or an alias.
@@ -280,59 +278,58 @@ def prices_of(model: str) -> Prices:
     Raises:
         ModelNotSupportedError: the name means no model.
     """
-    now, transport = session(), session().transport()
-    return run_sync(lambda: _prices_of(model, now, transport))
+    current = session()
+    return run_sync(lambda: _prices_of(model, current))
 
 
 async def aprices_of(model: str) -> Prices:
     """Do what `prices_of` does, for async code."""
-    now, transport = session(), session().transport()
-    return await run_async(lambda: _prices_of(model, now, transport))
+    current = session()
+    return await run_async(lambda: _prices_of(model, current))
 
 
-async def _prices_of(model: str, now: Session, transport: Transport) -> Prices:
-    config = now.config
-    name = config.models.resolve(model)
-    row = config.models.row(name)
-    prices: Prices = {(own, None): None for own in row if own in config.backends}
-    if name not in config.models.off_openrouter and config.keys.of(OPENROUTER):
-        offers = await _offers_of(OPENROUTER, _called(name, OPENROUTER, now), now, transport)
+async def _prices_of(model: str, current: Session) -> Prices:
+    options = current.options
+    name = options.models.resolve(model)
+    row = options.models.row(name)
+    prices: Prices = {(own, None): None for own in row if own in options.backends}
+    if name not in options.models.off_openrouter and options.keys.of(OPENROUTER):
+        offers = await _offers_of(OPENROUTER, _id_at(OPENROUTER, name, current), current)
         prices[OPENROUTER, None] = offers[0].price if offers else None
-    providers = [provider for provider in row if provider not in config.backends]
-    if providers and config.keys.of(HUGGINGFACE):
-        offers = await _offers_of(HUGGINGFACE, _called(name, HUGGINGFACE, now), now, transport)
+    providers = [provider for provider in row if provider not in options.backends]
+    if providers and options.keys.of(HUGGINGFACE):
+        offers = await _offers_of(HUGGINGFACE, _id_at(HUGGINGFACE, name, current), current)
         by_name = {offer.provider: offer.price for offer in offers}
         prices |= {(HUGGINGFACE, provider): by_name.get(provider) for provider in providers}
     return prices
 
 
-async def _offers_of(backend: str, called: str, now: Session, transport: Transport) -> tuple[Offer, ...]:
-    if guard.are_forbidden() and now.config.practice_url is None:
+async def _offers_of(backend: str, id_there: str, current: Session) -> tuple[Offer, ...]:
+    if paid_calls.are_forbidden() and not current.is_rehearsal:
         return ()
-    return (await _list_of(backend, [called], now, transport)).of(called) or ()
+    return (await _list_of(backend, [id_there], current)).of(id_there) or ()
 
 
-async def _list_of(
-    backend: str, wanted: Iterable[str], now: Session, transport: Transport, *, fresh: bool = False
-) -> ModelList:
-    """Return a backend's list. A kept one that does not know a model may be too old for it, and is asked for again."""
-    url = now.config.base_url(backend)
-    look_up = catalog.openrouter_models if backend == OPENROUTER else catalog.huggingface_models
+async def _list_of(backend: str, wanted: Iterable[str], current: Session, *, fresh: bool = False) -> ModelList:
+    """Return a backend's list of models. A cached list without a wanted model may be old, so it is fetched again."""
+    url = current.options.base_url(backend)
+    fetch = catalog.openrouter_models if backend == OPENROUTER else catalog.huggingface_models
     is_new = False
 
-    async def ask() -> ModelList:
+    async def look_up() -> ModelList:
         nonlocal is_new
         is_new = True
-        return await look_up(transport, url)
+        return await fetch(current.transport(), url)
 
     async def get(*, fresh: bool) -> ModelList:
-        return await now.found.get((backend, url), ask, keep_s=_list_kept_s, fresh=fresh)
+        return await current.lookups.get((backend, url), look_up, keep_s=_list_kept_s, fresh=fresh)
 
     listed = await get(fresh=fresh)
     unknown = tuple(model for model in wanted if listed.of(model) is None)
     if is_new or not unknown or listed.outcome is not Outcome.OK:
         return listed
-    return await now.found.get((backend, url, unknown), lambda: get(fresh=True), keep_s=_list_kept_s)
+    # under a key of its own, so that a model that no list has is not asked for with every call
+    return await current.lookups.get((backend, url, unknown), lambda: get(fresh=True), keep_s=_list_kept_s)
 
 
 def _list_kept_s(listed: ModelList) -> float:

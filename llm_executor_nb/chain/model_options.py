@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.parameters import PARAMETERS, check_params
-from llm_executor_nb.settings.config import check_bound, check_retries
+from llm_executor_nb.settings.options import check_bound, check_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

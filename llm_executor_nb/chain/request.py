@@ -14,7 +14,7 @@ from llm_executor_nb.engine.request import RunRequest
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.config import check_bound
+from llm_executor_nb.settings.options import check_bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def make_request(
     """Check the arguments of a call and return what the engine is asked; `run_llm` explains them."""
     warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
     current = session()
-    config = current.config
+    config = current.options
     chain = compiled(model_name, config, current.health)
     request, params = split_request(request, params)
     checked = make_schema(schema)

@@ -1,4 +1,21 @@
-"""What the doors share: the live configuration, its holds, its attempt log, and the engine on the private loop."""
+"""The session: the options in force with their holds, attempt log and ledger, and the engine on the private loop.
+
+Sessions stand on a stack, and `session()` is the top one. The bottom one is the user's. A rehearsal pushes a session of
+its own and pops it at its end, so nothing of the user's is changed in between and nothing has to be put back.
+
+Everything else that lives as long as the process is listed here, with the reason why no session can hold it:
+
+- `chain/compile`: the cache of chains, which the first users read under its name (design 2).
+- `chain/warmup`: the thread that imports LangChain; imports happen once per process.
+- `engine/loop`: the private loop and its lock; a process has one, and a forked child must make its own.
+- `engine/paid_calls` and `core/clock`: the switches of `testing.py`, for all sessions and threads.
+- `core/secret`: every key ever seen; it is scrubbed from texts until the process ends.
+- `store`: the open ledgers and the lock of the attempt log, both held during a fork so that no row is torn.
+- `frames/start`: the arguments of this process's jobs; `retry_failed` needs them after a rehearsal too.
+- `notebook/panel`: the panels on the screen; they show the session in force, whichever it is.
+
+Fork hooks: here (a child forgets its parent's requests), in `engine/loop` and in `store`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +23,7 @@ import logging
 import math
 import os
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -20,14 +38,15 @@ from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.providers.wires import make_wire
-from llm_executor_nb.settings.config import Config, Unset, live
+from llm_executor_nb.settings.keys import Keys
+from llm_executor_nb.settings.options import Options, Unset
 from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
 from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -40,113 +59,113 @@ _LOGS_KEPT = 8
 
 
 class Stoppable(Protocol):
-    """A job, as far as it is known here."""
+    """What this module needs to know of a job."""
 
     def stop(self) -> None:
         """Stop it; does nothing when it is over."""
 
 
 class Session:
-    """The holds and the log that go with the configuration in force.
+    """The options in force, and everything that was learnt and logged under them.
+
+    Args:
+        options: what is set.
+        below: the session under it on the stack.
 
     Attributes:
-        config: the live configuration.
-        health: its holds.
+        options: what is set; a change replaces it.
+        keys: what a user does with the keys of these options.
+        health: the holds.
         log: the attempts of calls by hand.
         ledger: the attempts and the answers of jobs.
-        job_ids: the jobs this process began.
+        job_ids: the jobs that began in this session.
         jobs: those of them that somebody still holds, or that run.
-        found: what free look-ups found, for a while.
+        lookups: the replies of free look-ups, for a while.
+        ended: the logs and ledgers of sessions that ended, shared by the whole stack.
+        transports: the HTTP session of each loop, shared by the whole stack: a rehearsal opens no second one.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, options: Options, below: Session | None = None) -> None:
+        self.options = options
+        self.keys = Keys(options.keys)
         self.health = _make_health()
         self.log = AttemptLog()
         self.ledger = LedgerStore(self._place)
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
-        self.found = TTLCache()
-        self._ended: deque[tuple[AttemptLog, LedgerStore]] = deque(maxlen=_LOGS_KEPT)
-        self._transports: dict[LoopThread, Transport] = {}
+        self.lookups = TTLCache()
+        self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
+        self.transports: dict[LoopThread, Transport] = below.transports if below else {}
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether practice providers answer."""
+        return self.options.practice_url is not None
 
     def engine(self) -> Engine:
-        """Return an engine for the settings in force, on the private loop's one HTTP session."""
+        """Return an engine for the options in force, on the private loop's one HTTP session."""
         return Engine(
             senders=self._exchanges(),
             health=self.health,
-            config=self.config,
+            config=self.options,
         )
 
-    def begin_anew(self) -> Callable[[], None]:
-        """Begin with no holds, an empty log, a ledger in memory and no findings; return what brings the former back.
-
-        Jobs begun in between are stopped then: whom they asked is gone.
-        """
-        kept = self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found
-        self.health, self.log, self.found = _make_health(), AttemptLog(), TTLCache()
-        self.ledger, self.job_ids, self.jobs = LedgerStore(lambda: None), [], WeakSet()
-
-        def restore() -> None:
-            for job in list(self.jobs):
-                job.stop()
-            self._ended.append((self.log, self.ledger))
-            self.health, self.log, self.ledger, self.job_ids, self.jobs, self.found = kept
-
-        return restore
-
     def move_ledger(self) -> None:
-        """Use the ledger that the configuration names now; a rehearsal keeps its own to its end."""
-        if self.config.practice_url is None:
+        """Use the ledger that the options name now. A rehearsal stays in memory to its end: nothing of it is stored."""
+        if not self.is_rehearsal:
             self.ledger.leave()
-            self._ended.append((self.log, self.ledger))
+            self.ended.append((self.log, self.ledger))
             self.ledger = LedgerStore(self._place)
 
+    def end(self) -> None:
+        """Stop the jobs, whose providers end with the session, and keep its log for `attempts(of)`."""
+        for job in list(self.jobs):
+            job.stop()
+        self.ended.append((self.log, self.ledger))
+
     def attempts(self) -> pd.DataFrame:
-        """Return the attempts that this process made, jobs included."""
+        """Return the attempts of this session, jobs included."""
         ledgers = self._ledgers() if self.job_ids else ()  # a run by hand is not in the ledger
         by_hand = attempts_frame(self.log.all())
         return joined([by_hand, *(ledger.attempts_frame(job_ids=self.job_ids) for ledger in ledgers)])
 
     def attempts_of(self, *, run_ids: Iterable[str] = (), job_ids: Iterable[str] = ()) -> pd.DataFrame:
-        """Return the attempts of some runs or jobs, also of those in a rehearsal that has ended.
-
-        A job's run is named after its job, so the ledger is asked for whole jobs.
-        """
+        """Return the attempts of some runs or jobs, also of a rehearsal that has ended."""
         runs, jobs = frozenset(run_ids), frozenset(job_ids)
+        # a job's run is named after its job: the ledger finds whole jobs quickly
         wanted = jobs | {job for job, is_of_job, _ in (run.partition("-") for run in runs) if is_of_job}
-        logs = {id(log): log for log in (*(log for log, _ in self._ended), self.log)}  # it outlives a moved ledger
+        logs = {id(log): log for log in (*(log for log, _ in self.ended), self.log)}  # it outlives a moved ledger
         parts = [attempts_frame([attempt for log in logs.values() for attempt in log.of_runs(runs)])]
         for ledger in self._ledgers() if wanted else ():
-            found = ledger.attempts_frame(job_ids=wanted)
-            parts.append(found[found["job_id"].isin(jobs) | found["run_id"].isin(runs)])
+            frame = ledger.attempts_frame(job_ids=wanted)
+            parts.append(frame[frame["job_id"].isin(jobs) | frame["run_id"].isin(runs)])
         return joined(parts)
 
     def transport(self) -> Transport:
         """Return the private loop's one HTTP session."""
-        return self._transport_of(main_loop())
-
-    def _transport_of(self, thread: LoopThread) -> Transport:
-        if (kept := self._transports.get(thread)) is None:
+        thread = main_loop()
+        if (transport := self.transports.get(thread)) is None:
             made = Transport()
-            kept = self._transports.setdefault(thread, made)  # of threads that come at once, the first one's
-            if kept is made:
+            transport = self.transports.setdefault(thread, made)  # two threads may be here at once; the first one wins
+            if transport is made:
                 thread.at_end(made.close)
-        return kept
+        return transport
 
     def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
-        by_file = {ledger.path or id(ledger): ledger for _, ledger in self._ended}
+        by_file = {ledger.path or id(ledger): ledger for _, ledger in self.ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
 
     def _place(self) -> Path | None:
-        """Return where the ledger is kept; None: memory."""
-        return usual_place() if isinstance(self.config.ledger, Unset) else self.config.ledger
+        """Return the ledger's file; None: memory."""
+        if self.is_rehearsal:
+            return None
+        return usual_place() if isinstance(self.options.ledger, Unset) else self.options.ledger
 
     def _exchanges(self) -> dict[str, Sender]:
         wires = self._backends()
         over_http = HttpSender(self.transport(), wires)
-        own = [backend for backend in self.config.backends.values() if backend.base_url is None]
+        own = [backend for backend in self.options.backends.values() if backend.base_url is None]
         return {
             **dict.fromkeys(wires, over_http),
             **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
@@ -154,34 +173,50 @@ class Session:
 
     def _backends(self) -> dict[str, Wire]:
         """Return the backends that are reached over HTTP, by name."""
-        urls = {name: self.config.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
-        urls |= {name: own.base_url for name, own in self.config.backends.items() if own.base_url is not None}
+        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
+        urls |= {name: own.base_url for name, own in self.options.backends.items() if own.base_url is not None}
         return {name: make_wire(name, url) for name, url in urls.items()}
 
 
 def _make_health() -> Health:
     health = Health()
-    health.on_hold = _tell_of_hold
+    health.on_hold = _log_hold
     return health
 
 
-def _tell_of_hold(hold: Hold) -> None:
+def _log_hold(hold: Hold) -> None:
     left = hold.until - clock.current().now()
     until = "until a change" if math.isinf(left) else f"for {left:.0f} s"
-    words = "" if hold.kind is HoldKind.STREAK else f" {hold.message}"  # a streak's may quote an answer that was broken
-    _log.warning("on hold %s: %s (%s)%s", until, describe(hold.scope), hold.why.value, words)
+    message = "" if hold.kind is HoldKind.STREAK else f" {hold.message}"  # a streak's may quote a broken answer
+    _log.warning("on hold %s: %s (%s)%s", until, describe(hold.scope), hold.why.value, message)
 
 
-_session = Session(live())
+_stack: list[Session] = [Session(Options())]
 
 
 def session() -> Session:
-    """Return the session of this process."""
-    return _session
+    """Return the session in force."""
+    return _stack[-1]
+
+
+@contextmanager
+def own_session(options: Options) -> Iterator[Session]:
+    """Put a session with options of its own on the stack for the length of a with-block.
+
+    It has no holds, an empty log and a new ledger. Its jobs are stopped at the end.
+    """
+    pushed = Session(options, below=session())
+    _stack.append(pushed)
+    try:
+        yield pushed
+    finally:
+        pushed.end()
+        _stack.remove(pushed)
 
 
 def _after_fork() -> None:
-    _session.health.forget_flights()
+    for forked in _stack:
+        forked.health.forget_flights()  # those requests are the parent's; a child would wait for them for ever
 
 
 if hasattr(os, "register_at_fork"):

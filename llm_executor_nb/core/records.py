@@ -26,9 +26,11 @@ class Key:
     Attributes:
         backend: the backend that takes it: `openrouter`, `huggingface` or a user's own.
         secret: the value.
-        label: the user's name for it; `key 1` if there is none.
+        label: what the user calls it, `key 1` without a name of theirs; empty while the search for keys goes on.
         source: where it was found: `code`, `session`, an environment variable's name, `.env`, ...
-        rpm: requests per minute, as the user told; None: not told.
+        rpm: requests per minute that the user named; None: unknown.
+        is_enabled: whether it is asked.
+        saved_in: `keyring` or `file` where this package saved it; looked up only to be shown.
     """
 
     backend: str
@@ -36,11 +38,19 @@ class Key:
     label: str
     source: str = "code"
     rpm: float | None = None
+    is_enabled: bool = True
+    saved_in: str = field(default="", compare=False)
 
     @property
     def shown(self) -> str:
         """The label and the last four characters, `key 1 ..a1b2`."""
         return f"{self.label} {self.secret.ending}"
+
+    @property
+    def state(self) -> str:
+        """Whether it is asked, and how often it may be: `on`, `disabled, 20 a minute`."""
+        pace = "" if self.rpm is None else f", {self.rpm:g} a minute"
+        return ("on" if self.is_enabled else "disabled") + pace
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sender import Sender, SendResult
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 
 class Engine:
@@ -37,7 +37,7 @@ class Engine:
         config: the waits, retries and ceiling in force.
     """
 
-    def __init__(self, *, senders: Mapping[str, Sender], health: Health, config: Config) -> None:
+    def __init__(self, *, senders: Mapping[str, Sender], health: Health, config: Options) -> None:
         self._senders = senders
         self._health = health
         self._config = config

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.engine.request import RunRequest
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 Observer: TypeAlias = "Callable[[Attempt], object]"
 
@@ -59,7 +59,7 @@ _FIELDS: Final = {
 """Attribute of a span -> field of the attempt."""
 
 
-def observers_of(request: RunRequest, config: Config, *, is_stream: bool) -> tuple[Observer, ...]:
+def observers_of(request: RunRequest, config: Options, *, is_stream: bool) -> tuple[Observer, ...]:
     """Return who observes the attempts of a run, in the order in which they are called."""
     # the record comes before the span: what a tracer does wrong must not cost a row of the ledger
     observers: tuple[Observer, ...] = (_write_debug_line, request.record)
@@ -88,7 +88,7 @@ def _tracer_of(provider: TracerProvider) -> Tracer:
     return provider.get_tracer(_SCOPE)
 
 
-def _trace(tracer: Tracer, attempt: Attempt, request: RunRequest, config: Config, *, is_stream: bool) -> None:
+def _trace(tracer: Tracer, attempt: Attempt, request: RunRequest, config: Options, *, is_stream: bool) -> None:
     """Make the span of an attempt, below the one that is current for the caller of the run."""
     from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - it is loaded, for there is a tracer
 
@@ -122,7 +122,7 @@ def _of_request(request: RunRequest, *, is_stream: bool) -> dict[str, Any]:
     }
 
 
-def _of_server(config: Config, backend: str) -> dict[str, Any]:
+def _of_server(config: Options, backend: str) -> dict[str, Any]:
     """Return the server's host and port; a chat model object of the user's has none."""
     own = config.backends.get(backend)
     url = own.base_url if own else config.base_url(backend)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 _PAID_IN_VAIN = 3
 """Answers that may be paid for in vain after the first, where a tenacity stop object bounds the retries."""
@@ -62,7 +62,7 @@ class Run:
         user_error: what a function of the user's did wrong; it ends the run.
     """
 
-    def __init__(self, request: RunRequest, health: Health, config: Config, buffer: StreamBuffer | None) -> None:
+    def __init__(self, request: RunRequest, health: Health, config: Options, buffer: StreamBuffer | None) -> None:
         now = clock.current().now()
         self.request = request
         self.buffer = buffer

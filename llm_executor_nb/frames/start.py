@@ -23,7 +23,7 @@ from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.providers.parameters import check_extra_body, check_params
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.config import check_bound, check_concurrency
+from llm_executor_nb.settings.options import check_bound, check_concurrency
 from llm_executor_nb.view.job import make_progress
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def check_arguments(
     prompts = Prompts(frame, column, template)
     warmup.wait()
     current = session()
-    config = current.config
+    config = current.options
     chain = compiled(model, config, current.health)
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.notebook.fill import Filled, fill, is_data
-from llm_executor_nb.settings.config import live
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -115,7 +115,7 @@ def default_model(chosen: str | None) -> str:
     Raises:
         UsageError: the table has no model.
     """
-    models = live().models
+    models = session().options.models
     candidates: list[str | None] = [chosen, *models.aliases, *models]
     for name in candidates:
         # a chosen model, or the target of an alias, may have been removed since

@@ -17,7 +17,6 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, MissingKeyError
 from llm_executor_nb.core.secret import scrub
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.answer import Footer, answer_bundle, footer_bundle, is_json
 from llm_executor_nb.view.html import line, line_part, plain, pre, stacked, table_part
 from llm_executor_nb.view.live import show
@@ -144,7 +143,7 @@ class _Cell:
 
     def _show_footer(self, attempts: Sequence[Attempt], notes: Sequence[str]) -> None:
         default = [f"{self._options.model}, the default model"] if self._options.is_default else []
-        practice = ["rehearsal: practice answers"] if live().practice_url is not None else []
+        practice = ["rehearsal: practice answers"] if session().is_rehearsal else []
         footer = Footer(
             attempts=attempts,
             took_s=self.took_s,
@@ -172,7 +171,7 @@ def show_dry_run(options: CellOptions) -> None:
     bounds = {"timeout": options.timeout_s, "deadline": options.deadline_s}
     facts = [f"{name}={value!r}" for name, value in options.params.items()]
     facts += [f"{name}={seconds:g} s" for name, seconds in bounds.items() if seconds is not None]
-    head = " · ".join([f"nothing was sent · {live().models.resolve(options.model)}", *facts])
+    head = " · ".join([f"nothing was sent · {session().options.models.resolve(options.model)}", *facts])
     show(
         stacked(
             line_part(head, "dim small"),

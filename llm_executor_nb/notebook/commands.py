@@ -18,8 +18,7 @@ from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquo
 from llm_executor_nb.notebook.doctor import examine, report_bundle
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
-from llm_executor_nb.settings.config import live
-from llm_executor_nb.settings.model_lines import SHOWN
+from llm_executor_nb.settings.models import SHOWN, row_as_text, shown_rows
 from llm_executor_nb.view.holds import NOTHING_HELD
 from llm_executor_nb.view.html import line_part, plain, stacked, table, table_part
 from llm_executor_nb.view.live import show
@@ -78,7 +77,7 @@ class Commands:
             self._end_rehearsal()
 
     def _unknown(self, name: str) -> str:
-        models = live().models
+        models = session().options.models
         if name in models.providers or name in models.aliases:
             return f"A prompt is a cell that begins with %%llm {name}, with two % signs; %llm takes a command."
         near = difflib.get_close_matches(name, self.BY_NAME, n=1)
@@ -93,7 +92,7 @@ class Commands:
     def _keys(self, rest: str) -> None:
         action, *words = rest.split() or [""]
         if not action:
-            display(live().keys)
+            display(session().keys)
         elif action == "add":
             self._add_key(words)
         elif action == "remove" and len(words) > 1:
@@ -102,7 +101,7 @@ class Commands:
             raise UsageError("%llm keys, %llm keys add openrouter [LABEL], or %llm keys remove openrouter LABEL.")
 
     def _add_key(self, words: list[str]) -> None:
-        ring = live().keys
+        ring = session().options.keys
         backends = ", ".join(ring.code)
         if not words:
             raise UsageError(f"Name the backend of the key: %llm keys add openrouter. There are {backends}.")
@@ -118,14 +117,14 @@ class Commands:
             raise UsageError(
                 "This front end cannot prompt for a key. Set it in the environment before the kernel starts."
             ) from None
-        added = ring.add(backend, key, label=unquoted(" ".join(label)) or None)
+        added = session().keys.add(backend, key, label=unquoted(" ".join(label)) or None)
         show_line(f"Added for this session: {backend} {added}.")
 
     def _remove_key(self, backend: str, name: str) -> None:
         """Remove a key by the name that `%llm keys` shows, and report whether a saved one was deleted."""
-        ring = live().keys
+        ring = session().options.keys
         saved = {line.shown: line.saved_in for line in ring.lines() if line.backend == backend}
-        if not ring.remove(backend, name):
+        if not session().keys.remove(backend, name):
             show_line(f"There is no such key for {backend} in this session.")
             return
         # what the keyring or the file really lost, not what was asked for
@@ -136,9 +135,9 @@ class Commands:
     def _models(self, rest: str) -> None:
         part = unquoted(rest)
         if not part:
-            display(live().models)
+            display(session().options.models)
             self._use("")
-        elif live().models.find(part):
+        elif session().options.models.find(part):
             show(_models_bundle(part))
         else:
             show_line(f"No model has {part} in its name or its aliases. %llm models shows the table.")
@@ -146,7 +145,7 @@ class Commands:
     def _use(self, rest: str) -> None:
         if rest:
             name = unquoted(rest)
-            live().models.resolve(name)  # raises for a model that is not in the table
+            session().options.models.resolve(name)  # raises for a model that is not in the table
             self.chosen = name
         show_line(f"{default_model(self.chosen)} is asked when a %%llm cell names no model.")
 
@@ -184,7 +183,7 @@ class Commands:
             self._rehearsal.stop()
             self._rehearsal = None
             show_line("The rehearsal has ended: your own keys and settings are back, and cells cost money again.")
-        elif live().practice_url is not None:
+        elif session().is_rehearsal:
             raise UsageError("This rehearsal was begun in code: call its stop(), or leave its with-block.")
         else:
             show_line("No rehearsal is running.")
@@ -218,13 +217,12 @@ def _show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, other
 
 def _models_bundle(part: str) -> Bundle:
     """Return the models that have some text in their names, as many as can be read, and how many more there are."""
-    models = live().models
+    models = session().options.models
     matching = models.find(part)
-    lines = models.lines(matching[:SHOWN])
-    rows = [(one.model, ", ".join(one.aliases), "yes" if one.is_on_openrouter else "no", one.served) for one in lines]
+    rows = shown_rows(models, matching[:SHOWN])
     more = len(matching) - SHOWN
     rest = line_part(f"… and {more:,} more; a longer part of the name finds fewer", "dim")
-    listed = {"text/plain": plain("\n".join(map(str, lines))), "text/html": table(_MODEL_COLUMNS, rows)}
+    listed = {"text/plain": plain("\n".join(map(row_as_text, rows))), "text/html": table(_MODEL_COLUMNS, rows)}
     return stacked(listed, *([rest] if more > 0 else []))
 
 

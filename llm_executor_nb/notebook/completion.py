@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.notebook.commands import Commands
 from llm_executor_nb.notebook.fill import may_be_data, variables_of
-from llm_executor_nb.settings.config import live
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
@@ -143,15 +143,15 @@ def _after_keys(done: list[str]) -> Iterable[str]:
         case []:
             return ["add", "remove"]
         case ["add" | "remove"]:
-            return live().keys.code
+            return session().options.keys.code
         case ["remove", backend]:
-            return [line.label for line in live().keys.lines() if line.backend == backend]
+            return [line.label for line in session().options.keys.lines() if line.backend == backend]
         case _:
             return []
 
 
 def _models() -> list[str]:
-    models = live().models
+    models = session().options.models
     return [*(alias for alias, model in models.aliases.items() if model in models.providers), *models]
 
 

@@ -25,7 +25,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.key_ring import looked_for
 from llm_executor_nb.settings.models import LEFT
 from llm_executor_nb.view.html import block, line, marked, plain
 from llm_executor_nb.view.text import dollars
@@ -104,16 +104,16 @@ def _version(name: str) -> str | None:
 
 
 def _keys() -> list[CheckResult]:
-    part, keys = "keys", live().keys
+    part, keys = "keys", session().options.keys
     if not len(keys):
-        places = "; ".join(keys.looked_for())
+        places = "; ".join(looked_for())
         return [CheckResult(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
     # the look-ups are free (design 6), but a dead proxy can hang each of them
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
         unknown = "could not be looked up in time"
         return [CheckResult(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
-    is_practice = live().practice_url is not None
+    is_practice = session().is_rehearsal
     practice = CheckResult(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")
     rows: list[Any] = list(checked.itertuples())
     unreached = [row for row in rows if pd.isna(row.is_alive) and row.outcome in _NO_NETWORK]
@@ -153,7 +153,7 @@ def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no typ
 
 def _models() -> Iterator[CheckResult]:
     """Yield the results for each model; of a large table for the worst ones first, and for the rest in one line."""
-    by_model = [list(_model(model)) for model in tuple(live().models)]
+    by_model = [list(_model(model)) for model in tuple(session().options.models)]
     if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
         by_model.sort(key=lambda results: min(_WORST_FIRST.index(one.kind) for one in results))
     for results in by_model[:_SHOWN_MODELS]:
@@ -167,7 +167,7 @@ def _models() -> Iterator[CheckResult]:
 def _model(model: str) -> Iterator[CheckResult]:
     part, now, health = "models", clock.current().now(), session().health
     try:
-        routes = list(compiled(model, live(), health).routes())
+        routes = list(compiled(model, session().options, health).routes())
     except MissingKeyError:
         yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any")
         return
@@ -196,7 +196,7 @@ def _size(count: int) -> str:
 
 
 def _urls() -> list[tuple[str, str]]:
-    config = live()
+    config = session().options
     own = {name: backend.base_url for name, backend in config.backends.items()}
     urls = {name: config.base_url(name) for name in (OPENROUTER, HUGGINGFACE)} | own
     return [(name, url) for name, url in urls.items() if url is not None]

@@ -18,7 +18,7 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import Secret, scrub
-from llm_executor_nb.settings.keys import KeyList, KeyText
+from llm_executor_nb.settings.key_list import KeyList, KeyText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect
     from llm_executor_nb.rehearsal.runner import ScriptRunner
-    from llm_executor_nb.settings.config import Config
+    from llm_executor_nb.settings.options import Options
 
 MORE = "practice"
 """A provider that serves every model of a rehearsal, so that there is one that a row does not name."""
@@ -181,7 +181,7 @@ def shipped_models(backend: str) -> dict[str, list[str]]:
     return {model: _serving(row) if backend == HUGGINGFACE else [] for model, row in SHIPPED.items()}
 
 
-def practice_models(config: Config, backend: str) -> dict[str, list[str]]:
+def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
     """Return the models of the user's table as a backend calls them, with the providers that serve them."""
     table = config.models
     listed = {}

@@ -1,27 +1,31 @@
-"""Puts a rehearsal in place of the live configuration, and takes it away again.
+"""A rehearsal: practice providers on this machine, and a session of its own on the stack of sessions.
 
-While it runs, keys, base URLs, holds and the attempt log are the rehearsal's own; the user's models, waits and bounds
-stay as they are. What was there before comes back into the same objects.
+The session has practice keys and URLs, no holds, an empty log and a ledger in memory. It begins with the user's waits
+and bounds and with a copy of their provider table. The end of the rehearsal takes it off the stack again, so a key
+list or a table that the user imported by name stays their own all the time.
 """
 
 from __future__ import annotations
 
+import copy
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.rehearsal.lookups import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.settings.backends import OwnBackend
+from llm_executor_nb.settings.key_ring import KeyRing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from llm_executor_nb.rehearsal.lines import ServerLine
     from llm_executor_nb.rehearsal.lookups import LookupLine
-
-_running: list[Rehearsal] = []
+    from llm_executor_nb.settings.options import Options
 
 
 class Rehearsal:
@@ -42,9 +46,9 @@ class Rehearsal:
             seed=seed,
             openrouter_keys=self.openrouter_keys,
             huggingface_tokens=self.huggingface_tokens,
-            models=lambda backend: practice_models(session().config, backend),
+            models=lambda backend: practice_models(session().options, backend),
         )
-        self._undo = ExitStack()
+        self._running: ExitStack | None = None
 
     @property
     def lines(self) -> tuple[ServerLine, ...]:
@@ -62,38 +66,45 @@ class Rehearsal:
         return self._server.in_flight_peak
 
     def clear(self) -> None:
-        """Forget the lines and look-ups so far; the script goes on where it is."""
+        """Drop the lines and look-ups so far; the script goes on where it is."""
         self._server.clear()
 
     def start(self) -> Self:
-        """Take the live configuration's place.
+        """Begin: from now on practice providers answer.
 
         Raises:
-            ConfigError: another rehearsal runs already.
+            ConfigError: another rehearsal is running.
         """
-        if _running:
+        if session().is_rehearsal:
             raise ConfigError("A rehearsal is running already. End it first: leave its with-block, or call its stop().")
-        now = session()
-        with ExitStack() as undo:
+        with ExitStack() as running:
             self._server.start()
-            undo.callback(self._server.stop)
-            undo.callback(now.config.save())
-            undo.callback(now.begin_anew())
-            now.config.begin_rehearsal(
-                keys={OPENROUTER: self.openrouter_keys, HUGGINGFACE: self.huggingface_tokens},
-                urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
-                own_url=self._server.own_url,
-                url=self._server.root,
-            )
-            self._undo = undo.pop_all()  # only when all is in place; an error before takes everything back
-        _running.append(self)
+            running.callback(self._server.stop)
+            running.enter_context(own_session(self._options(session().options)))
+            self._running = running.pop_all()  # only now: an error above stops the server again
         return self
 
     def stop(self) -> None:
-        """Bring back what was there before; does nothing when it is not running."""
-        if self in _running:
-            _running.remove(self)
-            self._undo.close()
+        """End: the user's own session answers again. Does nothing when the rehearsal is not running."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.close()
+
+    def _options(self, own: Options) -> Options:
+        """Return the user's own options with practice keys, practice URLs and nothing that is stored."""
+        keys = {
+            OPENROUTER: self.openrouter_keys,
+            HUGGINGFACE: self.huggingface_tokens,
+            **dict.fromkeys(own.backends, ()),  # a practice server without a key replaces each of the user's own
+        }
+        return replace(
+            own,
+            keys=KeyRing(practice=keys),
+            models=copy.deepcopy(own.models),
+            backends={name: OwnBackend(name=name, base_url=self._server.own_url(name)) for name in own.backends},
+            base_urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
+            practice_url=self._server.root,
+        )
 
     __enter__ = start
 
@@ -106,7 +117,7 @@ class Rehearsal:
         self.stop()
 
     def __repr__(self) -> str:
-        state = "running" if self in _running else "not running"
+        state = "running" if self._running else "not running"
         return f"<Rehearsal {state}: {self._server.script or 'every request is answered'}>"
 
 
@@ -120,22 +131,25 @@ def rehearse(
 ) -> Rehearsal:
     """Run your own code against practice providers on this machine: no key is needed, nothing is spent.
 
-    The real LangChain models speak real HTTP to a server on loopback; answers are visibly practice answers, the same
-    for the same prompt. Nothing said in a rehearsal is stored or reused. Practice answers stand in for backends of
-    your own too, servers and chat model objects alike; the script's faults meet OpenRouter and Hugging Face only.
+    The real LangChain models send real HTTP requests to a server on loopback. Answers are visibly practice answers, the
+    same for the same prompt. Nothing in a rehearsal is stored or reused. Practice answers replace your own backends
+    too, servers and chat model objects. The script's faults concern OpenRouter and Hugging Face only.
+
+    Key lists and the provider table that you imported by name stay your own; `llm.OPENROUTER_KEYS` and
+    `llm.MODEL_INFERENCE_PROVIDERS` are the rehearsal's. What is set in a rehearsal ends with it.
 
     Args:
-        script: what goes wrong, such as `openrouter: 429*2; huggingface/scaleway: down`; empty: nothing does.
+        script: the faults, such as `openrouter: 429*2; huggingface/scaleway: down`; empty: every request is answered.
         latency_s: seconds each reply takes.
-        seed: of the random faults (`5%503`).
+        seed: the seed of the random faults (`5%503`).
         openrouter_keys: how many practice keys there are for OpenRouter.
         huggingface_tokens: how many for Hugging Face.
 
     Returns:
-        The rehearsal, for a with-block, or to `start()` and `stop()`; `.lines` is what the providers saw.
+        The rehearsal, for a with-block, or to `start()` and `stop()`. Its `.lines` are what the providers saw.
 
     Raises:
-        ConfigError: the script cannot be read; the message says where, and what there is.
+        ConfigError: the script cannot be read; the message says where, and which faults exist.
     """
     return Rehearsal(
         script,

@@ -1,6 +1,6 @@
 """A user's own backends: servers that speak OpenAI's chat completions, and LangChain chat model objects.
 
-Here they are only described and checked; nothing is asked.
+This module describes and checks them. It sends nothing.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
 
 EXAMPLE_URL = "http://localhost:11434/v1"
 """Where Ollama listens; shown where a base URL is missing."""
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_NEVER_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _NAMES_A_SECRET = re.compile(r"(^|_)(key|token|secret|password)s?$", re.IGNORECASE)
 _SHORTEST_SECRET = 12
-"""Characters below which a plain text is not taken for a key, whatever its name."""
+"""A shorter text is not taken for a key, whatever its field is called: it would be scrubbed out of ordinary words."""
 _DEEPEST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OwnBackend:
-    """One backend of the user's. Two are the same only if they are one object: adding a name again makes a new one.
+    """One backend of the user's. Compared by identity: adding a name again makes another backend with its own holds.
 
     Attributes:
         name: what rows of the provider table call it.
-        base_url: where an OpenAI-compatible server listens; None: it is an object.
+        base_url: the URL of an OpenAI-compatible server; None: it is an object.
         chat_model: a LangChain chat model; None: it is a server.
     """
 
@@ -42,27 +44,67 @@ class OwnBackend:
         return f"<backend {self.name}: {self.base_url or type(self.chat_model).__name__}>"
 
 
-def check_name(name: str) -> str:
-    """Return the name of a backend, if it can be one.
+def make_backend(name: str, *, base_url: str | None, chat_model: object) -> OwnBackend:
+    """Return a backend, checked.
 
     Raises:
-        ConfigError: it is taken, or could not stand in a provider row and in the attempt log.
+        ConfigError: the name, the URL or the object cannot be used, or not exactly one of the two was given.
     """
+    _check_name(name)
+    if (base_url is None) == (chat_model is None):
+        raise ConfigError(f"Give one of base_url and chat_model: llm.add_backend({name!r}, base_url={EXAMPLE_URL!r}).")
+    if base_url is None:
+        return OwnBackend(name=name, chat_model=check_chat_model(chat_model))
+    _refuse_credentials(base_url)
+    return OwnBackend(name=name, base_url=checked_url(base_url, example=EXAMPLE_URL))
+
+
+def checked_url(url: str, *, example: str, where: str = "") -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        ConfigError: it has no http or https scheme or no host, or it has a part that a base URL must not have.
+    """
+    whole = url.strip() if isinstance(url, str) else url
+    shown = _QUERY.sub("", whole) if isinstance(whole, str) else whole  # the query may hold a key
+    if not _is_base_url(whole, shown):
+        raise ConfigError(f"{where}{shown!r} is not a base URL; give one such as {example!r}.")
+    base = shown.rstrip("/").removesuffix(CHAT_COMPLETIONS)
+    if base != whole.rstrip("/"):
+        raise ConfigError(
+            f"{where}A base URL has no query, no fragment and no {CHAT_COMPLETIONS}, which is added to it. "
+            f"Write {base!r}; a key goes with the keys.",
+        )
+    return base
+
+
+def _is_base_url(url: str, shown: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return has_server and not _NEVER_IN_A_URL.search(shown)
+    except (ValueError, AttributeError, TypeError):
+        return False
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that is taken, or that a provider row and the attempt log could not show."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a backend; give letters, digits, '-', '_' or '.', such as 'ollama'.")
     if name.lower() in {OPENROUTER, HUGGINGFACE}:
-        raise ConfigError(f"{name!r} is a backend already; move it with llm.configure({name.lower()}_base_url=...).")
-    return name
+        raise ConfigError(
+            f"{name!r} is already a backend; change its URL with llm.configure({name.lower()}_base_url=...)."
+        )
 
 
 def check_chat_model(chat_model: object) -> object:
-    """Return an object that can be asked as a LangChain chat model; its keys are scrubbed from all texts from now on.
+    """Return an object that can be called as a LangChain chat model. Its keys are scrubbed from all texts from now on.
 
     Raises:
-        ConfigError: it cannot be asked.
+        ConfigError: it cannot be called.
     """
-    is_asked = any(callable(getattr(chat_model, name, None)) for name in ("ainvoke", "invoke"))
-    if isinstance(chat_model, type) or not is_asked:
+    can_answer = any(callable(getattr(chat_model, name, None)) for name in ("ainvoke", "invoke"))
+    if isinstance(chat_model, type) or not can_answer:
         shown = chat_model.__name__ if isinstance(chat_model, type) else type(chat_model).__name__
         raise ConfigError(
             f"chat_model must be an object with LangChain's invoke, such as ChatOllama(model='gemma3'), not {shown}.",
@@ -71,22 +113,18 @@ def check_chat_model(chat_model: object) -> object:
     return chat_model
 
 
-def refuse_credentials(url: str) -> None:
-    """Refuse a URL with a password in it, which would be shown wherever the URL is.
-
-    Raises:
-        ConfigError: it has one; the message does not show it.
-    """
+def _refuse_credentials(url: str) -> None:
+    """Refuse a URL that holds a password: it would be shown wherever the URL is. The message does not show it."""
     try:
         has_credentials = "@" in urlsplit(url).netloc
-    except (ValueError, AttributeError, TypeError):  # no URL at all, which is said elsewhere
+    except (ValueError, AttributeError, TypeError):  # `checked_url` refuses it with its own message
         return
     if has_credentials:
         raise ConfigError("A base URL holds no user name or password. Give the key in keys=[...].")
 
 
 def _learn_secrets(thing: object, depth: int) -> None:
-    """Make what looks like a key of a foreign object known to the scrubber: SecretStr, and texts named like one."""
+    """Let the scrubber know the keys of a foreign object: every SecretStr, and texts in fields named like a key."""
     if isinstance(thing, list | tuple):
         fields: Mapping[str, object] = {str(number): value for number, value in enumerate(thing)}
     else:
@@ -103,6 +141,6 @@ def _learn_secrets(thing: object, depth: int) -> None:
 
 def _learn(value: object) -> None:
     try:
-        Secret(value)  # type: ignore[arg-type] # what is no text is refused
-    except ConfigError:  # empty, or nothing that could be sent
+        Secret(value)  # type: ignore[arg-type] # a value that is not a text is refused there
+    except ConfigError:  # it is empty, or cannot be sent in a header, so it is not a key
         return

@@ -14,7 +14,7 @@ NEVER_PICKLED = "A key is never pickled. Read it from the environment where it i
 
 
 class KeyText(str):
-    """A key as the text it is, that shows only its last characters where a notebook would echo it."""
+    """A key as plain text that shows only its last characters where a notebook would echo it."""
 
     __slots__ = ()
 
@@ -26,10 +26,10 @@ class KeyText(str):
 
 
 class KeyList(list[str]):
-    """A list of keys that shows only their last characters; None entries are dropped, blanks taken off.
+    """A list of keys that shows only their last characters. None entries are dropped, spaces around a key removed.
 
     Attributes:
-        is_given: a user gave it by assignment or put a key in, so it ends the search for keys.
+        is_given: a user assigned the list or put a key into it, so the search for keys ends here.
     """
 
     @forgetful
@@ -39,18 +39,18 @@ class KeyList(list[str]):
 
     @forgetful
     def append(self, value: str | None) -> None:
-        """Put a key at the end; None is dropped."""
+        """Add a key at the end; None is dropped."""
         self.extend([value])
 
     @forgetful
     def extend(self, values: Iterable[str | None]) -> None:
-        """Put keys at the end; None entries are dropped."""
+        """Add keys at the end; None entries are dropped."""
         super().extend(_checked(values))
         self.is_given = self.is_given or bool(self)
 
     @forgetful
     def insert(self, index: SupportsIndex, value: str | None) -> None:
-        """Put a key before an index; None is dropped."""
+        """Insert a key before an index; None is dropped."""
         if value is not None:
             self[index:index] = [value]
 
@@ -72,6 +72,23 @@ class KeyList(list[str]):
 
     def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
         raise TypeError(NEVER_PICKLED)
+
+
+@forgetful
+def key_list(values: Iterable[str | None], *, example: str) -> KeyList:
+    """Return the keys that a user assigned, checked.
+
+    `[os.getenv("A"), os.getenv("B")]` without any value leaves the search on; an empty list ends it.
+
+    Raises:
+        ConfigError: it is not a list of keys; the message gives an example.
+    """
+    if isinstance(values, KeyList):
+        return values  # the same object: `monkeypatch` puts the former list back
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise ConfigError(f"Give a list of keys: {example}.")
+    given = list(values)
+    return KeyList(given, is_given=not given)
 
 
 def _checked(values: Iterable[str | None]) -> list[str]:

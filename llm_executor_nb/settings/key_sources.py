@@ -1,8 +1,7 @@
-"""Where keys are found that nobody handed over: environment, `.env`, Colab's secrets, the Hugging Face login.
+"""The places outside this program that may hold keys: environment, `.env`, Colab's secrets, the Hugging Face login.
 
-Each is read when a key is needed, never at import, and read again when it changed; Colab asks the user, so it is
-asked once. Key names only are read from a `.env`: base URLs in it are ignored, or a cloned repository could lead a
-key elsewhere. Nothing here writes anything, the process environment included.
+Each is read when a key is needed, never at import, and again when it has changed. Colab shows the user a question, so
+it is asked once. Nothing here writes anything, not even into the process environment.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
-from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.errors import ConfigError, warn
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings.key_list import KeyText
 
@@ -33,48 +30,31 @@ _SHOWN = {
 }
 _NUMBERED = {OPENROUTER: "OPENROUTER_KEY_", HUGGINGFACE: "HF_TOKEN_"}
 _NO_LOGIN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
-"""huggingface_hub's own switch: the saved login is not to be used unasked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A key where it was found.
-
-    Attributes:
-        secret: the value.
-        source: where, in words.
-        label: what it is called there; None: nothing.
-        rpm: the requests per minute that were saved with it; None: none.
-    """
-
-    secret: Secret
-    source: str
-    label: str | None = None
-    rpm: float | None = None
+"""huggingface_hub's own switch: nothing may use the saved login unless the user asks for it."""
 
 
 class KeySources:
-    """The places outside this program, with what was read from each last."""
+    """The places outside this program, with what each held when it was last read."""
 
     def __init__(self) -> None:
         self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
         self._login: tuple[object, KeyText | None] = (None, None)
-        self._colab: dict[str, tuple[Found, ...]] = {}
+        self._colab: dict[str, tuple[Key, ...]] = {}
 
-    def handed_down(self, backend: str) -> Iterator[Found]:
-        """Yield what the environment and the working folder's `.env` hold for a backend."""
+    def from_environment(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the environment and in the working folder's `.env`."""
         if backend in _SINGLE:
             yield from _named(backend, os.environ, "")
             yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
 
-    def kept_elsewhere(self, backend: str) -> Iterator[Found]:
-        """Yield what Colab's secrets and, for Hugging Face, the saved login hold."""
+    def from_colab_and_login(self, backend: str) -> Iterator[Key]:
+        """Yield the keys in Colab's secrets and, for Hugging Face, the saved login."""
         yield from self._ask_colab(backend)
         if backend == HUGGINGFACE and (token := self._read_login()):
-            yield from _found(token, LOGIN)
+            yield from _key(backend, token, LOGIN)
 
     def refresh(self) -> None:
-        """Forget what was read, so that every place is asked again; Colab only where it can be."""
+        """Read every place again at the next need; Colab only if this is the main thread, which can ask it."""
         self._dotenv, self._login = (None, {}), (None, None)
         if _is_main_thread():
             self._colab = {}
@@ -97,8 +77,8 @@ class KeySources:
             self._login = (stamp, KeyText(_text_of(path).strip()))
         return self._login[1]
 
-    def _ask_colab(self, backend: str) -> tuple[Found, ...]:
-        """Ask Colab's front end, from the main thread only: elsewhere its question is never answered."""
+    def _ask_colab(self, backend: str) -> tuple[Key, ...]:
+        """Ask Colab's front end, from the main thread only: it never answers another thread."""
         if is_colab() and _is_main_thread() and backend in _SINGLE and backend not in self._colab:
             self._colab[backend] = tuple(_colab_secrets(backend))
         return self._colab.get(backend, ())
@@ -114,7 +94,7 @@ def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]
 
 
 def is_colab() -> bool:
-    """Say whether this is a Colab kernel; a program started from one has no front end to ask."""
+    """Whether this is a Colab kernel. A program started from one has no front end to ask."""
     return "google.colab" in sys.modules
 
 
@@ -123,18 +103,18 @@ def _is_main_thread() -> bool:
 
 
 def login_path() -> Path:
-    """Return where `hf auth login` keeps its token, by the rules of huggingface_hub, which is not loaded for it."""
+    """Return where `hf auth login` keeps its token, by the rules of huggingface_hub, without loading it."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     path = os.environ.get("HF_TOKEN_PATH") or f"{os.environ.get('HF_HOME') or f'{cache}/huggingface'}/token"
     return Path(os.path.expandvars(path)).expanduser()
 
 
 def _stamp(path: Path) -> object:
-    """Return what changes when a file does; None: there is no such file."""
+    """Return a value that changes when the file does; None: the file does not exist."""
     try:
         stat = path.stat()
         return (str(path.absolute()), stat.st_mtime_ns, stat.st_size) if path.is_file() else None
-    except OSError:  # what cannot be looked at holds no keys
+    except OSError:  # a file that cannot be read holds no keys for us
         return None
 
 
@@ -142,57 +122,58 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError):
-        warnings.warn(f"{path} cannot be read, so no key is taken from it.", LLMExecutorWarning, stacklevel=2)
+        warn(f"{path} cannot be read, so no key is taken from it.")
         return ""
 
 
 def _keys_in(path: Path) -> Mapping[str, str | None]:
-    from dotenv import dotenv_values  # noqa: PLC0415 - only who has a .env pays for the import
+    from dotenv import dotenv_values  # noqa: PLC0415 - only a user with a .env pays for the import
 
     try:
         values = dotenv_values(path, interpolate=False)
     except UnicodeError:
-        warnings.warn(f"{DOTENV} is no UTF-8 text, so no key is read from it. Save it as UTF-8.", LLMExecutorWarning, 2)
+        warn(f"{DOTENV} is not UTF-8 text, so no key is read from it. Save it as UTF-8.")
         return {}
     except OSError:
         return {}
+    # key names only: a base URL in the `.env` of a cloned repository could send a key to another server
     wanted = {name for backend in _SINGLE for name in _names(backend, values)}
     return {name: KeyText(value) for name, value in values.items() if name in wanted and value is not None}
 
 
-def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterator[Found]:
+def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterator[Key]:
     for name in _names(backend, values):
         if value := (values.get(name) or "").strip().strip("\"'"):
-            yield from _found(value, f"{where}{name}")
+            yield from _key(backend, value, f"{where}{name}")
 
 
 def _names(backend: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a backend that there are: the plain ones, then the numbered ones in order."""
+    """Return the variables of a backend that are set: the plain ones, then the numbered ones in order."""
     prefix = _NUMBERED[backend]
     numbered = [name for name in values if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
     return [n for n in _SINGLE[backend] if n in values] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
 
 
-def _found(value: str, source: str) -> Iterator[Found]:
-    """Yield a key that was found; of one that cannot be one, say so and go on without it."""
+def _key(backend: str, value: str, source: str) -> Iterator[Key]:
+    """Yield a key, without a label yet; warn of a value that cannot be one, and go on without it."""
     try:
-        yield Found(secret=Secret(value), source=source)
+        yield Key(backend=backend, secret=Secret(value), label="", source=source)
     except ConfigError as error:
-        warnings.warn(f"{source} is left out: {error}", LLMExecutorWarning, stacklevel=2)
+        warn(f"{source} is left out: {error}")
 
 
-def _colab_secrets(backend: str) -> Iterator[Found]:
+def _colab_secrets(backend: str) -> Iterator[Key]:
     """Yield the secrets with a backend's names: the plain ones, then the numbered ones until one is missing."""
     for name in _SINGLE[backend]:
-        yield from _colab_secret(name)
+        yield from _colab_secret(backend, name)
     for number in range(1, 100):
-        found = list(_colab_secret(f"{_NUMBERED[backend]}{number}"))
-        if not found:
+        keys = list(_colab_secret(backend, f"{_NUMBERED[backend]}{number}"))
+        if not keys:
             return
-        yield from found
+        yield from keys
 
 
-def _colab_secret(name: str) -> Iterator[Found]:
+def _colab_secret(backend: str, name: str) -> Iterator[Key]:
     from google.colab import userdata  # type: ignore[import-not-found] # noqa: PLC0415 - there in Colab only
 
     try:
@@ -200,8 +181,10 @@ def _colab_secret(name: str) -> Iterator[Found]:
     except userdata.SecretNotFoundError:
         return
     except Exception as error:  # noqa: BLE001 - a front end's refusal or silence, of classes it may rename
-        words = f"{COLAB} did not give {name} ({type(error).__name__}). Allow it in the key icon on the left, then "
-        warnings.warn(words + "llm.keys.refresh().", LLMExecutorWarning, stacklevel=2)
+        warn(
+            f"{COLAB} did not give {name} ({type(error).__name__}). Allow it in the key icon on the left, then "
+            "llm.keys.refresh().",
+        )
         return
     if value:
-        yield from _found(value, f"{COLAB} {name}")
+        yield from _key(backend, value, f"{COLAB} {name}")

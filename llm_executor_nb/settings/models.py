@@ -1,7 +1,7 @@
-"""The model -> provider table: which models there are, what else they are called, and who serves them.
+"""The model -> provider table: which models can be run, their aliases, and who serves them.
 
-It is the shipped one, or the one that `save` put into the user's configuration folder; which, is looked up when it is
-first needed, never at import. What code assigns stands above both.
+It is the shipped table, or the one that `save` wrote into the user's configuration folder; the file is looked for at
+first need, never at import. What code assigns replaces both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import kinds_of_keys
 from llm_executor_nb.settings import saved_models
-from llm_executor_nb.settings.model_lines import SHOWN, ModelLine, as_html, as_text
+from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,20 +24,25 @@ SHIPPED: dict[str, list[str]] = {"google/gemma-3-27b-it": ["nebius", "featherles
 """As the first users had it. nebius left Hugging Face on 2026-07-01: it costs one refused request and is then held."""
 SHIPPED_ALIASES: dict[str, str] = {"gemma": "google/gemma-3-27b-it"}
 LEFT: dict[str, str] = {"nebius": "left Hugging Face on 2026-07-01"}
-"""Providers that are known to have gone, and since when; shown beside their name."""
-_PARTS = ("providers", "aliases", "names", "off_openrouter")
-"""What the table is made of; looked up when it is first needed."""
+"""Providers that are known to have left, and when; shown beside their name."""
+SHOWN = 50
+"""Models in a display; a table may hold thousands."""
 _NAMED = 20
-"""Names that an error lists."""
+"""Names in an error."""
+_PARTS = ("providers", "aliases", "names", "off_openrouter")
+"""The attributes that are looked up when one of them is first needed."""
+Row = tuple[str, str, str, str]
+COLUMNS = ("model", "aliases", "OpenRouter", "then")
+"""A `Row`: the id, the short names, whether OpenRouter is asked, who is asked then and with which problem."""
 
 
 class ModelTable:
-    """The models that can be run, with the Hugging Face providers and own backends of each in the order they are asked.
+    """The models that can be run, each with its Hugging Face providers and own backends in the order they are asked.
 
     Attributes:
         providers: model -> its row; the module's `MODEL_INFERENCE_PROVIDERS`.
         aliases: short name -> model.
-        names: model -> backend -> what the model is called there, where that is another name.
+        names: model -> backend -> the model's id there, where it is another one.
         off_openrouter: models that OpenRouter is not asked for.
         marks: (model, provider) -> what `sync_models` found wrong with it; None: nothing.
     """
@@ -51,7 +56,7 @@ class ModelTable:
         self.marks: dict[tuple[str, str], str | None] = {}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - one of the four above, which have their types there
-        """Look up the table when it is first needed; what was assigned before stays."""
+        """Look up the table at first need. An attribute that was assigned before stays."""
         if name not in _PARTS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         for part, value in (_saved() or _shipped()).items():
@@ -67,33 +72,33 @@ class ModelTable:
         names: Mapping[str, str] | None = None,
         openrouter: bool = True,
     ) -> None:
-        """Add a model, or put another row in its place.
+        """Add a model, or replace its row.
 
         Args:
             model: its id on OpenRouter and Hugging Face, such as `google/gemma-3-27b-it`.
             providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last.
             alias: a short name for it.
-            names: what the model is called on a backend, where that is not `model`: `{"ollama": "gemma3:27b"}`.
+            names: backend -> the model's id there, where it is not `model`: `{"ollama": "gemma3:27b"}`.
             openrouter: whether OpenRouter is asked for it.
 
         Raises:
-            ConfigError: a name is no text, the providers are no list of names, or `names` has a backend that is not
-                in the row.
+            ConfigError: a name is not a text, the providers are not a list of names, or `names` has a backend that is
+                not in the row.
         """
         if not isinstance(model, str) or not model.strip():
-            raise ConfigError(f"{model!r} is no model id; give one such as 'google/gemma-3-27b-it'.")
+            raise ConfigError(f"{model!r} is not a model id; give one such as 'google/gemma-3-27b-it'.")
         _refuse_key(model)
         row = _row(model, providers)
-        called = _names(model, names, row)
+        ids = _names(model, names, row)
         if alias is not None:
             _check_alias(alias, {*self.providers, model})
             self.aliases[alias] = model
         self.providers[model] = row
-        self.names[model] = called
+        self.names[model] = ids
         (self.off_openrouter.discard if openrouter else self.off_openrouter.add)(model)
 
     def remove(self, model: str) -> None:
-        """Take a model and its aliases out of the table.
+        """Remove a model and its aliases.
 
         Raises:
             ModelNotSupportedError: it is not there.
@@ -105,7 +110,7 @@ class ModelTable:
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
 
     def set_providers(self, model: str, providers: Iterable[str]) -> None:
-        """Put other providers, or the same in another order, into a model's row; all else about it stays.
+        """Replace the providers of a model, or change their order. Everything else about the model stays.
 
         Args:
             model: a model of the table, or an alias.
@@ -113,52 +118,43 @@ class ModelTable:
 
         Raises:
             ModelNotSupportedError: it is not there.
-            ConfigError: the providers are no list of names.
+            ConfigError: the providers are not a list of names.
         """
         name = self.resolve(model)
         row = _row(name, providers)
         known = (OPENROUTER, HUGGINGFACE, *row)
         self.providers[name] = row
-        self.names[name] = {b: called for b, called in self.names.get(name, {}).items() if b in known}
+        self.names[name] = {backend: id_ for backend, id_ in self.names.get(name, {}).items() if backend in known}
 
     def add_alias(self, alias: str, model: str) -> None:
-        """Give a model of the table a short name; one that meant another model means this one from now on.
+        """Give a model of the table a short name. An alias of another model is moved to this one.
 
         Raises:
             ModelNotSupportedError: the model is not there.
-            ConfigError: the alias is no text, or a model's own name.
+            ConfigError: the alias is not a text, or it is a model's own name.
         """
         name = self.resolve(model)
         _check_alias(alias, self.providers)
         self.aliases[alias] = name
 
     def remove_alias(self, alias: str) -> None:
-        """Take a short name away; its model stays.
+        """Remove a short name; its model stays.
 
         Raises:
-            ConfigError: there is no such alias.
+            ConfigError: the alias does not exist.
         """
         if alias not in self.aliases:
-            raise ConfigError(f"There is no alias {alias!r}; there are {', '.join(self.aliases) or 'none'}.")
+            raise ConfigError(f"Unknown alias {alias!r}; there are {', '.join(self.aliases) or 'none'}.")
         del self.aliases[alias]
 
-    def mark(self, model: str, found: Mapping[str, str | None]) -> None:
-        """Remember what is wrong with providers of a model's row, to be shown beside them; None: nothing is."""
-        self.marks |= {(model, provider): why for provider, why in found.items()}
-
-    def marked(self, model: str) -> dict[str, str]:
-        """Return the providers of a model's row with which something is wrong, and what."""
-        found = {provider: self._mark(model, provider) for provider in self.row(model)}
-        return {provider: why for provider, why in found.items() if why}
-
     def save(self) -> Path:
-        """Keep the table for later sessions, in a file of your configuration folder that holds names only.
+        """Save the table for later sessions, in a file in your configuration folder. The file holds names only.
 
         Returns:
-            Where it is. Delete it to have the shipped table back.
+            The file. Delete it to get the shipped table back.
 
         Raises:
-            ConfigError: a row is no list of names, or the folder cannot be written; nothing was saved.
+            ConfigError: a row is not a list of names, or the folder cannot be written; nothing was saved.
         """
         rows = {
             model: {
@@ -175,7 +171,7 @@ class ModelTable:
         """Return the model that a name or an alias means.
 
         Raises:
-            ModelNotSupportedError: it means none; the message names near ones.
+            ModelNotSupportedError: it means no model; the message names similar ones.
         """
         if isinstance(name, str):
             if name in self.providers:
@@ -184,11 +180,17 @@ class ModelTable:
                 return model
         raise ModelNotSupportedError(self._unknown(name))
 
+    def find(self, part: str = "") -> list[str]:
+        """Return the models whose id, or one of whose aliases, contains a text, in upper or lower case."""
+        part = part.strip().casefold()
+        aliases = aliases_by_model(self)
+        return [model for model in self if any(part in name.casefold() for name in (model, *aliases.get(model, ())))]
+
     def row(self, model: str) -> tuple[str, ...]:
         """Return the providers of a model, in order, each once.
 
         Raises:
-            ConfigError: the row is no list of provider names.
+            ConfigError: the row is not a list of provider names.
         """
         return tuple(dict.fromkeys(_row(model, self.providers[model])))
 
@@ -198,60 +200,87 @@ class ModelTable:
     def __len__(self) -> int:
         return len(self.providers)
 
-    def find(self, part: str = "") -> list[str]:
-        """Return the models whose id, or one of whose aliases, has some text in it; upper case and lower are one."""
-        part = part.strip().casefold()
-        called = self._called()
-        return [model for model in self if any(part in name.casefold() for name in (model, *called.get(model, ())))]
-
-    def lines(self, models: Iterable[str]) -> list[ModelLine]:
-        """Return what there is to show of some models."""
-        called = self._called()
-        return [
-            ModelLine(
-                model=model,
-                aliases=tuple(called.get(model, ())),
-                is_on_openrouter=model not in self.off_openrouter,
-                served=self._served(model),
-            )
-            for model in models
-        ]
-
     def __repr__(self) -> str:
-        return as_text(self.lines(islice(self, SHOWN)), len(self))
+        return "\n".join([*map(row_as_text, shown_rows(self, islice(self, SHOWN))), *self._rest()])
 
     def _repr_html_(self) -> str:
-        return as_html(self.lines(islice(self, SHOWN)), len(self))
+        table = as_html(COLUMNS, shown_rows(self, islice(self, SHOWN)))
+        return table + "".join(f"<div>{rest}</div>" for rest in self._rest())
 
-    def _served(self, model: str) -> str:
-        try:
-            return ", ".join(self._shown(model, provider) for provider in self.row(model))
-        except ConfigError as error:
-            return str(error)
-
-    def _shown(self, model: str, provider: str) -> str:
-        called, why = self.names.get(model, {}).get(provider), self._mark(model, provider)
-        return provider + (f" ({why})" if why else "") + (f" as {called}" if called else "")
-
-    def _mark(self, model: str, provider: str) -> str | None:
-        return self.marks.get((model, provider), LEFT.get(provider))
-
-    def _called(self) -> dict[str, list[str]]:
-        """Return each model's aliases."""
-        called: dict[str, list[str]] = {}
-        for alias, model in self.aliases.items():
-            called.setdefault(model, []).append(alias)
-        return called
+    def _rest(self) -> list[str]:
+        if len(self) <= SHOWN:
+            return []
+        return [f"… and {len(self) - SHOWN:,} more; llm.models.find('gemma') finds models by a part of the name"]
 
     def _unknown(self, name: str) -> str:
         known = [*self.providers, *(alias for alias, model in self.aliases.items() if model in self.providers)]
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        similar = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else "")
-        hint = f"Near names: {', '.join(near)}." if near else f"There are: {some or 'none'}."
+        hint = f"Near names: {', '.join(similar)}." if similar else f"There are: {some or 'none'}."
         return (
             f"Model not supported: {name}. {hint} "
             f"Add it with llm.models.add({str(name)!r}, providers=['scaleway']) or in MODEL_INFERENCE_PROVIDERS."
         )
+
+
+def check_table(table: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return a provider table that a user assigned, if it is a dict; its rows are checked when they are used."""
+    if not isinstance(table, dict):
+        raise ConfigError(
+            f"MODEL_INFERENCE_PROVIDERS must be a dict from model to providers, not {type(table).__name__}.",
+        )
+    return table
+
+
+def shown_rows(table: ModelTable, models: Iterable[str]) -> list[Row]:
+    """Return what a display says about some models of a table."""
+    aliases = aliases_by_model(table)
+    return [
+        (
+            model,
+            ", ".join(aliases.get(model, ())),
+            "no" if model in table.off_openrouter else "yes",
+            _served(table, model),
+        )
+        for model in models
+    ]
+
+
+def row_as_text(row: Row) -> str:
+    """Return such a row as a line of text."""
+    model, aliases, is_on_openrouter, served = row
+    first = "openrouter; then " if is_on_openrouter == "yes" else ""
+    return f"{model}{f' ({aliases})' if aliases else ''}: {first}{served}"
+
+
+def aliases_by_model(table: ModelTable) -> dict[str, list[str]]:
+    """Return the aliases of each model that has some."""
+    aliases: dict[str, list[str]] = {}
+    for alias, model in table.aliases.items():
+        aliases.setdefault(model, []).append(alias)
+    return aliases
+
+
+def problems_of(table: ModelTable, model: str) -> dict[str, str]:
+    """Return the providers of a model that have a problem, and the problem."""
+    problems = {provider: _problem(table, model, provider) for provider in table.row(model)}
+    return {provider: problem for provider, problem in problems.items() if problem}
+
+
+def _problem(table: ModelTable, model: str, provider: str) -> str | None:
+    return table.marks.get((model, provider), LEFT.get(provider))
+
+
+def _served(table: ModelTable, model: str) -> str:
+    try:
+        return ", ".join(_provider_shown(table, model, provider) for provider in table.row(model))
+    except ConfigError as error:
+        return str(error)
+
+
+def _provider_shown(table: ModelTable, model: str, provider: str) -> str:
+    name, problem = table.names.get(model, {}).get(provider), _problem(table, model, provider)
+    return provider + (f" ({problem})" if problem else "") + (f" as {name}" if name else "")
 
 
 def _shipped() -> dict[str, Any]:
@@ -260,15 +289,14 @@ def _shipped() -> dict[str, Any]:
 
 
 def _saved() -> dict[str, Any] | None:
-    """Return the parts of the saved table, checked as if its rows were added by hand; None: none can be used."""
+    """Return the parts of the saved table, checked like rows that code adds; None: no table can be used."""
     if (rows := saved_models.read()) is None:
         return None
     table = ModelTable()
     table.providers, table.aliases, table.names, table.off_openrouter = {}, {}, {}, set()
     try:
         for model, row in rows.items():
-            told = {name: row[name] for name in ("providers", "names", "openrouter")}
-            table.add(model, **told)
+            table.add(model, **{name: row[name] for name in ("providers", "names", "openrouter")})
             for alias in row["aliases"]:
                 table.add_alias(alias, model)
     except (ConfigError, TypeError, KeyError, AttributeError) as error:
@@ -279,7 +307,7 @@ def _saved() -> dict[str, Any] | None:
 
 def _check_alias(alias: str, models: Iterable[str]) -> None:
     if not isinstance(alias, str) or not alias.strip():
-        raise ConfigError(f"{alias!r} is no alias; give a short name such as 'gemma'.")
+        raise ConfigError(f"{alias!r} is not an alias; give a short name such as 'gemma'.")
     _refuse_key(alias)
     if alias in models:
         raise ConfigError(f"{alias!r} is a model's own name, so it cannot be an alias.")
@@ -298,7 +326,7 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
 
 
 def _refuse_key(*names: str) -> None:
-    """Refuse a key in the place of a name: the table is shown and saved."""
+    """Refuse a key that was given as a name: the table is shown and saved."""
     if any(map(kinds_of_keys, names)):
         raise ConfigError(
             "This name looks like a key, and names are shown. A key is added with llm.keys.add(backend, key)."
@@ -307,13 +335,15 @@ def _refuse_key(*names: str) -> None:
 
 def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> dict[str, str]:
     try:
-        called = dict(names or {})
+        ids = dict(names or {})
     except (TypeError, ValueError):
         raise ConfigError(f"names={names!r} must be a dict such as {{'ollama': 'gemma3:27b'}}.") from None
     known = (OPENROUTER, HUGGINGFACE, *row)
-    for backend, name in called.items():
+    for backend, name in ids.items():
         if backend not in known:
-            raise ConfigError(f"names has {backend!r}, which the row of {model} has not. There are {', '.join(known)}.")
+            raise ConfigError(
+                f"names has {backend!r}, which is not in the row of {model}. There are {', '.join(known)}."
+            )
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"names[{backend!r}]={name!r} must be the model's id there, such as 'gemma3:27b'.")
-    return called
+    return ids

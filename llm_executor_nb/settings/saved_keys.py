@@ -1,8 +1,8 @@
-"""Keys that were saved on request: in the system's keyring, or in a file that only its owner can read.
+"""Keys that a user saved: in the system's keyring, or in a file that only its owner can read.
 
-`keys.json` in the user's configuration folder lists them, with the key itself for those kept in the file and the
-name in the keyring for those kept there. So nobody who saved nothing is ever asked to unlock a keyring. The file is
-made with mode 0600 before a byte is written to it; one that others can read is refused.
+`keys.json` in the user's configuration folder lists them: a key in the file itself, or its name in the keyring. So a
+user who saved nothing is never asked to unlock a keyring. keyring (macOS Keychain, Windows Credential Locker, Secret
+Service) is an extra, loaded when a key is saved there or is listed as saved there.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import json
 import os
 import secrets
 import stat
-import warnings
+import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
+from llm_executor_nb.core.errors import ConfigError, MissingExtraError, warn
+from llm_executor_nb.core.records import Key
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.settings import key_service
-from llm_executor_nb.settings.key_sources import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+T = TypeVar("T")
+SERVICE = "llm_executor_nb"
+WAIT_S = 30.0
+"""Seconds a user has to unlock the keyring."""
 Place = Literal["keyring", "file"]
 KEYRING: Place = "keyring"
 FILE: Place = "file"
@@ -38,9 +41,9 @@ class Saved:
     Attributes:
         backend: whom it opens.
         label: what the user calls it.
-        secret: the key; None: it is in the keyring, which has not been asked or did not give it.
-        rpm: requests per minute it bears; None: unknown.
-        name: its name in the keyring; None: it is kept in the file.
+        secret: the key; None: it is in the keyring, which was not asked yet or did not give it.
+        rpm: the requests per minute it allows; None: unknown.
+        name: its name in the keyring; None: it is in the file.
     """
 
     backend: str
@@ -51,13 +54,14 @@ class Saved:
 
     @property
     def place(self) -> Place:
-        """Where it is kept."""
+        """Where it is."""
         return FILE if self.name is None else KEYRING
 
-    def found(self) -> Iterator[Found]:
-        """Yield it as a key that was found, if it can be read."""
+    def keys(self) -> Iterator[Key]:
+        """Yield it as a key of the ring, if it can be read."""
         if self.secret is not None:
-            yield Found(secret=self.secret, source=f"saved in the {self.place}", label=self.label, rpm=self.rpm)
+            source = f"saved in the {self.place}"
+            yield Key(backend=self.backend, secret=self.secret, label=self.label, source=source, rpm=self.rpm)
 
 
 class SavedKeys:
@@ -68,33 +72,34 @@ class SavedKeys:
         self._unlocked: dict[str, Secret | None] = {}
 
     def of(self, backend: str) -> tuple[Saved, ...]:
-        """Return the saved keys of a backend, those of the keyring first; it is asked once for each.
+        """Return the saved keys of a backend, those of the keyring first. The keyring is asked once for each key.
 
-        A file that others can read, or that cannot be read, is warned of once and holds no keys.
+        A file that others can read, or that cannot be read, holds no keys; the user is warned once.
         """
-        mine = [saved for saved in self._listed() if saved.backend == backend]
-        return tuple(sorted(map(self._unlock, mine), key=lambda saved: saved.place != KEYRING))
+        of_backend = [saved for saved in self._listed() if saved.backend == backend]
+        return tuple(sorted(map(self._unlock, of_backend), key=lambda saved: saved.place != KEYRING))
 
     def save(self, saved: Saved, place: Place) -> None:
-        """Keep a key in one of the places, and nowhere else.
+        """Save a key in one of the places, and delete it from the other.
 
         Raises:
-            ConfigError: the place cannot be used; what was saved before is as it was.
+            ConfigError: the place cannot be used; nothing was changed.
         """
         if saved.secret is None:
-            raise ConfigError("There is no key to save.")
+            raise ConfigError("This key has no value that could be saved.")
         before = self._for_change()
         former = [one for one in before if self._is(one, saved.backend, saved.secret)]
-        kept = next((one.name for one in former if one.name), None) or f"{saved.backend}-{secrets.token_hex(4)}"
-        name = kept if place == KEYRING else None
+        in_keyring = next((one.name for one in former if one.name), None) or f"{saved.backend}-{secrets.token_hex(4)}"
+        name = in_keyring if place == KEYRING else None
+        # first the new place, then the list, last the old place: a failure in between loses no key
         if name is not None:
-            key_service.write(name, saved.secret.reveal())
+            _write_to_keyring(name, saved.secret.reveal())
             self._unlocked[name] = saved.secret
         self._write([one for one in before if one not in former] + [replace(saved, name=name)])
         self._delete_names([one for one in former if one.name != name])
 
     def forget(self, backend: str, secret: Secret) -> bool:
-        """Delete a key from where it is saved; say whether it was.
+        """Delete a key from where it is saved; return whether it was saved.
 
         Raises:
             ConfigError: the file cannot be read or written, or the keyring does not answer.
@@ -102,14 +107,14 @@ class SavedKeys:
         if not file_path().exists():
             return False
         before = self._for_change()
-        gone = [one for one in before if self._is(one, backend, secret)]
-        if gone:
-            self._delete_names(gone)
-            self._write([one for one in before if one not in gone])
-        return bool(gone)
+        deleted = [one for one in before if self._is(one, backend, secret)]
+        if deleted:
+            self._delete_names(deleted)
+            self._write([one for one in before if one not in deleted])
+        return bool(deleted)
 
     def refresh(self) -> None:
-        """Forget what was read, so that file and keyring are asked again."""
+        """Read the file and ask the keyring again at the next need."""
         self._read, self._unlocked = (None, ()), {}
 
     def _is(self, one: Saved, backend: str, secret: Secret) -> bool:
@@ -125,10 +130,10 @@ class SavedKeys:
     def _listed(self) -> tuple[Saved, ...]:
         path = file_path()
         try:
-            at = path.stat()
+            stat_of = path.stat()
         except OSError:  # the usual case: nothing was ever saved
             return ()
-        stamp = (str(path), at.st_mtime_ns, at.st_size, at.st_mode, at.st_ino)
+        stamp = (str(path), stat_of.st_mtime_ns, stat_of.st_size, stat_of.st_mode, stat_of.st_ino)
         if self._read[0] != stamp:
             self._read = (stamp, _entries_or_warning(path))
         return self._read[1]
@@ -136,9 +141,9 @@ class SavedKeys:
     def _for_change(self) -> list[Saved]:
         return list(_entries(file_path())) if file_path().exists() else []
 
-    def _delete_names(self, gone: list[Saved]) -> None:
-        for name in [one.name for one in gone if one.name is not None]:
-            key_service.delete(name)
+    def _delete_names(self, deleted: list[Saved]) -> None:
+        for name in [one.name for one in deleted if one.name is not None]:
+            _delete_from_keyring(name)
             self._unlocked.pop(name, None)
 
     def _write(self, entries: list[Saved]) -> None:
@@ -156,20 +161,85 @@ def file_path() -> Path:
     return user_config_path("llm_executor_nb", appauthor=False) / "keys.json"
 
 
+# --- the keyring -------------------------------------------------------------------------------------------------
+
+
 def _from_keyring(saved: Saved) -> Secret | None:
     try:
-        value = key_service.read(str(saved.name))
+        keyring = _load_keyring()
+        value = _within(lambda: keyring.get_password(SERVICE, saved.name))
         return None if value is None else Secret(value)
     except ConfigError as error:
-        warnings.warn(f"The saved key {saved.label!r} is left out: {error}", LLMExecutorWarning, stacklevel=2)
+        warn(f"The saved key {saved.label!r} is left out: {error}")
         return None
+
+
+def _write_to_keyring(name: str, key: str) -> None:
+    keyring = _load_keyring()
+    _within(lambda: keyring.set_password(SERVICE, name, key))
+
+
+def _delete_from_keyring(name: str) -> None:
+    keyring = _load_keyring()
+
+    def delete() -> None:
+        if keyring.get_password(SERVICE, name) is not None:  # the user may have deleted it there
+            keyring.delete_password(SERVICE, name)
+
+    _within(delete)
+
+
+def _load_keyring() -> Any:  # noqa: ANN401 - an optional library's module
+    try:
+        import keyring  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MissingExtraError(
+            "To save keys in the system's keyring: pip install 'llm_executor_nb[keyring]'. "
+            "Without it they can be saved in a file that only you can read: save(..., to='file').",
+        ) from None
+    if _within(lambda: keyring.get_keyring().priority) <= 0:
+        raise ConfigError(
+            "This machine has no keyring service. Save keys in a file that only you can read: "
+            "llm.keys.save(backend, label, to='file').",
+        )
+    return keyring
+
+
+def _within(question: Callable[[], T]) -> T:
+    """Return the keyring's answer to a question.
+
+    A locked keyring may open a dialogue and wait for the user. So the question runs in a thread of its own, and is
+    given up after `WAIT_S` seconds.
+
+    Raises:
+        ConfigError: the keyring failed or did not answer; the message shows no key.
+    """
+    answers: list[T] = []
+    failures: list[str] = []
+
+    def work() -> None:
+        try:
+            answers.append(question())
+        except Exception as error:  # noqa: BLE001 - each keyring raises its own, and their texts may hold a key
+            failures.append(type(error).__name__)
+
+    thread = threading.Thread(target=work, name="llm_executor_nb keyring", daemon=True)
+    thread.start()
+    thread.join(WAIT_S)
+    if answers:
+        return answers[0]
+    why = f"failed ({failures[0]})" if failures else f"did not answer within {WAIT_S:.0f} s"
+    raise ConfigError(f"The system's keyring {why}. Unlock it, then llm.keys.refresh().")
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
 
 
 def _entries_or_warning(path: Path) -> tuple[Saved, ...]:
     try:
         return _entries(path)
     except ConfigError as error:
-        warnings.warn(f"{error}", LLMExecutorWarning, stacklevel=2)
+        warn(f"{error}")
         return ()
 
 
@@ -183,7 +253,7 @@ def _entries(path: Path) -> tuple[Saved, ...]:
             raise
         raise ConfigError(
             f"The key file {path} cannot be read ({type(error).__name__}), so no key is taken from it. "
-            "Mend it, or delete it and save your keys again.",
+            "Repair it, or delete it and save your keys again.",
         ) from None
 
 
@@ -196,27 +266,27 @@ def _refuse_if_open_to_others(path: Path, mode: int) -> None:
 
 
 def _as_json(saved: Saved) -> dict[str, Any]:
-    told: dict[str, Any] = {"backend": saved.backend, "label": saved.label}
+    entry: dict[str, Any] = {"backend": saved.backend, "label": saved.label}
     if saved.rpm is not None:
-        told["rpm"] = saved.rpm
+        entry["rpm"] = saved.rpm
     if saved.name is not None:
-        return {**told, "keyring": saved.name}
-    return {**told, "key": saved.secret.reveal() if saved.secret else ""}
+        return {**entry, "keyring": saved.name}
+    return {**entry, "key": saved.secret.reveal() if saved.secret else ""}
 
 
-def _from_json(told: dict[str, Any]) -> Saved:
-    name = told.get("keyring")
+def _from_json(entry: dict[str, Any]) -> Saved:
+    name = entry.get("keyring")
     return Saved(
-        backend=str(told["backend"]),
-        label=str(told["label"]),
-        rpm=None if told.get("rpm") is None else float(told["rpm"]),
+        backend=str(entry["backend"]),
+        label=str(entry["label"]),
+        rpm=None if entry.get("rpm") is None else float(entry["rpm"]),
         name=name,
-        secret=Secret(told["key"]) if name is None else None,
+        secret=Secret(entry["key"]) if name is None else None,
     )
 
 
 def _write_privately(path: Path, text: str) -> None:
-    """Put a file in place of another at once; nobody else can read it at any moment."""
+    """Replace a file as a whole. No other user can read it at any moment: mode 0600 is set before the first byte."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

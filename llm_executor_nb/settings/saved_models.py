@@ -1,17 +1,16 @@
 """The provider table as a file in the user's configuration folder: models, aliases and provider names, never a key.
 
-Written only when the user asks for it; read at the first need of the table. A file that cannot be read is left alone,
-with a warning.
+The file is written only when the user asks for it, and read at the first need of the table. A file that cannot be
+read is left alone, with a warning.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning
+from llm_executor_nb.core.errors import ConfigError, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +20,13 @@ _VERSION = 1
 
 def saved_path() -> Path:
     """Return where the table is saved."""
-    from platformdirs import user_config_path  # noqa: PLC0415 - loads on first use
+    from platformdirs import user_config_path  # noqa: PLC0415 - costs a look at the system at import
 
     return user_config_path("llm_executor_nb", appauthor=False) / "models.json"
 
 
 def write(rows: dict[str, dict[str, Any]]) -> Path:
-    """Put the rows into the file, whole or not at all; return where it is.
+    """Write the rows into the file, whole or not at all; return the file.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -48,24 +47,22 @@ def read() -> dict[str, Any] | None:
     """Return the rows of the file; None: there is none, or it cannot be read."""
     path = saved_path()
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         leave_out(type(error).__name__)
         return None
-    rows = told.get("models") if isinstance(told, dict) and told.get("version") == _VERSION else None
+    rows = saved.get("models") if isinstance(saved, dict) and saved.get("version") == _VERSION else None
     if not isinstance(rows, dict):
-        leave_out("it is no table of this version")
+        leave_out("it is not a table of this version")
         return None
     return rows
 
 
 def leave_out(why: str) -> None:
-    """Say that the file is not used."""
-    warnings.warn(
+    """Warn that the file is not used."""
+    warn(
         f"The saved provider table {saved_path()} is left out ({why}); the shipped one is used. "
         "Correct or delete it, or save the table again with llm.models.save().",
-        LLMExecutorWarning,
-        stacklevel=2,
     )

@@ -13,7 +13,6 @@ from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import fake_model
 
 
@@ -31,7 +30,7 @@ def serve():
 
 
 def routes(model="m"):
-    return [route.name for route in compiled(model, live(), session().health).routes()]
+    return [route.name for route in compiled(model, session().options, session().health).routes()]
 
 
 class NotFoundError(Exception):
@@ -156,7 +155,7 @@ def test_a_name_says_what_the_model_is_called_there(serve):
 @pytest.mark.parametrize(
     ("arguments", "wording"),
     [
-        ({"names": {"ollama": "x"}}, "names has 'ollama', which the row of m has not"),
+        ({"names": {"ollama": "x"}}, "names has 'ollama', which is not in the row of m"),
         ({"providers": ["ollama"], "names": {"ollama": ""}}, "must be the model's id"),
         ({"names": 7}, "must be a dict"),
     ],
@@ -216,7 +215,7 @@ def test_the_cached_chain_notices_every_change(serve):
     llm.add_backend("own", base_url=server.own_url("own"))
     llm.MODEL_INFERENCE_PROVIDERS["m"] = ["own"]
     assert routes() == ["openrouter ..0001", "own"]
-    assert compiled("m", live(), session().health) is compiled("m", live(), session().health)
+    assert compiled("m", session().options, session().health) is compiled("m", session().options, session().health)
     llm.models.add("m", providers=["own"], openrouter=False)
     assert routes() == ["own"]
     llm.keys.add("own", "practice-key-0007")
@@ -264,13 +263,13 @@ def test_a_replaced_server_is_asked_at_its_new_address():
         (None, {"base_url": "http://x/v1"}, "cannot name a backend"),
         ("own", {}, "Give one of base_url and chat_model"),
         ("own", {"base_url": "http://x/v1", "chat_model": fake_model(str)}, "Give one of"),
-        ("own", {"base_url": "localhost:11434"}, "is no base URL.*http://localhost:11434/v1"),
-        ("own", {"base_url": 7}, "is no base URL"),
-        ("own", {"base_url": "http://exa mple/v1"}, "is no base URL.*http://localhost:11434/v1"),
-        ("own", {"base_url": "http://exa mple/v1?key=secret"}, "is no base URL"),
+        ("own", {"base_url": "localhost:11434"}, "is not a base URL.*http://localhost:11434/v1"),
+        ("own", {"base_url": 7}, "is not a base URL"),
+        ("own", {"base_url": "http://exa mple/v1"}, "is not a base URL.*http://localhost:11434/v1"),
+        ("own", {"base_url": "http://exa mple/v1?key=secret"}, "is not a base URL"),
         ("own", {"base_url": "http://x/v1?api_key=secret"}, "no query.*Write 'http://x/v1'"),
         ("own", {"base_url": "http://x/v1/#secret"}, "no fragment.*Write 'http://x/v1'"),
-        ("own", {"base_url": "http://x/v1/chat/completions/"}, "which is put behind it.*Write 'http://x/v1'"),
+        ("own", {"base_url": "http://x/v1/chat/completions/"}, "which is added to it.*Write 'http://x/v1'"),
         ("own", {"base_url": "http://me:secret@x/v1"}, "holds no user name"),
         ("own", {"base_url": "http://x/v1", "keys": "one-key"}, r"list of keys: llm\.add_backend\('own'.*keys=\["),
         ("own", {"base_url": "http://x/v1", "keys": ["not a key"]}, "cannot be a key"),
@@ -283,13 +282,13 @@ def test_a_wrong_backend_is_refused_and_changes_nothing(name, arguments, wording
     with pytest.raises(llm.ConfigError, match=wording) as raised:
         llm.add_backend(name, **arguments)
     assert "secret" not in str(raised.value)
-    assert live().backends == {}
-    assert set(live().keys.code) == {"openrouter", "huggingface"}
+    assert session().options.backends == {}
+    assert set(session().options.keys.code) == {"openrouter", "huggingface"}
 
 
 def test_blanks_around_a_base_url_are_a_slip_of_the_mouse():
     llm.add_backend("own", base_url=" http://x:1/v1/\n")
-    assert live().backends["own"].base_url == "http://x:1/v1"
+    assert session().options.backends["own"].base_url == "http://x:1/v1"
 
 
 def test_one_text_for_a_list_of_keys_is_told_where_the_list_goes():
@@ -336,7 +335,7 @@ def test_a_rehearsal_stands_in_for_own_backends_and_brings_them_back():
             llm.models.add("c", providers=["inside"], names={"inside": "x"}, openrouter=False)
             assert llm.run_llm("c", "x").content == "X"
         assert real.lines == ()
-        assert set(live().backends) == {"server", "object"}
+        assert set(session().options.backends) == {"server", "object"}
         assert routes("a") == ["server ..0001"]
         assert "c" not in llm.MODEL_INFERENCE_PROVIDERS
         assert "c" not in llm.models.names

@@ -17,7 +17,6 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope, Verdict
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
 COLUMNS = [
@@ -141,7 +140,7 @@ def test_nothing_of_a_key_but_its_end_is_in_the_frame_a_log_or_a_memory(here, ca
     here.replies["/or/key"] = (401, {}, {"error": {"code": 401, "message": f"no such key {OR_CANARY}"}})
     here.replies["/hf/api/whoami-v2"] = {"name": HF_CANARY, "auth": {"accessToken": {"displayName": HF_CANARY}}}
     keys = llm.check_keys()
-    shown = keys.to_csv() + keys.to_html() + repr(pickle.dumps(keys)) + caplog.text + repr(session().found._kept)
+    shown = keys.to_csv() + keys.to_html() + repr(pickle.dumps(keys)) + caplog.text + repr(vars(session().lookups))
     assert OR_CANARY not in shown
     assert HF_CANARY not in shown
     assert keys["key"].tolist() == ["..6789", "..6789"]
@@ -171,7 +170,7 @@ def test_a_token_is_looked_up_where_the_router_was_moved_to_and_nowhere_else(
         monkeypatch.setenv("HF_ROUTER_URL", router)
     elif router:
         llm.configure(huggingface_base_url=router)
-    assert live().hub_url == expected
+    assert session().options.hub_url == expected
 
 
 def test_in_a_rehearsal_no_look_up_leaves_it(here):
@@ -185,14 +184,14 @@ def test_in_a_rehearsal_no_look_up_leaves_it(here):
 
 @pytest.mark.usefixtures("here")
 def test_what_a_rehearsal_found_ends_with_it():
-    before = session().found
+    before = session().lookups
     for _ in range(2):
         with llm.rehearse("openrouter: 401", openrouter_keys=1):
             assert llm.check_keys("openrouter")["outcome"].tolist() == ["auth"]
         with llm.rehearse(openrouter_keys=1):
             assert llm.check_keys("openrouter")["outcome"].tolist() == ["ok"]
-            assert session().found is not before
-    assert session().found is before
+            assert session().lookups is not before
+    assert session().lookups is before
     assert llm.check_keys("openrouter")["credit_usd"].tolist() == [7.5]
 
 
@@ -250,10 +249,10 @@ def test_a_finding_from_before_the_hold_lifts_nothing():
 
 def test_a_hold_set_while_the_look_up_was_under_way_stays():
     with llm.rehearse(latency_s=0.3, openrouter_keys=1, huggingface_tokens=0) as practice:
-        key = live().keys.of("openrouter")[0]
+        key = session().options.keys.of("openrouter")[0]
         asking = threading.Thread(target=llm.check_keys)
         asking.start()
-        wait_until(lambda: session().found._asking)
+        wait_until(lambda: session().lookups._under_way)
         scope = Scope(ScopeLevel.KEY, "openrouter", key.secret)
         session().health.condemn(scope, Verdict(outcome=Outcome.AUTH), clock.current().now())
         asking.join()

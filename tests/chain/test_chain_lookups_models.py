@@ -12,6 +12,7 @@ from rehearsing import MODEL, fresh
 import llm_executor_nb as llm
 from llm_executor_nb.chain.lookups import aprices_of, prices_of
 from llm_executor_nb.providers.catalog import Price
+from llm_executor_nb.settings.models import problems_of
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
 GEMMA = "google/gemma-3-27b-it"
@@ -61,10 +62,10 @@ def test_the_table_is_marked_and_its_rows_are_left_alone(here):
     llm.sync_models()
     assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
     assert "c (not offered by the router on" in repr(llm.models)
-    assert list(llm.models.marked(MODEL)) == ["c"]
+    assert list(problems_of(llm.models, MODEL)) == ["c"]
     here.replies["/hf/v1/models"] = listing("a", "b", "c")
     llm.sync_models(fresh=True)
-    assert llm.models.marked(MODEL) == {}
+    assert problems_of(llm.models, MODEL) == {}
 
 
 def test_a_sync_that_applies_drops_what_is_stale_and_appends_what_is_live(here):
@@ -96,9 +97,9 @@ def test_without_a_list_nothing_is_known_and_nothing_changed(here, reply):
     here.replies["/hf/v1/models"] = reply
     frame = llm.sync_models(MODEL, apply=True)
     assert set(frame["found"]) == {"unknown"}
-    assert frame["message"].str.startswith("no list came from the router").all()
+    assert frame["message"].str.startswith("the router sent no list").all()
     assert llm.MODEL_INFERENCE_PROVIDERS[MODEL] == ["a", "b", "c"]
-    assert llm.models.marked(MODEL) == {}
+    assert problems_of(llm.models, MODEL) == {}
 
 
 def test_a_model_is_looked_for_under_its_name_at_the_router(here):

@@ -7,7 +7,7 @@ import pytest
 from rehearsing import MODEL, PROVIDERS, ROUTES, fresh
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.routes import route_states
+from llm_executor_nb.chain.inspection import route_states
 from llm_executor_nb.core import clock
 
 

@@ -13,8 +13,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.settings.config import live
-from llm_executor_nb.settings.keys import KeyList
+from llm_executor_nb.settings.key_list import KeyList
 
 CANARY = "canary"
 ONE, TWO = "sk-or-v1-canaryxx-one-1111", "sk-or-v1-canaryxx-two-2222"
@@ -74,8 +73,8 @@ def test_nothing_public_shows_a_key():
     shown = [
         llm.keys,
         list(llm.keys),
-        vars(llm.keys),
-        llm.keys.code,
+        vars(session().options.keys),
+        session().options.keys.code,
         llm.OPENROUTER_KEYS,
         llm.OPENROUTER_KEYS[0],
         llm.OPENROUTER_KEYS[:2],
@@ -87,7 +86,7 @@ def test_nothing_public_shows_a_key():
         llm.HUGGINGFACE_TOKENS,
         f"{llm.OPENROUTER_KEYS}",
         str(llm.HUGGINGFACE_TOKENS),
-        live(),
+        session().options,
         session(),
         vars(session()),
         chain,
@@ -115,7 +114,7 @@ def test_keys_given_by_the_environment_and_dotenv_are_not_shown_either(monkeypat
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-canaryxx-env-8888")
     llm.OPENROUTER_KEYS = [None]
     assert {"..7777", "..8888"} <= {key.secret.ending for key in llm.keys}
-    assert all(_is_clean(repr(thing)) for thing in (llm.keys, vars(llm.keys), list(llm.keys)))
+    assert all(_is_clean(repr(thing)) for thing in (llm.keys, vars(session().options.keys), list(llm.keys)))
 
 
 # --- what is raised -----------------------------------------------------------------------------------------------
@@ -334,7 +333,7 @@ def test_a_reply_pickles_without_a_key(serve):
         lambda: llm.keys,
         lambda: next(iter(llm.keys)),
         lambda: next(iter(llm.keys)).secret,
-        live,
+        lambda: session().options,
         session,
     ],
 )

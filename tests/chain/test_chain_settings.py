@@ -13,7 +13,6 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.settings.config import live
 
 ONE, TWO, THREE = (f"sk-or-v1-settings-000{n}" for n in (1, 2, 3))
 TOKEN = "hf_settingstoken0001"
@@ -248,7 +247,7 @@ def test_dotenv_of_the_working_folder_gives_keys_only_and_leaves_the_environment
     )
     assert _walk(refusing) == ["..0001", "..0001"]
     assert dict(os.environ) == before
-    assert "canary-other" not in repr(vars(llm.keys))
+    assert "canary-other" not in repr(vars(session().options.keys))
     Path(".env").write_text(f"OPENROUTER_KEY_1={TWO}\nOPENROUTER_KEY_2={THREE}\n")
     assert _walk(refusing) == ["..0002", "..0003"]
     monkeypatch.setenv("OPENROUTER_API_KEY", ONE)
@@ -416,8 +415,8 @@ def test_base_urls_come_from_code_then_the_environment_and_none_takes_them_back(
 
 
 def test_without_a_variable_a_backend_is_where_its_provider_says():
-    assert live().base_url("openrouter") == "https://openrouter.ai/api/v1"
-    assert live().base_url("huggingface") == "https://router.huggingface.co/v1"
+    assert session().options.base_url("openrouter") == "https://openrouter.ai/api/v1"
+    assert session().options.base_url("huggingface") == "https://router.huggingface.co/v1"
 
 
 def test_none_means_no_bound(frozen):
@@ -456,11 +455,11 @@ def test_none_means_no_bound(frozen):
     ids=str,
 )
 def test_a_bad_value_is_refused_and_nothing_is_changed(bad):
-    before = {name: getattr(live(), name) for name in live().__slots__}
+    before = session().options
     keys = list(llm.OPENROUTER_KEYS)
     with pytest.raises(llm.ConfigError):
         llm.configure(**{"openrouter_keys": [ONE], "timeout": 5, **bad})
-    assert {name: getattr(live(), name) for name in live().__slots__} == before
+    assert session().options is before
     assert keys == llm.OPENROUTER_KEYS
 
 
@@ -484,7 +483,8 @@ def test_a_rehearsal_gives_back_keys_urls_holds_log_and_the_same_lists(refusing,
     holds, log = llm.health()["scope"].tolist(), llm.attempts()
     health, shown = session().health, repr(llm.keys)
     with llm.rehearse("openrouter: 503*1") as server:
-        assert llm.OPENROUTER_KEYS is imported
+        assert llm.OPENROUTER_KEYS is not imported
+        assert imported == [ONE]
         assert llm.health().empty
         assert llm.attempts().empty
         assert len(llm.keys) == 3
@@ -505,8 +505,30 @@ def test_a_rehearsal_gives_back_keys_urls_holds_log_and_the_same_lists(refusing,
     assert llm.health()["scope"].tolist() == holds
     assert llm.attempts().equals(log)
     assert llm.attempts(message)["outcome"].tolist() == ["overloaded", "ok"]
-    assert (live().retries, live().timeout_s) == (3, 120)
+    assert (session().options.retries, session().options.timeout_s) == (3, 120)
     assert _walk(refusing) == ["..0001", "..0001"]
+
+
+def test_a_list_or_a_table_imported_by_name_stays_the_users_own_during_a_rehearsal():
+    from llm_executor_nb import MODEL_INFERENCE_PROVIDERS, OPENROUTER_KEYS  # noqa: PLC0415 - as a user's cell has it
+
+    with llm.rehearse(openrouter_keys=1) as server:
+        OPENROUTER_KEYS.append(ONE)
+        MODEL_INFERENCE_PROVIDERS["x/y"] = ["z"]
+        llm.run_llm(MODEL, "x")
+        assert [key for _, key, *_ in seen_by(server)] == ["..0001"]
+        assert [key.source for key in llm.keys] == ["code", "code"]
+        with pytest.raises(llm.ModelNotSupportedError):
+            llm.run_llm("x/y", "x")
+    assert llm.OPENROUTER_KEYS == [ONE]
+    assert llm.MODEL_INFERENCE_PROVIDERS["x/y"] == ["z"]
+
+
+def test_a_ledger_named_in_a_rehearsal_is_not_written(tmp_path):
+    with llm.rehearse():
+        llm.configure(ledger=tmp_path / "practice.sqlite")
+        assert llm.ledger.path is None
+    assert not (tmp_path / "practice.sqlite").exists()
 
 
 def test_after_a_rehearsal_the_search_for_keys_goes_on_as_before(refusing, monkeypatch):

@@ -20,7 +20,6 @@ from tenacity import wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.settings.config import live
 
 CANARY = "canarycanary"
 OURS = "llm_executor_nb"
@@ -109,7 +108,7 @@ def test_spans_log_and_server_agree_over_a_column(ended):
 def test_a_span_tells_by_the_conventions_who_was_asked_for_what(ended):
     with llm.rehearse() as server:
         llm.run_llm(MODEL, "What?", temperature=0, max_tokens=7, stop="x", seed=1)
-        port = int(live().base_url("openrouter").split(":")[2].split("/")[0])
+        port = int(session().options.base_url("openrouter").split(":")[2].split("/")[0])
         assert len(server.lines) == 1
     (span,) = ended()
     assert (span.name, span.kind, span.instrumentation_scope.name) == (f"chat {MODEL}", SpanKind.CLIENT, OURS)

@@ -15,7 +15,7 @@ from rehearsing import fresh
 from shells import extended_shell
 
 import llm_executor_nb as llm
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.chain.session import session
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 
@@ -304,18 +304,18 @@ def test_panel_without_widgets_is_text(shell, capsys):
 def test_a_rehearsal_is_begun_changed_and_ended_by_a_line(shell, capsys):
     shell.run_line_magic("llm", "rehearse openrouter[1]: 401; huggingface: down")
     try:
-        assert live().practice_url is not None
+        assert session().is_rehearsal
         llm.run_llm("gemma", "Hello")
         assert llm.attempts()["outcome"].tolist() == ["auth", "ok"]
         with pytest.raises(llm.ConfigError, match="not a backend"):
             shell.run_line_magic("llm", "rehearse nobody: 401")
-        assert live().practice_url is not None
+        assert session().is_rehearsal
         shell.run_line_magic("llm", "rehearse '*: 400'")
         with pytest.raises(llm.RequestError):
             llm.run_llm("gemma", "Hello")
     finally:
         shell.run_line_magic("llm", "rehearse off")
-    assert live().practice_url is None
+    assert not session().is_rehearsal
     shell.run_line_magic("llm", "rehearse off")
     assert capsys.readouterr().out.endswith("No rehearsal is running.\n")
 
@@ -328,11 +328,11 @@ def test_a_rehearsal_of_the_users_code_is_not_ended_by_a_line(shell):
 def test_unloading_ends_a_rehearsal_that_a_line_began(shell, capsys):
     shell.run_line_magic("llm", "rehearse")
     shell.run_line_magic("reload_ext", "llm_executor_nb")
-    assert live().practice_url is None
+    assert not session().is_rehearsal
     assert "The rehearsal has ended" in capsys.readouterr().out
     with llm.rehearse():
         shell.run_line_magic("reload_ext", "llm_executor_nb")
-        assert live().practice_url is not None
+        assert session().is_rehearsal
 
 
 @pytest.mark.parametrize("name", ["my work key", "'my work key'", "my work key ..cdef", "..cdef"])

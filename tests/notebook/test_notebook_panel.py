@@ -82,7 +82,7 @@ def test_a_key_that_is_added_is_used_and_only_label_and_last_characters_are_shar
     assert "key" not in message
     wait_until(lambda: shown.replies)
     assert shown.replies == [{"id": "1", "ok": True, "text": "Added team ..1a2b for this session."}]
-    assert llm.keys.of("openrouter")[0].secret.reveal() == KEY
+    assert next(iter(llm.keys)).secret.reveal() == KEY
     assert _keys(shown) == [("team ..1a2b", "session", "on")]
     assert CANARY not in _state(shown)
     assert CANARY not in repr(shown) + repr(vars(shown))

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from IPython.utils.dir2 import dir2
 from rehearsing import MODEL, fresh, seen_by
 
 import llm_executor_nb as llm
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
@@ -42,8 +44,12 @@ def _walk(server):
     return [key for _, key, *_ in seen_by(server)]
 
 
+def _lines():
+    return session().options.keys.lines()
+
+
 def _shown(backend="openrouter"):
-    return [f"{line.label} {line.ending}" for line in llm.keys.lines() if line.backend == backend]
+    return [f"{line.label} {line.secret.ending}" for line in _lines() if line.backend == backend]
 
 
 # --- labels -------------------------------------------------------------------------------------------------------
@@ -143,7 +149,7 @@ def test_a_disabled_key_is_in_no_chain_until_it_is_enabled(refusing, monkeypatch
     llm.keys.disable("openrouter", "..0001")
     llm.keys.disable("huggingface", "..0001")
     assert _walk(refusing) == ["..0002"]
-    assert [line.is_enabled for line in llm.keys.lines()] == [False, True, False]
+    assert [line.is_enabled for line in _lines()] == [False, True, False]
     assert "disabled" in repr(llm.keys)
     llm.keys.enable("openrouter", "..0001")
     assert _walk(refusing) == ["..0001", "..0002"]
@@ -188,15 +194,34 @@ def test_a_rehearsal_gives_back_labels_order_and_what_is_disabled():
     llm.keys.add("huggingface", TOKEN, label="mine")
     llm.keys.move("openrouter", "..0002", to=1)
     llm.keys.disable("openrouter", "..0001")
-    before = llm.keys.lines()
+    before = _lines()
     with llm.rehearse(openrouter_keys=2):
         assert _shown() == ["key 1 ..0001", "key 2 ..0002"]
-        assert all(line.is_enabled for line in llm.keys.lines())
+        assert all(line.is_enabled for line in _lines())
         llm.keys.move("openrouter", "..0002", to=1)
         llm.keys.disable("huggingface", "..0001")
         llm.keys.rename("openrouter", "..0002", "practice")
         llm.keys.remove("openrouter", "practice")
-    assert llm.keys.lines() == before
+    assert _lines() == before
+
+
+# --- what a user sees of it on Tab ---------------------------------------------------------------------------------
+
+
+_MODELS = "add add_alias aliases find marks names off_openrouter providers remove remove_alias resolve row save "
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"),
+    [
+        ("keys", "add disable enable forget_saved move refresh remove rename save"),
+        ("models", f"{_MODELS} set_providers"),
+    ],
+)
+def test_tab_shows_what_is_for_users(thing, expected):
+    assert len(llm.models) > 0  # the table is looked up at first need
+    shown = dir2(getattr(llm, thing))
+    assert [name for name in shown if not name.startswith("_")] == expected.split()
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------
@@ -211,7 +236,7 @@ def test_the_table_shows_label_ending_source_state_and_pace_and_nothing_of_the_k
         assert told in html
     assert "<td>" not in html
     assert "<th>" not in html
-    for text in (html, repr(llm.keys), repr(llm.keys.lines()), repr(vars(llm.keys))):
+    for text in (html, repr(llm.keys), repr(_lines()), repr(vars(session().options.keys))):
         assert "keyring" not in text.replace("what llm.keys.save kept (keyring", "")
 
 
@@ -338,7 +363,7 @@ def test_a_secret_that_colab_refuses_is_told_and_the_others_are_taken(colab):
 
 def test_colab_is_not_asked_from_another_thread_but_later_from_the_main_one(colab):
     userdata = colab({"OPENROUTER_API_KEY": ONE})
-    thread = threading.Thread(target=lambda: llm.keys.of("openrouter"))
+    thread = threading.Thread(target=lambda: list(llm.keys))
     thread.start()
     thread.join()
     assert userdata.asked == []

@@ -12,10 +12,12 @@ import pytest
 from rehearsing import MODEL, fresh, seen_by
 
 import llm_executor_nb as llm
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.settings import key_service, saved_keys
-from llm_executor_nb.settings.keys import KeyRing
+from llm_executor_nb.settings import saved_keys
+from llm_executor_nb.settings.key_ring import KeyRing
+from llm_executor_nb.settings.keys import Keys
 
 keyring = pytest.importorskip("keyring")
 from keyring.backend import KeyringBackend  # noqa: E402 - behind the skip
@@ -71,8 +73,8 @@ def service():
 
 
 def _later_session():
-    """Return the key ring that a new process would have."""
-    return KeyRing()
+    """Return the keys that a new process would have."""
+    return Keys(KeyRing())
 
 
 def _shown(ring):
@@ -98,9 +100,9 @@ def test_a_saved_key_is_found_by_later_sessions_with_label_and_pace(place):
     llm.keys.add("openrouter", ONE, label="team", rpm=20)
     told = llm.keys.save("openrouter", "team", to=place)
     assert told == ("the system's keyring" if place == "keyring" else str(_file()))
-    assert _shown(_later_session()) == [("team ..0001", f"saved in the {place}", place, 20)]
-    assert _shown(llm.keys) == [("team ..0001", "session", place, 20)]
-    assert _later_session().of("openrouter")[0].secret.reveal() == ONE
+    assert _shown(KeyRing()) == [("team ..0001", f"saved in the {place}", place, 20)]
+    assert _shown(session().options.keys) == [("team ..0001", "session", place, 20)]
+    assert KeyRing().of("openrouter")[0].secret.reveal() == ONE
 
 
 def test_the_key_itself_is_in_the_place_it_was_saved_to_and_in_no_other(service):
@@ -125,8 +127,8 @@ def test_saved_keys_are_asked_last_those_of_the_keyring_first(monkeypatch):
     with RehearsalServer("*: 401") as server:
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.openrouter_url)
         for one in (ONE, TWO):
-            llm.keys._session["openrouter"] = tuple(
-                secret for secret in llm.keys._session["openrouter"] if secret.reveal() != one
+            session().options.keys.added["openrouter"] = tuple(
+                secret for secret in session().options.keys.added["openrouter"] if secret.reveal() != one
             )
         with pytest.raises(llm.AllRoutesFailedError):
             llm.run_llm(MODEL, "x")
@@ -137,9 +139,9 @@ def test_saving_again_keeps_the_new_label(service):
     llm.keys.add("huggingface", TOKEN, label="old")
     llm.keys.save("huggingface", "old")
     llm.keys.rename("huggingface", "old", "new")
-    assert _later_session().lines()[0].label == "old"
+    assert KeyRing().lines()[0].label == "old"
     llm.keys.save("huggingface", "new")
-    assert _later_session().lines()[0].label == "new"
+    assert KeyRing().lines()[0].label == "new"
     assert len(service.kept) == 1
 
 
@@ -147,10 +149,11 @@ def test_saving_again_keeps_the_new_label(service):
 def test_a_forgotten_key_is_gone_from_its_place_and_stays_for_the_session(service, place):
     llm.keys.add("openrouter", ONE, label="team")
     llm.keys.save("openrouter", "team", to=place)
-    later = _later_session()
+    ring = KeyRing()
+    later = Keys(ring)
     assert later.forget_saved("openrouter", "team")
     assert not later.forget_saved("openrouter", "team")
-    assert _shown(later) == [("team ..0001", "session", "", None)]
+    assert _shown(ring) == [("team ..0001", "session", "", None)]
     assert len(_later_session()) == 0
     assert service.kept == {}
     assert not _file().exists()
@@ -163,7 +166,7 @@ def test_removing_a_saved_key_deletes_it_for_good(service, place):
     llm.keys.save("openrouter", "..0001", to=place)
     llm.keys.save("openrouter", "..0002", to="file")
     assert _later_session().remove("openrouter", "..0001")
-    assert [line.ending for line in _later_session().lines()] == ["..0002"]
+    assert [line.secret.ending for line in KeyRing().lines()] == ["..0002"]
     assert service.kept == {}
 
 
@@ -281,7 +284,7 @@ def test_a_keyring_that_is_locked_is_told_once_and_the_other_keys_are_used(servi
 
 
 def test_a_keyring_that_waits_for_a_hand_is_given_up(service, monkeypatch):
-    monkeypatch.setattr(key_service, "WAIT_S", 0.05)
+    monkeypatch.setattr(saved_keys, "WAIT_S", 0.05)
     llm.keys.add("openrouter", ONE)
     llm.keys.save("openrouter", ONE)
     service.takes_s = 0.5
@@ -329,9 +332,8 @@ def test_a_rehearsal_neither_reads_nor_writes_saved_keys(service):
     with llm.rehearse():
         llm.OPENROUTER_KEYS = [None]
         llm.keys.add("openrouter", ONE)
-        assert [(line.ending, line.saved_in) for line in llm.keys.lines() if line.backend == "openrouter"] == [
-            ("..0001", "")
-        ]
+        lines = [line for line in session().options.keys.lines() if line.backend == "openrouter"]
+        assert [(line.secret.ending, line.saved_in) for line in lines] == [("..0001", "")]
         for change in (
             lambda: llm.keys.save("openrouter", "..0001", to="file"),
             lambda: llm.keys.save("openrouter", "..0001"),

@@ -12,7 +12,7 @@ import pytest
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.errors import ConfigError, LLMExecutorWarning, ModelNotSupportedError
-from llm_executor_nb.settings.models import ModelTable
+from llm_executor_nb.settings.models import ModelTable, problems_of
 from llm_executor_nb.settings.saved_models import saved_path
 
 GEMMA = "google/gemma-3-27b-it"
@@ -73,8 +73,8 @@ def test_a_refused_alias_adds_no_model(table):
 
 def test_marks_stand_beside_providers_in_text_and_html(table):
     assert "nebius (left Hugging Face on 2026-07-01)" in repr(table)
-    table.mark(GEMMA, {"scaleway": "error at the router", "nebius": None})
-    assert table.marked(GEMMA) == {"scaleway": "error at the router"}
+    table.marks = {(GEMMA, "scaleway"): "error at the router", (GEMMA, "nebius"): None}
+    assert problems_of(table, GEMMA) == {"scaleway": "error at the router"}
     for shown in (repr(table), table._repr_html_()):
         assert "scaleway (error at the router)" in shown
         assert "nebius (" not in shown

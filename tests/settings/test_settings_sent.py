@@ -69,7 +69,7 @@ def test_a_copy_of_the_module_is_the_module(again):
 
 
 def test_a_reloaded_module_is_pickled_by_its_name():
-    importlib.reload(importlib.import_module("llm_executor_nb.settings.module"))
+    importlib.reload(importlib.import_module("llm_executor_nb.chain.configuration"))
     assert pickle.loads(pickle.dumps(importlib.reload(llm))) is llm  # noqa: S301 - our own bytes
 
 

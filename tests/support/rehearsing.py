@@ -11,9 +11,9 @@ import pandas as pd
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.compile import _fallback_chain_cache
-from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core import clock
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,16 +34,14 @@ Line = tuple[str, str | None, str | None, str, int | None]
 
 @contextmanager
 def fresh() -> Iterator[None]:
-    """Give a test the shipped settings, no holds, an empty log, and MODEL; bring back what was there."""
-    restore_config, restore_health = live().save(), session().begin_anew()
-    _fallback_chain_cache.clear()
-    llm.MODEL_INFERENCE_PROVIDERS[MODEL] = list(PROVIDERS)
-    try:
-        yield
-    finally:
-        assert_nothing_is_in_flight()
-        restore_health()
-        restore_config()
+    """Give a test a session of its own: the shipped settings, no holds, an empty log, a ledger in memory, and MODEL."""
+    with own_session(Options(ledger=None)):
+        _fallback_chain_cache.clear()
+        llm.MODEL_INFERENCE_PROVIDERS[MODEL] = list(PROVIDERS)
+        try:
+            yield
+        finally:
+            assert_nothing_is_in_flight()
 
 
 def seen_by(server: object) -> list[Line]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.chain.inspection import reset_health
-from llm_executor_nb.chain.routes import route_states
+from llm_executor_nb.chain.inspection import reset_health, route_states
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.view.text import time_left
@@ -13,7 +12,7 @@ from llm_executor_nb.view.text import time_left
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llm_executor_nb.chain.routes import RouteState
+    from llm_executor_nb.chain.inspection import RouteState
 
 _WORDS = {
     RouteStatus.FREE: "free",

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain.lookups import check_keys
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_executor_nb.settings.keys import KeyRing
+    from llm_executor_nb.settings.keys import Keys
 
     Message = Mapping[str, Any]
 
@@ -44,16 +44,16 @@ class KeysTab:
             {
                 "backend": line.backend,
                 "label": line.label,
-                "ending": line.ending,
+                "ending": line.secret.ending,
                 "shown": line.shown,
                 "source": line.source,
                 "saved_in": line.saved_in,
                 "state": line.state,
                 "is_enabled": line.is_enabled,
-                "found": (result := self._tested.get((line.backend, line.ending), ("", "")))[1],
+                "found": (result := self._tested.get((line.backend, line.secret.ending), ("", "")))[1],
                 "grade": result[0],
             }
-            for line in _keys().lines()
+            for line in session().options.keys.lines()
         ]
 
     def _add(self, message: Message) -> str:
@@ -103,8 +103,8 @@ class KeysTab:
         return f"Looked again: {len(_keys())} keys are in use."
 
 
-def _keys() -> KeyRing:
-    return live().keys
+def _keys() -> Keys:
+    return session().keys
 
 
 def _grade(row: Any) -> str:  # noqa: ANN401 - a row of a frame

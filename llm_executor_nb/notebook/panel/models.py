@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.lookups import sync_models
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.settings.config import live
+from llm_executor_nb.settings.models import aliases_by_model, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llm_executor_nb.settings.model_lines import ModelLine
     from llm_executor_nb.settings.models import ModelTable
 
     Message = Mapping[str, Any]
@@ -41,7 +41,8 @@ class ModelsTab:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each model that is shown, with its aliases, its providers in order, and their faults."""
-        return [self._row(line) for line in _table().lines(self.shown())]
+        aliases = aliases_by_model(_table())
+        return [self._row(model, aliases.get(model, [])) for model in self.shown()]
 
     def shown(self) -> list[str]:
         """Return the models that are shown."""
@@ -52,17 +53,17 @@ class ModelsTab:
         matching = len(_table().find(self._part))
         return {"part": self._part, "shown": min(matching, SHOWN), "matching": matching, "total": len(_table())}
 
-    def _row(self, line: ModelLine) -> dict[str, Any]:
-        table, model = _table(), line.model
+    def _row(self, model: str, aliases: list[str]) -> dict[str, Any]:
+        table = _table()
         row: dict[str, Any] = {
             "model": model,
-            "aliases": list(line.aliases),
-            "is_on_openrouter": line.is_on_openrouter,
+            "aliases": aliases,
+            "is_on_openrouter": model not in table.off_openrouter,
             "missing": self._missing.get(model, []),
             "wrong": "",
         }
         try:
-            marks = table.marked(model)
+            marks = problems_of(table, model)
             providers = [{"name": name, "mark": marks.get(name, "")} for name in table.row(model)]
         except ConfigError as error:  # code may assign a row that is not a list of names
             return {**row, "providers": [], "wrong": str(error)}
@@ -132,7 +133,7 @@ class ModelsTab:
 
 
 def _table() -> ModelTable:
-    return live().models
+    return session().options.models
 
 
 def _names(text: object) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.notebook.panel.health import route_lines
-from llm_executor_nb.settings.config import live
-from llm_executor_nb.settings.model_lines import SHOWN
+from llm_executor_nb.settings.models import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ _HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)
 
 def text_form() -> str:
     """Return the three tabs as text, with the functions that their buttons call."""
-    config = live()
+    config = session().options
     routes = route_lines(list(config.models)[:SHOWN]) or ["no route: add a key"]
     if (rest := len(config.models) - SHOWN) > 0:
         routes.append(f"… and the routes of {rest:,} more models")

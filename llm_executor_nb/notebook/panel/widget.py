@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
 from llm_executor_nb.notebook.panel.keys import KeysTab
 from llm_executor_nb.notebook.panel.models import ModelsTab
 from llm_executor_nb.notebook.panel.text import text_form
-from llm_executor_nb.settings.config import live
 from llm_executor_nb.settings.key_list import KeyText
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Panel(anywidget.AnyWidget):
 
     def _show(self) -> None:
         """Update the state; traitlets sends only what has changed."""
-        config = live()
+        config = session().options
         self.place = {"backends": list(config.keys.code), "is_practice": config.practice_url is not None}
         self.key_rows, self.model_rows = self._keys.rows(), self._models.rows()
         self.model_counts, self.route_rows = self._models.counts(), route_rows(self._models.shown())

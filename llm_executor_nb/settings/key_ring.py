@@ -1,0 +1,198 @@
+"""The key ring: which keys there are, where each comes from, in which order they are asked, and which are disabled.
+
+Keys are looked for at first need, never at import, in this order: given in code, added in this session (the panel's
+too), the environment, the working folder's `.env`, Colab's secrets, the saved Hugging Face login, the system's
+keyring, the key file. A list given in code ends the search. In a rehearsal saved keys are neither read nor written.
+What a user does with keys is in `keys.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
+from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.settings import key_sources
+from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList
+from llm_executor_nb.settings.key_sources import KeySources
+from llm_executor_nb.settings.saved_keys import SavedKeys, file_path
+from llm_executor_nb.settings.table import as_html
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_NEXT_STEP = (
+    "Add one with llm.keys.add('openrouter', key) or in llm.panel(); to practise without a key: with llm.rehearse():"
+)
+_COLUMNS = ("backend", "key", "from", "saved in", "state")
+
+
+class KeyRing:
+    """All keys of the running process. Its display shows labels, sources and last characters only.
+
+    Args:
+        practice: backend -> its practice keys, in a rehearsal; None: the user's own keys.
+
+    Attributes:
+        code: backend -> the list given in code.
+        added: backend -> the keys added in this session.
+        notes: (backend, key) -> what the user said about it in this session: label, pace, enabled or not.
+        order: backend -> the keys in the order that `move` made.
+        saved: the keys that were saved on request.
+        lock: held while keys are changed.
+        is_practice: whether these are the keys of a rehearsal.
+    """
+
+    def __init__(self, practice: Mapping[str, Iterable[str]] | None = None) -> None:
+        self.code: dict[str, KeyList] = {OPENROUTER: KeyList(), HUGGINGFACE: KeyList()}
+        for backend, keys in (practice or {}).items():
+            self.code[backend] = KeyList(keys, is_given=True)
+        self.added: dict[str, tuple[Secret, ...]] = {}
+        self.notes: dict[tuple[str, Secret], Key] = {}
+        self.order: dict[str, tuple[Secret, ...]] = {}
+        self.saved = SavedKeys()
+        self.lock = threading.RLock()
+        self.is_practice = practice is not None
+        self._sources = KeySources()
+
+    def of(self, backend: str) -> tuple[Key, ...]:
+        """Return the enabled keys of a backend, in order, each once. A chat model object has none."""
+        return tuple(key for key in self.all_of(backend) if key.is_enabled)
+
+    def all_of(self, backend: str) -> tuple[Key, ...]:
+        """Return all keys of a backend, disabled keys too, with what the user said about each."""
+        if backend not in self.code:
+            return ()
+        keys: dict[Secret, Key] = {}
+        for key in self.search(backend):
+            first = keys.setdefault(key.secret, key)
+            if not first.label and key.label:  # found in two places: a saved label names the key from both
+                keys[key.secret] = replace(first, label=key.label, rpm=first.rpm or key.rpm)
+        noted = [self._with_note(key) for key in keys.values()]
+        order = {secret: number for number, secret in enumerate(self.order.get(backend, ()))}
+        return tuple(sorted(_labelled(noted), key=lambda key: order.get(key.secret, len(order))))
+
+    def lines(self) -> tuple[Key, ...]:
+        """Return every key with where it is saved, disabled keys too, in the order they are asked."""
+        return tuple(
+            replace(key, saved_in=self.saved_in(backend, key.secret))
+            for backend in tuple(self.code)
+            for key in self.all_of(backend)
+        )
+
+    def search(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the order of the search, each as often as it is found."""
+        in_code = self.code[backend]
+        for value in tuple(in_code):
+            yield Key(backend=backend, secret=Secret(value), label="", source="code")
+        for secret in self.added.get(backend, ()):
+            yield Key(backend=backend, secret=secret, label="", source="session")
+        if in_code.is_given:
+            return
+        yield from self._sources.from_environment(backend)
+        if not self.is_practice:
+            yield from self._sources.from_colab_and_login(backend)
+            for saved in self.saved.of(backend):
+                yield from saved.keys()
+
+    def saved_in(self, backend: str, secret: Secret) -> str:
+        """Return where a key is saved, `keyring` or `file`; empty: nowhere."""
+        if self.is_practice:
+            return ""
+        return next((one.place for one in self.saved.of(backend) if one.secret == secret), "")
+
+    def note(self, backend: str, secret: Secret) -> Key:
+        """Return what the user said about a key in this session."""
+        return self.notes.get((backend, secret)) or Key(backend=backend, secret=secret, label="")
+
+    def matching(self, backend: str, text: str) -> list[Key]:
+        """Return the keys that a text names: by value, else by label, else by last characters."""
+        self.check_backend(backend)
+        wanted, keys = str(text).strip(), self.all_of(backend)
+        for names in (_values, _labels, _endings):
+            if matching := [key for key in keys if wanted in names(key)]:
+                return matching
+        return []
+
+    def assign(self, backend: str, keys: KeyList) -> None:
+        """Replace the list given in code. The order of the new list counts, not an earlier `move`."""
+        self.code[backend] = keys
+        self.order.pop(backend, None)
+
+    def refresh(self) -> None:
+        """Read every place again at the next need."""
+        with self.lock:
+            self._sources.refresh()
+            self.saved.refresh()
+
+    def check_backend(self, backend: str) -> None:
+        """Refuse the name of a backend that does not exist."""
+        if backend not in self.code:
+            raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(self.code)}.")
+
+    def __iter__(self) -> Iterator[Key]:
+        for backend in tuple(self.code):
+            yield from self.of(backend)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        if keys := self.lines():
+            return "\n".join(map(_as_text, keys))
+        return f"no keys; looked for in {', '.join(looked_for())}. {_NEXT_STEP}"
+
+    def _repr_html_(self) -> str | None:
+        """Return a table of the keys; None when there are none, so that the text is shown."""
+        rows = [(key.backend, key.shown, key.source, key.saved_in, key.state) for key in self.lines()]
+        return as_html(_COLUMNS, rows) if rows else None
+
+    def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
+        raise TypeError(NEVER_PICKLED)
+
+    def _with_note(self, key: Key) -> Key:
+        if (note := self.notes.get((key.backend, key.secret))) is None:
+            return key
+        return replace(key, label=note.label or key.label, rpm=note.rpm or key.rpm, is_enabled=note.is_enabled)
+
+
+def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]:
+    """Return the places where a key of some backends is looked for, for a message."""
+    return [*key_sources.looked_for(backends), f"what llm.keys.save kept (keyring, {file_path()})"]
+
+
+def _as_text(key: Key) -> str:
+    saved = f" · saved in {key.saved_in}" if key.saved_in else ""
+    state = "" if key.state == "on" else f" · {key.state}"
+    return f"{key.backend:<12} {key.shown:<18} from {key.source}{saved}{state}"
+
+
+def _labelled(keys: list[Key]) -> Iterator[Key]:
+    """Yield the keys; one without a label gets its number in the search, so that no `move` renames it."""
+    taken = {key.label for key in keys}
+    for number, key in enumerate(keys, start=1):
+        label = key.label or free_label(number, taken)
+        taken.add(label)
+        yield key if key.label else replace(key, label=label)
+
+
+def free_label(number: int, taken: set[str]) -> str:
+    """Return `key 1`, `key 2`, ...: the first from a number on that no other key has."""
+    while f"key {number}" in taken:
+        number += 1
+    return f"key {number}"
+
+
+def _values(key: Key) -> tuple[str, ...]:
+    return (key.secret.reveal(),)
+
+
+def _labels(key: Key) -> tuple[str, ...]:
+    return key.label, key.shown
+
+
+def _endings(key: Key) -> tuple[str, ...]:
+    return key.secret.ending, key.secret.ending.lstrip(".")

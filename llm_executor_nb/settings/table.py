@@ -1,0 +1,19 @@
+"""The one HTML table of this room: the key ring and the provider table in a notebook."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LEFT = ' style="text-align:left"'
+# inline: JupyterLab aligns cells to the right, and GitHub removes style sheets
+
+
+def as_html(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table, aligned to the left. Every cell is shown as text, never as markup."""
+    head = "".join(f"<th{_LEFT}>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td{_LEFT}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
