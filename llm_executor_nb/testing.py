@@ -70,7 +70,7 @@ def frozen_clock() -> Iterator[FrozenClock]:
 def forbid_paid_calls() -> Iterator[None]:
     """Let every request raise that may cost something; nothing of it is sent.
 
-    Allowed are a rehearsal, a server on this machine that is asked without a key, and models that ask nobody
+    Allowed are a rehearsal, a server on this machine that is asked without a key, and models that send nothing
     (`fake_model`, LangChain's own fakes). It holds for the whole process, jobs included; a job ends with the error.
 
         @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def fake_model(function: Callable[[str], str]) -> BaseChatModel:
 
     Args:
         function: from the prompt to the answer. It runs in a thread; what it raises becomes an outcome of the attempt,
-            and an empty text is no answer.
+            and an empty text does not count as an answer.
     """
     from llm_executor_nb.rehearsal.fakes import FakeModel  # noqa: PLC0415 - costs LangChain
 

@@ -79,7 +79,7 @@ class FaultSpec:
         return self.on_huggingface or self.finding if backend == HUGGINGFACE else self.finding
 
     def can_meet(self, asked: ChatRequest) -> bool:
-        """Tell whether it makes sense for this request."""
+        """Whether it makes sense for this request."""
         return asked.backend in self.backends and (asked.is_stream or not self.is_stream_only) and self.can_fit(asked)
 
 
@@ -88,22 +88,22 @@ Shelf = dict[str, FaultSpec]
 
 
 def is_status(text: str) -> bool:
-    """Tell whether a text is an HTTP error status."""
+    """Whether a text is an HTTP error status."""
     return _STATUS.fullmatch(text) is not None
 
 
 def is_seconds(text: str) -> bool:
-    """Tell whether a text is a number of seconds."""
+    """Whether a text is a number of seconds."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def is_count(text: str) -> bool:
-    """Tell whether a text is a whole number from 1."""
+    """Whether a text is a whole number from 1."""
     return text.isdecimal() and int(text) > 0
 
 
 def is_rate(text: str) -> bool:
-    """Tell whether a text is a rate, such as `5/s` or `20/min`."""
+    """Whether a text is a rate, such as `5/s` or `20/min`."""
     count, _, unit = text.partition("/")
     return is_seconds(count) and float(count) > 0 and unit in _UNIT_S
 

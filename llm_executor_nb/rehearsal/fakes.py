@@ -1,4 +1,4 @@
-"""A LangChain chat model that asks nobody, for users' tests. Imported at first need: it costs LangChain."""
+"""A LangChain chat model that sends nothing, for users' tests. Imported at first need: it costs LangChain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A 200 that is no answer, and a few that look odd and are one.
+"""Replies with status 200 that are not an answer, and a few odd ones that are.
 
 What a completion can say is said in a stream too; what only a JSON body can be (`choices: null`) comes as a JSON body,
 also when a stream was asked for.
@@ -77,7 +77,7 @@ def _error_200(asked: ChatRequest, effect: Effect) -> Response:
 NO_ANSWERS: Shelf = {
     "empty": _completes("content null", Outcome.EMPTY, lambda asked: completion(asked, None)),
     "empty-text": _completes("content of no characters", Outcome.EMPTY, lambda asked: completion(asked, "")),
-    "blank": _completes("content of blanks", Outcome.EMPTY, lambda asked: completion(asked, "  \n")),
+    "blank": _completes("content that is only spaces", Outcome.EMPTY, lambda asked: completion(asked, "  \n")),
     "only-reasoning": _completes(
         "reasoning, and no content", Outcome.EMPTY, lambda asked: completion(asked, None, reasoning=_THOUGHTS)
     ),

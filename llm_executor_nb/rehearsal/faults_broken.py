@@ -117,7 +117,7 @@ BODIES: Shelf = {
     "html-503": _page("503 with an HTML page", Finding(Outcome.OVERLOADED), 503),
     "redirect": _sends("302 to a page for logging in", Outcome.MALFORMED, b"", status=302, Location="/login"),
     "no-body": _sends("no body", Outcome.MALFORMED, b""),
-    "blank-body": _sends("a body of blanks", Outcome.MALFORMED, b" \n" * 40),
+    "blank-body": _sends("a body of spaces", Outcome.MALFORMED, b" \n" * 40),
     "not-json": _changed("JSON that breaks off", Outcome.MALFORMED, lambda body: (body[: len(body) // 2],)),
     "json-string": _sends("JSON that is a text", Outcome.MALFORMED, b'"an answer?"'),
     "json-list": _sends("JSON that is a list", Outcome.MALFORMED, b'["an answer?"]'),
@@ -128,7 +128,7 @@ BODIES: Shelf = {
     ),
     "huge-body": _changed("a body of more than 32 MiB", Outcome.MALFORMED, _huge),
     "bad-utf8": _changed(
-        "bytes that are no UTF-8", Outcome.MALFORMED, lambda body: (body.replace(b"[practice", _BAD_UTF8, 1),)
+        "bytes that are not UTF-8", Outcome.MALFORMED, lambda body: (body.replace(b"[practice", _BAD_UTF8, 1),)
     ),
     "bad-gzip": _sends(
         "bytes that are not the gzip they claim to be", Outcome.MALFORMED, b"no gzip", Content_Encoding="gzip"
@@ -138,7 +138,7 @@ BODIES: Shelf = {
     "503-json-null": _sends("503, JSON that is null", Outcome.OVERLOADED, b"null", status=503),
     "503-no-body": _sends("503 without a body", Outcome.OVERLOADED, b"", status=503),
     "keep-alive": _changed(
-        "an answer behind blanks that keep the line open; it is one",
+        "an answer after spaces that keep the connection open; it counts as an answer",
         Outcome.OK,
         lambda body: (b"\n", b"   \n", b"\n", body),
     ),
@@ -150,7 +150,7 @@ BODIES: Shelf = {
 CONNECTIONS: Shelf = {
     "down": _bare("the connection is closed without a byte", Outcome.CONNECTION, End.CLOSE),
     "reset": _bare("the connection is reset without a byte", Outcome.CONNECTION, End.RESET),
-    "garbage": _bare("what comes is no HTTP", Outcome.MALFORMED, End.CLOSE, b"SSH-2.0-practice\r\n\r\n"),
+    "garbage": _bare("the reply is not HTTP", Outcome.MALFORMED, End.CLOSE, b"SSH-2.0-practice\r\n\r\n"),
     "cut-head": _bare(
         "the head of the reply breaks off", Outcome.CONNECTION, End.CLOSE, b"HTTP/1.1 200 OK\r\nContent-"
     ),
@@ -167,6 +167,6 @@ CONNECTIONS: Shelf = {
         does="a body that drips, and stops before its end", stage=_trickle, finding=Finding(Outcome.TIMEOUT)
     ),
     "endless-blanks": FaultSpec(
-        does="blanks that keep the line open for ever", stage=_blanks, finding=Finding(Outcome.TIMEOUT)
+        does="spaces that keep the connection open without end", stage=_blanks, finding=Finding(Outcome.TIMEOUT)
     ),
 }

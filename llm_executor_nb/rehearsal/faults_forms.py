@@ -97,7 +97,7 @@ def _without_index(event: bytes) -> bytes:
 
 
 def _as_line(event: bytes) -> bytes:
-    """Return the JSON of an event alone; comments and `[DONE]` are no JSON."""
+    """Return the JSON of an event alone; comments and `[DONE]` are not JSON."""
     told = event.removeprefix(b"data: ").strip()
     return json.dumps(json.loads(told)).encode() + b"\n" if told.startswith(b"{") else b""
 
@@ -114,7 +114,7 @@ FORMS: Shelf = {
         "a tool call in the older form, function_call", Outcome.OK, lambda call: {"function_call": call["function"]}
     ),
     "tool-call-cut": _calls("half a tool call, cut by max_tokens", Outcome.TRUNCATED, _halved, finish_reason="length"),
-    "tool-call-broken": _calls("a tool call whose arguments are no JSON", Outcome.INVALID_OUTPUT, _halved),
+    "tool-call-broken": _calls("a tool call whose arguments are not JSON", Outcome.INVALID_OUTPUT, _halved),
     "stream-as-text": _streams("a stream that calls itself text/plain", _PLAIN, lambda parts: parts.whole),
     "stream-unasked": _streams("a stream, asked for or not", EVENTS, lambda parts: parts.whole),
     "ndjson": _streams("lines of JSON in place of events", _LINES, lambda parts: map(_as_line, parts.whole)),

@@ -165,7 +165,9 @@ LIMITS: Shelf = {
     "openrouter_shared_capacity": _limited(
         "OpenRouter's capacity, which all keys share, is used up", "openrouter_shared_capacity"
     ),
-    "openrouter_admission_control": _limited("OpenRouter lets nobody in just now", "openrouter_admission_control"),
+    "openrouter_admission_control": _limited(
+        "OpenRouter refuses all requests for the moment", "openrouter_admission_control"
+    ),
     "exceeded-credits": _huggingface("the credits are used up, in the older words", 402, _QUOTA, _EXCEEDED),
     "pay-as-you-go": _huggingface(
         "this provider must be paid for, and is not",
@@ -188,7 +190,7 @@ def _unavailable(does: str, status: int, finding: Finding, code: str, *, is_retr
 MODELS: Shelf = {
     "model_not_found": _unavailable("no model has this id", 400, _GONE, "model_not_found"),
     "wrong_endpoint": _unavailable("the model is not for chat", 400, _UNSUPPORTED, "wrong_endpoint"),
-    "no_endpoints": _unavailable("nobody serves the model", 404, _GONE, "no_endpoints"),
+    "no_endpoints": _unavailable("no provider serves the model", 404, _GONE, "no_endpoints"),
     "model_deprecated": _unavailable("the model was taken out of service", 404, _GONE, "model_deprecated"),
     "model_unavailable_upstream": _unavailable(
         "its provider took the model away", 404, _GONE, "model_unavailable_upstream"
@@ -199,11 +201,9 @@ MODELS: Shelf = {
         "the providers are down for a moment", 503, _BUSY, "temporarily_unavailable", is_retryable=True
     ),
     "unknown-retryable": _unavailable(
-        "a code nobody knows yet, which passes", 404, _BUSY, "reserved_for_rehearsal", is_retryable=True
+        "an unknown code of a passing failure", 404, _BUSY, "reserved_for_rehearsal", is_retryable=True
     ),
-    "unknown-final": _unavailable(
-        "a code nobody knows yet, which does not pass", 503, _UNSUPPORTED, "retired_for_good"
-    ),
+    "unknown-final": _unavailable("an unknown code of a lasting failure", 503, _UNSUPPORTED, "retired_for_good"),
     "not-a-valid-model": _openrouter(
         "no model has this id, said in words only", 400, _GONE, "{model} is not a valid model ID"
     ),

@@ -84,7 +84,7 @@ def plain_refusal(asked: ChatRequest, status: int) -> Refusal:
 
 
 def status_entry(status: int) -> FaultSpec:
-    """Return the row of a status; those that nobody is known to send have one too."""
+    """Return the row of a status; statuses that no provider is known to send have one too."""
     return FaultSpec(
         does=f"HTTP {status}, {phrase(status)}",
         stage=_stage,

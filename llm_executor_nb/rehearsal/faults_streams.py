@@ -122,12 +122,12 @@ STREAMS: Shelf = {
     "stream-empty": _row("no event", Outcome.EMPTY, lambda _: ()),
     "stream-only-done": _row("nothing but [DONE]", Outcome.EMPTY, lambda _: (DONE,)),
     "stream-bad-json": _row(
-        "an event that is no JSON",
+        "an event that is not JSON",
         Outcome.MALFORMED,
         lambda parts: (*parts.some, b'data: {"id": "gen-\n\n', *parts.rest),
     ),
     "stream-bad-utf8": _row(
-        "an event that is no UTF-8",
+        "an event that is not UTF-8",
         Outcome.MALFORMED,
         lambda parts: (*parts.some, parts.text[0].replace(b"practice", b"\xff\xfe\xc3("), *parts.rest),
     ),

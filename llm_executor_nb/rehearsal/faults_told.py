@@ -118,7 +118,7 @@ TOLD: Shelf = {
         _said(_OWN_KEY, code=403),
         backends=ONLY_OPENROUTER,
     ),
-    "unknown-403": _tells("403 in words nobody knows", 403, _SOMETHING, {"detail": "Nope."}),
+    "unknown-403": _tells("a 403 in unknown words", 403, _SOMETHING, {"detail": "Nope."}),
     "country-403": _tells(
         "403, the model is not to be had in this country",
         403,

@@ -154,9 +154,9 @@ WAITS: Shelf = {
     "retry-after-past": _absurd("429, a Retry-After in the past", "Wed, 21 Oct 2015 07:28:00 GMT"),
     "retry-after-negative": _absurd("429, a Retry-After below zero", "-5"),
     "retry-after-ten-years": _absurd("429, a Retry-After of ten years", str(_TEN_YEARS_S)),
-    "retry-after-words": _absurd("429, a Retry-After that is no number", "soon"),
+    "retry-after-words": _absurd("429, a Retry-After that is not a number", "soon"),
     "retry-after-nan": _absurd("429, a Retry-After of NaN", "NaN"),
-    "reset-garbage": _absurd("429, an X-RateLimit-Reset that is no number", "tomorrow", "X-RateLimit-Reset"),
+    "reset-garbage": _absurd("429, an X-RateLimit-Reset that is not a number", "tomorrow", "X-RateLimit-Reset"),
     "loading-nan": FaultSpec(
         does="the model is being loaded, in NaN seconds", stage=_loading_nan, finding=_BUSY, backends=ONLY_HUGGINGFACE
     ),

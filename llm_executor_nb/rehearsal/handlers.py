@@ -77,7 +77,7 @@ class Handlers:
         except asyncio.CancelledError:
             fault = self._gone()
             raise
-        except ConnectionError:  # aiohttp would print a raised one; what is returned goes to nobody
+        except ConnectionError:  # aiohttp would print a raised one; a returned one goes nowhere
             fault = self._gone()
             response = no_reply()
         finally:

@@ -188,7 +188,7 @@ def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
     for model in tuple(table):
         try:
             row = [name for name in table.row(model) if name not in config.backends]
-        except ConfigError:  # a row that is no list; whoever uses it is told so
+        except ConfigError:  # a row that is not a list; its user gets the error
             continue
         if backend == HUGGINGFACE or model not in table.off_openrouter:
             called = table.names.get(model, {}).get(backend, model)
@@ -234,7 +234,7 @@ def _outage(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | 
 
 
 def _staged(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
-    """Return a fault's reply, unless it is a broken answer: a look-up is no request for one."""
+    """Return a fault's reply, unless it is a broken answer: a look-up asks for none."""
     staged = entry.stage(asked, effect) if entry.stage else None
     return staged if staged is not None and (staged.status is None or staged.status >= 400) else None
 

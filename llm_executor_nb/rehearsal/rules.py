@@ -28,7 +28,7 @@ class Target:
     provider: str | None = None
 
     def is_met_by(self, asked: ChatRequest) -> bool:
-        """Tell whether the rule speaks of this request."""
+        """Whether the rule speaks of this request."""
         return (
             self.backend in {None, asked.backend}
             and self.key_number in {None, asked.key_number}

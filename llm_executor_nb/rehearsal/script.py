@@ -81,7 +81,7 @@ def _rule(number: int, text: str) -> ScriptRule:
 
     told, colon, effects = text.partition(":")
     if not colon:
-        raise fail("a rule is `target: effect`, and here is no colon.")
+        raise fail("a rule is `target: effect`; the colon is missing.")
     target = _target(told.strip(), fail)
     return ScriptRule(target=target, effects=tuple(_effect(part.strip(), target, fail) for part in effects.split(",")))
 

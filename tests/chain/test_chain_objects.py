@@ -357,7 +357,7 @@ def test_an_object_that_returns_no_message_of_a_model_is_told_what_it_returned(r
     with pytest.raises(llm.AllRoutesFailedError) as raised:
         DOORS[door]("m", "x")
     assert wording in str(raised.value)
-    assert "its words say why" in str(raised.value)
+    assert "its message says why" in str(raised.value)
 
 
 def test_a_keyboard_interrupt_is_nobodys_outcome():
