@@ -120,7 +120,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     unload(shell)
 
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+if not logging.getLogger(__name__).handlers:  # a reloaded module adds no second one
+    logging.getLogger(__name__).addHandler(logging.NullHandler())
 register_accessors()
 _module: Any = sys.modules[__name__]
 _module.__class__ = SettingsModule

@@ -140,7 +140,7 @@ def test_retry_failed_can_skip_routes_and_take_another_model():
         again = out.llm.retry_failed("my/other", skip_routes=["openrouter"], progress=False)
         assert {(line.backend, line.provider) for line in server.lines[2:]} == {("huggingface", "two")}
         assert statuses(again) == {"ok": 2}
-        with pytest.raises(llm.ConfigError, match="no route of my/model"):
+        with pytest.raises(llm.ConfigError, match="not a route of my/model"):
             out.llm.retry_failed(skip_routes=["nobody"], progress=False)
         with pytest.raises(llm.ConfigError, match="leaves no route"):
             out.llm.retry_failed(skip_routes=["openrouter", "huggingface"], progress=False)
