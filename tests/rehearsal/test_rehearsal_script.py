@@ -88,7 +88,7 @@ def test_a_script_shows_itself_as_the_call_that_makes_it():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("openrouter", "no colon"),
+        ("openrouter", "the colon is missing"),
         ("openruter: 503", "'openruter' is not a backend. Did you mean 'openrouter'?"),
         ("openrouter: tuncated", "'tuncated' is not a fault. Did you mean 'truncated'"),
         ("openrouter: 200", "'200' is not a fault"),
