@@ -30,7 +30,8 @@ class Feed:
         maker: makes the requests.
         share: called with a row and the first row that asks the same.
         keeps_order: draw the rows of a block in turn. Answers that are drawn anew are numbered as they are stored, so
-            that two processes at one frame buy the fewest twice when they go through it alike.
+            that two processes at one frame buy the fewest twice when they go through it alike. `take_at_random` draws
+            from anywhere all the same.
     """
 
     def __init__(

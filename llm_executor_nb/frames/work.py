@@ -83,6 +83,7 @@ class Work:
         self._slots = Slots(order.concurrency)
         self.ending = Ending(order, health, self._slots.stir)
         self._maker = RequestMaker(order, taken)
+        self._routes = tuple(order.chain.routes())
         self._feed = Feed(prompts, self._maker, self._share, keeps_order=bool(order.params.get("temperature")))
         self.reuse = Reuse(order, ledger, self.job_id)
         self._later: deque[Request] = deque()
@@ -150,7 +151,7 @@ class Work:
 
         Rows that keep their order wait for the hold: out of turn, two processes buy more of the same draws.
         """
-        routes, now = tuple(self.order.chain.routes()), clock.current().now()
+        routes, now = self._routes, clock.current().now()
         if not self._feed.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True
         return any(hold.kind is Kind.STREAK for route in routes for hold in self._health.of(route, now))

@@ -15,7 +15,7 @@ from uuid import uuid4
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.returned import kept_of
-from llm_executor_nb.providers.tidy import complete, tidy_message, without_misfits
+from llm_executor_nb.providers.tidy import complete, misfits_in, tidy_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,13 +118,14 @@ def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -
     """
     try:
         told = tidy_message(body["choices"][0]["message"])
-        return _finish(reader(_readable(body, told)), told)
+        misfits = misfits_in(told)
+        return _finish(reader(_readable(body, told, misfits)), told, misfits)
     except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
         words = scrub(f"{type(error).__name__}: {error}")[:200]
     raise ValueError(f"LangChain cannot read this answer ({words}).")
 
 
-def _finish(result: ChatResult, told: dict[str, Any]) -> AIMessage:
+def _finish(result: ChatResult, told: dict[str, Any], misfits: list[dict[str, Any]]) -> AIMessage:
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
     generation = result.generations[0]
@@ -140,13 +141,14 @@ def _finish(result: ChatResult, told: dict[str, Any]) -> AIMessage:
     message.additional_kwargs.update(kept_of(told))
     if refusal := told.get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
-    complete(message, told)
+    complete(message, told, misfits)
     return message
 
 
-def _readable(body: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+def _readable(body: dict[str, Any], told: dict[str, Any], misfits: list[dict[str, Any]]) -> dict[str, Any]:
     """The first choice only, with what some servers leave out: a role, null logprobs, a usage that is one."""
-    choice = {"logprobs": None, **body["choices"][0], "message": without_misfits(told)}
+    fitting = {"tool_calls": [call for call in told["tool_calls"] if call not in misfits]} if misfits else {}
+    choice = {"logprobs": None, **body["choices"][0], "message": {**told, **fitting}}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
         tidy["usage"] = None

@@ -30,20 +30,21 @@ def tidy_message(message: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def without_misfits(told: dict[str, Any]) -> dict[str, Any]:
-    """Return a tidy message without the tool calls that LangChain would fail over; `complete` gives them back."""
-    calls = told.get("tool_calls")
-    return {**told, "tool_calls": [call for call in calls if not is_misfit(call)]} if calls else told
+def misfits_in(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tool calls of a tidy message that LangChain would fail over: their arguments are no object."""
+    return [call for call in told.get("tool_calls") or () if is_misfit(call)]
 
 
-def complete(message: AIMessage, told: dict[str, Any]) -> None:
+def complete(message: AIMessage, told: dict[str, Any], misfits: list[dict[str, Any]]) -> None:
     """Give a message what LangChain leaves out: media, and tool calls whose arguments are no object.
 
     Args:
         message: what LangChain made of it.
         told: the tidy message.
+        misfits: its tool calls that LangChain was not shown.
     """
-    message.invalid_tool_calls += [_misfit(call) for call in told.get("tool_calls") or () if is_misfit(call)]
+    if misfits:
+        message.invalid_tool_calls += [_misfit(call) for call in misfits]
     for name in MEDIA:
         if told.get(name):
             message.additional_kwargs.setdefault(name, told[name])
