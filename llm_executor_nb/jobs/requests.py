@@ -174,7 +174,7 @@ class RequestQueue:
         prompts: the rows.
         maker: makes the requests.
         share: called with a row and the first row that has the same request.
-        keeps_order: draw the rows of a block in their order.
+        keeps_order: draw the rows of a block in their order. `take_at_random` draws from anywhere all the same.
     """
 
     def __init__(

@@ -73,6 +73,7 @@ class JobRunner:
         self.began_at = clock.current().now()
         self.ended_at: float | None = None
         self._prompts, self._engine, self._health, self._ledger = prompts, engine, health, ledger
+        self._routes = tuple(options.chain.routes())
         self._slots = ConcurrencyLimit(options.concurrency)
         self.stop_rules = StopRules(options, health, self._slots.notify)
         maker = RequestMaker(options, taken)
@@ -149,10 +150,9 @@ class JobRunner:
         silent_s = now - self.stop_rules.silent_since
         if silent_s < QUIET_S or self.stop_rules.is_ending:
             return ""
-        routes = tuple(self.options.chain.routes())
         return wait_text(
-            held_routes(routes, self._health, now),
-            routes=len(routes),
+            held_routes(self._routes, self._health, now),
+            routes=len(self._routes),
             now=now,
             silent_s=silent_s,
             silence_bound_s=self.stop_rules.silence_bound_s,
@@ -186,7 +186,7 @@ class JobRunner:
 
     def _is_in_doubt(self) -> bool:
         """Whether a route has failures that no answer explains, or is on hold for a streak of them."""
-        routes, now = tuple(self.options.chain.routes()), clock.current().now()
+        routes, now = self._routes, clock.current().now()
         # Rows that keep their order wait for the hold: out of order, two processes would buy the same draws twice.
         if not self._queue.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True

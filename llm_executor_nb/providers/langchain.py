@@ -20,7 +20,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.returned import JoinedExtras, ThoughtNotes, returned_of
-from llm_executor_nb.providers.tidy import Deltas, complete, tidy_message, without_misfits
+from llm_executor_nb.providers.tidy import Deltas, complete, misfits_in, tidy_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,13 +176,14 @@ def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -
     """
     try:
         message = tidy_message(body["choices"][0]["message"])
-        return _finished(reader(_readable(body, message)), message)
+        misfits = misfits_in(message)
+        return _finished(reader(_readable(body, message, misfits)), message, misfits)
     except Exception as error:  # noqa: BLE001 - the readers raise whatever the missing piece gives: KeyError, TypeError, ...
         detail = _detail_of(error)
     raise ValueError(f"LangChain cannot read this answer ({detail}).")
 
 
-def _finished(result: ChatResult, sent: dict[str, Any]) -> AIMessage:
+def _finished(result: ChatResult, sent: dict[str, Any], misfits: list[dict[str, Any]]) -> AIMessage:
     """Return the message of a result, with what the server `sent` and LangChain's reader left out."""
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
 
@@ -199,13 +200,14 @@ def _finished(result: ChatResult, sent: dict[str, Any]) -> AIMessage:
     message.additional_kwargs.update(returned_of(sent))
     if refusal := sent.get("refusal"):
         message.additional_kwargs.setdefault("refusal", refusal)  # lost by langchain-openai before 1.7.4
-    complete(message, sent)
+    complete(message, sent, misfits)
     return message
 
 
-def _readable(body: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+def _readable(body: dict[str, Any], message: dict[str, Any], misfits: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a body with its first choice only, and with what some servers leave out: a role, logprobs, a usage."""
-    choice = {"logprobs": None, **body["choices"][0], "message": without_misfits(message)}
+    fitting = {"tool_calls": [call for call in message["tool_calls"] if call not in misfits]} if misfits else {}
+    choice = {"logprobs": None, **body["choices"][0], "message": {**message, **fitting}}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
         tidy["usage"] = None

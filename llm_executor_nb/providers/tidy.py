@@ -30,20 +30,21 @@ def tidy_message(message: dict[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def without_misfits(tidy: dict[str, Any]) -> dict[str, Any]:
-    """Return a tidy message without the tool calls on which LangChain would raise; `complete` restores them."""
-    calls = tidy.get("tool_calls")
-    return {**tidy, "tool_calls": [call for call in calls if not is_misfit(call)]} if calls else tidy
+def misfits_in(tidy: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tool calls of a tidy message on which LangChain would raise: their arguments are not an object."""
+    return [call for call in tidy.get("tool_calls") or () if is_misfit(call)]
 
 
-def complete(message: AIMessage, tidy: dict[str, Any]) -> None:
+def complete(message: AIMessage, tidy: dict[str, Any], misfits: list[dict[str, Any]]) -> None:
     """Give a message what LangChain leaves out: media, and tool calls whose arguments are not an object.
 
     Args:
         message: LangChain's; it is changed.
         tidy: the tidy message that it was made of.
+        misfits: the tool calls of the tidy message that LangChain was not given.
     """
-    message.invalid_tool_calls += [_misfit(call) for call in tidy.get("tool_calls") or () if is_misfit(call)]
+    if misfits:
+        message.invalid_tool_calls += [_misfit(call) for call in misfits]
     for name in MEDIA:
         if tidy.get(name):
             message.additional_kwargs.setdefault(name, tidy[name])

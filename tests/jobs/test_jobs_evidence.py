@@ -79,7 +79,7 @@ def test_they_delay_nobody_at_any_concurrency(concurrency, where, monkeypatch):
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_where_rows_keep_their_order_they_are_drawn_from_anywhere_in_doubt(concurrency, monkeypatch):
+def test_where_rows_keep_their_order_they_are_drawn_from_anywhere_on_a_hold(concurrency, monkeypatch):
     own = Practice(chokes_on_bad(Outcome.SERVER_ERROR), lambda _: 0.01)
     prompts = prompts_of(100, 40, "first")
     came = run_column(monkeypatch, {"own": own}, prompts, concurrency=concurrency, temperature=0.7)
