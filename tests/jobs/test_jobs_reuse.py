@@ -115,7 +115,7 @@ def test_a_max_age_that_is_none_says_what_to_write(age):
 
 def test_a_stored_answer_that_accept_refuses_is_asked_again(server):
     run(prompts(4))
-    with clock.use(clock.ScaledClock(1000)):
+    with clock.use(clock.FrozenClock()):
         assert asked(server, lambda: run(prompts(4), accept=lambda message: "question 2" in message.content)) >= 3
     assert asked(server, lambda: run(prompts(4), accept=lambda message: "question" in message.content)) == 0
 
