@@ -1,8 +1,9 @@
-"""Cells in a real JupyterLab: streamed text, a column that is stopped and goes on, awaited calls that end at once."""
+"""Cells in a real JupyterLab: streamed text, a column that is stopped and goes on, awaited calls that are stopped.
+
+How soon a stop ends a cell is measured without a browser, in tests/notebook/.
+"""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 
@@ -32,10 +33,8 @@ def test_stop_in_the_toolbar_ends_a_column_and_running_again_goes_on(lab):
         notebook.run(1)
         notebook.begin(2)
         notebook.page.wait_for_timeout(3500)
-        began = time.monotonic()
         notebook.press_stop()
         notebook.wait_until_idle()
-        assert time.monotonic() - began < 2.5
         assert "JobInterrupted" in notebook.text(2)
         assert "Run the cell again to go on" in notebook.text(2)
         notebook.run(2)
@@ -45,14 +44,12 @@ def test_stop_in_the_toolbar_ends_a_column_and_running_again_goes_on(lab):
     assert "'ok'" in shown
 
 
-def test_stop_ends_an_awaited_call_within_a_second(lab):
+def test_stop_in_the_toolbar_ends_an_awaited_call(lab):
     hang = "practice = llm.rehearse('*: hang').start()"
     with lab.notebook("awaited", hang, "await llm.arun_llm('gemma', 'hello')") as notebook:
         notebook.run(1)
         notebook.begin(2)
         notebook.page.wait_for_timeout(2500)
-        began = time.monotonic()
         notebook.press_stop()
         notebook.wait_until_idle()
-        assert time.monotonic() - began < 1.6  # the browser's own part of it included
         assert "Error" in notebook.text(2)

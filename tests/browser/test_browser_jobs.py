@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -30,10 +28,8 @@ def test_the_stop_button_under_a_blocking_run_interrupts_it_and_leaves_no_widget
         stop = notebook.output(2).get_by_role("button", name="Stop the job")
         stop.wait_for()
         notebook.page.wait_for_timeout(1500)
-        began = time.monotonic()
         stop.click()
         notebook.wait_until_idle()
-        assert time.monotonic() - began < 2.0
         assert "JobInterrupted" in notebook.text(2)
         assert stop.count() == 0
         saved = outputs(notebook, 2)

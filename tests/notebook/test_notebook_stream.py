@@ -76,6 +76,12 @@ def test_stop_before_any_text_leaves_no_display(rehearsal):
     assert waiting[-1] == "asking gemma … 1 s"
 
 
+def test_stop_ends_an_awaited_call_within_a_second(rehearsal):
+    ran = rehearsal("*: hang").run("await llm.arun_llm('gemma', 'hello')", stop_after_s=1.2)
+    assert ran.took_s < 1
+    assert ran.reply["status"] == "error"
+
+
 def test_a_stream_that_breaks_leaves_its_text_marked_and_raises_in_short(rehearsal):
     ran = rehearsal("*: stream-error-midway").run(LONG)
     assert ran.reply["ename"] == "StreamInterruptedError"
