@@ -141,6 +141,7 @@ NO_ANSWERS: Shelf = {
         Outcome.SERVER_ERROR,
         lambda body: {**body, "error": _DISCONNECTED},
     ),
+    "no-usage": _body("an answer whose tokens and cost are not told", Outcome.OK, _without("usage")),
     "missing-choices": _body("no choices", Outcome.MALFORMED, _without("choices")),
     "null-choices": _body("choices null", Outcome.MALFORMED, lambda body: {**body, "choices": None}),
     "empty-choices": _body("choices of none", Outcome.MALFORMED, lambda body: {**body, "choices": []}),
