@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from columns import MODEL, prompts, run, statuses
 from rehearsing import fresh
-from tenacity import wait_none
+from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
@@ -14,6 +14,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.core.verdicts.classify import classify
+from llm_executor_nb.testing import frozen_clock
 
 ROWS, ENOUGH, TRIES = 300, 20, 4
 """Rows of a job, those that show that it is hopeless, and the answers that each of them may buy."""
@@ -41,7 +42,6 @@ CASES = {
     "JSON that is cut": ("*: cut-json", {"schema": {"a": int}}),
     "accept=": ("", {"accept": lambda _: False}),
     "broken tool calls": ("*: tool-call-broken", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
-    "a schema, and routes that are down": ("openrouter: wrong_schema; huggingface: 503", {"schema": {"a": int}}),
 }
 
 
@@ -53,11 +53,15 @@ def test_a_job_without_one_useful_answer_ends_early(case):
         assert len(llm.attempts()) == len(server.lines)
 
 
-def test_cells_that_are_no_requests_do_not_hide_it():
-    cells = [{"messages": 3} if row % 7 == 0 else f"question {row}." for row in range(ROWS)]
-    frame = pd.DataFrame({"q": pd.Series(cells, dtype=object)})
-    with llm.rehearse() as server:
-        is_useless(server, frame, accept=lambda _: False)
+def test_no_more_rows_begin_while_twenty_wait_to_repeat_what_was_useless():
+    llm.retry_wait_strategy = wait_fixed(3)
+    with frozen_clock(), llm.rehearse() as server:
+        is_useless(server, accept=lambda _: False, concurrency=4)
+
+
+def test_what_fails_after_useless_answers_does_not_hide_them():
+    with llm.rehearse("openrouter: wrong_schema; huggingface: 400", openrouter_keys=1) as server:
+        is_useless(server, schema={"a": int})
 
 
 def test_a_useful_answer_now_and_then_keeps_a_job_going():
