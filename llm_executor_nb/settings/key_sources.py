@@ -40,12 +40,27 @@ class KeySources:
         self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
         self._login: tuple[object, KeyText | None] = (None, None)
         self._colab: dict[str, tuple[Key, ...]] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def from_environment(self, backend: str) -> Iterator[Key]:
-        """Yield the keys of a backend in the environment and in the working folder's `.env`."""
+        """Yield the keys of a backend in the environment."""
         if backend in _SINGLE:
             yield from _named(backend, os.environ, "")
-            yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
+
+    def from_dotenv(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the working folder's `.env`, and say once that they are used."""
+        if backend not in _SINGLE:
+            return
+        keys = tuple(_named(backend, self._read_dotenv(), f"{DOTENV} "))
+        place = (str(Path(DOTENV).absolute()), backend)
+        if keys and place not in self._told:
+            self._told.add(place)
+            names = ", ".join(f"{key.source.removeprefix(f'{DOTENV} ')} {key.secret.ending}" for key in keys)
+            warn(
+                f"Requests to {backend} use the keys of {place[0]} ({names}), as no other place has a key for it. "
+                f"If this folder is not your own, give a key of yours: llm.keys.add({backend!r}, key).",
+            )
+        yield from keys
 
     def from_colab_and_login(self, backend: str) -> Iterator[Key]:
         """Yield the keys in Colab's secrets and, for Hugging Face, the saved login."""
@@ -88,8 +103,9 @@ def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]
     """Return the places of this module, for a message on keys of some backends."""
     return [
         *(_SHOWN[backend] for backend in backends),
-        f"the same names in {DOTENV} of the working folder" + (" and in Colab's secrets" * is_colab()),
+        *([f"the same names in {COLAB}"] if is_colab() else []),
         f"{LOGIN} ({login_path()})",
+        f"the same names in {DOTENV} of the working folder",
     ]
 
 
