@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.secret import Secret, kinds_of_keys
+from llm_executor_nb.core.secret import Secret
 
 EXAMPLE_URL = "http://localhost:11434/v1"
 """Where Ollama listens; shown where a base URL is missing."""
@@ -91,7 +92,7 @@ def _is_base_url(url: str, shown: str) -> bool:
 
 def _check_name(name: str) -> None:
     """Refuse a name that is taken, or that a provider row and the attempt log could not show."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or kinds_of_keys(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or clean(name) != name:
         raise ConfigError("This cannot name a backend; give letters, digits, '-', '_' or '.', such as 'ollama'.")
     if name.lower() in {OPENROUTER, HUGGINGFACE}:
         raise ConfigError(

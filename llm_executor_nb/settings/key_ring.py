@@ -62,7 +62,9 @@ class KeyRing:
 
     def of(self, backend: str) -> tuple[Key, ...]:
         """Return the enabled keys of a backend, in order, each once. A chat model object has none."""
-        return tuple(key for key in self.all_of(backend) if key.is_enabled)
+        keys = tuple(key for key in self.all_of(backend) if key.is_enabled)
+        self._sources.say_if_from_dotenv(backend, keys)
+        return keys
 
     def all_of(self, backend: str) -> tuple[Key, ...]:
         """Return all keys of a backend, disabled keys too, with what the user said about each."""

@@ -40,7 +40,7 @@ class KeySources:
         self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
         self._login: tuple[object, KeyText | None] = (None, None)
         self._colab: dict[str, tuple[Key, ...]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, tuple[str, ...]]] = set()
 
     def from_environment(self, backend: str) -> Iterator[Key]:
         """Yield the keys of a backend in the environment."""
@@ -48,19 +48,20 @@ class KeySources:
             yield from _named(backend, os.environ, "")
 
     def from_dotenv(self, backend: str) -> Iterator[Key]:
-        """Yield the keys of a backend in the working folder's `.env`, and say once that they are used."""
-        if backend not in _SINGLE:
-            return
-        keys = tuple(_named(backend, self._read_dotenv(), f"{DOTENV} "))
-        place = (str(Path(DOTENV).absolute()), backend)
-        if keys and place not in self._told:
-            self._told.add(place)
-            names = ", ".join(f"{key.source.removeprefix(f'{DOTENV} ')} {key.secret.ending}" for key in keys)
+        """Yield the keys of a backend in the working folder's `.env`."""
+        if backend in _SINGLE:
+            yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
+
+    def say_if_from_dotenv(self, backend: str, keys: Iterable[Key]) -> None:
+        """Say once that these keys, which are about to be used, are those of a `.env`."""
+        found = tuple(f"{key.source} {key.secret.ending}" for key in keys if key.source.startswith(DOTENV))
+        if found and (backend, found) not in self._told:
+            self._told.add((backend, found))
             warn(
-                f"Requests to {backend} use the keys of {place[0]} ({names}), as no other place has a key for it. "
-                f"If this folder is not your own, give a key of yours: llm.keys.add({backend!r}, key).",
+                f"Requests to {backend} use the keys of {Path(DOTENV).absolute()} ({', '.join(found)}), as no other "
+                "place has a key for it. If this folder is not your own, give a key of yours: "
+                f"llm.keys.add({backend!r}, key).",
             )
-        yield from keys
 
     def from_colab_and_login(self, backend: str) -> Iterator[Key]:
         """Yield the keys in Colab's secrets and, for Hugging Face, the saved login."""

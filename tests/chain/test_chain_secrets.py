@@ -225,7 +225,7 @@ WRONG = {
     "keys.add": lambda key: llm.keys.add(key, "openrouter"),
     "keys.disable": lambda key: llm.keys.disable(key, "openrouter"),
     "keys.rename": lambda key: llm.keys.rename("openrouter", "team", key),
-    "keys.add, label": lambda key: llm.keys.add("openrouter", "team", label=key),
+    "keys.add, label": lambda key: llm.keys.add("openrouter", "sk-or-v1-canaryxx-new-5555", label=key),
     "keys.add, pace": lambda key: llm.keys.add("openrouter", ONE, rpm=key),
     "run_llm": lambda key: llm.run_llm(key, "x"),
     "run_llm, parameter": lambda key: llm.run_llm(MODEL, "x", temperature=key),
@@ -239,7 +239,7 @@ WRONG = {
     "strategy": lambda key: llm.configure(retry_wait_strategy=key),
     "add_backend": lambda key: llm.add_backend(key, base_url="http://127.0.0.1:1/v1"),
     "add_backend, URL": lambda key: llm.add_backend("own", base_url=key),
-    "models": lambda key: llm.configure(models={MODEL: key}),
+    "models": lambda key: llm.configure(models=key),
 }
 
 

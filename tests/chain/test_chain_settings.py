@@ -250,8 +250,10 @@ def test_dotenv_of_the_working_folder_gives_keys_only_and_leaves_the_environment
         assert _walk(refusing) == ["..0001", "..0001"]
     assert dict(os.environ) == before
     assert "canary-other" not in repr(vars(session().options.keys))
+    assert _walk(refusing) == ["..0001", "..0001"]  # said once
     Path(".env").write_text(f"OPENROUTER_KEY_1={TWO}\nOPENROUTER_KEY_2={THREE}\n")
-    assert _walk(refusing) == ["..0002", "..0003"]  # without another warning
+    with pytest.warns(llm.LLMExecutorWarning, match=r"\.env OPENROUTER_KEY_1 \.\.0002, \.env OPENROUTER_KEY_2"):
+        assert _walk(refusing) == ["..0002", "..0003"]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_dotenv_of_the_working_folder_gives_keys_only_and_leaves_the_environment
 def test_a_dotenv_takes_no_request_of_a_user_with_a_key_of_their_own(give, refusing, monkeypatch):
     Path(".env").write_text(f"OPENROUTER_API_KEY={TWO}\nOPENROUTER_KEY_1={THREE}\nHF_TOKEN={TOKEN}\n")
     give(monkeypatch)
-    with pytest.warns(llm.LLMExecutorWarning, match=r"huggingface use the keys of .*env \(HF_TOKEN") as warned:
+    with pytest.warns(llm.LLMExecutorWarning, match=r"huggingface use the keys of .*env \(\.env HF_TOKEN") as warned:
         assert _walk(refusing) == ["..0001", "..0001"]
     assert len(warned) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -85,7 +86,10 @@ def test_a_provider_commands_no_terminal(reply, door, caplog):
         llm.configure(openrouter_base_url=server.url)
         told = _error_of(DOORS[door])
         llm.reset_health()
-        frame = pd.DataFrame({"q": ["What?"]}).llm.run(MODEL, "q", progress=False)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            frame = pd.DataFrame({"q": ["What?"]}).llm.run(MODEL, "q", progress=False)
+    told += [str(one.message) for one in warned]
     told += [caplog.text, *frame["q_llm_error"].fillna(""), repr(llm.health())]
     told += [str(value) for column in llm.attempts() for value in llm.attempts()[column]]
     assert len(told) > 30
