@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 4
 """How many characters of a key are ever shown."""
+_FITS_A_HEADER = re.compile(r"[!-~]+")
 _KINDS: dict[str, re.Pattern[str]] = {
     "OpenRouter key": re.compile(r"\bsk-or-[A-Za-z0-9_\-]{16,}"),
     "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
@@ -106,7 +107,7 @@ def _clean(value: str) -> str:
     stripped = value.strip().strip("\"'").strip()
     if not stripped:
         raise ConfigError("This key is empty. Paste it again.")
-    if not all("!" <= character <= "~" for character in stripped):
+    if not _FITS_A_HEADER.fullmatch(stripped):
         raise ConfigError(
             f"This key ({len(stripped)} characters) contains a space, a line break or a character that is not ASCII, "
             "so it cannot be a key. Copy it again from the provider's page.",
