@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
 from llm_executor_nb.engine.sender import overruled, with_run_id
 
@@ -84,7 +84,7 @@ async def _is_accepted(run: Run, message: AIMessage) -> bool:
     try:
         result = await _in_thread(accept, message)
     except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
-        raised = f"{type(error).__name__}: {error}"
+        raised = shorten(f"{type(error).__name__}: {error}")
         run.user_error = ConfigError(f"Your accept= function raised {raised}\nFix it and call again.")
         return False
     if isawaitable(result):
