@@ -175,7 +175,9 @@ def check_ledger(place: str | os.PathLike[str] | None) -> Path | None:
         return None
     if isinstance(place, str | os.PathLike) and str(place):
         path = Path(place).expanduser().absolute()
-        return path / "ledger.sqlite" if path.is_dir() else path
+        path = path / "ledger.sqlite" if os.path.isdir(path) else path  # noqa: PTH112 - pathlib raises without rights
+        if os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113 - as above
+            return path
     raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
 
 

@@ -7,8 +7,11 @@ of more than 63 bits) is replaced on the way in, so that one record never preven
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import sqlite3
+import struct
+import zlib
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
@@ -41,7 +44,8 @@ INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output
 TEXT_COLUMNS = ("run_id", "row", "message")
 
 _ANSWER_COLUMNS = (
-    "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text"
+    "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text,"
+    " checksum"
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
 _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
@@ -49,6 +53,7 @@ _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
 _MAX_INTEGER = 2**63 - 1
 _HALVES = re.compile("[\ud800-\udfff]")
 _values_of = attrgetter(*ATTEMPT_COLUMNS)
+_numbers_as_bytes = struct.Struct("<6qd").pack
 
 
 class Interned(dict[str | None, int | None]):
@@ -79,8 +84,16 @@ class Interned(dict[str | None, int | None]):
     def _stored(connection: sqlite3.Connection, text: str) -> int:
         clean = clean_text(text)
         connection.execute("INSERT OR IGNORE INTO word(text) VALUES (?)", (clean,))
-        (number,) = connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()
-        return int(number)
+        if (found := connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()) is None:
+            raise damage("a text is in the index and not in the table")
+        return int(found[0])
+
+
+def damage(what: str) -> sqlite3.DatabaseError:
+    """Return the error of a damaged file, for damage that SQLite does not see."""
+    error = sqlite3.DatabaseError(f"database disk image is malformed: {what}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def clean_text(text: str) -> str:
@@ -100,9 +113,28 @@ def microseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+MOMENTS = range(microseconds(datetime.min.replace(tzinfo=UTC)), microseconds(datetime.max.replace(tzinfo=UTC)))
+"""The stored times that are moments."""
+
+
 def moment_of(stored: int) -> datetime:
     """Return the moment that `microseconds` stored."""
     return EPOCH + timedelta(microseconds=stored)
+
+
+def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], cost_usd: float | None) -> int:
+    """Return the checksum of a stored answer: every change of up to four bytes in a row alters it.
+
+    Args:
+        key: as it is stored.
+        text: as it is stored.
+        run_id: as it is stored.
+        numbers: the time, the numbers of the job's, route's and finish reason's texts, and the tokens.
+        cost_usd: the cost.
+    """
+    known = [-1 if number is None else number for number in numbers]
+    beside = _numbers_as_bytes(*known, -1.0 if cost_usd is None else cost_usd)
+    return zlib.crc32(text.encode(), zlib.crc32(key + beside + run_id.encode()))
 
 
 def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
@@ -151,19 +183,19 @@ def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any])
 
 
 def _answer_row(answer: Answer, copy: int, interned: Interned) -> list[Any]:
-    return [
-        answer.key,
-        copy,
+    numbers = (
         microseconds(answer.answered_utc),
         interned[answer.job_id],
         interned[answer.route],
         interned[answer.finish_reason],
         _integer(answer.input_tokens),
         _integer(answer.output_tokens),
-        answer.cost_usd,
-        clean_text(answer.run_id),
-        clean_text(answer.text),
-    ]
+    )
+    cost, run_id, text = answer.cost_usd, clean_text(answer.run_id), clean_text(answer.text)
+    if cost is not None and math.isnan(cost):  # SQLite stores it as NULL
+        cost = None
+    whole = checksum(answer.key, text, run_id, numbers, cost)
+    return [answer.key, copy, *numbers, cost, run_id, text, whole]
 
 
 def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes, int]:
