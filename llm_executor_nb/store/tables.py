@@ -138,7 +138,7 @@ class AttemptColumns:
         if name in WORD_COLUMNS:
             return pd.array(list(self._numbers), dtype="string").take(values, allow_fill=True)
         if name in TEXT_COLUMNS:
-            return pd.array(values, dtype="string")
+            return _strings(values)
         if name == "started_utc":
             return pd.Series(values.view("M8[us]")).dt.tz_localize("UTC")
         if name in INTEGER_COLUMNS:
@@ -245,9 +245,16 @@ def _array(name: str, values: Sequence[Any], numbers: NDArray[np.int64]) -> NDAr
     if name in INTEGER_COLUMNS:
         return np.array([_MISSING if value is None else value for value in values], dtype=np.int64)
     array = np.array(values, dtype=_DTYPES.get(name, np.float64))  # in a column of floats None becomes NaN
-    if name == "started_utc" and len(array) and not MOMENTS[0] <= array.min() <= array.max() <= MOMENTS[-1]:
-        raise ValueError("a time is not a moment")
+    if name == "started_utc":
+        array[(array < MOMENTS[0]) | (array > MOMENTS[-1])] = _MISSING
     return array
+
+
+def _strings(values: NDArray[Any]) -> Any:  # noqa: ANN401 - pandas' arrays of several kinds
+    try:
+        return pd.array(values, dtype="string")
+    except (ValueError, TypeError):  # a damaged row has bytes or a number there
+        return pd.array([value if isinstance(value, str) else None for value in values], dtype="string")
 
 
 def _readable(rows: Iterable[Sequence[Any]], texts: Mapping[int, str]) -> tuple[list[list[Any]], dict[int, str]]:
