@@ -211,7 +211,6 @@ class LedgerStore:
             if page.next_after is None:
                 columns.add_records(_selected(unsaved, job_ids, wanted))
             after = page.next_after
-            _warn_of_notices(writer)
         return columns.frame(by_time=True)
 
     def call(self, work: Callable[[Database], _T], *, is_write: bool = False) -> _T:

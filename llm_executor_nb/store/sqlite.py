@@ -82,6 +82,8 @@ class Database:
         """Run a function on it, once more if a text is no UTF-8."""
         try:
             return work(self)
+        except UnicodeDecodeError as error:
+            raise damage(str(error)) from error
         except sqlite3.OperationalError as error:
             if self.is_lenient or "decode" not in str(error):
                 raise
@@ -114,11 +116,13 @@ class Database:
         try:
             yield
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self.interned.clear()
             if self.connection.in_transaction:
                 with suppress(sqlite3.Error):  # the first failure says more than one of the rollback
                     self.connection.execute("ROLLBACK")
+            if isinstance(error, UnicodeDecodeError):  # SQLite's own words, which name a part of a damaged schema
+                raise damage(str(error)) from error
             raise
 
     @contextmanager
@@ -213,6 +217,8 @@ def open_database(path: Path | None, notices: deque[str], limits: Limits, *, is_
     identity = identity_of(path)
     try:
         return _open_file(path, notices, limits, is_named=is_named)
+    except UnicodeDecodeError:  # SQLite's own words, which name a part of a damaged schema
+        pass
     except sqlite3.Error as error:
         if is_unwritable(error):
             return _instead(f"{path} cannot be written ({error})", notices, limits)
