@@ -7,7 +7,6 @@ of more than 63 bits) is replaced on the way in, so that one record never preven
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import sqlite3
 import struct
@@ -132,8 +131,16 @@ def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], 
         numbers: the time, the numbers of the job's, route's and finish reason's texts, and the tokens.
         cost_usd: the cost.
     """
-    known = [-1 if number is None else number for number in numbers]
-    beside = _numbers_as_bytes(*known, -1.0 if cost_usd is None else cost_usd)
+    answered, job, route, finish, given, made = numbers
+    beside = _numbers_as_bytes(
+        answered,
+        job,
+        route,
+        finish or 0,  # the numbers of texts begin at 1
+        -1 if given is None else given,
+        -1 if made is None else made,
+        -1.0 if cost_usd is None else cost_usd,
+    )
     return zlib.crc32(text.encode(), zlib.crc32(key + beside + run_id.encode()))
 
 
@@ -146,7 +153,8 @@ def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
         if values[at] is not None:
             values[at] = clean_text(values[at])
     for at in _INTEGERS_AT:
-        values[at] = _integer(values[at])
+        if values[at] is not None and not -_MAX_INTEGER <= values[at] <= _MAX_INTEGER:
+            values[at] = None
     values[_STARTED_AT] = microseconds(values[_STARTED_AT])
     return values
 
@@ -192,7 +200,7 @@ def _answer_row(answer: Answer, copy: int, interned: Interned) -> list[Any]:
         _integer(answer.output_tokens),
     )
     cost, run_id, text = answer.cost_usd, clean_text(answer.run_id), clean_text(answer.text)
-    if cost is not None and math.isnan(cost):  # SQLite stores it as NULL
+    if cost != cost:  # noqa: PLR0124 - not a number, which SQLite stores as NULL
         cost = None
     whole = checksum(answer.key, text, run_id, numbers, cost)
     return [answer.key, copy, *numbers, cost, run_id, text, whole]
