@@ -29,6 +29,7 @@ from weakref import WeakSet
 
 from llm_executor_nb.chain.cache import TTLCache
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.engine.engine import Engine
@@ -42,11 +43,11 @@ from llm_executor_nb.settings.keys import Keys
 from llm_executor_nb.settings.options import Options, Unset
 from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.memory import AttemptLog
-from llm_executor_nb.store.sqlite import usual_place
+from llm_executor_nb.store.sqlite import HOME_VARIABLE, usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -90,7 +91,7 @@ class Session:
         self.keys = Keys(options.keys)
         self.health = _make_health()
         self.log = AttemptLog()
-        self.ledger = LedgerStore(self._place)
+        self.ledger = self._new_ledger()
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.lookups = TTLCache()
@@ -112,7 +113,7 @@ class Session:
         if not self.is_rehearsal:
             self.ledger.leave()
             self.ended.append((self.log, self.ledger))
-            self.ledger = LedgerStore(self._place)
+            self.ledger = self._new_ledger()
 
     def end(self) -> None:
         """Stop the jobs, whose providers end with the session, and keep its log for `attempts(of)`."""
@@ -124,7 +125,7 @@ class Session:
         """Return the attempts of this session, jobs included."""
         ledgers = self._ledgers() if self.job_ids else ()  # a run by hand is not in the ledger
         by_hand = attempts_frame(self.log.all())
-        return joined([by_hand, *(ledger.attempts_frame(job_ids=self.job_ids) for ledger in ledgers)])
+        return joined([by_hand, *(self._attempts_in(ledger, self.job_ids) for ledger in ledgers)])
 
     def attempts_of(self, *, run_ids: Iterable[str] = (), job_ids: Iterable[str] = ()) -> pd.DataFrame:
         """Return the attempts of some runs or jobs, also of a rehearsal that has ended."""
@@ -134,7 +135,7 @@ class Session:
         logs = {id(log): log for log in (*(log for log, _ in self.ended), self.log)}  # it outlives a moved ledger
         parts = [attempts_frame([attempt for log in logs.values() for attempt in log.of_runs(runs)])]
         for ledger in self._ledgers() if wanted else ():
-            frame = ledger.attempts_frame(job_ids=wanted)
+            frame = self._attempts_in(ledger, wanted)
             parts.append(frame[frame["job_id"].isin(jobs) | frame["run_id"].isin(runs)])
         return joined(parts)
 
@@ -152,6 +153,20 @@ class Session:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self.ended}
         return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
+
+    def _attempts_in(self, ledger: LedgerStore, job_ids: Collection[str]) -> pd.DataFrame:
+        try:
+            return ledger.attempts_frame(job_ids=job_ids)
+        except Exception as error:  # a ledger of before must not hide what the others have
+            if ledger is self.ledger:
+                raise
+            warn(f"The attempts in {ledger.path} cannot be read now, so they are missing here: {error}")
+            return attempts_frame(())
+
+    def _new_ledger(self) -> LedgerStore:
+        is_given = not isinstance(self.options.ledger, Unset)
+        # A folder that is cloned or unpacked cannot set a variable of the environment, so that names the ledger too.
+        return LedgerStore(self._place, is_named=lambda: is_given or HOME_VARIABLE in os.environ)
 
     def _place(self) -> Path | None:
         """Return the ledger's file; None: memory."""

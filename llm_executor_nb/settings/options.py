@@ -174,12 +174,16 @@ def check_ledger(place: str | os.PathLike[str] | None) -> Path | None:
     """Return the ledger's file if the path can be one; None: memory."""
     if place is None:
         return None
-    if not isinstance(place, str | os.PathLike) or not str(place):
-        raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
-    if Path(place).name == str(place) != clean(str(place)):
-        raise ConfigError("ledger= is the path of a file, and this looks like a key. Give keys with llm.keys.add(...).")
-    path = Path(place).expanduser().absolute()
-    return path / "ledger.sqlite" if path.is_dir() else path
+    if isinstance(place, str | os.PathLike) and str(place):
+        if Path(place).name == str(place) != clean(str(place)):
+            raise ConfigError(
+                "ledger= is the path of a file, and this looks like a key. Give keys with llm.keys.add(...)."
+            )
+        path = Path(place).expanduser().absolute()
+        path = path / "ledger.sqlite" if os.path.isdir(path) else path  # noqa: PTH112 - pathlib raises without rights
+        if os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113 - as above
+            return path
+    raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -2,7 +2,8 @@
 
 A claim is made in one immediate transaction, so of two kernels that want the same request one gets it. A claim
 ends at once when its process ends, and else with its job's heartbeat: a process that is stopped or hangs delays nobody
-for longer than a lease.
+for longer than a lease. A lease is measured by the clock of the process that looks, from the moment at which it saw the
+heartbeat change: the clocks of two machines may differ by hours.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from llm_executor_nb.store.records import Turn
 from llm_executor_nb.store.rows import clean_text, microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from llm_executor_nb.store.answers import Span
     from llm_executor_nb.store.records import Answer, JobStart, Lookup
     from llm_executor_nb.store.sqlite import Database
 
@@ -29,6 +31,13 @@ LOST = "lost"
 """The status of a job whose process ended without closing it."""
 _DIGEST_BYTES = 16
 _SAME_START_S = 0.1
+_MACHINE_ID = Path("/etc/machine-id")
+_OTHERS = """
+    SELECT job_id, host, pid, CAST(boot AS REAL), CAST(born AS REAL), heartbeat, claims FROM job
+    WHERE ended IS NULL AND job_id <> ?
+    AND typeof(job_id) = 'text' AND typeof(host) = 'text' AND typeof(claims) = 'blob'
+    AND typeof(pid) = 'integer' AND pid >= 0
+"""  # a damaged row claims nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +45,7 @@ class Process:
     """One process of one machine. Its number alone does not identify it: systems give numbers out again.
 
     Attributes:
-        host: the machine, with the process namespace on Linux.
+        host: the machine, with its id and the process namespace on Linux.
         pid: its number.
         boot, born: when the machine and the process were started, in seconds since 1970.
     """
@@ -121,8 +130,17 @@ def beat(database: Database, job_ids: Iterable[str]) -> None:
     )
 
 
-def claim(database: Database, job_id: str, lookups: Sequence[Lookup], since: int | None) -> list[Answer | Turn]:
+def claim(
+    database: Database, job_id: str, lookups: Sequence[Lookup], fresh: Span | None, begun: Mapping[str, JobStart]
+) -> list[Answer | Turn]:
     """Return stored answers, and whose turn the other requests are. The new claims replace the job's earlier ones.
+
+    Args:
+        database: the open ledger.
+        job_id: who claims.
+        lookups: the requests.
+        fresh: only answers of these moments; None: of any age.
+        begun: the jobs of this process that have not ended. One that the file does not have open is entered again.
 
     Raises:
         ValueError: there is no open job of this name.
@@ -131,8 +149,11 @@ def claim(database: Database, job_id: str, lookups: Sequence[Lookup], since: int
         query = "SELECT claims FROM job WHERE job_id = ? AND ended IS NULL"
         open_job = database.connection.execute(query, (clean_text(job_id),)).fetchone()
         if open_job is None:
-            raise ValueError(f"The job {job_id!r} has not begun, or has ended; only an open job can claim.")
-        answers = find_answers(database, lookups, since)
+            if job_id not in begun:
+                raise ValueError(f"The job {job_id!r} has not begun, or has ended; only an open job can claim.")
+            begin_job(database, begun[job_id])
+            open_job = (b"",)
+        answers = find_answers(database, lookups, fresh)
         theirs = _claimed_by_others(database, job_id)
         turns: list[Answer | Turn] = [
             answer or (Turn.THEIRS if lookup.digest in theirs else Turn.YOURS)
@@ -145,20 +166,26 @@ def claim(database: Database, job_id: str, lookups: Sequence[Lookup], since: int
 
 
 def _claimed_by_others(database: Database, job_id: str) -> set[bytes]:
-    others = database.connection.execute(
-        "SELECT job_id, host, pid, CAST(boot AS REAL), CAST(born AS REAL), heartbeat, claims FROM job"
-        " WHERE ended IS NULL AND job_id <> ?",
-        (clean_text(job_id),),
-    ).fetchall()
+    others = database.connection.execute(_OTHERS, (clean_text(job_id),)).fetchall()
     claimed: set[bytes] = set()
     for other_id, host, pid, boot, born, heartbeat, digests in others:
         process = Process(host=host, pid=pid, boot=boot, born=born)
         if has_ended(process):
             end_job(database, other_id, LOST)
         # A job whose lease is over stays open all the same: its process may go on and beat again.
-        elif process.is_same(this_process()) or now() - heartbeat < database.limits.lease_s * 1e6:
+        elif _has_beaten(database, other_id, heartbeat) or process.is_same(this_process()):
             claimed.update(digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES))
     return claimed
+
+
+def _has_beaten(database: Database, job_id: str, heartbeat: object) -> bool:
+    """Whether a job's heartbeat was new within the last lease. What is seen for the first time is new."""
+    seen_at = clock.current().now()
+    known, since = database.heartbeats.get(job_id, (None, seen_at))
+    if known != heartbeat:
+        database.heartbeats[job_id] = heartbeat, seen_at
+        return True
+    return seen_at - since < database.limits.lease_s
 
 
 @cache
@@ -176,8 +203,16 @@ def _described(process: Any) -> Process:  # noqa: ANN401 - psutil has no types
 
 
 def _host() -> str:
-    """Return the machine's name, with the process namespace: containers may share a name, but not their numbers."""
+    """Return the machine's name, with its process namespace and id: containers and machines may share a name."""
     try:
-        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()} {_machine_id()}"
     except OSError:
         return socket.gethostname()
+
+
+@cache
+def _machine_id() -> str:
+    try:
+        return _MACHINE_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -64,7 +64,12 @@ def erase(database: Database, *, job: str | None, before: int | None) -> int:
     """Erase answers and attempts of a job, or from before a moment, or both; return the number of answers.
 
     The row of an open job stays. Texts that many rows share (models, routes, columns) stay too.
+
+    Raises:
+        ConfigError: the file is not used; nothing was erased.
     """
+    if database.left_alone:
+        raise ConfigError(f"{database.left_alone}. Nothing was erased.")
     values = {"job": None if job is None else clean_text(job), "before": before}
     with database.transaction():
         answers, *_ = [database.connection.execute(statement, values).rowcount for statement in _ERASE]

@@ -64,6 +64,17 @@ class Ledger:
         """
         return self._store.attempts_frame(job_ids=job_ids, run_ids=run_ids)
 
+    def flush(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Wait until all answers and attempts so far are in the file, as before it is copied.
+
+        Args:
+            timeout_s: seconds to wait at most.
+
+        Returns:
+            Whether they are; False: `trouble` says why not.
+        """
+        return self._store.flush(timeout_s)
+
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the log to a file: one row per attempt, the answer's text in a last column `answer`.
 
@@ -79,7 +90,7 @@ class Ledger:
             LedgerBusyError: nothing can be committed at the moment; nothing was written.
         """
         target = Path(path)
-        if not self._store.flush(PATIENCE_S):
+        if not self.flush():
             raise LedgerBusyError(f"Not everything is committed yet: {self.trouble}.")
         export(self._store, target)
         return target
@@ -89,18 +100,19 @@ class Ledger:
 
         Args:
             job: of this job.
-            older_than: of before that long ago, such as "30D", or seconds. With `job`: both must hold.
+            older_than: of before that long ago, such as "30D", or seconds; "0s": of any time. With `job`: both hold.
 
         Returns:
             The number of answers that were erased.
 
         Raises:
-            ConfigError: neither was given, or the age is not a time; nothing was erased. `older_than="0s"` erases all.
+            ConfigError: neither was given, the age is not a time, or the file cannot be used; nothing was erased.
             LedgerBusyError: another program has locked the ledger for half a minute.
         """
         if job is None and older_than is None:
             raise ConfigError('Say what to forget: job="..." or older_than="30D". older_than="0s" forgets all.')
-        before = None if older_than is None else claims.now() - round(_age_s(older_than) * 1e6)
+        age_s = 0.0 if older_than is None else _age_s(older_than)
+        before = claims.now() - round(age_s * 1e6) if age_s else None  # "0s" erases also what is dated in the future
         if not self._store.exists:
             return 0
         return self._store.call(partial(erase, job=job, before=before), is_write=True)

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.store.answers import Span
     from llm_executor_nb.store.records import Answer, JobStart, Limits, Lookup, Turn
     from llm_executor_nb.store.sqlite import Database
 
 _LOOKUPS_AT_ONCE = 5_000
 _OPENING_S = 2.0
+_CLOCKS_DIFFER_S = 300.0
+"""An answer may be dated so far in the future: two machines that share a ledger have clocks of their own."""
 _T = TypeVar("_T")
 _stores: weakref.WeakSet[LedgerStore] = weakref.WeakSet()
 """All of this process, because a fork must stop each of them."""
@@ -45,10 +48,18 @@ class LedgerStore:
     Args:
         place: returns the file, and is called when the ledger is first needed; None from it: memory.
         limits: the times and sizes it works with.
+        is_named: whether the user named the file, asked when the ledger is first needed. Else a ledger that somebody
+            else made is left alone.
     """
 
-    def __init__(self, place: Callable[[], Path | None], limits: Limits = USUAL_LIMITS) -> None:
-        self._place = place
+    def __init__(
+        self,
+        place: Callable[[], Path | None],
+        limits: Limits = USUAL_LIMITS,
+        *,
+        is_named: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._place, self._is_named = place, is_named
         self._limits = limits
         self._lock = threading.Lock()
         self._writer: Writer | None = None
@@ -118,11 +129,11 @@ class LedgerStore:
         """
         if not self.exists:
             return [None] * len(lookups)
-        writer, since = self._started(), _since(max_age_s)
+        writer, fresh = self._started(), _fresh(max_age_s)
         answers: list[Answer | None] = []
         for start in range(0, len(lookups), _LOOKUPS_AT_ONCE):
             part = lookups[start : start + _LOOKUPS_AT_ONCE]
-            answers += writer.call(partial(_find, lookups=part, since=since))
+            answers += writer.call(partial(_find, lookups=part, fresh=fresh))
         _warn_of_notices(writer)
         return answers
 
@@ -144,8 +155,12 @@ class LedgerStore:
             LedgerBusyError: nothing can be written at the moment; nothing was claimed.
         """
         writer = self._started()
-        work = partial(claims.claim, job_id=job_id, lookups=lookups, since=_since(max_age_s))
-        turns = writer.call(work, is_write=True, patience_s=patience_s)
+        fresh = _fresh(max_age_s)
+        turns = writer.call(
+            lambda database: claims.claim(database, job_id, lookups, fresh, writer.jobs),
+            is_write=True,
+            patience_s=patience_s,
+        )
         _warn_of_notices(writer)
         return turns
 
@@ -204,7 +219,11 @@ class LedgerStore:
         Raises:
             LedgerBusyError: another program has locked the ledger for half a minute.
         """
-        return self._started().call(work, is_write=is_write)
+        writer = self._started()
+        try:
+            return writer.call(work, is_write=is_write)
+        finally:
+            _warn_of_notices(writer)
 
     def close(self) -> None:
         """Commit the queue, within 4 s, and close the file; it is opened again when needed."""
@@ -218,7 +237,7 @@ class LedgerStore:
         if (writer := self._writer) is None:
             return
         path = writer.path
-        self._place = lambda: path
+        self._place, self._is_named = lambda: path, lambda: True
         if path is not None and not writer.has_jobs():
             self.close()
 
@@ -250,7 +269,7 @@ class LedgerStore:
         if self._writer is None:
             with self._lock:
                 if self._writer is None:
-                    writer = Writer(self._place(), self._limits)
+                    writer = Writer(self._place(), self._limits, is_named=self._is_named())
                     self._at_end = weakref.finalize(self, writer.close)
                     self._writer = writer
         return self._writer
@@ -261,9 +280,9 @@ def _warn_of_notices(writer: Writer) -> None:
         warn(writer.notices.popleft())
 
 
-def _find(database: Database, *, lookups: Sequence[Lookup], since: int | None) -> list[Answer | None]:
+def _find(database: Database, *, lookups: Sequence[Lookup], fresh: Span | None) -> list[Answer | None]:
     with database.snapshot():
-        return find_answers(database, lookups, since)
+        return find_answers(database, lookups, fresh)
 
 
 def _read_log(
@@ -283,8 +302,10 @@ def _selected(
     ]
 
 
-def _since(age_s: float | None) -> int | None:
-    return None if age_s is None else claims.now() - round(age_s * 1e6)
+def _fresh(age_s: float | None) -> Span | None:
+    """Return the moments at which an answer of that age at most was accepted; None: of any age."""
+    now = claims.now()
+    return None if age_s is None else (now - round(age_s * 1e6), now + round(_CLOCKS_DIFFER_S * 1e6))
 
 
 def _nowhere() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 import sqlite3
+import struct
+import zlib
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from operator import attrgetter
@@ -41,7 +43,8 @@ INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output
 TEXT_COLUMNS = ("run_id", "row", "message")
 
 _ANSWER_COLUMNS = (
-    "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text"
+    "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text,"
+    " checksum"
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
 _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
@@ -49,6 +52,7 @@ _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
 _MAX_INTEGER = 2**63 - 1
 _HALVES = re.compile("[\ud800-\udfff]")
 _values_of = attrgetter(*ATTEMPT_COLUMNS)
+_numbers_as_bytes = struct.Struct("<6qd").pack
 
 
 class Interned(dict[str | None, int | None]):
@@ -79,8 +83,16 @@ class Interned(dict[str | None, int | None]):
     def _stored(connection: sqlite3.Connection, text: str) -> int:
         clean = clean_text(text)
         connection.execute("INSERT OR IGNORE INTO word(text) VALUES (?)", (clean,))
-        (number,) = connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()
-        return int(number)
+        if (found := connection.execute("SELECT id FROM word WHERE text = ?", (clean,)).fetchone()) is None:
+            raise damage("a text is in the index and not in the table")
+        return int(found[0])
+
+
+def damage(what: str) -> sqlite3.DatabaseError:
+    """Return the error of a damaged file, for damage that SQLite does not see."""
+    error = sqlite3.DatabaseError(f"database disk image is malformed: {what}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def clean_text(text: str) -> str:
@@ -100,9 +112,36 @@ def microseconds(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+MOMENTS = range(microseconds(datetime.min.replace(tzinfo=UTC)), microseconds(datetime.max.replace(tzinfo=UTC)))
+"""The stored times that are moments."""
+
+
 def moment_of(stored: int) -> datetime:
     """Return the moment that `microseconds` stored."""
     return EPOCH + timedelta(microseconds=stored)
+
+
+def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], cost_usd: float | None) -> int:
+    """Return the checksum of a stored answer: every change of up to four bytes in a row alters it.
+
+    Args:
+        key: as it is stored.
+        text: as it is stored.
+        run_id: as it is stored.
+        numbers: the time, the numbers of the job's, route's and finish reason's texts, and the tokens.
+        cost_usd: the cost.
+    """
+    answered, job, route, finish, given, made = numbers
+    beside = _numbers_as_bytes(
+        answered,
+        job,
+        route,
+        finish or 0,  # the numbers of texts begin at 1
+        -1 if given is None else given,
+        -1 if made is None else made,
+        -1.0 if cost_usd is None else cost_usd,
+    )
+    return zlib.crc32(text.encode(), zlib.crc32(key + beside + run_id.encode()))
 
 
 def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
@@ -114,7 +153,8 @@ def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
         if values[at] is not None:
             values[at] = clean_text(values[at])
     for at in _INTEGERS_AT:
-        values[at] = _integer(values[at])
+        if values[at] is not None and not -_MAX_INTEGER <= values[at] <= _MAX_INTEGER:
+            values[at] = None
     values[_STARTED_AT] = microseconds(values[_STARTED_AT])
     return values
 
@@ -151,19 +191,19 @@ def in_chunks(connection: sqlite3.Connection, query: str, values: Sequence[Any])
 
 
 def _answer_row(answer: Answer, copy: int, interned: Interned) -> list[Any]:
-    return [
-        answer.key,
-        copy,
+    numbers = (
         microseconds(answer.answered_utc),
         interned[answer.job_id],
         interned[answer.route],
         interned[answer.finish_reason],
         _integer(answer.input_tokens),
         _integer(answer.output_tokens),
-        answer.cost_usd,
-        clean_text(answer.run_id),
-        clean_text(answer.text),
-    ]
+    )
+    cost, run_id, text = answer.cost_usd, clean_text(answer.run_id), clean_text(answer.text)
+    if cost != cost:  # noqa: PLR0124 - not a number, which SQLite stores as NULL
+        cost = None
+    whole = checksum(answer.key, text, run_id, numbers, cost)
+    return [answer.key, copy, *numbers, cost, run_id, text, whole]
 
 
 def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes, int]:

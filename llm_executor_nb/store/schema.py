@@ -5,10 +5,9 @@ Migrations are append-only: each runs once, in order, and none is ever edited.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import sqlite3
+import sqlite3
+from contextlib import closing
+from functools import cache
 
 APPLICATION_ID = 0x4C4C4D58
 """Marks a file as a ledger: "LLMX"."""
@@ -109,9 +108,22 @@ CREATE VIEW attempts AS SELECT
 FROM attempt;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS)
+# Answers of older versions have no checksum and stay usable as they were: to write all of them again takes minutes, and
+# nothing tells whether they were damaged before. Their greatest number is noted: a newer answer needs a checksum.
+_CHECKSUMS = """
+CREATE TABLE ledger(
+  id BLOB NOT NULL,                     -- 16 random bytes, by which its user knows it again
+  last_unchecked INTEGER NOT NULL       -- the number of the last answer of a version without checksums
+);
+INSERT INTO ledger SELECT randomblob(16), coalesce(max(id), 0) FROM answer;
+ALTER TABLE answer ADD COLUMN checksum INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS)
 VERSION = len(MIGRATIONS)
 """The version of the tables that this package writes."""
+FIRST_WITH_ID = 3
+_Part = tuple[str, str, str | None]
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -122,8 +134,13 @@ def version_of(connection: sqlite3.Connection) -> int:
 def is_ours(connection: sqlite3.Connection) -> bool:
     """Whether a file is a ledger, or is empty and can become one."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return mark == APPLICATION_ID or not (mark or tables)
+    return mark == APPLICATION_ID or not (mark or _parts(connection))
+
+
+def is_whole(connection: sqlite3.Connection, version: int) -> bool:
+    """Whether a ledger has all tables, columns and indexes of a version. Users may add their own."""
+    parts = _parts(connection)
+    return _expected_parts(version) <= parts if version > 0 else not parts
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -134,3 +151,17 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     # Written also when the version is right: only a write tells that the file can be written.
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _parts(connection: sqlite3.Connection) -> set[_Part]:
+    """Return the tables, views and indexes of a file, with the columns of each."""
+    columns = "sqlite_master AS made LEFT JOIN pragma_table_info(made.name) AS part"
+    return set(connection.execute(f"SELECT made.type, made.name, part.name FROM {columns}"))  # noqa: S608 - our own names
+
+
+@cache
+def _expected_parts(version: int) -> frozenset[_Part]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for script in MIGRATIONS[:version]:
+            connection.executescript(script)
+        return frozenset(_parts(connection))

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
+from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.holds import describe
 from llm_executor_nb.store.rows import (
     INTEGER_COLUMNS,
+    MOMENTS,
     TEXT_COLUMNS,
     WORD_COLUMNS,
     Interned,
@@ -38,6 +40,10 @@ CATEGORIES = ("outcome", "decision")
 """Columns of few different texts."""
 _COLUMNS = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
 _MISSING = -(2**63)
+_ODD = (TypeError, ValueError, OverflowError, IndexError)
+"""What numpy raises for a value that is not of its column."""
+_LARGEST_GAP = 10_000
+"""Numbers of texts have no gaps. One that lies beyond this is damaged, and would make a table of any size."""
 _DTYPES: dict[str, Any] = {
     **dict.fromkeys((*WORD_COLUMNS, *INTEGER_COLUMNS, "started_utc"), np.int64),
     **dict.fromkeys(TEXT_COLUMNS, object),
@@ -88,9 +94,13 @@ class AttemptColumns:
             rows: values in the order of `ATTEMPT_COLUMNS`; further values are ignored.
             texts: the texts that the numbers of this page stand for.
         """
-        numbers = self._common(texts)
-        for name, values in zip(ATTEMPT_COLUMNS, zip(*rows, strict=True), strict=False):
-            self._parts[name].append(_array(name, values, numbers))
+        try:
+            arrays = self._arrays(rows, texts)
+        except _ODD:
+            warn("The attempt log has damaged rows. What cannot be read of them is shown as missing.")
+            arrays = self._arrays(*_readable(rows, texts))
+        for name, array in arrays.items():
+            self._parts[name].append(array)
 
     def add_records(self, attempts: Iterable[Attempt]) -> None:
         """Add records that are not in the ledger."""
@@ -106,8 +116,17 @@ class AttemptColumns:
             whole = {name: values[order] for name, values in whole.items()}
         return pd.DataFrame({name: self._typed(name, values) for name, values in whole.items()})
 
+    def _arrays(self, rows: Iterable[Sequence[Any]], texts: Mapping[int, str]) -> dict[str, NDArray[Any]]:
+        numbers = self._common(texts)
+        columns = zip(ATTEMPT_COLUMNS, zip(*rows, strict=True), strict=False)
+        return {name: _array(name, values, numbers) for name, values in columns}
+
     def _common(self, texts: Mapping[int, str]) -> NDArray[np.int64]:
         """Return, by a page's own number, the number that its text has in the whole frame; -1: missing."""
+        if min(texts, default=1) < 1 or max(texts, default=0) > len(texts) + _LARGEST_GAP:
+            raise IndexError("a text has an impossible number")
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise TypeError("a text is of another type")
         numbers = np.full(max(texts, default=0) + 1, -1, dtype=np.int64)
         for own, text in texts.items():
             numbers[own] = self._numbers.setdefault(text, len(self._numbers))
@@ -119,7 +138,7 @@ class AttemptColumns:
         if name in WORD_COLUMNS:
             return pd.array(list(self._numbers), dtype="string").take(values, allow_fill=True)
         if name in TEXT_COLUMNS:
-            return pd.array(values, dtype="string")
+            return _strings(values)
         if name == "started_utc":
             return pd.Series(values.view("M8[us]")).dt.tz_localize("UTC")
         if name in INTEGER_COLUMNS:
@@ -129,13 +148,13 @@ class AttemptColumns:
     def _category(self, numbers: NDArray[np.int64]) -> pd.Categorical:
         """Return a column of few texts; its categories are those present, in alphabetical order."""
         texts = np.array(list(self._numbers), dtype=object)
-        present = np.unique(numbers)
+        present = np.unique(numbers[numbers >= 0])
         by_name = present[np.argsort(texts[present])] if len(present) else present
         codes = np.full(len(texts), -1, dtype=np.int64)
         codes[by_name] = np.arange(len(by_name))
         # pandas 2 and 3 infer different dtypes for texts, so it is named
         categories = pd.Index([str(text) for text in texts[by_name]], dtype="str")
-        return pd.Categorical.from_codes(codes[numbers], categories=categories)
+        return pd.Categorical.from_codes(np.where(numbers < 0, -1, codes[numbers]), categories=categories)
 
 
 def attempts_frame(attempts: Iterable[Attempt]) -> pd.DataFrame:
@@ -219,7 +238,38 @@ def _of_jobs(texts: dict[int, str], job_ids: Collection[str] | None) -> str:
 
 def _array(name: str, values: Sequence[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
     if name in WORD_COLUMNS:
-        return numbers[np.array([0 if value is None else value for value in values], dtype=np.int64)]
+        at = np.array([0 if value is None else value for value in values], dtype=np.int64)
+        if at.min(initial=0) < 0:  # which numpy would count from the end
+            raise IndexError("a number of a text is negative")
+        return numbers[at]
     if name in INTEGER_COLUMNS:
         return np.array([_MISSING if value is None else value for value in values], dtype=np.int64)
-    return np.array(values, dtype=_DTYPES.get(name, np.float64))  # in a column of floats None becomes NaN
+    array = np.array(values, dtype=_DTYPES.get(name, np.float64))  # in a column of floats None becomes NaN
+    if name == "started_utc":
+        array[(array < MOMENTS[0]) | (array > MOMENTS[-1])] = _MISSING
+    return array
+
+
+def _strings(values: NDArray[Any]) -> Any:  # noqa: ANN401 - pandas' arrays of several kinds
+    try:
+        return pd.array(values, dtype="string")
+    except (ValueError, TypeError):  # a damaged row has bytes or a number there
+        return pd.array([value if isinstance(value, str) else None for value in values], dtype="string")
+
+
+def _readable(rows: Iterable[Sequence[Any]], texts: Mapping[int, str]) -> tuple[list[list[Any]], dict[int, str]]:
+    """Return a page without its damaged values, with new numbers for its texts."""
+    known = {number: text for number, text in texts.items() if isinstance(text, str)}
+    numbers = dict(zip(known, range(1, len(known) + 1), strict=True))
+    whole = [[_value(name, value, numbers) for name, value in zip(ATTEMPT_COLUMNS, row, strict=False)] for row in rows]
+    return whole, {numbers[number]: text for number, text in known.items()}
+
+
+def _value(name: str, value: Any, numbers: Mapping[int, int]) -> Any:  # noqa: ANN401 - any value of SQLite's
+    """Return a value of a row if it can be one of its column, else what stands for a missing one."""
+    if name in WORD_COLUMNS:
+        return numbers.get(value)
+    if name == "started_utc":
+        return value if isinstance(value, int) and value in MOMENTS else _MISSING
+    kind = int if name in INTEGER_COLUMNS else str if name in TEXT_COLUMNS else (int, float)
+    return value if isinstance(value, kind) else None

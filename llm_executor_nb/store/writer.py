@@ -1,33 +1,37 @@
 """The ledger's one thread: it alone has the connection, and commits the queued items every 50 ms.
 
 `put` is O(1) and waits for nothing. An item that cannot be committed (disk full, file locked by another program) stays
-queued and is tried again four times a second; `trouble` says why. `call` runs a function on the thread, after all items
-that were put before it. A forked child must not use its parent's writer; the ledger gives it one of its own.
+queued and is tried again four times a second; `trouble` says why, and the log says it once a minute. A damaged file is
+set aside, and a new one takes the items. `call` runs a function on the thread, after all items that were put before it.
+A forked child must not use its parent's writer; the ledger gives it one of its own.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import sqlite3
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import warn
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.records import Answer, JobStart, LedgerBusyError
 from llm_executor_nb.store.rows import insert_answers, insert_attempts
 from llm_executor_nb.store.sqlite import (
     Database,
-    identity_of,
     in_words,
     is_bad_record,
-    is_damage,
     is_lock,
     is_lost,
     is_trouble,
+    is_unwritable,
     open_database,
     set_aside,
 )
@@ -49,7 +53,10 @@ _RETRY_S = 0.25
 _CLOSE_S = 4.0
 """How long `close` waits for a slow disk: a little less than Jupyter leaves a kernel that is to shut down."""
 _POLL_S = 0.1
+_LOG_S = 60.0
+"""Seconds between two lines in the log that say why nothing can be committed."""
 _T = TypeVar("_T")
+_log = logging.getLogger("llm_executor_nb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +99,35 @@ class Writer:
     Args:
         path: the file; None: memory.
         limits: the times and sizes it works with.
+        is_named: the user named the file. Else a ledger that somebody else made is left alone.
 
     Attributes:
         path: the file; None: memory.
         trouble: why nothing can be committed at the moment; "": it can.
         notices: what the user should be told, oldest first.
         opened: set once the file was opened, or memory took its place.
+        jobs: the jobs that have begun here and not ended. Read it on the thread.
         lease_lapses: how often a heartbeat came so late that other processes may have taken over its jobs' claims.
         fork_lock: held while the thread works on the file. A fork must hold it: SQLite's locks, and what it notes of
             them in memory, would be wrong in the child.
     """
 
-    def __init__(self, path: Path | None, limits: Limits) -> None:
+    def __init__(self, path: Path | None, limits: Limits, *, is_named: bool = True) -> None:
         self.path = path
         self.trouble = ""
         self.notices: deque[str] = deque()
         self.opened = threading.Event()
         self.lease_lapses = 0
         self.fork_lock = threading.Lock()
-        self._limits = limits
+        self.jobs: dict[str, JobStart] = {}
+        self._limits, self._is_named = limits, is_named
         self._queue: deque[QueueItem] = deque()
         self._batch: list[QueueItem] = []
         self._queries: deque[_Query] = deque()
-        self._jobs: dict[str, JobStart] = {}
         self._database: Database | None = None
         self._next_beat = 0.0
-        self._last_beat: int | None = None
+        self._last_beat: tuple[float, float] | None = None
+        self._next_log = -math.inf
         self._wake, self._urgent = threading.Event(), threading.Event()
         self._is_closing = self._may_pass = self._are_jobs_entered = self._must_reopen = False
         self._thread = threading.Thread(target=self._run, name="llm_executor_nb ledger", daemon=True)
@@ -172,7 +182,7 @@ class Writer:
         queued = self._queue.copy()
         begun = {item.job_id for item in queued if isinstance(item, JobStart)}
         ended = {item.job_id for item in queued if isinstance(item, JobEnd)}
-        return bool((self._jobs.keys() | begun) - ended)
+        return bool((self.jobs.keys() | begun) - ended)
 
     def close(self) -> None:
         """Commit the queued items and end the thread; wait for that no longer than 4 s."""
@@ -200,13 +210,21 @@ class Writer:
             self._urgent.clear()
             with self.fork_lock:
                 self._work_once()
+            self._log_trouble()
         with self.fork_lock:
             self._work_once()
             if self._database:
                 self._database.close()
 
+    def _log_trouble(self) -> None:
+        now = clock.current().now()
+        if self.trouble and now >= self._next_log:
+            self._next_log = now + _LOG_S
+            rows = sum(isinstance(item, RowRecords) for item in self._uncommitted())
+            _log.warning("The ledger %s cannot be written: %s. %d rows wait for it.", self.path, self.trouble, rows)
+
     def _pause_s(self) -> float | None:
-        return max(0.0, self._next_beat - time.monotonic()) if self._jobs else None
+        return max(0.0, self._next_beat - time.monotonic()) if self.jobs else None
 
     def _work_once(self) -> None:
         """Commit the items and run the queries that are there now; later ones wait, so that neither starves."""
@@ -231,14 +249,14 @@ class Writer:
             if self._database:
                 self._database.close()
             self._database, self._must_reopen = None, False
-            self._database = open_database(self.path, self.notices, self._limits)
+            self._database = open_database(self.path, self.notices, self._limits, is_named=self._is_named)
             self.path = self._database.path
             self._are_jobs_entered = False  # a new file knows nothing of the open jobs
             self.opened.set()
         return self._database
 
     def _is_beat_due(self) -> bool:
-        return bool(self._jobs) and time.monotonic() >= self._next_beat
+        return bool(self.jobs) and time.monotonic() >= self._next_beat
 
     def _commit(self, database: Database) -> None:
         """Commit the batch in one transaction; an empty batch tests whether the file can be written."""
@@ -255,7 +273,7 @@ class Writer:
 
     def _write(self, database: Database, items: Sequence[QueueItem]) -> None:
         rows = [item for item in items if isinstance(item, RowRecords)]
-        jobs = dict(self._jobs)
+        jobs = dict(self.jobs)
         with database.transaction():
             for job in () if self._are_jobs_entered else jobs.values():
                 claims.begin_job(database, job)
@@ -271,14 +289,16 @@ class Writer:
             # In trouble a beat is written at once: a write tells whether the trouble has passed.
             if is_beat_due := self._is_beat_due() or bool(self.trouble):
                 claims.beat(database, jobs)
-        self._jobs, self._are_jobs_entered = jobs, True
+        self.jobs, self._are_jobs_entered = jobs, True
         if is_beat_due or not jobs:
             self._note_beat()
 
     def _note_beat(self) -> None:
         self._next_beat = time.monotonic() + self._limits.beat_s
-        before, self._last_beat = self._last_beat, claims.now() if self._jobs else None
-        if before and self._last_beat and self._last_beat - before >= self._limits.lease_s * 1e6:
+        # Two clocks, because one does not count while the machine sleeps, and the other may be set back.
+        moment = clock.current().now(), claims.now() / 1e6
+        before, self._last_beat = self._last_beat, moment if self.jobs else None
+        if before and max(moment[0] - before[0], moment[1] - before[1]) >= self._limits.lease_s:
             self.lease_lapses += 1
 
     def _write_singly(self, database: Database) -> None:
@@ -295,28 +315,32 @@ class Writer:
     def _note_failure(self, error: sqlite3.Error) -> None:
         """Note why the ledger cannot write, and let go of a file that cannot be used any more."""
         database = self._database
-        if database and database.path and is_damage(error):
+        is_damaged = False
+        if database and database.path:
+            is_damaged = database.is_damaged_by(error)
+            self._must_reopen |= is_lost(error)  # not now: until then it may still be read from
+        if database and database.path and is_damaged:
             database.close()
             self._database = None
-            if identity_of(database.path) == database.identity:  # else another program has moved it already
-                set_aside(database.path, self.notices)
-        elif database and database.path and is_lost(error):
-            self._must_reopen = True  # not now: until then it may still be read from
+            with suppress(OSError):  # then it is found damaged again when it is opened, and memory takes its place
+                set_aside(database.path, database.identity, self.notices)
+            self.hurry()
         self.trouble = in_words(error)
-        self._may_pass = is_lock(error) or is_damage(error)
+        self._may_pass = is_lock(error) or is_damaged or is_unwritable(error)
 
     def _answer(self, query: _Query) -> None:
-        if self._database is None or (query.is_write and self._batch):
+        database = self._database
+        if database is None or (query.is_write and (self._batch or not self._are_jobs_entered)):
             self._put_off(query)
             return
         try:
-            query.done.set_result(query.work(self._database))
+            query.done.set_result(database.run(query.work))
         except sqlite3.Error as error:
-            if not is_trouble(error):
+            if is_trouble(error) or (database.path and database.is_damaged_by(error)):
+                self._note_failure(error)
+                self._put_off(query)
+            else:
                 query.done.set_exception(error)
-                return
-            self._note_failure(error)
-            self._put_off(query)
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
             query.done.set_exception(error)
 

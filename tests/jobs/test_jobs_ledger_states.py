@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
 import time
 from contextlib import closing
 
@@ -12,7 +14,9 @@ from keeping import Child
 from rehearsing import fresh
 
 import llm_executor_nb as llm
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.store.records import LedgerBusyError
 from llm_executor_nb.store.schema import VERSION
 
 RUNS_AND_ENDS = """
@@ -129,3 +133,42 @@ def test_a_job_stays_in_its_ledger_when_another_is_configured_meanwhile(server, 
     assert not (tmp_path / "after.sqlite").exists()
     prompts(1).llm.run("gemma", "q", progress=False)
     assert len(llm.attempts()) == 201
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be cut or moved there")
+def test_a_job_whose_ledger_is_cut_to_nothing_goes_on_and_says_so(server, tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    llm.configure(ledger=path)
+    job = prompts(200).llm.start("gemma", "q", progress=False, concurrency=2)
+    while len(server.lines) < 20:
+        time.sleep(0.01)
+    os.truncate(path, 0)
+    with pytest.warns(llm.LLMExecutorWarning, match="is damaged. It was moved to"):
+        out = job.result()
+    assert statuses(out) == {"ok": 200}
+    assert_own_answers(out)
+    assert len(server.lines) == 200
+
+
+@pytest.mark.usefixtures("server")
+def test_a_ledger_of_before_that_cannot_be_read_hides_no_attempts_of_the_others(tmp_path, monkeypatch):
+    def locked(**_):
+        raise LedgerBusyError("The ledger cannot write at the moment: locked by another program.")
+
+    _run(tmp_path / "one.sqlite")
+    monkeypatch.setattr(session().ledger, "attempts_frame", locked)
+    out = _run(tmp_path / "other.sqlite")
+    with pytest.warns(llm.LLMExecutorWarning, match=r"attempts in .*one\.sqlite cannot be read now.*locked by another"):
+        assert len(out.llm.attempts()) == 20
+    with pytest.warns(llm.LLMExecutorWarning, match="are missing here"):
+        assert len(llm.attempts()) == 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no FIFOs")
+@pytest.mark.usefixtures("server")
+def test_a_fifo_in_the_place_of_the_ledger_means_memory(tmp_path):
+    llm.configure(ledger=tmp_path / "fifo")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.warns(llm.LLMExecutorWarning, match="FIFO.*kept in memory"):
+        assert statuses(prompts(20).llm.run("gemma", "q", progress=False)) == {"ok": 20}
+    assert statuses(prompts(20).llm.run("gemma", "q", progress=False)) == {"cached": 20}

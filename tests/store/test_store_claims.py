@@ -7,12 +7,11 @@ import sqlite3
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from keeping import Child, answer, begun, ledger_at, lookup, texts
 
-from llm_executor_nb.core import clock
 from llm_executor_nb.store.claims import has_ended, this_process
 from llm_executor_nb.store.records import Limits, Turn
 from llm_executor_nb.testing import frozen_clock
@@ -156,12 +155,12 @@ def test_a_process_that_lives_and_has_not_beaten_for_thirty_seconds_holds_nothin
     with frozen_clock() as frozen, ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path, 5) as child:
         child.line()
         child.stop(path)
-        _alter(path, heartbeat=round(frozen.utc().timestamp() * 1e6))
+        assert ledger.claim("job", [lookup("a")], max_age_s=None) == [THEIRS]
         frozen.advance(29)
         assert ledger.claim("job", [lookup("a")], max_age_s=None) == [THEIRS]
         frozen.advance(2)
         assert ledger.claim("job", [lookup("a")], max_age_s=None) == [YOURS]
-        _alter(path, heartbeat=round(frozen.utc().timestamp() * 1e6))  # it goes on: nobody ended it
+        _alter(path, heartbeat=5)  # it goes on: nobody ended it
         assert ledger.claim("job", [lookup("b")], max_age_s=None) == [THEIRS]
 
 
@@ -202,18 +201,29 @@ def test_a_heartbeat_that_came_too_late_is_counted(path):
         assert ledger.lease_lapses == 1
 
 
-def test_a_job_of_another_machine_lives_as_long_as_its_heartbeat_is_young(path):
-    with ledger_at(path) as ledger, Child(CLAIMS_AND_WAITS, path, 5) as child:
-        child.line()
-        child.process.kill()
-        child.process.wait()
-        now = clock.current().utc().timestamp()
-        _alter(path, host="another machine", heartbeat=round((now - 20) * 1e6))
-        assert ledger.claim("job", [lookup("a")], max_age_s=None) == [THEIRS]
-        _alter(path, heartbeat=round((now - 31) * 1e6))
+@pytest.mark.parametrize("ahead_s", [0, 3600, -3600, 10 * 365 * 86400], ids=["equal", "ahead", "behind", "far ahead"])
+def test_a_job_of_another_machine_lives_as_long_as_its_heartbeat_changes_whatever_its_clock_says(path, ahead_s):
+    with frozen_clock() as frozen, ledger_at(path) as ledger, ledger_at(path) as other:
+        begun(other, "child")
+        assert other.claim("child", [lookup("a"), lookup("b")], max_age_s=None) == [YOURS, YOURS]
+        theirs = frozen.utc().timestamp() + ahead_s
+        for second in range(0, 100, 20):
+            _alter(path, host="another machine", heartbeat=round((theirs + second) * 1e6))
+            assert ledger.claim("job", [lookup("a")], max_age_s=None) == [THEIRS]
+            frozen.advance(20)
+        frozen.advance(11)
         assert ledger.claim("job", [lookup("a")], max_age_s=None) == [YOURS]
-        _alter(path, heartbeat=round(now * 1e6))  # it had only been asleep: nobody ended it
+        _alter(path, heartbeat=round(theirs * 1e6))  # it had only been asleep: nobody ended it
         assert ledger.claim("job", [lookup("b")], max_age_s=None) == [THEIRS]
+
+
+def test_a_job_of_a_machine_of_the_same_name_is_not_taken_for_one_that_has_ended_here(path):
+    me = this_process()
+    with ledger_at(path) as ledger, ledger_at(path) as other:
+        begun(other, "child")
+        assert other.claim("child", [lookup("a")], max_age_s=None) == [YOURS]
+        _alter(path, host=f"{me.host[:-8]}of2other", pid=2**22 + 1, boot=1.0, born=2.0)
+        assert ledger.claim("job", [lookup("a")], max_age_s=None) == [THEIRS]
 
 
 def test_the_heartbeat_is_renewed_without_help(path):
@@ -256,3 +266,18 @@ def test_ages_are_counted_by_the_clock_in_force(path):
         ledger.keep([], answer("a", "here", answered_utc=frozen.utc() - timedelta(days=6)))
         assert texts(ledger.claim("job", [lookup("a")], max_age_s=7 * 86400)) == ["here"]
         assert texts(ledger.claim("job", [lookup("a")], max_age_s=5 * 86400)) == [YOURS]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=1), timedelta(days=3650)])
+def test_an_answer_dated_in_the_future_is_not_fresh_and_is_used_where_no_age_is_asked(path, ahead):
+    with ledger_at(path) as ledger:
+        ledger.keep([], answer("a", "here", answered_utc=datetime.now(UTC) + ahead))
+        assert texts(ledger.claim("job", [lookup("a")], max_age_s=7 * 86400)) == [YOURS]
+        assert texts(ledger.find([lookup("a")], max_age_s=1)) == [None]
+        assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
+
+
+def test_an_answer_of_a_machine_whose_clock_is_a_little_ahead_is_fresh(path):
+    with ledger_at(path) as ledger:
+        ledger.keep([], answer("a", "here", answered_utc=datetime.now(UTC) + timedelta(seconds=90)))
+        assert texts(ledger.claim("job", [lookup("a")], max_age_s=7 * 86400)) == ["here"]

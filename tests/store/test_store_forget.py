@@ -84,6 +84,13 @@ def test_all_is_forgotten_with_no_age_and_the_ledger_goes_on(ledger):
     assert ledger.find([lookup("1")], max_age_s=None)[0]
 
 
+@pytest.mark.parametrize("age", ["0s", 0, pd.Timedelta(0)])
+def test_no_age_forgets_also_what_is_dated_in_the_future(ledger, age):
+    _keep(ledger, "a", age=-timedelta(days=3650))
+    assert Ledger(ledger).forget(older_than=age) == 1
+    assert ledger.attempts_frame().empty
+
+
 def test_copies_close_up_and_none_is_overwritten_after_some_were_forgotten(ledger):
     for number, days in enumerate((1, 9, 1, 9)):
         ledger.keep([], answer("a", str(number), answered_utc=datetime.now(UTC) - timedelta(days=days)))

@@ -20,6 +20,7 @@ from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import LedgerBusyError, Limits, Turn
 from llm_executor_nb.store.schema import VERSION
 from llm_executor_nb.store.writer import PATIENCE_S, Writer
+from llm_executor_nb.testing import frozen_clock
 
 BIG = "x" * 20_000
 
@@ -51,6 +52,25 @@ with ledger_at(Path(sys.argv[1])) as ledger:
     assert not ledger.trouble
     assert all(ledger.find([lookup(str(number)) for number in range(40)], max_age_s=None))
     print("ok", flush=True)
+"""
+
+WITHOUT_FILES = """
+import resource
+from pathlib import Path
+from keeping import answer, ledger_at, lookup, texts
+with ledger_at(Path(sys.argv[1])) as ledger:
+    ledger.keep([], answer("a", "before"))
+    assert ledger.flush()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    ledger.keep([], answer("b", "meanwhile"))
+    assert not ledger.flush(0.6)
+    assert ledger.trouble
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert ledger.flush(10), ledger.trouble
+    assert ledger.path
+    assert texts(ledger.find([lookup("a"), lookup("b")], max_age_s=None)) == ["before", "meanwhile"]
+print("ok", flush=True)
 """
 
 ON_A_SMALL_DISK = """
@@ -211,6 +231,49 @@ def test_while_another_program_holds_the_lock_it_is_said_and_then_all_is_kept(pa
             assert ledger.flush(10)
         assert ledger.trouble == ""
         assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
+
+
+def test_trouble_is_in_the_log_once_a_minute(path, caplog):
+    def lines():
+        return [record.getMessage() for record in caplog.records if "cannot be written" in record.getMessage()]
+
+    def wait_for(count):
+        end = time.monotonic() + 10
+        while len(lines()) < count and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.3)  # a line too many would come with the next try
+        return len(lines())
+
+    with frozen_clock() as frozen, ledger_at(path) as ledger:
+        assert ledger.flush()
+        _fill_up(ledger)
+        ledger.keep([attempt()], answer("a", BIG))
+        assert wait_for(1) == 1
+        frozen.advance(59)
+        assert wait_for(1) == 1
+        frozen.advance(2)
+        assert wait_for(2) == 2
+        assert lines()[0] == f"The ledger {path} cannot be written: the disk is full. 1 rows wait for it."
+        _make_room(ledger)
+        assert ledger.flush(10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")
+def test_a_folder_that_was_removed_while_the_ledger_is_open_is_made_again(tmp_path):
+    path = tmp_path / "sub" / "ledger.sqlite"
+    with ledger_at(path) as ledger:
+        ledger.keep([], answer("a", "gone"))
+        assert ledger.flush()
+        shutil.rmtree(path.parent)
+        ledger.keep([], answer("b", "here"))
+        assert ledger.flush(10), ledger.trouble
+        assert texts(ledger.claim("job", [lookup("a"), lookup("b")], max_age_s=None)) == [Turn.YOURS, "here"]
+    assert path.stat().st_size
+
+
+def test_too_many_open_files_are_waited_for_and_do_not_mean_memory(path):
+    with Child(WITHOUT_FILES, path) as child:
+        assert child.line() == "ok"
 
 
 def test_a_claim_waits_for_another_programs_lock_but_not_for_ever(path):
