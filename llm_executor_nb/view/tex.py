@@ -2,14 +2,15 @@ r"""TeX in a model's answer: formulas may be typeset, and may do nothing else.
 
 MathJax and KaTeX obey every command they know. Some commands style, fetch, cover the page, or redefine a command for
 all other cells (`\unicode[css]`, `\mmlToken`, `\hspace`, `\def`, `\let`). The commands below draw signs where they
-stand. Any other one is shown as text, with a sign in place of its backslash. That holds outside formulas too, because
-renderers differ in what they take for a formula.
+stand. A formula with any other one is no formula: all its commands are shown as text, with a sign in place of the
+backslash. That holds outside formulas too, because renderers differ in what they take for one.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from itertools import accumulate
 
 _BACKSLASH = "\u2216"
 """Looks like a backslash and begins no command."""
@@ -62,41 +63,63 @@ _PART = re.compile(
     r"\\(?:begin|end)\s{0,9}\{([A-Za-z]+)\*?\}"
     r"|\\\\\*?\[\s{0,9}[-+]?[\d.,]{1,20}\s{0,9}[a-z]{2}\s{0,9}\]"
     r"|\\\\(?=[^\s()\[\]])"
-    r"|\\[A-Za-z]+|\\@|\^\^"
+    r"|\\([A-Za-z]+|@)|\^\^"
 )
+_DOLLARS = re.compile(r"(\$+)")
 _DELIMITER = re.compile(r"\\?\$\$+|\\\\\*?[(\[]|\\\\[)\]]|\\(?:begin|end)\{[A-Za-z]+\*?\}")
 _ENTITY = re.compile(r"&([#A-Za-z0-9]+;?)")
 _LONGEST_ENTITY = 40
 _BACKWARDS = r"\!"
 """A space to the left. Thousands of them would carry what follows over the rest of the page."""
 _MOST_BACKWARDS = 20
+_NESTING = re.compile(r"\\\\|\\[{}]|([{]|\\left(?![A-Za-z])|\\begin)|([}]|\\right(?![A-Za-z])|\\end)")
+_DEEPEST = 20
+"""Levels of the deepest formula that is typeset. Three hundred end the browser's tab."""
+_PLAIN = {ord("\\"): _BACKSLASH, ord("$"): "\uff04"}
+"""Without these two characters no formula begins."""
 
 
 def harmless_tex(text: str) -> str:
     """Return a paragraph in which no renderer finds a command of TeX that is not on the list above."""
-    text = _PART.sub(_part, _ENTITY.sub(_entity, text))
+    if _depth(text) > _DEEPEST:
+        return _ENTITY.sub(_entity, text).translate(_PLAIN)
+    text = "".join(map(_formula, _DOLLARS.split(_ENTITY.sub(_entity, text))))
     if text.count(_BACKWARDS) > _MOST_BACKWARDS:
         text = text.replace(_BACKWARDS, r"\,")
     return text if _is_balanced(text) else _DELIMITER.sub(_undelimited, text)
 
 
-def _part(match: re.Match[str]) -> str:
+def _depth(text: str) -> int:
+    """Return how deep the groups of a paragraph are nested."""
+    steps = (bool(one[1]) - bool(one[2]) for one in _NESTING.finditer(text))
+    return max(accumulate(steps, lambda depth, step: max(0, depth + step)), default=0)
+
+
+def _formula(text: str) -> str:
+    """Check the commands of what stands between two dollars, be it a formula or prose."""
+    return _PART.sub(_kept if all(map(_is_known, _PART.finditer(text))) else _shown, text)
+
+
+def _is_known(match: re.Match[str]) -> bool:
+    command, environment = match[2], match[1]
+    if environment is not None:
+        return environment in _ENVIRONMENTS or environment in _NUMBERED
+    return command is None or command in _COMMANDS
+
+
+def _kept(match: re.Match[str]) -> str:
     text, environment = match[0], match[1]
     if environment is not None:
-        return _environment(text, environment)
+        return text[: text.index("{")].rstrip() + f"{{{environment}{'*' * (environment in _NUMBERED)}}}"
     if text.startswith("\\\\"):
         # a line break; without the blank a renderer that halves backslashes would find a command behind it
         return "\\\\ "
-    if text == "^^":  # TeX itself reads ^^5c as a backslash
-        return "^ ^"
-    return text if text[1:] in _COMMANDS else _BACKSLASH + text[1:]
+    return "^ ^" if text == "^^" else text  # TeX itself reads ^^5c as a backslash
 
 
-def _environment(text: str, name: str) -> str:
-    word = "begin" if text.startswith("\\begin") else "end"
-    if name in _NUMBERED:
-        return f"\\{word}{{{name}*}}"
-    return f"\\{word}{{{name}}}" if name in _ENVIRONMENTS else _BACKSLASH + text[1:]
+def _shown(match: re.Match[str]) -> str:
+    is_command = match[1] is not None or match[2] is not None
+    return _BACKSLASH + match[0][1:] if is_command else _kept(match)
 
 
 def _is_balanced(text: str) -> bool:

@@ -41,10 +41,10 @@ FIND_STRAY = """() => {
   const stray = [...document.querySelectorAll('.jp-OutputArea-output *')]
     .filter(node => ['fixed', 'sticky'].includes(getComputedStyle(node).position)).map(node => 'fixed ' + node.tagName);
   for (let x = 5; x < innerWidth; x += 40) for (let y = 5; y < innerHeight; y += 40) {
-    const node = document.elementFromPoint(x, y), area = node && node.closest('.jp-OutputArea-output');
+    const node = document.elementFromPoint(x, y), area = node && node.closest('.jp-Cell-outputWrapper');
     if (!area) continue;
     const box = area.getBoundingClientRect();
-    if (x < box.left || x > box.right || y < box.top || y > box.bottom) stray.push(`${node.tagName} at ${x},${y}`);
+    if (x < box.left || x > box.right || y < box.top || y > box.bottom) stray.push(`${node.outerHTML.slice(0, 200)} at ${x},${y}`);
   }
   return stray;
 }"""
@@ -55,7 +55,7 @@ READ_OWN = (
 
 
 def look_for_harm(notebook, count: int) -> None:
-    """Fail if something of an output stands outside its place, anywhere in the notebook, or something was run."""
+    """Fail if something of an output stands outside its cell's outputs, or something was run."""
     for number in range(count):
         notebook.cell(number).scroll_into_view_if_needed()
         for part in (notebook.output(number).locator(".jp-OutputArea-output").all() or [None])[::7]:

@@ -83,7 +83,9 @@ def answers(url: str) -> list[str]:
         f"- ```\n{SCRIPT}\n  ```\n{SCRIPT}",
         f"<style>body {{ background: url({url}/body) }}</style><link rel=stylesheet href={url}/link>",
         "$" * 3000,
-        "{" * 3000 + "$" + "\\sqrt{" * 300 + "x" + "}" * 300 + "$",
+        "$" + "\\sqrt{" * 300 + "x" + "}" * 300 + "$",
+        "$" + "\\left(" * 300 + "x" + "\\right)" * 300 + "$",
+        "> " * 2000 + "x",
     ]
     return [*charts, *maths, *plain, *others]
 

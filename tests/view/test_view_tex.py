@@ -84,3 +84,14 @@ def test_a_formula_that_does_not_end_where_it_began_begins_nowhere(text):
 
 def test_a_span_of_code_keeps_its_commands():
     assert harmless(r"`\d+` matches digits, `C:\new` is a path") == r"`\d+` matches digits, `C:\new` is a path"
+
+
+@pytest.mark.parametrize(
+    ("opens", "closes"), [("\\sqrt{", "}"), ("{", "}"), ("\\left(", "\\right)"), ("\\begin{cases}", "\\end{cases}")]
+)
+def test_a_formula_that_is_nested_too_deep_for_a_browser_begins_nowhere(opens, closes):
+    for math in hostile.MATHS:
+        shown = harmless(math.format(opens * 300 + "x" + closes * 300))
+        outside = re.sub(r"^(`{3,})\n(?:.*\n)*?\1$", "", shown, flags=re.MULTILINE)
+        assert not re.search(rf"\\\w|\$.*{re.escape(opens)}", outside)
+    assert "$" in harmless(f"${opens * 9}x{closes * 9}$")
