@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.markup import untypeset
@@ -30,6 +31,9 @@ _FIRST_LINE_S = 0.3
 """Seconds without that line: a quick answer needs none."""
 _ONE_LINE = {ord(sign): f"&#{ord(sign)};" for sign in "\n\r$\\`~*_[]@"}
 """Characters that begin something in Markdown or a formula, as HTML that begins nothing."""
+_COSTLY = re.compile(r"\$|\\\\|\\begin")
+"""What begins or ends a formula. A browser needs milliseconds for each."""
+_MOST_COSTLY = 2_000
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 _ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "waited s", "took s", "then", "message")
 
@@ -125,10 +129,12 @@ def _tokens(attempts: Sequence[Attempt]) -> list[str]:
 
 def _split(text: str) -> tuple[str, str]:
     """Return what is rendered of a text, and the rest as one line of HTML, which all of Markdown leaves alone."""
-    if len(text) <= MOST_RENDERED:
+    costly = islice(_COSTLY.finditer(text, 0, MOST_RENDERED), _MOST_COSTLY, None)
+    most = next((one.start() for one in costly), MOST_RENDERED)
+    if len(text) <= most:
         return text, ""
-    end = text.rfind("\n", 0, MOST_RENDERED)
-    end = end if end > MOST_RENDERED // 2 else MOST_RENDERED
+    end = text.rfind("\n", 0, most)
+    end = end if end > most // 2 else most
     return text[:end], "\n\n" + untypeset(rest_of(text[end:]).translate(_ONE_LINE))
 
 

@@ -44,7 +44,7 @@ FIND_STRAY = """() => {
     const node = document.elementFromPoint(x, y), area = node && node.closest('.jp-Cell-outputWrapper');
     if (!area) continue;
     const box = area.getBoundingClientRect();
-    if (x < box.left || x > box.right || y < box.top || y > box.bottom) stray.push(`${node.outerHTML.slice(0, 200)} at ${x},${y}`);
+    if (x < box.left || x > box.right || y < box.top || y > box.bottom) stray.push(node.outerHTML.slice(0, 200));
   }
   return stray;
 }"""

@@ -36,6 +36,12 @@ def test_the_rest_of_a_long_answer_is_one_line_of_html_in_which_nothing_of_markd
     assert UNTYPESET.search(shown)
 
 
+def test_of_thousands_of_formulas_the_first_are_typeset():
+    shown = answer_bundle("$x$ " * 5_000, "md")["text/markdown"]
+    assert FOLDED.sub("", shown).count("$") == 2_000
+    assert shown.count("&#36;") == 8_000
+
+
 def test_a_cut_is_seen_below_what_was_folded():
     assert answer_bundle(TABLE, "md", cut="stopped")["text/markdown"].endswith("</div>\n\n**[cut: stopped]**")
 
