@@ -37,10 +37,11 @@ FRAMES = """
 display(out[["q_llm"]], df.llm.preview("gemma", "q", n=60, progress=False), out.llm.report(), llm.attempts())
 get_ipython().run_cell_magic("llm", f"'{told['names'][0]}' -n", "x")
 """
+FIND_FIXED = """() => [...document.querySelectorAll('.jp-OutputArea-output *')]
+  .filter(node => ['fixed', 'sticky'].includes(getComputedStyle(node).position)).map(node => node.outerHTML)"""
 FIND_STRAY = """() => {
-  const stray = [...document.querySelectorAll('.jp-OutputArea-output *')]
-    .filter(node => ['fixed', 'sticky'].includes(getComputedStyle(node).position)).map(node => 'fixed ' + node.tagName);
-  for (let x = 5; x < innerWidth; x += 40) for (let y = 5; y < innerHeight; y += 40) {
+  const stray = [];
+  for (let x = 5; x < innerWidth; x += 60) for (let y = 5; y < innerHeight; y += 60) {
     const node = document.elementFromPoint(x, y), area = node && node.closest('.jp-Cell-outputWrapper');
     if (!area) continue;
     const box = area.getBoundingClientRect();
@@ -56,12 +57,11 @@ READ_OWN = (
 
 def look_for_harm(notebook, count: int) -> None:
     """Fail if something of an output stands outside its cell's outputs, or something was run."""
-    for number in range(count):
-        notebook.cell(number).scroll_into_view_if_needed()
-        for part in (notebook.output(number).locator(".jp-OutputArea-output").all() or [None])[::7]:
-            if part is not None:
-                part.scroll_into_view_if_needed()
+    for number in range(2, count + 1):
+        for part in (notebook.cell(number), notebook.output(number).locator(".jp-OutputArea-output").last):
+            part.scroll_into_view_if_needed()
             assert notebook.page.evaluate(FIND_STRAY) == []
+    assert notebook.page.evaluate(FIND_FIXED) == []
     assert "taken" not in notebook.page.title()
 
 
