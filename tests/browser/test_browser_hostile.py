@@ -9,7 +9,7 @@ from pathlib import Path
 import hostile
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 AT_ONCE = 20
 """Answers of a cell: an answer makes two outputs, and JupyterLab shows fifty."""
 OWN = "$a \\le b, \\sin \\alpha, \\begin{cases} x \\end{cases}$"

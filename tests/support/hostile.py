@@ -71,7 +71,7 @@ def answers(url: str) -> list[str]:
     labels = [f"flowchart TD\n  A[\"<img src='{url}/{at}'>\"] --> B" for at in range(len(FENCES))]
     charts = [fence.format(label.replace("\n", "; ")) for fence, label in zip(FENCES, labels, strict=True)]
     tried = formulas(url)
-    maths = [math.format(tried[at % len(tried)]) for at, math in enumerate(MATHS * 4)]
+    maths = [math.format(tried[at % len(tried)]) for at, math in enumerate(MATHS * 2)]
     plain = [f"${one}$" for one in tried]
     others = [
         f"![x]({url}/picture)",
