@@ -30,8 +30,6 @@ from llm_executor_nb.core.foreign_text import clean
 if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
 
-FULL_TRACEBACK = "LLM_EXECUTOR_TRACEBACK"
-"""Environment variable: `full` shows whole tracebacks in IPython instead of the short form."""
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 
 
@@ -51,10 +49,8 @@ class _Plain:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))
 
-    def _render_traceback_(self, *_: object) -> list[str] | None:
-        """Return the lines that IPython shows instead of a traceback; None leaves it to IPython."""
-        if os.environ.get(FULL_TRACEBACK) == "full":
-            return None
+    def _render_traceback_(self, *_: object) -> list[str]:
+        """Return the lines that IPython shows instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 

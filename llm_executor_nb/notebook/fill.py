@@ -1,7 +1,7 @@
 """`{name}` in a prompt: filled in where a variable of that name exists and is data; all else stays as typed.
 
 Nothing is evaluated, and a text that was filled in is not searched for braces again, so JSON, LaTeX and code stay byte
-for byte. A key is never filled in, whether it is a `Secret` or a plain text.
+for byte. A key is never filled in: a variable that is one stays as typed, and one that holds one is an error.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings.key_list import KeyList, KeyText
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -58,7 +60,7 @@ def fill(text: str, names: Mapping[str, object]) -> Filled:
         names: the user's variables.
 
     Raises:
-        ConfigError: a variable is too long.
+        ConfigError: a variable is too long, or holds something like a key.
     """
     filled: dict[str, str] = {}
     left: dict[str, None] = {}
@@ -70,7 +72,8 @@ def fill(text: str, names: Mapping[str, object]) -> Filled:
             return match[0]
         if match[1]:
             return "{" + name + "}"
-        filled[name] = filled[name] if name in filled else _short(name, text_of(names[name]) or "")
+        if name not in filled:
+            filled[name] = _checked(name, names[name])
         return filled[name]
 
     # one pass: braces in a text that was filled in are that text's own
@@ -92,9 +95,10 @@ def variables_of(shell: InteractiveShell | None) -> dict[str, Any]:
 
 def is_data(names: Mapping[str, object], name: str) -> bool:
     """Whether a variable exists and may stand in a prompt: never a key, a module, a function or a class."""
-    if name not in names or name.startswith("_") or not may_be_data(names[name]):
+    if name not in names or name.startswith("_") or not may_be_data(value := names[name]):
         return False
-    return isinstance(names[name], _TABLES) or text_of(names[name]) is not None
+    # `<object at 0x…>` says nothing to a model
+    return isinstance(value, (str, *_TABLES)) or _BARE_REPR.fullmatch(_written_out(value)) is None
 
 
 def may_be_data(value: object) -> bool:
@@ -106,21 +110,10 @@ def may_be_data(value: object) -> bool:
     return not hasattr(value, "get_secret_value")  # pydantic's secrets
 
 
-def text_of(value: object) -> str | None:
-    """Return a variable's text as a prompt has it; None: it is not data.
-
-    A frame and an array are written out whole. Of a reply it is the text.
-    """
-    if not may_be_data(value):
-        return None
+def _written_out(value: object) -> str:
+    """Return a variable's text as a prompt has it. A frame and an array are written out whole; of a reply, its text."""
     if isinstance(value, str):
         return value
-    text = _written_out(value)
-    # `<object at 0x…>` says nothing to a model; a text that the scrubber changes holds a key
-    return None if _BARE_REPR.fullmatch(text) or scrub(text) != text else text
-
-
-def _written_out(value: object) -> str:
     if isinstance(getattr(value, "response_metadata", None), dict):
         return str(getattr(value, "text", value))
     if isinstance(value, _TABLES) and value.size > LONGEST:
@@ -135,13 +128,39 @@ def _is_key(text: str) -> bool:
     return len(text.split()) == 1 and scrub(text) != text
 
 
-def _short(name: str, text: str) -> str:
+def _checked(name: str, value: object) -> str:
+    """Return a variable's text, if it can be sent.
+
+    Raises:
+        ConfigError: it is too long, or holds something like a key.
+    """
+    text = _written_out(value)
+    as_typed = f"or write {{{{{name}}}}} to send the braces as text."
     if len(text) > LONGEST:
+        raise ConfigError(f"{{{name}}} is longer than {LONGEST:,} characters. Shorten it first, {as_typed}")
+    if not isinstance(value, str) and _holds_key(text):
         raise ConfigError(
-            f"{{{name}}} is longer than {LONGEST:,} characters. Shorten it first, or write {{{{{name}}}}} to send the "
-            "braces as text.",
+            f"{{{name}}} holds something like a key{_place_of_key(value)}, and a key is never sent in a prompt. "
+            f"Take it out first, {as_typed}",
         )
     return text
+
+
+def _holds_key(value: object) -> bool:
+    text = _written_out(value)
+    return scrub(text) != text
+
+
+def _place_of_key(value: object) -> str:
+    """Return in words where a variable holds a key; empty: it has no parts, or the key is in none of them."""
+    parts: Iterable[tuple[str, object]] = ()
+    if isinstance(value, pd.DataFrame):
+        parts = ((f"column {label}", value.iloc[:, place]) for place, label in enumerate(value.columns))
+        parts = chain([("index", value.index), ("column names", value.columns)], parts)
+    elif isinstance(value, Mapping):
+        parts = ((f"entry {label}", (label, part)) for label, part in value.items())
+    place = next((place for place, part in parts if _holds_key(part)), "")
+    return f" in its {scrub(place)}" if place else ""
 
 
 def _note(name: str, names: Mapping[str, object]) -> str:

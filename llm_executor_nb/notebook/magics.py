@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 NAME = "llm"
+_TYPESETS_FRAMES = "display.html.use_mathjax"
 _WARM_UP_AFTER_S = 0.3
 """Seconds after `%load_ext`: the cell that loads it must not wait for LangChain."""
 
@@ -38,6 +40,7 @@ class LLMMagics(Magics):
     def __init__(self, shell: InteractiveShell | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - IPython's own
         super().__init__(shell, **kwargs)
         self.commands = Commands(shell)
+        self.typesets_frames: bool = pd.get_option(_TYPESETS_FRAMES)
 
     # IPython would evaluate {…} and $… in the line; nothing that a user types here is evaluated
     @no_var_expand
@@ -101,19 +104,24 @@ class LLMMagics(Magics):
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics and their completion, and begin to load LangChain in the background."""
+    """Register the magics and their completion, and begin to load LangChain in the background.
+
+    Frames are no longer typeset: an answer in one could fetch, or redefine commands of other cells, by a formula.
+    """
     magics = LLMMagics(shell)
     shell.register_magics(magics)
+    pd.set_option(_TYPESETS_FRAMES, False)  # noqa: FBT003 - the name of the option says what it is
     completion.add(shell, LLMMagics.llm.parser)
     warmup.begin(after_s=_WARM_UP_AFTER_S)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the magics and their completion out again, and end a rehearsal that they began."""
+    """Take the magics and their completion out again, end a rehearsal that they began, and restore pandas' option."""
     # IPython has no public way to take a magic out again
     magics = shell.magics_manager.registry.pop(LLMMagics.__name__, None)
     if isinstance(magics, LLMMagics):
         magics.commands.close()
+        pd.set_option(_TYPESETS_FRAMES, magics.typesets_frames)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     completion.remove(shell)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.foreign_text import with_visible_direction
+from llm_executor_nb.core.markup import untypeset
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -13,7 +16,9 @@ _LEFT = ' style="text-align:left"'
 
 
 def as_html(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table, aligned to the left. Every cell is shown as text, never as markup."""
+    """Return a table, aligned to the left. Every cell is shown as text, never as markup or as a formula."""
     head = "".join(f"<th{_LEFT}>{escape(name)}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(f'<td{_LEFT}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    body = "".join(
+        f"<tr>{''.join(f'<td{_LEFT}>{escape(with_visible_direction(cell))}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return untypeset(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")

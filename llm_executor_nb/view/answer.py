@@ -7,10 +7,12 @@ import re
 import sys
 import threading
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.foreign_text import plain
-from llm_executor_nb.view.html import Bundle, line_part, stacked, table_part
+from llm_executor_nb.core.markup import untypeset
+from llm_executor_nb.view.html import MOST_RENDERED, Bundle, block, line_part, pre, rest_of, stacked, table_part
 from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
 from llm_executor_nb.view.text import dollars
@@ -22,14 +24,17 @@ if TYPE_CHECKING:
 
 _REDRAW_S = 0.1
 """Seconds between two updates of a growing text, at least."""
-_CHARACTERS_PER_S = 500_000
-"""A longer text is updated less often, so that drawing it stays cheap."""
 _WAITING_S = 1.0
 """Seconds between two updates of what is shown before the first text, in a cell."""
 _WAITING_LINE_S = 0.5
 """The same in a terminal."""
 _FIRST_LINE_S = 0.3
 """Seconds without that line: a quick answer needs none."""
+_ONE_LINE = {ord(sign): f"&#{ord(sign)};" for sign in "\n\r$\\`~*_[]@"}
+"""Characters that begin something in Markdown or a formula, as HTML that begins nothing."""
+_COSTLY = re.compile(r"\$|\\\\|\\begin")
+"""What begins or ends a formula. A browser needs milliseconds for each."""
+_MOST_COSTLY = 2_000
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 _ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "waited s", "took s", "then", "message")
 
@@ -65,13 +70,18 @@ def answer_bundle(text: str, form: str, *, cut: str = "") -> Bundle:
     """
     text = plain(text)
     mark = f"[cut: {cut}]" if cut else ""
+    as_text = f"{text}\n{mark}" if mark else text
     # a text that was cut is not JSON any more, and falls through
     if form == "json" and (parsed := _json_of(text)) is not None:
-        return {"text/markdown": fenced(parsed, "json"), "text/plain": parsed}
-    as_text = f"{text}\n{mark}" if mark else text
-    if form != "md":
-        return {"text/plain": as_text}
-    return {"text/markdown": f"{harmless(text)}\n\n**{mark}**" if mark else harmless(text), "text/plain": as_text}
+        head, rest = _split(parsed)
+        return {"text/markdown": fenced(head, "json") + rest, "text/plain": parsed}
+    if form == "md":
+        head, rest = _split(text)
+        ending = f"\n\n**{mark}**" if mark else ""
+        return {"text/markdown": harmless(head) + rest + ending, "text/plain": as_text}
+    if len(as_text) > MOST_RENDERED:
+        return {"text/html": block(pre(as_text)), "text/plain": as_text}
+    return {"text/plain": as_text}
 
 
 def is_json(text: str) -> bool:
@@ -116,6 +126,17 @@ def _tokens(attempts: Sequence[Attempt]) -> list[str]:
     if not attempts or attempts[-1].input_tokens is None or attempts[-1].output_tokens is None:
         return []
     return [f"tokens {attempts[-1].input_tokens} in, {attempts[-1].output_tokens} out"]
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return what is rendered of a text, and the rest as one line of HTML, which all of Markdown leaves alone."""
+    costly = islice(_COSTLY.finditer(text, 0, MOST_RENDERED), _MOST_COSTLY, None)
+    most = next((one.start() for one in costly), MOST_RENDERED)
+    if len(text) <= most:
+        return text, ""
+    end = text.rfind("\n", 0, most)
+    end = end if end > most // 2 else most
+    return text[:end], "\n\n" + untypeset(rest_of(text[end:]).translate(_ONE_LINE))
 
 
 def _json_of(text: str) -> str | None:
@@ -169,13 +190,13 @@ class CellAnswer:
             if not self._text.strip():
                 if age_s >= _WAITING_S:
                     self._display.update(_text_bundle(self._waiting()))
-            elif age_s >= max(_REDRAW_S, len(self._text) / _CHARACTERS_PER_S):
+            elif age_s >= _REDRAW_S:
                 self._draw()
 
     def _draw(self) -> None:
         if len(text := self._text) > self._drawn:
             self._drawn = len(text)
-            self._display.update(_text_bundle(text))
+            self._display.update(_text_bundle(text[-MOST_RENDERED:]))  # of a longer one the end, where it grows
 
 
 class TerminalAnswer:

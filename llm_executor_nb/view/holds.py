@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from llm_executor_nb.view.html import block, line
+from llm_executor_nb.view.html import block, line, table
 
 NOTHING_HELD = "Nothing is on hold."
 
@@ -15,8 +15,9 @@ class HoldsFrame(pd.DataFrame):
     def __repr__(self) -> str:
         return super().__repr__() if len(self) else NOTHING_HELD
 
-    def _repr_html_(self) -> str | None:
+    def _repr_html_(self) -> str:
         if not len(self):
             return block(line(NOTHING_HELD, "dim"))
-        html: str | None = super()._repr_html_()  # type: ignore[misc]  # the stubs do not know it
-        return html
+        # not pandas' own: it lets front ends typeset the formulas in a provider's words
+        rows = self.astype(object).where(self.notna(), None).itertuples(index=False)
+        return block(table([str(name) for name in self.columns], rows))

@@ -1,6 +1,7 @@
 """The parts of every display: escaped HTML in one quiet style, and a text that reads well alone.
 
-Values are foreign text (a model's, a provider's, a column's name). They are escaped here, and nowhere else.
+Values are foreign text (a model's, a provider's, a column's name). They are escaped here, and nowhere else. No display
+lays out more of them than a browser can draw at once; the rest is one click away.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import html
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.foreign_text import plain, with_visible_direction
+from llm_executor_nb.core.markup import untypeset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Bundle = dict[str, str]
 """MIME type -> content, as front ends expect it."""
+MOST_RENDERED = 50_000
+"""Characters of a text that are laid out at once. A browser stands still over 600,000 characters of a table."""
+_MOST_IN_A_CELL = 2_000
+_MOST_ROWS = 200
 _LONG = 30
 """Characters from which a column may wrap inside a word, so that the other columns stay whole."""
 _STYLE = """<style>
@@ -43,14 +49,15 @@ _STYLE = """<style>
 .llm-nb.llm-nb th.number, .llm-nb.llm-nb td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .llm-nb.llm-nb .bar { display: block; width: 100%; max-width: 40em; height: 0.9em; margin: 0.2em 0;
   accent-color: var(--jp-brand-color1, var(--vscode-focusBorder, #0b6bcb)); }
+.llm-nb summary { cursor: pointer; color: var(--dim); }
 .llm-nb.llm-nb pre { white-space: pre-wrap; overflow-wrap: anywhere; background: none; color: var(--ink);
   border-left: 2px solid var(--line); padding: 0 0 0 0.8em; margin: 0.3em 0; }
 </style>"""
 
 
 def block(inside: str) -> str:
-    """Return escaped HTML as one display in our style. Its classes keep MathJax from reading dollars as formulas."""
-    return f'{_STYLE}<div class="llm-nb mathjax_ignore tex2jax_ignore">{inside}</div>'
+    """Return escaped HTML as one display in our style."""
+    return _STYLE + untypeset(inside)
 
 
 def stacked(*parts: Bundle) -> Bundle:
@@ -77,13 +84,13 @@ def span(text: str, kind: str) -> str:
 
 def line(text: str, kind: str = "") -> str:
     """Return a text as a line of its own."""
-    return f'<div class="{kind}">{escaped(text)}</div>'
+    return f'<div class="{kind}">{_bounded(text)}</div>'
 
 
 def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
     """Return lines as a table: a mark, its style, the words, and the next step."""
     rows = "".join(
-        f'<tr><td>{span(mark, kind)}</td><td class="long">{escaped(words)}{_next_step(step)}</td></tr>'
+        f'<tr><td>{span(mark, kind)}</td><td class="long">{_bounded(words)}{_next_step(step)}</td></tr>'
         for mark, kind, words, step in lines
     )
     return f'<table class="plain"><tbody>{rows}</tbody></table>'
@@ -91,27 +98,29 @@ def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
 
 def pre(text: str) -> str:
     """Return a text as it is, with its line breaks."""
-    return f"<pre>{escaped(text)}</pre>"
+    rest = text[MOST_RENDERED:]
+    return f"<pre>{escaped(text[:MOST_RENDERED])}</pre>" + (rest_of(rest) if rest else "")
+
+
+def rest_of(text: str) -> str:
+    """Return the rest of a long text, behind a click."""
+    return _folded(f"{len(text):,} more characters", f"<pre>{escaped(text)}</pre>")
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return rows as an HTML table. Numbers are aligned to the right; None is an empty cell."""
     listed = [list(row) for row in rows]
     kinds = [_cell_class(row[place] for row in listed) for place in range(len(names))]
-    head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(names, kinds, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{kind}>{escaped(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True))
-        + "</tr>"
-        for row in listed
+    rest = listed[_MOST_ROWS:]
+    return _table(names, kinds, listed[:_MOST_ROWS]) + (
+        _folded(f"{len(rest):,} more rows", _table(names, kinds, rest)) if rest else ""
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def pairs(lines: Iterable[tuple[str, str]]) -> str:
     """Return pairs of a name and its words as an HTML table."""
     rows = "".join(
-        f'<tr><th scope="row">{escaped(name)}</th><td class="long">{escaped(words)}</td></tr>' for name, words in lines
+        f'<tr><th scope="row">{escaped(name)}</th><td class="long">{_bounded(words)}</td></tr>' for name, words in lines
     )
     return f"<table><tbody>{rows}</tbody></table>"
 
@@ -123,7 +132,7 @@ def cut(text: str, longest: int) -> str:
 
 def text_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return rows as text in columns."""
-    lines = [[plain(shown(value)).replace("\n", " ") for value in row] for row in (names, *rows)]
+    lines = [[plain(cut(shown(value), _MOST_IN_A_CELL)).replace("\n", " ") for value in row] for row in (names, *rows)]
     widths = [max(len(row[place]) for row in lines) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
@@ -140,6 +149,28 @@ def shown(value: object) -> str:
 def escaped(text: str) -> str:
     """Return a text as HTML, with no markup of its own and no change of direction."""
     return html.escape(with_visible_direction(text))
+
+
+def _table(names: Sequence[str], kinds: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    head = "".join(f"<th{kind}>{_bounded(name)}</th>" for name, kind in zip(names, kinds, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{kind}>{_bounded(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _bounded(text: str) -> str:
+    """Return a text as HTML; what exceeds a cell's length is behind a click."""
+    if len(text) <= _MOST_IN_A_CELL:
+        return escaped(text)
+    return escaped(text[:_MOST_IN_A_CELL]) + rest_of(text[_MOST_IN_A_CELL:])
+
+
+def _folded(words: str, inside: str) -> str:
+    return f"<details><summary>{escaped(words)}</summary>{inside}</details>"
 
 
 def _next_step(words: str) -> str:

@@ -1,71 +1,100 @@
-"""A model's Markdown, made harmless: what a trusted notebook would run is shown as text.
+"""A model's Markdown, made harmless: what a trusted notebook would run, fetch or draw is shown as text.
 
 JupyterLab renders the Markdown outputs of a trusted notebook without its sanitizer. A `<script>`, an `onerror` or a
-`javascript:` link in an answer would run with the notebook's rights. There is no Markdown parser here. Code is left
-alone only where every renderer certainly reads it as code: a fence at the margin, or a span whose backticks pair up
-within its line. All other tags are escaped. Reference definitions are broken, because their titles could hide a fence.
-In doubt an answer looks plainer, never the other way.
+`javascript:` link in an answer would run with the notebook's rights; a picture or a diagram would fetch. There is no
+Markdown parser here. What we take for a block of code is written as one that no renderer can take for anything else:
+at the margin, with a fence longer than any in it, in a language that is only coloured. A span of code is left alone
+where its backticks certainly pair up. All other text has its tags escaped and its commands of TeX checked.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-_FENCE = re.compile(r"(`{3,})[\w+#.-]*")
-_OPENING = re.compile(r"(?:`{3,}|~{3,})[^\n]*")
+from llm_executor_nb.view.tex import harmless_tex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FENCE = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?:(`{3,})([^`]*)|(~{3,})(.*))")
+_RUN = re.compile(r"`{3,}|~{3,}")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_MATH = re.compile(r"\$\$?[^$`\n]+\$\$?")
-_MATH_BEGINS = re.compile(r"\\begin\{|\\\\[(\[]")
-_MATH_ENDS = re.compile(r"\\end\{|\\\\[)\]]")
+_MATH = re.compile(r"\$\$[^$`]+\$\$|\$[^$`\n]+\$")
+_MATH_BEGINS = re.compile(r"\$|\\begin\{|\\\\[(\[]")
 _LINK = re.compile(r"\]\((?=\s*(\S{0,80}))")
 """Where a link's address begins, and enough of it to see its scheme. It is a look-ahead, because links may nest."""
 _SAFE = re.compile(r"(https?://|mailto:)|[^:&\\<]*(?=[/?#)\s]|$)", re.IGNORECASE)
-_SPAN = re.compile(r"(^|(?<=\s))([*_(\"'\[]{0,3})`([^`|\n]+)`(?!`)", re.MULTILINE)
-_DISARMING = ("\\", "$")
-"""Characters that can make a backtick plain text: an escape, a formula."""
+_SPAN = re.compile(r"(^|(?<=\s))([*_(\"'\[]{0,3})`([^`|\n]*[^`|\n\\])`(?!`)", re.MULTILINE)
 _BLANK_LINES = re.compile(r"(\n[ \t]*(?:\n[ \t]*)+)")
+_COLOURED = """
+bash bat c c# c++ clojure cmake cpp cs csharp css csv cuda cython dart diff docker dockerfile elixir erlang fortran
+fsharp go graphql groovy haskell hcl html http ini ipython java javascript js json json5 jsonl jsx julia kotlin latex
+less lua makefile markdown matlab md nginx objectivec ocaml perl php plaintext powershell proto protobuf py python
+python3 r rb rs ruby rust sas scala scheme scss sh shell spark sql stata swift tex text toml ts tsx txt typescript vb
+vim wasm xml yaml yml zig zsh
+"""
+_LANGUAGES = frozenset(_COLOURED.split())
+"""Renderers colour these. Some languages are drawn instead, as diagrams, maps or formulas, and a diagram may fetch."""
 
 
 def harmless(text: str) -> str:
-    """Return Markdown without tags and without links of an unknown scheme, except as visible text."""
-    text = re.sub(r"\r\n?", "\n", text)
-    lines = text.split("\n")
-    # renderers differ in what these fences take for code, so nothing in the text is trusted
-    if "~~~" in text or any("```" in line and not _FENCE.fullmatch(line) for line in lines):
-        return _in_doubt(text)
-    blocks = _blocks(lines)
-    prose, code = ("\n".join(block for block, is_code in blocks if is_code is wanted) for wanted in (False, True))
-    # a formula that begins in prose and ends in code would swallow the fence between them
-    if _MATH_BEGINS.search(prose) and _MATH_ENDS.search(code):
-        return _in_doubt(text)
-    return "\n".join(block if is_code else _prose(block) for block, is_code in blocks)
+    """Return Markdown without tags, pictures, diagrams and links of an unknown scheme, except as visible text."""
+    blocks = _blocks(re.sub(r"\r\n?", "\n", text).split("\n"))
+    # a formula ends at a blank line, so none begins in prose and swallows the fence behind it
+    gap = "\n\n" if _MATH_BEGINS.search(text) else "\n"
+    return gap.join(block if is_code else _prose(block) for block, is_code in blocks)
 
 
-def fenced(text: str, language: str = "") -> str:
+def fenced(text: str, language: str = "", *, least: int = 3) -> str:
     """Return a text as a code block, with a fence that is longer than any in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max(least, longest + 1 if longest >= least else 0)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _blocks(lines: list[str]) -> list[tuple[str, bool]]:
     """Return the text in blocks, and whether each is code; a code block that breaks off is closed."""
     blocks: list[tuple[str, bool]] = []
-    block: list[str] = []
-    fence = ""
+    prose: list[str] = []
+    shift, rest = 0, iter(lines)
+    for line in rest:
+        if (opening := _FENCE.fullmatch(line)) is None:
+            # what followed an indented block stays on its level, now that the block is at the margin
+            shift = _add(line, prose, shift)
+            continue
+        if (marker := opening[1].strip()) or prose:
+            blocks.append(("\n".join([*prose, "", marker, ""] if marker else prose), False))
+        prose, shift = [], len(opening[1])
+        blocks.append((_code(rest, opening[2] or opening[4], opening[3] or opening[5] or "", shift), True))
+    return [*blocks, ("\n".join(prose), False)] if prose or not blocks else blocks
+
+
+def _add(line: str, prose: list[str], shift: int) -> int:
+    """Add a line to the prose behind a block that was moved to the left; return how far the next one moves."""
+    if not line.strip():
+        prose.append("")
+        return shift
+    left = min(shift, _indent(line))
+    if left < shift and prose:
+        prose.append("")  # what is less indented, such as the next item of a list, does not belong to what was moved
+    prose.append(line[left:])
+    return left
+
+
+def _code(lines: Iterator[str], fence: str, info: str, shift: int) -> str:
+    """Return the code block that begins here, written so that every renderer finds its end at the same place."""
+    inside = []
     for line in lines:
-        match = _FENCE.fullmatch(line)
-        if fence:
-            block.append(line)
-            if match and match[1] == line and len(line) >= len(fence):
-                blocks.append(("\n".join(block), True))
-                block, fence = [], ""
-        elif match:
-            blocks += [("\n".join(block), False)] if block else []
-            block, fence = [line], match[1]
-        else:
-            block.append(line)
-    return [*blocks, ("\n".join([*block, fence] if fence else block), bool(fence))] if block else blocks
+        if len(end := line.strip()) >= len(fence) and not end.strip(fence[0]):
+            break
+        inside.append(line[min(shift, _indent(line)) :])
+    language = next(iter(info.split()), "")
+    return fenced("\n".join(inside), language if language.lower() in _LANGUAGES else "", least=len(fence))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
 
 
 def _prose(text: str) -> str:
@@ -75,7 +104,9 @@ def _prose(text: str) -> str:
 
 def _paragraph(text: str) -> str:
     """Defuse a paragraph. Its code spans are left alone if every backtick certainly belongs to one."""
-    if any(sign in text for sign in _DISARMING) or "`" in _SPAN.sub("", text):
+    outside = _SPAN.sub("", text)
+    # an escape or a formula can make a backtick plain text
+    if "`" in outside or "\\" in outside or _MATH_BEGINS.search(text):
         return _defused(text)
     parts, end = [], 0
     for span in _SPAN.finditer(text):
@@ -84,17 +115,13 @@ def _paragraph(text: str) -> str:
     return "".join([*parts, _defused(text[end:])])
 
 
-def _in_doubt(text: str) -> str:
-    """Defuse a whole text. JupyterLab copies the words after a fence into an attribute, so their quotes are removed."""
-    return _defused(_OPENING.sub(lambda line: line[0].replace('"', "").replace("'", ""), text))
-
-
 def _defused(text: str) -> str:
-    """Escape tags, break links that are not safe, and make each picture a link.
+    """Escape tags, check TeX, break links that are not safe, and make each picture a link.
 
     A formula shows an entity as it is, so a tag in it is broken by a space. A picture is loaded without a click, and
     would tell its server what an answer put into the address.
     """
+    text = _RUN.sub(lambda run: f"&#{ord(run[0][0])};" * len(run[0]), harmless_tex(text))
     text = _MATH.sub(lambda math: _TAG.sub("< ", math[0]), text).replace("![", "&#33;[")
     return _LINK.sub(_link, _TAG.sub("&lt;", text)).replace("]:", "]\\:")
 

@@ -52,7 +52,6 @@ def test_names_that_are_no_data_stay_as_typed():
         "secret": Secret(KEY),
         "pydantic_secret": SecretStr(KEY),
         "plain": KEY,
-        "config": {"key": KEY},
     }
     text = " ".join(f"{{{name}}} {{{{{name}}}}}" for name in names)
     assert fill(text, names).text == text
@@ -114,3 +113,31 @@ def test_it_says_what_was_filled_in_and_what_looks_meant():
 def test_prose_that_speaks_of_a_key_is_data():
     text = "My first key was sk-or-v1-oldoldoldold, it is revoked."
     assert fill("{note}", {"note": text}).text == text
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (pd.DataFrame({"city": ["Lyon"], "auth": [KEY]}), " in its column auth"),
+        (pd.DataFrame([["Lyon", f"curl -H 'Authorization: Bearer {KEY}'"]], columns=["a", "a"]), " in its column a"),
+        (pd.DataFrame({"city": ["Lyon"]}, index=[KEY]), " in its index"),
+        (pd.DataFrame({KEY: ["Lyon"]}), " in its column names"),
+        (pd.Series(["Lyon", KEY]), ""),
+        (pd.Index([KEY]), ""),
+        (np.array([KEY, "Lyon"]), ""),
+        ([KEY], ""),
+        ({"city": "Lyon", "auth": {"openrouter": KEY}}, " in its entry auth"),
+        (AIMessage(f"Your key is {KEY}.", response_metadata={"llm_run_id": "x"}), ""),
+    ],
+)
+def test_what_holds_something_like_a_key_is_an_error_that_names_its_place(value, place):
+    with pytest.raises(llm.ConfigError) as raised:
+        fill("{held}", {"held": value})
+    assert f"{{held}} holds something like a key{place}, and" in str(raised.value)
+    assert KEY not in str(raised.value)
+    assert fill("{{held}}", {"held": value}).text == "{held}"
+
+
+def test_a_table_without_a_key_is_filled_in_whatever_it_holds():
+    for value in (pd.DataFrame(), pd.DataFrame({"a": [None]}), np.array([]), pd.Series([], dtype=object)):
+        assert fill("{value}", {"value": value}).text.strip()

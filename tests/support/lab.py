@@ -229,10 +229,12 @@ class Notebook:
         before = self.path.stat().st_mtime_ns
         self.page.keyboard.press("Control+s")
         end = time.monotonic() + 20
-        while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
-            self.page.wait_for_timeout(50)
-        self.page.wait_for_timeout(200)
-        return json.loads(self.path.read_text(encoding="utf-8"))
+        while time.monotonic() < end:
+            self.page.wait_for_timeout(100)
+            with contextlib.suppress(ValueError):  # a large file is empty while it is written
+                if self.path.stat().st_mtime_ns != before:
+                    return json.loads(self.path.read_text(encoding="utf-8"))
+        raise TimeoutError(f"{self.path.name} was not saved")
 
     def looks(self) -> Iterator[str]:
         """Take each theme and each width in turn; yield what it is."""

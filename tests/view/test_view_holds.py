@@ -8,6 +8,7 @@ import pandas as pd
 from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
+from llm_executor_nb.view.holds import HoldsFrame
 
 
 def test_where_nothing_is_on_hold_it_says_so_and_is_an_empty_frame_with_its_columns():
@@ -28,5 +29,10 @@ def test_what_is_on_hold_is_shown_as_a_frame():
         held = llm.health()
     assert list(held["why"]) == ["auth"]
     assert repr(held) == repr(pd.DataFrame(held))
-    assert held._repr_html_() == pd.DataFrame(held)._repr_html_()
     assert "<table" in held._repr_html_()
+    assert "User not found" in held._repr_html_()
+
+
+def test_formulas_in_the_words_of_a_hold_are_not_typeset():
+    held = HoldsFrame({"message": ["$\\unicode{x41}$", None]})
+    assert 'class="llm-nb mathjax_ignore tex2jax_ignore"' in held._repr_html_()

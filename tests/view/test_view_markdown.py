@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import hostile
 import pytest
 
 from llm_executor_nb.view.answer import answer_bundle
@@ -11,6 +12,11 @@ from llm_executor_nb.view.html import block, line, pre, span, table, text_table
 from llm_executor_nb.view.markdown import fenced, harmless
 
 SCRIPT = "<script>alert(1)</script>"
+
+
+def outside_code(shown: str) -> str:
+    """Return what stands outside code, as every renderer sees it: at the margin, with a fence of its own."""
+    return re.sub(r"^(`{3,})[^`\n]*\n(?:.*\n)*?\1$", "", shown, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +64,18 @@ def test_harmless_markdown_stays_byte_for_byte(text):
     ],
 )
 def test_no_tag_is_left_that_a_renderer_could_take_for_one(text):
-    shown = harmless(text)
-    is_in_code = shown.startswith("[r]\\:")
-    assert is_in_code or not re.search(r"<[A-Za-z/!?]", shown)
+    shown = outside_code(harmless(text))
+    assert not re.search(r"<[A-Za-z/!?]", shown)
     assert "]: " not in shown
+    assert "~~~" not in shown
+    assert "```" not in shown
+
+
+def test_the_renderer_of_exports_draws_nothing_and_finds_no_tag_of_an_answer():
+    renderer = pytest.importorskip("nbconvert.filters.markdown_mistune", reason="nbconvert comes with JupyterLab")
+    for answer in hostile.answers("http://beacon"):
+        html = renderer.markdown2html_mistune(harmless(answer))
+        assert not re.search(r"<(script|img|style|link)\b|class=.mermaid", html), answer
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,33 @@ def test_a_reference_definition_is_shown_as_text():
 
 @pytest.mark.parametrize("fence", ["```", "- ```", "    ````", "~~~", "> ~~~~ x `"])
 def test_what_stands_behind_a_fence_cannot_leave_its_attribute(fence):
-    assert '"' not in harmless(f'{fence}x" onmouseover="alert(1)\ncode\n{fence}').split("\n")[0]
+    shown = harmless(f'{fence}x" onmouseover="alert(1)\ncode\n{fence}')
+    assert not re.search(r"[`~]{3,}[^\n]*onmouseover", shown)
+
+
+@pytest.mark.parametrize("language", ["python", "Python", "c++", "json"])
+def test_code_keeps_the_language_that_colours_it(language):
+    assert harmless(f"```{language}\nx\n```") == f"```{language}\nx\n```"
+
+
+@pytest.mark.parametrize("language", ["mermaid", "Mermaid", "{mermaid}", "geojson", "math", "vega-lite"])
+def test_what_a_renderer_draws_is_shown_as_text(language):
+    for fence in hostile.FENCES:
+        shown = harmless(fence.format("A --> B").replace("{mermaid}", "mermaid").replace("mermaid", language))
+        assert "A -->" in shown
+        assert not re.search(rf"[`~]{{3,}}[ \t]*{re.escape(language)}", shown)
+
+
+def test_a_block_in_a_list_is_moved_to_the_margin_and_what_follows_keeps_its_level():
+    text = "1. Install:\n   ```bash\n   pip install x\n     -q\n   ```\n   Then:\n   - a\n     - b\n2. Run"
+    moved = "1. Install:\n```bash\npip install x\n  -q\n```\nThen:\n- a\n  - b\n\n2. Run"
+    assert harmless(text) == moved
+
+
+def test_code_stays_as_it_is_wherever_its_block_stands():
+    code = 'print("a\\nb", f"{x:>3}", r"\\d+", "<b>", "$x$")'
+    for text in (f"```python\n{code}\n```", f"- ```python\n  {code}\n  ```", f"~~~python\n{code}\n~~~"):
+        assert f"```python\n{code}\n```" in harmless(text)
 
 
 def test_a_formula_keeps_its_sense():
