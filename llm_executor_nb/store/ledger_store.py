@@ -252,8 +252,15 @@ class LedgerStore:
                 if self._writer is None:
                     writer = Writer(self._place(), self._limits)
                     self._at_end = weakref.finalize(self, writer.close)
+                    self._at_end.atexit = False  # jobs must end first: `close_all` is called in its turn
                     self._writer = writer
         return self._writer
+
+
+def close_all() -> None:
+    """Close every ledger of this process, whose jobs have ended; for the end of the process."""
+    for store in list(_stores):
+        store.close()
 
 
 def _warn_of_notices(writer: Writer) -> None:
