@@ -21,9 +21,9 @@ from columns import prompts
 from llm_executor_nb.store.writer import Writer
 llm.configure(openrouter_keys=["sk-or-v1-practice-0001"], huggingface_tokens=[])
 llm.configure(openrouter_base_url=sys.argv[1], ledger=Path(sys.argv[2]))
-job = prompts(2000).llm.start("gemma", "q", progress=False, concurrency={IN_FLIGHT})
 close = Writer.close
 Writer.close = lambda writer: (print("closed after the job:", job.is_done, flush=True), close(writer))
+job = prompts(2000).llm.start("gemma", "q", progress=False, concurrency={IN_FLIGHT})
 while job.snapshot().done < 40:
     time.sleep(0.01)
 """
