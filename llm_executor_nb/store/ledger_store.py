@@ -209,9 +209,9 @@ class LedgerStore:
     def close(self) -> None:
         """Commit the queue, within 4 s, and close the file; it is opened again when needed."""
         with self._lock:
-            at_end, self._writer, self._at_end = self._at_end, None, None
-        if at_end:
-            at_end()
+            writer, at_end, self._writer, self._at_end = self._writer, self._at_end, None, None
+        if writer and at_end and at_end.detach():  # not by calling it: once Python ends, a finalizer does nothing
+            writer.close()
 
     def leave(self) -> None:
         """Stay at its place, whatever is configured from now on; close the file unless a job is running."""
