@@ -178,7 +178,7 @@ def _make_senders(
     models = [backend for backend in backends.values() if backend.base_url is None]
     return {
         **dict.fromkeys(wires, HttpSender(transport, wires)),
-        **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in models},
+        **{backend.name: ModelSender(ChatModelObject(backend.chat_model, backend.loop)) for backend in models},
     }
 
 
