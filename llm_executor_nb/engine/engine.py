@@ -101,7 +101,7 @@ class Engine:
             result = await self._send_until_settled(run, move)
             verdict = result.verdict
             verdict, message = await accepted(run, move.route, result)
-            await run.settle(move, verdict)
+            await run.settle(move, verdict, result.message)
             if message is None and (error := run.error_after(verdict)) is not None:
                 raise error
         except (asyncio.CancelledError, SystemExit, KeyboardInterrupt):  # the last two: of the user's functions

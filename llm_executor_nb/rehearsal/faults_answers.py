@@ -80,6 +80,10 @@ def _body(does: str, outcome: Outcome, change: Callable[[Body], Body]) -> FaultS
     return FaultSpec(does=does, respond=respond, finding=Finding(outcome))
 
 
+def _without(field: str) -> Callable[[Body], Body]:
+    return lambda body: {name: value for name, value in body.items() if name != field}
+
+
 def _with(**changes: object) -> Callable[[Body], Body]:
     return lambda body: {**body, **changes}
 
@@ -146,9 +150,7 @@ NO_ANSWERS: Faults = {
     "200-error-beside-text": _body(
         "HTTP 200 with an error beside a text that looks whole", Outcome.SERVER_ERROR, _with(error=_DISCONNECTED)
     ),
-    "missing-choices": _body(
-        "no choices", Outcome.MALFORMED, lambda body: {name: body[name] for name in body if name != "choices"}
-    ),
+    "missing-choices": _body("no choices", Outcome.MALFORMED, _without("choices")),
     "null-choices": _body("choices null", Outcome.MALFORMED, _with(choices=None)),
     "empty-choices": _body("choices of none", Outcome.MALFORMED, _with(choices=[])),
     "null-choice": _body("a choice that is null", Outcome.MALFORMED, _with(choices=[None])),
@@ -171,6 +173,7 @@ def _paid_elsewhere(request: ChatRequest, effect: Effect) -> Response:
 
 
 BILLS: Faults = {
+    "no-usage": _body("an answer that does not say its tokens and cost", Outcome.OK, _without("usage")),
     "own-provider-key": FaultSpec(
         does="an answer that the user's own provider key paid: its cost is 0, and a field beside it has what was spent",
         respond=_paid_elsewhere,
