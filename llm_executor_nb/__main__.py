@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
 import llm_executor_nb as llm
+from llm_executor_nb.core.foreign_text import clean, plain
 
 MODEL = "gemma"
 OUTAGE = "openrouter[1]: 401; openrouter[2]: 429@121.. retry-after=60, rate=60/s burst=20; huggingface/nebius: down"
@@ -25,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.prompt is not None:
-            print(llm.run_llm(options.model, options.prompt).text)
+            # a terminal obeys control characters, an answer's too
+            print(plain(str(llm.run_llm(options.model, options.prompt).text)))
         elif options.csv is not None or options.column is not None:
             _run_csv(options.model, options.csv, options.column)
         else:
@@ -34,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{error.filename or ''}: {error.strerror or error}. Give the path of a CSV file.", file=sys.stderr)
+        place = clean(str(error.filename or ""))
+        print(f"{place}: {error.strerror or clean(str(error))}. Give the path of a CSV file.", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(error, file=sys.stderr)
@@ -42,8 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows no key that stands in the wrong place."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m llm_executor_nb", description=__doc__.split("\n\n", 1)[1])
+    parser = _Parser(prog="python -m llm_executor_nb", description=__doc__.split("\n\n", 1)[1])
     parser.add_argument("--model", default=MODEL, help="a model of the table or its alias (default %(default)s)")
     parser.add_argument("--prompt", help="one prompt; prints the answer")
     parser.add_argument("--csv", type=Path, help="a table with a column of prompts; writes FILE.llm.csv beside it")

@@ -25,6 +25,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core.foreign_text import clean
+
 if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
 
@@ -65,7 +67,8 @@ class LLMExecutorError(_Plain, Exception):
     """
 
     def __init__(self, message: str = "", *, attempts: tuple[Attempt, ...] = ()) -> None:
-        super().__init__(message)
+        # here, for every message: an argument in the wrong place may be a key
+        super().__init__(clean(message))
         self.attempts = attempts
         self.result: Any = None
 
@@ -159,7 +162,7 @@ class JobInterrupted(_Plain, KeyboardInterrupt):
     """
 
     def __init__(self, message: str = "", *, result: Any = None) -> None:  # noqa: ANN401 - a frame or a Series, and core knows no pandas
-        super().__init__(message)
+        super().__init__(clean(message))
         self.result = result
 
 
@@ -172,4 +175,4 @@ def warn(message: str) -> None:
     level, frame = 1, sys._getframe()  # noqa: SLF001 - how the library itself counts; 3.12 has skip_file_prefixes
     while (caller := frame.f_back) is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, caller
-    warnings.warn(message, LLMExecutorWarning, stacklevel=level)
+    warnings.warn(clean(message), LLMExecutorWarning, stacklevel=level)

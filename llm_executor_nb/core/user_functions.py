@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError, DeadlineError
-from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.foreign_text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import parse_json
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import MEDIA, facts_of, has_reasoning, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
@@ -244,7 +244,7 @@ class _StreamReader:
         if not isinstance(body, dict):
             body = {"error": {"message": event.data}} if event.name == ERROR else None
         if body is None:
-            return self._malformed(f"a piece of the stream is not a JSON object: {event.data[:200]}")
+            return self._malformed(f"a piece of the stream is not a JSON object: {event.data}")
         if event.name == ERROR and not body.get("error"):  # the event's name alone says that it is an error
             body = {"error": body}
         if self._facts.add(body):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, Reply, Verdict
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import facts_of, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id

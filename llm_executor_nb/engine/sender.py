@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.verdicts.answers import (
     ONLY_TEXT,
     Content,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.verdicts.answers import has_media, is_media
 
 if TYPE_CHECKING:
@@ -109,5 +109,5 @@ def _sum(whole: AIMessageChunk, chunk: AIMessageChunk) -> AIMessageChunk:
     try:
         return whole + chunk
     except Exception as error:  # noqa: BLE001 - LangChain raises TypeError and others over fields that do not fit
-        reason = scrub(f"{type(error).__name__}: {error}")[:200]
+        reason = shorten(f"{type(error).__name__}: {error}")
     raise ValueError(f"LangChain cannot add this piece of a stream ({reason}).")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.jobs.slots import FIRST, LARGEST
 from llm_executor_nb.view.html import block, cut, line, table
 from llm_executor_nb.view.text import dollars, duration
@@ -74,7 +75,7 @@ class Preview:
         return block((shown if rows else "") + line(self.summary()))
 
     def __repr__(self) -> str:
-        return f"{self.frame.to_string(max_colwidth=50)}\n{self.summary()}"
+        return plain(f"{self.frame.to_string(max_colwidth=50)}\n{self.summary()}")
 
 
 def spread(prompts: Prompts, count: int) -> list[int]:

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.answers import MEDIA, is_media
 from llm_executor_nb.jobs.results import RowResult, Status
 from llm_executor_nb.store.rows import clean_text

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind, describe
 from llm_executor_nb.core.outcomes import Decision
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind
-from llm_executor_nb.core.secret import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ def wait_text(
         return ""
     is_bounded = not trouble and not others  # the silence bound counts only the providers' silence
     bound = _bound(silence_bound_s if is_bounded else None, budget_left_s)
-    return scrub(" ".join([*causes, f"No answer for {_time(silent_s)}.", bound]))
+    return " ".join([*causes, f"No answer for {_time(silent_s)}.", bound])
 
 
 def held_routes(routes: Iterable[Route], health: Health, now: float) -> list[Hold]:
@@ -104,7 +104,7 @@ def _bound(silence_s: float | None, budget_left_s: float | None) -> str:
 
 def _short(message: str) -> str:
     """Return a provider's message on one line, cut, and without the full stop at its end."""
-    line = " ".join(message.split())
+    line = shorten(message)
     return (line if len(line) <= _LONGEST_CAUSE else f"{line[:_LONGEST_CAUSE].rstrip()} …").rstrip(".")
 
 

@@ -13,7 +13,7 @@ from IPython.core.error import UsageError
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.notebook.fill import Filled, fill, is_data
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, MissingKeyError
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.foreign_text import plain, scrub
 from llm_executor_nb.view.answer import Footer, answer_bundle, footer_bundle, is_json
-from llm_executor_nb.view.html import line, line_part, plain, pre, stacked, table_part
+from llm_executor_nb.view.html import line, line_part, pre, stacked, table_part
 from llm_executor_nb.view.live import show
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from IPython.display import display
 from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.holds import describe
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine, report_bundle
@@ -20,7 +21,7 @@ from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.models import SHOWN, row_as_text, shown_rows
 from llm_executor_nb.view.holds import NOTHING_HELD
-from llm_executor_nb.view.html import line_part, plain, stacked, table, table_part
+from llm_executor_nb.view.html import line_part, stacked, table, table_part
 from llm_executor_nb.view.live import show
 from llm_executor_nb.view.text import dollars, time_left
 

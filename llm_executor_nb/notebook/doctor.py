@@ -20,6 +20,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
@@ -27,7 +28,7 @@ from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
 from llm_executor_nb.settings.key_ring import looked_for
 from llm_executor_nb.settings.models import LEFT
-from llm_executor_nb.view.html import block, line, marked, plain
+from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:

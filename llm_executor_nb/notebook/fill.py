@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.secret import Secret, scrub
+from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings.key_list import KeyList, KeyText
 
 if TYPE_CHECKING:

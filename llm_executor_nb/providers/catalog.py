@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_json import get_in, number, parse_json
+from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.classify import classify
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ async def _look_up(transport: Transport, url: str, secret: Secret | None, backen
             return body
         if not isinstance(body, dict):
             # Most often the page of a company's proxy, so its first words help.
-            shown = shorten(reply.body[:200].decode("utf-8", "replace")) or "the body is blank"
+            shown = shorten(beginning(reply.body)) or "the body is blank"
             return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shown)
     verdict = classify(reply, backend=backend, now_utc=clock.current().utc())
     return verdict if verdict.message else replace(verdict, message=f"HTTP {verdict.http_status} without a word")

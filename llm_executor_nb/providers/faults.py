@@ -10,10 +10,9 @@ import re
 import ssl
 from dataclasses import dataclass
 
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.records import Fault, FaultKind
-from llm_executor_nb.core.secret import scrub
 
-_LONGEST_DETAIL = 300
 _USERINFO = re.compile(r"(?<=//)[^/@\s'\"]+@")
 _NOISE = re.compile(r"\b400, message:|\bssl:(?:\w+|<[^>]*>)")
 """What aiohttp puts into its texts: a status that no server sent, and the address of an object."""
@@ -49,8 +48,7 @@ def make_fault(kind: FaultKind, detail: str, watch: Watch) -> Fault:
 
 def clean(text: str) -> str:
     """Return `text` on one line, without keys or proxy passwords, at most 300 characters."""
-    plain = _NOISE.sub("", _USERINFO.sub("", text))
-    return scrub(" ".join(plain.split()))[:_LONGEST_DETAIL]
+    return shorten(_NOISE.sub("", _USERINFO.sub("", text)))
 
 
 def _kind_of(error: Exception, watch: Watch) -> FaultKind:  # noqa: PLR0911 - a table

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.records import HUGGINGFACE
-from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.returned import JoinedExtras, ThoughtNotes, returned_of
 from llm_executor_nb.providers.tidy import Deltas, complete, misfits_in, tidy_message
 
@@ -215,7 +215,7 @@ def _readable(body: dict[str, Any], message: dict[str, Any], misfits: list[dict[
 
 
 def _detail_of(error: Exception) -> str:
-    return scrub(f"{type(error).__name__}: {error}")[:200]
+    return shorten(f"{type(error).__name__}: {error}")
 
 
 # --- a streamed answer ----------------------------------------------------------------------------------------------

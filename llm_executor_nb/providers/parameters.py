@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 _SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
@@ -110,7 +111,7 @@ def _unknown(name: str) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = scrub(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.providers import langchain
 from llm_executor_nb.providers.messages import is_array, tidy_messages
@@ -85,7 +86,7 @@ def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any
     try:
         payload = build(messages, **params)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        detail = f"{type(error).__name__}: {error}"[:200]
+        detail = shorten(f"{type(error).__name__}: {error}")
     else:
         put_back(messages, payload["messages"])
         return payload
@@ -123,7 +124,7 @@ def _converted(request: list[Any]) -> list[BaseMessage]:
     try:
         return convert_to_messages(request)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        detail = shorten(str(error).partition("\n")[0]) or type(error).__name__
     raise ConfigError(f"This is not a list of messages ({detail}). {_WHAT_TO_GIVE}")
 
 

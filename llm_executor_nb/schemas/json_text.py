@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from llm_executor_nb.core.foreign_text import scrub
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,7 +71,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise _UnreadableError(f"the name {twice[:40]!r} stands twice in its JSON")
+        raise _UnreadableError(f"the name {scrub(twice)[:40]!r} stands twice in its JSON")
     return value
 
 

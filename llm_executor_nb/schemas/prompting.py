@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_executor_nb.core.foreign_json import parse_json
+from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.outcomes import ScopeLevel
-from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.core.verdicts.added_parameters import RESPONSE_FORMAT
 from llm_executor_nb.schemas.schema import ASKED_IN_WORDS
 
@@ -77,7 +77,8 @@ class SchemaPrompt:
             self._extras.was_ignored(route, RESPONSE_FORMAT)
 
     def _correction(self, answer: str, message: str, *, is_native: bool) -> list[Message]:
-        shown = scrub(answer if len(answer) <= _SHOWN_ANSWER else f"{answer[:_SHOWN_ANSWER]}…")
+        scrubbed = scrub(answer[: 2 * _SHOWN_ANSWER])
+        shown = scrubbed if len(scrubbed) <= _SHOWN_ANSWER else f"{scrubbed[:_SHOWN_ANSWER]}…"
         request = f"{_MISTAKEN}{message}.\n{_AGAIN}"
         if is_native:  # asked in words, the schema stands in the first message already
             request += f"\n\n{self.schema.instruction}"

@@ -19,7 +19,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, cast, get_args, get_origin
 
 from llm_executor_nb.core.errors import ConfigError, LLMExecutorError
-from llm_executor_nb.core.secret import shorten
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.schemas.json_schema import is_strict, joined, make_check, resolve, tightened, type_of
 from llm_executor_nb.schemas.json_text import TOO_DEEP, object_in
 
@@ -162,10 +162,10 @@ def _checked_by_pydantic(name: str, kind: Any, fields: Mapping[str, Any]) -> Sch
         adapter = TypeAdapter(kind)
         schema = tightened(_opened(adapter.json_schema()))
     except (PydanticUserError, TypeError, NameError) as error:  # NameError: a class that is not defined yet
-        message = str(error).partition("\n")[0]
+        message = shorten(str(error).partition("\n")[0])
     else:
         return Schema(name=name, json_schema=schema, fields=fields, check=_pydantic_check(adapter))
-    raise ConfigError(f"pydantic cannot make a schema of this: {message[:200]}. {_WHAT_TO_WRITE}")
+    raise ConfigError(f"pydantic cannot make a schema of this: {message}. {_WHAT_TO_WRITE}")
 
 
 def _pydantic_check(adapter: TypeAdapter[Any]) -> Callable[[dict[str, Any]], object]:

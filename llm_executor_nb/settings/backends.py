@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.threads import OwnLoop
@@ -71,7 +72,9 @@ def checked_url(url: str, *, example: str, where: str = "") -> str:
     whole = url.strip() if isinstance(url, str) else url
     shown = _QUERY.sub("", whole) if isinstance(whole, str) else whole  # the query may hold a key
     if not _is_base_url(whole, shown):
-        raise ConfigError(f"{where}{shown!r} is not a base URL; give one such as {example!r}.")
+        # a text without a scheme may be a key in the wrong place
+        named = repr(shown) if isinstance(shown, str) and "://" in shown else "This"
+        raise ConfigError(f"{where}{named} is not a base URL; give one such as {example!r}.")
     base = shown.rstrip("/").removesuffix(CHAT_COMPLETIONS)
     if base != whole.rstrip("/"):
         raise ConfigError(
@@ -92,8 +95,8 @@ def _is_base_url(url: str, shown: str) -> bool:
 
 def _check_name(name: str) -> None:
     """Refuse a name that is taken, or that a provider row and the attempt log could not show."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name a backend; give letters, digits, '-', '_' or '.', such as 'ollama'.")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or clean(name) != name:
+        raise ConfigError("This cannot name a backend; give letters, digits, '-', '_' or '.', such as 'ollama'.")
     if name.lower() in {OPENROUTER, HUGGINGFACE}:
         raise ConfigError(
             f"{name!r} is already a backend; change its URL with llm.configure({name.lower()}_base_url=...)."

@@ -1,8 +1,9 @@
 """The key ring: which keys there are, where each comes from, in which order they are asked, and which are disabled.
 
 Keys are looked for at first need, never at import, in this order: given in code, added in this session (the panel's
-too), the environment, the working folder's `.env`, Colab's secrets, the saved Hugging Face login, the system's
-keyring, the key file. A list given in code ends the search. In a rehearsal saved keys are neither read nor written.
+too), the environment, Colab's secrets, the saved Hugging Face login, the system's keyring, the key file. A list given
+in code ends the search. The working folder's `.env` counts for a backend of which nothing else was found: a folder may
+come from somebody else. In a rehearsal saved keys are neither read nor written.
 What a user does with keys is in `keys.py`.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings import key_sources
@@ -60,7 +62,9 @@ class KeyRing:
 
     def of(self, backend: str) -> tuple[Key, ...]:
         """Return the enabled keys of a backend, in order, each once. A chat model object has none."""
-        return tuple(key for key in self.all_of(backend) if key.is_enabled)
+        keys = tuple(key for key in self.all_of(backend) if key.is_enabled)
+        self._sources.say_if_from_dotenv(backend, keys)
+        return keys
 
     def all_of(self, backend: str) -> tuple[Key, ...]:
         """Return all keys of a backend, disabled keys too, with what the user said about each."""
@@ -87,6 +91,13 @@ class KeyRing:
 
     def search(self, backend: str) -> Iterator[Key]:
         """Yield the keys of a backend in the order of the search, each as often as it is found."""
+        found = list(self._search_own(backend))
+        yield from found
+        if not found and not self.code[backend].is_given:
+            yield from self._sources.from_dotenv(backend)
+
+    def _search_own(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the places that are the user's own, whatever the working folder is."""
         in_code = self.code[backend]
         for value in tuple(in_code):
             yield Key(backend=backend, secret=Secret(value), label="", source="code")
@@ -133,7 +144,10 @@ class KeyRing:
     def check_backend(self, backend: str) -> None:
         """Refuse the name of a backend that does not exist."""
         if backend not in self.code:
-            raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(self.code)}.")
+            # the user's own text is never repeated: where the arguments stand in the wrong order, it is the key
+            raise ConfigError(
+                f"Unknown backend; there are {', '.join(self.code)}. The backend comes first, then the key."
+            )
 
     def __iter__(self) -> Iterator[Key]:
         for backend in tuple(self.code):
@@ -144,7 +158,7 @@ class KeyRing:
 
     def __repr__(self) -> str:
         if keys := self.lines():
-            return "\n".join(map(_as_text, keys))
+            return plain("\n".join(map(_as_text, keys)))
         return f"no keys; looked for in {', '.join(looked_for())}. {_NEXT_STEP}"
 
     def _repr_html_(self) -> str | None:

@@ -40,12 +40,28 @@ class KeySources:
         self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
         self._login: tuple[object, KeyText | None] = (None, None)
         self._colab: dict[str, tuple[Key, ...]] = {}
+        self._told: set[tuple[str, tuple[str, ...]]] = set()
 
     def from_environment(self, backend: str) -> Iterator[Key]:
-        """Yield the keys of a backend in the environment and in the working folder's `.env`."""
+        """Yield the keys of a backend in the environment."""
         if backend in _SINGLE:
             yield from _named(backend, os.environ, "")
+
+    def from_dotenv(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the working folder's `.env`."""
+        if backend in _SINGLE:
             yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
+
+    def say_if_from_dotenv(self, backend: str, keys: Iterable[Key]) -> None:
+        """Say once that these keys, which are about to be used, are those of a `.env`."""
+        found = tuple(f"{key.source} {key.secret.ending}" for key in keys if key.source.startswith(DOTENV))
+        if found and (backend, found) not in self._told:
+            self._told.add((backend, found))
+            warn(
+                f"Requests to {backend} use the keys of {Path(DOTENV).absolute()} ({', '.join(found)}), as no other "
+                "place has a key for it. If this folder is not your own, give a key of yours: "
+                f"llm.keys.add({backend!r}, key).",
+            )
 
     def from_colab_and_login(self, backend: str) -> Iterator[Key]:
         """Yield the keys in Colab's secrets and, for Hugging Face, the saved login."""
@@ -88,8 +104,9 @@ def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]
     """Return the places of this module, for a message on keys of some backends."""
     return [
         *(_SHOWN[backend] for backend in backends),
-        f"the same names in {DOTENV} of the working folder" + (" and in Colab's secrets" * is_colab()),
+        *([f"the same names in {COLAB}"] if is_colab() else []),
         f"{LOGIN} ({login_path()})",
+        f"the same names in {DOTENV} of the working folder",
     ]
 
 

@@ -10,8 +10,9 @@ from numbers import Real
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import Secret, forgetful, scrub
+from llm_executor_nb.core.secret import Secret, forgetful
 from llm_executor_nb.settings.key_list import NEVER_PICKLED
 from llm_executor_nb.settings.key_ring import free_label
 from llm_executor_nb.settings.saved_keys import FILE, KEYRING, Place, Saved, file_path

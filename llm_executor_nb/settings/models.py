@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import kinds_of_keys
 from llm_executor_nb.settings import saved_models
@@ -201,7 +202,7 @@ class ModelTable:
         return len(self.providers)
 
     def __repr__(self) -> str:
-        return "\n".join([*map(row_as_text, shown_rows(self, islice(self, SHOWN))), *self._rest()])
+        return plain("\n".join([*map(row_as_text, shown_rows(self, islice(self, SHOWN))), *self._rest()]))
 
     def _repr_html_(self) -> str:
         table = as_html(COLUMNS, shown_rows(self, islice(self, SHOWN)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tenacity import wait_chain, wait_fixed
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, checked_url
 from llm_executor_nb.settings.key_ring import KeyRing
@@ -173,10 +174,12 @@ def check_ledger(place: str | os.PathLike[str] | None) -> Path | None:
     """Return the ledger's file if the path can be one; None: memory."""
     if place is None:
         return None
-    if isinstance(place, str | os.PathLike) and str(place):
-        path = Path(place).expanduser().absolute()
-        return path / "ledger.sqlite" if path.is_dir() else path
-    raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
+    if not isinstance(place, str | os.PathLike) or not str(place):
+        raise ConfigError(f"ledger={place!r} must be the path of a file, or None to keep all in memory.")
+    if Path(place).name == str(place) != clean(str(place)):
+        raise ConfigError("ledger= is the path of a file, and this looks like a key. Give keys with llm.keys.add(...).")
+    path = Path(place).expanduser().absolute()
+    return path / "ledger.sqlite" if path.is_dir() else path
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -31,6 +31,8 @@ WAIT_S = 30.0
 Place = Literal["keyring", "file"]
 KEYRING: Place = "keyring"
 FILE: Place = "file"
+_RECOMMENDED = 1
+"""keyring's own bound: below it are stand-ins, such as a file of plain text or nothing at all."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -176,6 +178,11 @@ def _from_keyring(saved: Saved) -> Secret | None:
 
 def _write_to_keyring(name: str, key: str) -> None:
     keyring = _load_keyring()
+    if _within(lambda: _priority_of(keyring.get_keyring())) < _RECOMMENDED:
+        raise ConfigError(
+            "This machine has no keyring service that protects keys. Save keys in a file that only you can read: "
+            "llm.keys.save(backend, label, to='file').",
+        )
     _within(lambda: keyring.set_password(SERVICE, name, key))
 
 
@@ -197,12 +204,13 @@ def _load_keyring() -> Any:  # noqa: ANN401 - an optional library's module
             "To save keys in the system's keyring: pip install 'llm_executor_nb[keyring]'. "
             "Without it they can be saved in a file that only you can read: save(..., to='file').",
         ) from None
-    if _within(lambda: keyring.get_keyring().priority) <= 0:
-        raise ConfigError(
-            "This machine has no keyring service. Save keys in a file that only you can read: "
-            "llm.keys.save(backend, label, to='file').",
-        )
     return keyring
+
+
+def _priority_of(keyring: Any) -> float:  # noqa: ANN401 - an optional library's object
+    """Return how good a keyring is; of a chain of keyrings, how good the one is that it writes to."""
+    members = getattr(keyring, "backends", None) or [keyring]
+    return max(float(member.priority) for member in members)
 
 
 def _within(question: Callable[[], T]) -> T:

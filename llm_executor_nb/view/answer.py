@@ -9,7 +9,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.view.html import Bundle, line_part, plain, stacked, table_part
+from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.view.html import Bundle, line_part, stacked, table_part
 from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless
 from llm_executor_nb.view.text import dollars

@@ -6,8 +6,9 @@ Values are foreign text (a model's, a provider's, a column's name). They are esc
 from __future__ import annotations
 
 import html
-import re
 from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.foreign_text import plain, with_visible_direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,9 +17,6 @@ Bundle = dict[str, str]
 """MIME type -> content, as front ends expect it."""
 _LONG = 30
 """Characters from which a column may wrap inside a word, so that the other columns stay whole."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Characters that change the direction of the text after them. A foreign text can use them to read as another."""
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
   --dim: color-mix(in srgb, var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText)) 75%,
@@ -139,18 +137,9 @@ def shown(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def plain(text: str) -> str:
-    """Return a text without characters that control a terminal; those that change its direction are made visible."""
-    return _with_visible_direction(_CONTROL.sub("", text))
-
-
 def escaped(text: str) -> str:
     """Return a text as HTML, with no markup of its own and no change of direction."""
-    return html.escape(_with_visible_direction(text))
-
-
-def _with_visible_direction(text: str) -> str:
-    return _DIRECTION.sub(lambda sign: f"⟨U+{ord(sign[0]):X}⟩", text)
+    return html.escape(with_visible_direction(text))
 
 
 def _next_step(words: str) -> str:

@@ -14,7 +14,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llm_executor_nb.view.html import block, escaped, line, plain, span
+from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.view.html import block, escaped, line, span
 from llm_executor_nb.view.live import LiveDisplay, StatusLine, frontend, is_attended
 
 if TYPE_CHECKING:

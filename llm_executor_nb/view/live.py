@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from llm_executor_nb.view.html import plain
+from llm_executor_nb.core.foreign_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

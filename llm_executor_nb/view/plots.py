@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.view.html import plain
 from llm_executor_nb.view.text import duration
 
 if TYPE_CHECKING:

@@ -298,10 +298,10 @@ def test_one_text_for_a_list_of_keys_is_told_where_the_list_goes():
 
 
 def test_keys_are_added_only_to_servers():
-    with pytest.raises(llm.ConfigError, match="Unknown backend 'mine'"):
+    with pytest.raises(llm.ConfigError, match="Unknown backend; there are"):
         llm.keys.add("mine", "practice-key-0001")
     llm.add_backend("mine", chat_model=fake_model(str))
-    with pytest.raises(llm.ConfigError, match="Unknown backend 'mine'"):
+    with pytest.raises(llm.ConfigError, match="Unknown backend; there are"):
         llm.keys.add("mine", "practice-key-0001")
 
 

@@ -6,6 +6,7 @@ import pickle
 import threading
 import traceback
 
+import pandas as pd
 import pytest
 from rehearsing import MODEL, fresh, seen_by, settle
 
@@ -111,9 +112,12 @@ def test_chain_routes_and_holds_show_no_key(serve):
 
 def test_keys_given_by_the_environment_and_dotenv_are_not_shown_either(monkeypatch, tmp_path):
     (tmp_path / ".env").write_text("OPENROUTER_KEY_7=sk-or-v1-canaryxx-env-7777\nOTHER=canary-other\n")
-    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-canaryxx-env-8888")
-    llm.OPENROUTER_KEYS = [None]
-    assert {"..7777", "..8888"} <= {key.secret.ending for key in llm.keys}
+    monkeypatch.setenv("HF_TOKEN", "hf_canaryxxenv8888")
+    llm.OPENROUTER_KEYS = llm.HUGGINGFACE_TOKENS = [None]
+    llm.keys.remove("openrouter", "plain")
+    with pytest.warns(llm.LLMExecutorWarning, match=r"OPENROUTER_KEY_7 \.\.7777") as warned:
+        assert {"..7777", "..8888"} == {key.secret.ending for key in llm.keys}
+    assert _is_clean(str(warned[0].message))
     assert all(_is_clean(repr(thing)) for thing in (llm.keys, vars(session().options.keys), list(llm.keys)))
 
 
@@ -214,6 +218,85 @@ def test_a_refusal_leaves_no_frame_of_ours_that_holds_the_key(give):
         ours = traceback.TracebackException.from_exception(error, capture_locals=True)
     told = [str(frame.locals) for frame in ours.stack if "llm_executor_nb" in frame.filename]
     assert ONE not in "".join(told)
+
+
+ODD = "CANARY/own+key=0123456789abcdefghijklmnop"
+WRONG = {
+    "keys.add": lambda key: llm.keys.add(key, "openrouter"),
+    "keys.disable": lambda key: llm.keys.disable(key, "openrouter"),
+    "keys.rename": lambda key: llm.keys.rename("openrouter", "team", key),
+    "keys.add, label": lambda key: llm.keys.add("openrouter", "sk-or-v1-canaryxx-new-5555", label=key),
+    "keys.add, pace": lambda key: llm.keys.add("openrouter", ONE, rpm=key),
+    "run_llm": lambda key: llm.run_llm(key, "x"),
+    "run_llm, parameter": lambda key: llm.run_llm(MODEL, "x", temperature=key),
+    "run_llm, bound": lambda key: llm.run_llm(MODEL, "x", timeout=key),
+    "chat_model": llm.chat_model,
+    "column": lambda key: pd.DataFrame({"q": ["x"]}).llm.run(MODEL, key),
+    "column's model": lambda key: pd.DataFrame({"q": ["x"]}).llm.run(key, "q"),
+    "base URL": lambda key: llm.configure(openrouter_base_url=key),
+    "base URL with a key": lambda key: llm.configure(huggingface_base_url=f"ftp://{key}@x/v1"),
+    "retries": lambda key: llm.configure(retries=key),
+    "strategy": lambda key: llm.configure(retry_wait_strategy=key),
+    "add_backend": lambda key: llm.add_backend(key, base_url="http://127.0.0.1:1/v1"),
+    "add_backend, URL": lambda key: llm.add_backend("own", base_url=key),
+    "models": lambda key: llm.configure(models=key),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("key", [ONE, f"{ONE[:-4]}9999", TOKEN, ODD], ids=["known", "unknown", "token", "odd"])
+def test_a_key_in_the_wrong_place_is_not_printed(wrong, key):
+    if key == ODD:
+        llm.keys.add("openrouter", ODD)
+    error = _error_of(lambda: wrong(key))
+    told = "\n".join([str(error), repr(error), *error._render_traceback_()])
+    assert key not in told
+    assert _is_clean(told.lower())
+
+
+@pytest.mark.parametrize("key", [ONE, f"{ONE[:-4]}9999"], ids=["known", "unknown"])
+def test_a_key_does_not_become_the_name_of_a_file(key):
+    error = _error_of(lambda: llm.configure(ledger=key))
+    assert "looks like a key" in str(error)
+
+
+def test_an_unknown_key_of_any_shape_is_not_printed_where_the_arguments_are_swapped():
+    for swapped in (
+        lambda: llm.keys.add(ODD, "openrouter"),
+        lambda: llm.configure(openrouter_base_url=ODD),
+        lambda: llm.add_backend("own", base_url=ODD),
+        lambda: llm.add_backend(ODD, base_url="http://127.0.0.1:1/v1"),
+    ):
+        assert "CANARY" not in str(_error_of(swapped))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda key: llm.keys.add(key=key),
+        lambda key: llm.keys.add("openrouter", key, to="file"),
+        lambda key: llm.keys.rename("openrouter", key),
+        lambda key: llm.configure(api_key=key),
+        lambda key: llm.configure(openrouter_keys=_broken_list(key)),
+        lambda key: llm.add_backend("own", key, base_url="http://127.0.0.1:1/v1"),
+        lambda key: llm.OPENROUTER_KEYS.insert("first", key),
+        lambda key: llm.OPENROUTER_KEYS.append(key, key),
+        lambda key: KeyList(keys=[key]),
+        lambda key: setattr(llm, "HUGGINGFACE_TOKENS", _broken_list(key)),
+    ],
+)
+def test_no_frame_of_ours_holds_a_key_for_errors_of_python_either(give):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        give(ONE)
+    link = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    while link is not None:
+        assert _is_clean("".join(str(frame.locals) for frame in link.stack if "llm_executor_nb" in frame.filename))
+        link = link.__cause__ or link.__context__
+
+
+def _broken_list(key):
+    yield key
+    raise ValueError("the file of keys ends here")
 
 
 # --- what is logged and recorded ----------------------------------------------------------------------------------

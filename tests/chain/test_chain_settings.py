@@ -10,9 +10,10 @@ from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, seen_by,
 from tenacity import stop_after_attempt, wait_exponential, wait_fixed
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.settings.options import Options
 
 ONE, TWO, THREE = (f"sk-or-v1-settings-000{n}" for n in (1, 2, 3))
 TOKEN = "hf_settingstoken0001"
@@ -239,19 +240,51 @@ def test_a_bad_key_of_the_environment_is_named_by_its_variable(monkeypatch):
     assert "your key here" not in str(warned[0].message)
 
 
-def test_dotenv_of_the_working_folder_gives_keys_only_and_leaves_the_environment_alone(refusing, monkeypatch):
+def test_dotenv_of_the_working_folder_gives_keys_only_and_leaves_the_environment_alone(refusing):
     before = dict(os.environ)
     Path(".env").write_text(
         f"OPENROUTER_API_KEY={ONE}\nexport HF_TOKEN='{TOKEN}'\n"
         "OPENROUTER_BASE_URL=http://evil.invalid\nHF_ROUTER_URL=http://evil.invalid\nAWS_SECRET=canary-other\n",
     )
-    assert _walk(refusing) == ["..0001", "..0001"]
+    with pytest.warns(llm.LLMExecutorWarning, match="as no other place has a key"):
+        assert _walk(refusing) == ["..0001", "..0001"]
     assert dict(os.environ) == before
     assert "canary-other" not in repr(vars(session().options.keys))
+    assert _walk(refusing) == ["..0001", "..0001"]  # said once
     Path(".env").write_text(f"OPENROUTER_KEY_1={TWO}\nOPENROUTER_KEY_2={THREE}\n")
-    assert _walk(refusing) == ["..0002", "..0003"]
-    monkeypatch.setenv("OPENROUTER_API_KEY", ONE)
-    assert _walk(refusing) == ["..0001", "..0002", "..0003"]
+    with pytest.warns(llm.LLMExecutorWarning, match=r"\.env OPENROUTER_KEY_1 \.\.0002, \.env OPENROUTER_KEY_2"):
+        assert _walk(refusing) == ["..0002", "..0003"]
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda monkeypatch: monkeypatch.setenv("OPENROUTER_API_KEY", ONE),
+        lambda _: llm.keys.add("openrouter", ONE),
+        lambda _: setattr(llm, "OPENROUTER_KEYS", [ONE]),
+        lambda _: _save_in_an_earlier_session(),
+    ],
+    ids=["environment", "session", "code", "saved"],
+)
+def test_a_dotenv_takes_no_request_of_a_user_with_a_key_of_their_own(give, refusing, monkeypatch):
+    Path(".env").write_text(f"OPENROUTER_API_KEY={TWO}\nOPENROUTER_KEY_1={THREE}\nHF_TOKEN={TOKEN}\n")
+    give(monkeypatch)
+    with pytest.warns(llm.LLMExecutorWarning, match=r"huggingface use the keys of .*env \(\.env HF_TOKEN") as warned:
+        assert _walk(refusing) == ["..0001", "..0001"]
+    assert len(warned) == 1
+
+
+def _save_in_an_earlier_session():
+    with own_session(Options(ledger=None)):
+        llm.keys.add("openrouter", ONE)
+        llm.keys.save("openrouter", ONE, to="file")
+
+
+def test_an_empty_list_in_code_ends_the_search_before_the_dotenv():
+    Path(".env").write_text(f"OPENROUTER_API_KEY={ONE}\nHF_TOKEN={TOKEN}\n")
+    llm.OPENROUTER_KEYS = llm.HUGGINGFACE_TOKENS = []
+    with pytest.raises(llm.MissingKeyError):
+        llm.run_llm(MODEL, "x")
 
 
 def test_a_dotenv_that_is_no_utf8_is_told():

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_executor_nb.core.foreign_text import MESSAGE_LENGTH, shorten
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import MESSAGE_LENGTH, Secret, shorten
+from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
 

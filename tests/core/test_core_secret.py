@@ -6,7 +6,8 @@ import pickle
 import pytest
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.secret import Secret, ending, scrub
+from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.secret import Secret, ending
 
 KEY = "sk-or-v1-canary-0123456789"
 

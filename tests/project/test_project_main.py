@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pandas as pd
 import pytest
+from loopback import Loopback
 
 import llm_executor_nb as llm
 from llm_executor_nb.__main__ import main
+from llm_executor_nb.chain.session import own_session
+from llm_executor_nb.settings.options import Options
 
 
 def test_without_a_key_it_rehearses_200_rows_and_says_how_to_go_on():
@@ -41,6 +46,34 @@ def test_a_csv_column_is_answered_into_a_file_beside_it(tmp_path, capsys):
         assert main(["--csv", str(path), "--column", "review"]) == 0
     assert "2 ok" in capsys.readouterr().out
     assert "'good'" in pd.read_csv(tmp_path / "reviews.llm.csv")["review_llm"].iloc[0]
+
+
+def test_an_answer_and_an_error_are_printed_without_commands_to_the_terminal(capsys):
+    evil = "fine \x1b]52;c;Y3VybA==\x07\x1b[31m\x9b2K\ud800"
+    for status, stream in ((200, "out"), (400, "err")):
+        content = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": evil}}]}
+        body = json.dumps(content if status == 200 else {"error": {"message": evil}}).encode()
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        with own_session(Options(ledger=None)), Loopback(lambda connection: connection.sendall(head + body)) as server:  # noqa: B023 - called within this turn
+            llm.configure(openrouter_keys=["sk-or-v1-main-0001"], openrouter_base_url=server.url, huggingface_tokens=[])
+            assert main(["--prompt", "What?"]) == (status != 200)
+        shown = getattr(capsys.readouterr(), stream)
+        assert "fine ?" in shown
+        assert not any(char in shown for char in "\x1b\x07\x9b")
+        assert "Y3VybA" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["{}"], ["--prompt", "x", "{}"], ["--model", "{}", "--prompt", "x"], ["--csv", "{}", "--column", "a"], ["--{}"]],
+)
+def test_a_key_among_the_arguments_is_not_printed(arguments, capsys):
+    key = "sk-or-v1-0123456789abcdef0123456789abcdef"
+    with suppress(SystemExit):
+        main([part.format(key) for part in arguments])
+    shown = capsys.readouterr()
+    assert key not in shown.out + shown.err
+    assert "…hidden…" in shown.err
 
 
 @pytest.mark.parametrize(

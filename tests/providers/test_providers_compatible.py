@@ -10,8 +10,8 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
-from llm_executor_nb.core.secret import scrub
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.foreign_errors import read_error
 from llm_executor_nb.providers.model_object import ChatModelObject

@@ -312,6 +312,50 @@ def test_a_machine_without_a_keyring_is_told_of_the_file():
         keyring.set_keyring(before)
 
 
+class _TextFile(_Memory):
+    """What keyrings.alt calls a keyring: a file of plain text."""
+
+    priority = 0.5
+
+
+class _Chain(_Memory):
+    """As keyring's own chain, which ranks itself above all others, whatever it writes to."""
+
+    priority = 10
+
+    def __init__(self, *backends):
+        super().__init__()
+        self.backends = backends
+
+    def set_password(self, *entry):
+        self.backends[0].set_password(*entry)
+
+
+@pytest.mark.parametrize("weak", [_TextFile(), _Chain(_TextFile(), NoKeyring())], ids=["alone", "in a chain"])
+def test_a_file_of_plain_text_is_not_the_systems_keyring(weak):
+    before = keyring.get_keyring()
+    keyring.set_keyring(weak)
+    try:
+        llm.keys.add("openrouter", ONE)
+        with pytest.raises(llm.ConfigError, match=r"protects keys.*to='file'"):
+            llm.keys.save("openrouter", ONE)
+        assert weak.kept == {}
+        assert not _file().exists()
+        keyring.set_keyring(_Chain(_Memory(), weak))
+        assert llm.keys.save("openrouter", ONE) == "the system's keyring"
+    finally:
+        keyring.set_keyring(before)
+
+
+def test_a_key_that_was_saved_in_a_weak_keyring_can_still_be_deleted_there(service, monkeypatch):
+    llm.keys.add("openrouter", ONE)
+    llm.keys.save("openrouter", ONE)
+    monkeypatch.setattr(_Memory, "priority", 0.5)
+    assert len(_later_session()) == 1
+    assert llm.keys.forget_saved("openrouter", ONE)
+    assert service.kept == {}
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "keyring", None)
     llm.keys.add("openrouter", ONE)

@@ -8,8 +8,9 @@ from rehearsing import MODEL, fresh
 from shells import extended_shell
 
 import llm_executor_nb as llm
+from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.view.answer import answer_bundle
-from llm_executor_nb.view.html import line, marked, pairs, plain, pre, span, table, text_table
+from llm_executor_nb.view.html import line, marked, pairs, pre, span, table, text_table
 
 TURNS = [*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))]
 HOSTILE = "pay \u202eevil\u202c \u2067x"

@@ -153,7 +153,7 @@ def test_a_cut_is_visible_in_every_form():
 
 
 def test_control_characters_do_not_reach_a_terminal():
-    assert answer_bundle("a\x1b[2Jb\x07\x9b\tc\n", "text") == {"text/plain": "a[2Jb\tc\n"}
+    assert answer_bundle("a\x1b[2Jb\x07\x9b\tc\n", "text") == {"text/plain": "ab\tc\n"}
 
 
 def test_every_value_of_a_display_is_escaped():

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.foreign_json import as_object, get_in, number
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.rate_headers import allowance
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core.foreign_json import get_in, parse_json
+from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.secret import shorten
 from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
 from llm_executor_nb.core.verdicts.answers import content_of, facts_of, judge
 from llm_executor_nb.core.verdicts.codes import (
@@ -97,7 +97,7 @@ def classify_event(
 def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verdict:
     """Return the verdict on a reply whose status says that all is well."""
     if not isinstance(body, dict):
-        text = _beginning(reply).strip() or "the body is blank"
+        text = beginning(reply.body).strip() or "the body is blank"
         return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shorten(text))
     if tells_error(body):  # gateways send errors with a 200 too
         return _refusal(reply, body, backend, now_utc)
@@ -113,7 +113,7 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
 def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verdict:
     """Return the verdict on an error; `body` is its parsed JSON, None if it is not JSON."""
     root = _root_of(body)
-    error = read_error(reply.body[:20_000].decode("utf-8", "replace") if body is None else body)
+    error = read_error(beginning(reply.body) if body is None else body)
     status = _status_of(reply, error)
     wait_s = retry_after_s(reply.headers, error, now_utc)
     words = _words_of(error)
@@ -121,7 +121,7 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
     # OpenRouter's free requests of a day come back at midnight UTC, which its reply does not always say
     if wait_s is None and backend == OPENROUTER and FREE_TIER_DAILY.are_in(words):
         wait_s = _DAY_S - now_utc.timestamp() % _DAY_S
-    text = error.message or _beginning(reply)
+    text = error.message or beginning(reply.body)
     model = get_in(body, "model")
     return Verdict(
         outcome=finding.outcome,
@@ -276,10 +276,6 @@ def _code_of(root: object, error: ErrorBody) -> str | None:
         if isinstance(code, str | int) and not isinstance(code, bool) and code not in _FAULT_CODES:
             return shorten(str(code))[:80]
     return None
-
-
-def _beginning(reply: Reply) -> str:
-    return reply.body[:2000].decode("utf-8", "replace")
 
 
 def _moved(reply: Reply, backend: str) -> Finding | None:

@@ -19,7 +19,7 @@ import traitlets
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import LLMExecutorError
-from llm_executor_nb.core.secret import scrub
+from llm_executor_nb.core.foreign_text import scrub, shorten
 from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
 from llm_executor_nb.notebook.panel.keys import KeysTab
 from llm_executor_nb.notebook.panel.models import ModelsTab
@@ -112,8 +112,9 @@ class Panel(anywidget.AnyWidget):
         except LLMExecutorError as error:
             text, is_done = str(error), False
         except Exception as error:  # noqa: BLE001 - a thread cannot raise to anyone, and the panel must go on
-            text, is_done = f"That did not work ({type(error).__name__}: {error}).", False
-            _log.warning("the panel could not do %s", scrub(f"{message.get('do')}: {type(error).__name__}"))
+            words = shorten(f"{type(error).__name__}: {error}")
+            text, is_done = f"That did not work ({words}).", False
+            _log.warning("the panel could not do %s", shorten(f"{message.get('do')}: {type(error).__name__}"))
         return {"id": message.get("id"), "ok": is_done, "text": scrub(text)}
 
     def _show(self) -> None:
