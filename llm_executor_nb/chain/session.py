@@ -34,14 +34,14 @@ from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
-from llm_executor_nb.engine.loop import LoopThread, main_loop
+from llm_executor_nb.engine.loop import PrivateLoop, between_work_and_loop, main_loop
 from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.providers.model_object import ChatModelObject
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.providers.wires import make_wire
 from llm_executor_nb.settings.keys import Keys
 from llm_executor_nb.settings.options import Options, Unset
-from llm_executor_nb.store.ledger_store import LedgerStore
+from llm_executor_nb.store.ledger_store import LedgerStore, close_all
 from llm_executor_nb.store.memory import AttemptLog
 from llm_executor_nb.store.sqlite import HOME_VARIABLE, usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
@@ -96,7 +96,7 @@ class Session:
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.lookups = TTLCache()
         self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
-        self.transports: dict[LoopThread, Transport] = below.transports if below else {}
+        self.transports: dict[PrivateLoop, Transport] = below.transports if below else {}
         self._senders: tuple[object, Mapping[str, Sender]] = (None, {})
 
     @property
@@ -193,7 +193,7 @@ def _make_senders(
     models = [backend for backend in backends.values() if backend.base_url is None]
     return {
         **dict.fromkeys(wires, HttpSender(transport, wires)),
-        **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in models},
+        **{backend.name: ModelSender(ChatModelObject(backend.chat_model, backend.loop)) for backend in models},
     }
 
 
@@ -238,5 +238,6 @@ def _after_fork() -> None:
         forked.health.forget_flights()  # those requests are the parent's; a child would wait for them for ever
 
 
+between_work_and_loop(close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

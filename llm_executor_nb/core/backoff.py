@@ -12,11 +12,13 @@ from tenacity import RetryAction, RetryCallState, Retrying, stop_after_attempt
 
 from llm_executor_nb.core.errors import ConfigError, LLMExecutorError
 from llm_executor_nb.core.foreign_json import number
+from llm_executor_nb.core.user_functions import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llm_executor_nb.core.records import Route, Verdict
+    from llm_executor_nb.core.user_functions import Bounds
 
 
 class AttemptFailedError(LLMExecutorError):
@@ -66,36 +68,39 @@ class Backoff:
         """Count attempts that used up no retry at first; to be called before the first failure."""
         self._state.attempt_number += attempts
 
-    def after_failure(self, verdict: Verdict, now: float, *, retry_after_s: float | None) -> float | None:
-        """Return the seconds to wait before the next retry, or None when the retries are used up.
-
-        Args:
-            verdict: the verdict on the attempt.
-            now: when it came.
-            retry_after_s: the seconds that the provider asks to wait; they replace the strategy's (design 3.3).
-
-        Raises:
-            ConfigError: the user's strategy raised an error, or did not return a number of seconds.
-        """
-        state = self._state
+    def failed(self, verdict: Verdict, now: float) -> None:
+        """Take in a failed attempt, before the strategies are asked about it."""
         failure = AttemptFailedError(
             verdict.message or verdict.outcome.value,
             outcome=verdict.outcome.value,
             status=verdict.http_status,
             retry_after_s=verdict.retry_after_s,
         )
-        state.set_exception((type(failure), failure, None))
-        state.outcome_timestamp = now
-        if _call("retries", self._stop, state):
+        self._state.set_exception((type(failure), failure, None))
+        self._state.outcome_timestamp = now
+
+    async def next_wait_s(self, bounds: Bounds, *, retry_after_s: float | None) -> float | None:
+        """Return the seconds to wait before the next retry, or None when the retries are used up.
+
+        Args:
+            bounds: how long each of the user's functions may take.
+            retry_after_s: the seconds that the provider asks to wait; they replace the strategy's (design 3.3).
+
+        Raises:
+            ConfigError: the user's strategy or hook raised an error, or the strategy did not return seconds.
+            DeadlineError: it did not return in time.
+        """
+        state = self._state
+        if await call("Your retries", self._stop, state, bounds=bounds):
             return None
         seconds = retry_after_s
         if seconds is None:
-            seconds = _checked(_call("retry_wait_strategy", self._wait, state))
+            seconds = _checked(await call("Your retry_wait_strategy", self._wait, state, bounds=bounds))
         state.upcoming_sleep = seconds
         state.next_action = RetryAction(seconds)
         state.idle_for += seconds
         if self._before_sleep is not None:
-            _call("before_sleep", self._before_sleep, state)
+            await call("Your before_sleep", self._before_sleep, state, bounds=bounds)
         state.prepare_for_next_attempt()
         return seconds
 
@@ -106,13 +111,6 @@ def _named(route: Route) -> Callable[[], None]:
 
     attempt.__name__ = attempt.__qualname__ = route.name
     return attempt
-
-
-def _call(setting: str, strategy: Callable[[RetryCallState], Any], state: RetryCallState) -> Any:  # noqa: ANN401 - a strategy returns what it likes
-    try:
-        return strategy(state)
-    except Exception as error:
-        raise ConfigError(f"Your {setting} raised {type(error).__name__}: {error}\nFix it and call again.") from error
 
 
 def _checked(wait: object) -> float:

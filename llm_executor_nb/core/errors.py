@@ -119,7 +119,15 @@ class AllRoutesFailedError(LLMExecutorError):
 
 
 class DeadlineError(LLMExecutorError, TimeoutError):
-    """The deadline of a run passed before an answer came; `.attempts` has what was tried."""
+    """The deadline of a run passed before an answer came, or a function of yours took too long.
+
+    Attributes:
+        outcome: why an answer that came was not accepted, in the words of the attempt log; "": none came.
+    """
+
+    def __init__(self, message: str = "", *, outcome: str = "", attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message, attempts=attempts)
+        self.outcome = outcome
 
 
 class BudgetError(LLMExecutorError):

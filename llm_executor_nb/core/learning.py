@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
+from llm_executor_nb.core.policy import RetryPlan
 from llm_executor_nb.core.records import Verdict
 
 if TYPE_CHECKING:
@@ -97,9 +98,6 @@ class Learning:
             route: the route that was probed.
             scopes: what was held when the wait began.
             now: when it ended.
-
-        Raises:
-            ConfigError: the user's wait strategy, stop object or hook failed.
         """
         run = self._run
         run.keeps_rate = True
@@ -137,9 +135,6 @@ class Learning:
             verdict: its verdict.
             sent: the request, as `sent` returned it.
             now: when the verdict came.
-
-        Raises:
-            ConfigError: the user's wait strategy, stop object or hook failed.
         """
         rule = RULES[verdict.outcome]
         try:
@@ -318,9 +313,9 @@ class Learning:
         if is_too_long or is_for_another:
             run.leave(route)
             return
-        is_planned = self._plan_retry(route, verdict, sent.at, now, retry_after_s=retry_after_s)
-        if not is_planned and is_transient and run.is_by_hand:
-            self._strike(route, verdict, now)
+        # a hold that this very request probes is not set again by it
+        is_held_at_end = is_transient and run.is_by_hand and not self._is_probed(route, now)
+        self._plan_retry(route, verdict, sent.at, now, retry_after_s=retry_after_s, is_held_at_end=is_held_at_end)
 
     def _row_probed_in_vain(self, route: Route, verdict: Verdict, now: float) -> None:
         """Hold a route for longer, unless the only rows left to probe it fail by themselves."""
@@ -355,19 +350,40 @@ class Learning:
             self._run.is_over = True
 
     def _plan_retry(
-        self, route: Route, verdict: Verdict, sent_at: float, now: float, *, retry_after_s: float | None = None
-    ) -> bool:
-        """Plan the next retry on a route; leave the route, and return False, when its retries are used up."""
+        self,
+        route: Route,
+        verdict: Verdict,
+        sent_at: float,
+        now: float,
+        *,
+        retry_after_s: float | None = None,
+        is_held_at_end: bool = False,
+    ) -> None:
+        """Plan the next retry on a route. When it goes out, `plan_made` says: the wait strategy may be the user's."""
         run = self._run
         if route not in run.backoffs:
             run.backoffs[route] = self._make_backoff(route, sent_at)
             run.backoffs[route].charge(min(run.uncharged[route], _UNCHARGED_OVERLOADS))
-        seconds = run.backoffs[route].after_failure(verdict, now, retry_after_s=retry_after_s)
-        if seconds is None:
-            run.leave(route)
-            return False
-        run.ready_at[route] = now + seconds
-        return True
+        run.backoffs[route].failed(verdict, now)
+        run.plan = RetryPlan(route, retry_after_s, held_at_end=verdict if is_held_at_end else None)
+
+    def plan_made(self, seconds: float | None, now: float) -> None:
+        """Take in how long the planned retry waits; None: the retries are used up, so the route is left."""
+        run, plan = self._run, self._run.plan
+        run.plan = None
+        if plan is None:
+            return
+        if seconds is not None:
+            run.ready_at[plan.route] = now + seconds
+            return
+        run.leave(plan.route)
+        if plan.held_at_end is not None:
+            self._strike(plan.route, plan.held_at_end, now)
+
+    def _is_probed(self, route: Route, now: float) -> bool:
+        """Whether a request that is not settled yet probes the hold of the route itself."""
+        scope = route.scope(ScopeLevel.ROUTE)
+        return any(hold.is_probing and hold.scope == scope for hold in self._health.of(route, now, self._run.needs))
 
     def _has_another(self, route: Route, now: float) -> bool:
         """Whether a route other than this one can still be asked and is not held."""

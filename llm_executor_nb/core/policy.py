@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llm_executor_nb.core.backoff import Backoff
-    from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.records import Route, Scope, Verdict
 
 _YIELD_S = 0.001
 """Seconds by which a row wakes later for each of its failures: who has failed least is the next probe."""
@@ -80,6 +80,21 @@ def _never() -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPlan:
+    """A retry whose wait the strategies still have to say.
+
+    Attributes:
+        route: the route that is asked again.
+        retry_after_s: the seconds that the provider asks to wait; None: it named no time.
+        held_at_end: the verdict that puts the route on hold when its retries are used up; None: nothing does.
+    """
+
+    route: Route
+    retry_after_s: float | None
+    held_at_end: Verdict | None
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class RunMemory:
     """What one run remembers; `policy` reads it, `learning` writes it.
@@ -103,6 +118,7 @@ class RunMemory:
         is_over: the run has had all the tries it may have.
         is_refused: the request was refused on its merits.
         backoffs: the retries on each route where something has failed.
+        plan: the retry that is planned now; None: there is none.
         first_failed_at: when the first request that failed on a route was sent.
         uncharged: how many refusals on a route used up no retry.
         unusable: how many answers of a route were paid for and of no use.
@@ -129,6 +145,7 @@ class RunMemory:
     is_over: bool = False
     is_refused: bool = False
     backoffs: dict[Route, Backoff] = field(default_factory=dict)
+    plan: RetryPlan | None = None
     first_failed_at: dict[Route, float] = field(default_factory=dict)
     uncharged: Counter[Route] = field(default_factory=Counter)
     unusable: Counter[Route] = field(default_factory=Counter)

@@ -1,18 +1,18 @@
-"""Checks an answer against the user's schema and the user's predicate.
+"""Checks an answer against the user's schema and the user's predicate; a stored answer is checked like a fresh one.
 
-Both may be code of the user's, so they run in a thread, and what they raise ends the run as an error of the user's.
+Both may be code of the user's, so they run behind the door of `core/user_functions`. What they raise ends the run as an
+error of the user's.
 """
 
 from __future__ import annotations
 
-import asyncio
-from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import TYPE_CHECKING
 
-from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.foreign_text import shorten
+from llm_executor_nb.core.errors import ConfigError, DeadlineError, LLMExecutorError
 from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.user_functions import call
 from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
 from llm_executor_nb.engine.sender import overruled, with_run_id
 
@@ -22,10 +22,56 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.records import Route, Verdict
+    from llm_executor_nb.core.user_functions import Bounds
     from llm_executor_nb.engine.run import Run
     from llm_executor_nb.engine.sender import SendResult
+    from llm_executor_nb.schemas.schema import Schema
 
-T = TypeVar("T")
+    Accept = Callable[[AIMessage], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a schema and a predicate say of an answer.
+
+    Attributes:
+        outcome: OK, INVALID_OUTPUT or REJECTED.
+        reason: why it is not OK.
+        parsed: the object that the schema reads the answer as; None: there is no schema.
+        error: what a function of the user's did wrong; the answer is not to blame then.
+    """
+
+    outcome: Outcome = Outcome.OK
+    reason: str = ""
+    parsed: object = None
+    error: LLMExecutorError | None = None
+
+
+async def checked(message: AIMessage, schema: Schema | None, accept: Accept | None, bounds: Bounds) -> Finding:
+    """Return what a schema and a predicate say of an answer; the message gets the parsed object before the predicate.
+
+    Args:
+        message: the answer.
+        schema: what it must fit; None: every answer fits.
+        accept: the predicate; None: every answer is accepted.
+        bounds: how long each of the two may take.
+    """
+    outcome, parsed = Outcome.INVALID_OUTPUT, None
+    try:
+        if schema is not None:
+            read = await call("A validator of your schema=", _read, schema, str(message.text), bounds=bounds)
+            if isinstance(read, _Misfit):
+                return Finding(outcome=outcome, reason=read.reason)
+            parsed = read.parsed
+            message.additional_kwargs = {**message.additional_kwargs, "parsed": parsed}
+        outcome = Outcome.REJECTED
+        if accept is not None and not await call("Your accept= function", _said, accept, message, bounds=bounds):
+            return Finding(outcome=outcome, reason="accept= rejected this answer")
+    except (ConfigError, DeadlineError) as error:
+        if isinstance(error, DeadlineError):
+            error.outcome = outcome.value
+        return Finding(outcome=outcome, reason=str(error).partition("\n")[0], error=error)
+    return Finding(parsed=parsed)
 
 
 async def accepted(run: Run, route: Route, result: SendResult) -> tuple[Verdict, AIMessage | None]:
@@ -33,35 +79,26 @@ async def accepted(run: Run, route: Route, result: SendResult) -> tuple[Verdict,
 
     The message gets the parsed object, if there is a schema, and the id of its run.
     """
-    message = result.message
+    message, request = result.message, run.request
     if message is None:
         return result.verdict, None
-    if (verdict := await _misfit(run, route, message, result.verdict)) is not None:
-        return verdict, None
-    if not await _is_accepted(run, message):
-        return overruled(result.verdict, Outcome.REJECTED, "accept= rejected this answer"), None
-    return result.verdict, with_run_id(message, run.request)
-
-
-async def _misfit(run: Run, route: Route, message: AIMessage, verdict: Verdict) -> Verdict | None:
-    """Parse an answer by its schema; return the verdict if it does not fit."""
-    schema = run.request.schema
     # an answer that calls a tool of the request is a step on the way to the object, and is passed on as it is
-    if schema is None or (message.tool_calls and run.request.payload.get("tools")):
-        return None
-    text = str(message.text)
-    try:
-        parsed = await _in_thread(schema.parse, text)
-    except ValueError as error:
-        return _verdict_on_misfit(run, route, text, verdict, str(error))
-    except Exception as error:  # noqa: BLE001 - a validator of the user's may raise anything
-        raised = shorten(f"{type(error).__name__}: {error}")
-        run.user_error = ConfigError(f"A validator of your schema= raised {raised}\nFix it and call again.")
-        return overruled(verdict, Outcome.INVALID_OUTPUT, f"the schema raised {raised}")
-    message.additional_kwargs = {**message.additional_kwargs, "parsed": parsed}
-    if run.buffer is not None:
-        run.buffer.put_parsed(parsed)
-    return None
+    schema = None if message.tool_calls and request.payload.get("tools") else request.schema
+    if schema is not None or request.accept is not None:
+        finding = await checked(message, schema, request.accept, run.function_bounds)
+        if finding.outcome is not Outcome.OK:
+            return _overruled(run, route, message, result.verdict, finding), None
+        if schema is not None and run.buffer is not None:
+            run.buffer.put_parsed(finding.parsed)
+    return result.verdict, with_run_id(message, request)
+
+
+def _overruled(run: Run, route: Route, message: AIMessage, verdict: Verdict, finding: Finding) -> Verdict:
+    """Return the verdict on an answer that is not accepted."""
+    run.user_error = finding.error
+    if finding.error is not None or finding.outcome is Outcome.REJECTED:
+        return overruled(verdict, finding.outcome, finding.reason)
+    return _verdict_on_misfit(run, route, str(message.text), verdict, finding.reason)
 
 
 def _verdict_on_misfit(run: Run, route: Route, text: str, verdict: Verdict, reason: str) -> Verdict:
@@ -76,28 +113,27 @@ def _verdict_on_misfit(run: Run, route: Route, text: str, verdict: Verdict, reas
     return overruled(verdict, Outcome.INVALID_OUTPUT, reason)
 
 
-async def _is_accepted(run: Run, message: AIMessage) -> bool:
-    """Whether the user's predicate accepts an answer."""
-    accept = run.request.accept
-    if accept is None:
-        return True
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    parsed: object
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfit:
+    reason: str
+
+
+def _read(schema: Schema, text: str) -> _Parsed | _Misfit:
+    """Read an answer by its schema, in a thread."""
     try:
-        result = await _in_thread(accept, message)
-    except Exception as error:  # noqa: BLE001 - a user's own function may raise anything
-        raised = shorten(f"{type(error).__name__}: {error}")
-        run.user_error = ConfigError(f"Your accept= function raised {raised}\nFix it and call again.")
-        return False
-    if isawaitable(result):
-        if iscoroutine(result):
-            result.close()  # Python would warn of a coroutine that was never awaited
-        run.user_error = ConfigError(
-            "Your accept= function returned an awaitable. Make it a plain function; it may be slow."
-        )
-        return False
-    return bool(result)
+        return _Parsed(schema.parse(text))
+    except LLMExecutorError:  # a validator asked a model in vain; some of these are ValueErrors
+        raise
+    except ValueError as error:
+        return _Misfit(str(error))
 
 
-async def _in_thread(function: Callable[[T], object], argument: T) -> object:
-    """Call a user's function in a thread: it may be slow, or call a model itself, and all runs share one loop."""
-    async with clock.current().timeout(None):  # tells a frozen clock that something is in flight
-        return await asyncio.to_thread(function, argument)
+def _said(accept: Accept, message: AIMessage) -> object:
+    """Return what a predicate says, in a thread: its truth may be code of the user's too, or not be defined."""
+    said = accept(message)
+    return said if isawaitable(said) else bool(said)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
     from typing import TypeAlias
 
-    from llm_executor_nb.engine.loop import LoopThread
+    from llm_executor_nb.engine.loop import PrivateLoop
 
 T = TypeVar("T")
 Produce: TypeAlias = "Callable[[Callable[[T], Awaitable[None]]], Coroutine[Any, Any, object]]"
@@ -45,7 +45,7 @@ class _Channel(Generic[T]):
         wake: called on that loop when there is something to see.
     """
 
-    def __init__(self, thread: LoopThread, wake: Callable[[], object]) -> None:
+    def __init__(self, thread: PrivateLoop, wake: Callable[[], object]) -> None:
         self.ended = threading.Event()
         self._wake = wake
         self._pieces: deque[T] = deque()

@@ -96,14 +96,16 @@ class Engine:
     async def _attempt(self, run: Run, move: Go) -> AIMessage | None:
         """Make one attempt, and let the run settle it."""
         run.begin(move)
+        verdict = None
         try:
             result = await self._send_until_settled(run, move)
+            verdict = result.verdict
             verdict, message = await accepted(run, move.route, result)
-            run.settle(move, verdict, result.message)
+            await run.settle(move, verdict, result.message)
             if message is None and (error := run.error_after(verdict)) is not None:
                 raise error
-        except asyncio.CancelledError:
-            run.cancelled(move.route)
+        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt):  # the last two: of the user's functions
+            run.cancelled(move.route, verdict)
             raise
         finally:  # whatever ended it: the other runs wait for this probe (design 3.2)
             run.end_probe()
@@ -159,7 +161,7 @@ class Engine:
             if not run.is_joining(move.route):
                 break
             await until_changed(self._health, run.memory.deadline, changes)
-        run.joined(move.route, scopes, began)
+        await run.joined(move.route, scopes, began)
 
 
 def _buffer_for(request: RunRequest, on_chunk: Callable[[AIMessageChunk], Awaitable[None]]) -> StreamBuffer:

@@ -4,7 +4,7 @@ A sync call submits its work and waits; an async call awaits it from its own loo
 loop is made at first need. It belongs to this process (a fork makes its own), and ends with it without a message.
 
 The globals below are needed because a process has one loop: `_main` is that loop, `_lock` guards its making, `_is_over`
-says that Python shuts down, and `_left_behind` keeps a forked parent's loop from being collected.
+says that Python shuts down, and `_last_calls` are made at its end.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import asyncio
 import atexit
 import contextlib
 import os
-import selectors
 import sys
 import threading
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.threads import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -35,98 +35,56 @@ _TICK_S = 0.1
 _DRAIN_S = 1.0
 _DRAIN_STEP_S = 0.002
 """Seconds that cancelled work may take to end, and between two looks at whether it has."""
-_MOST_CALLBACKS = 1_000
-"""Threads for users' functions. A function that calls a model waits for others, so a small pool would lock up."""
 _ASYNCIO, _TRIO = "asyncio.", "trio."
 """How the names of the modules begin that drive a coroutine."""
 
 
-class LoopThread:
-    """An event loop in a thread of its own."""
+class PrivateLoop(LoopThread):
+    """The loop that everything is sent on, and what is closed with it."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.is_ending = False
-        self._selector = selectors.DefaultSelector()  # ours, so that a forked child can close its copy
-        self.loop = asyncio.SelectorEventLoop(self._selector)
-        self.loop.set_default_executor(ThreadPoolExecutor(_MOST_CALLBACKS, "llm_executor_nb callback"))
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._thread = threading.Thread(target=self._serve, name="llm_executor_nb", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self.loop.close()
-            raise
-
-    def _serve(self) -> None:
-        """Run the loop until it is stopped.
-
-        A user's own function may raise SystemExit or KeyboardInterrupt, and asyncio lets these out of the loop. Their
-        caller gets them from the work that they ended; all other work still needs the loop.
-        """
-        asyncio.set_event_loop(self.loop)
-        while True:
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                self.loop.run_forever()
-                return
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it can take work."""
-        return self._thread.is_alive() and not self.loop.is_closed()
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it belongs to this process, not to the one that this was forked from."""
-        return self.pid == os.getpid()
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller runs in this very thread."""
-        return threading.get_ident() == self._thread.ident
-
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start work on the loop, with the context variables of the caller."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        super().__init__("llm_executor_nb")
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Register what is awaited before the loop ends, such as closing a session."""
         self._closers.append(close)
 
-    def end(self) -> None:
-        """Cancel what runs, close what is open, stop the loop; takes a second at most."""
-        if not self.is_alive or not self.is_ours:
-            return
+    def cancel_work(self) -> None:
+        """Cancel what runs and wait for it to end, a second at most."""
         self.is_ending = True
-        with contextlib.suppress(Exception):  # at the end of the process an error helps nobody
-            self.submit(self._wind_up()).result(timeout=_DRAIN_S)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(_DRAIN_S)
-        if not self._thread.is_alive():
-            self.loop.close()
+        self._wait_for(_cancelled())
 
-    async def _wind_up(self) -> None:
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def end(self) -> None:
+        """Close what is open, stop the loop; takes two seconds at most."""
+        self._wait_for(self._closed())
+        self.stop(_DRAIN_S)
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        with contextlib.suppress(Exception):  # at the end of the process an error helps nobody
+            self.submit(work).result(timeout=_DRAIN_S)
+
+    async def _closed(self) -> None:
+        await _cancelled()  # what other threads have begun meanwhile
         for close in self._closers:
             await close()
 
-    def forget(self) -> None:
-        """In a forked child: give up the parent's loop without touching the parent's sockets."""
-        # the parent's tasks are collected here too, and asyncio would report each as destroyed while pending
-        self.loop.set_exception_handler(lambda *_: None)
-        self._selector.close()
+
+async def _cancelled() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _lock = threading.Lock()
-_main: LoopThread | None = None
+_main: PrivateLoop | None = None
 _is_over = False
-_left_behind: list[LoopThread] = []
+_last_calls: list[Callable[[], object]] = []
 
 
-def main_loop() -> LoopThread:
+def main_loop() -> PrivateLoop:
     """Return the process's loop thread, started at first need.
 
     Raises:
@@ -139,10 +97,10 @@ def main_loop() -> LoopThread:
         return _main
 
 
-def _started() -> LoopThread:
+def _started() -> PrivateLoop:
     if not _is_over:
         try:
-            return LoopThread()
+            return PrivateLoop()
         except RuntimeError:  # no thread can be started: there are too many, or Python shuts down (from 3.12 on)
             if threading.main_thread().is_alive():
                 raise
@@ -199,7 +157,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 @contextlib.contextmanager
-def ending_in_silence(thread: LoopThread) -> Iterator[None]:
+def ending_in_silence(thread: PrivateLoop) -> Iterator[None]:
     """End a waiting daemon thread without a traceback when the process ends and its work is cancelled."""
     try:
         yield
@@ -218,8 +176,8 @@ def refuse_own_loop() -> None:
     if main_loop().is_current:
         raise ConfigError(
             "llm_executor_nb's own event loop runs this callback and cannot wait for itself. Use `await "
-            "llm.arun_llm(...)` here; in a function that cannot await, such as before_sleep, "
-            "`asyncio.ensure_future(llm.arun_llm(...))`, or ask before the call.",
+            "llm.arun_llm(...)` here; in a function that cannot await, such as a handler of the log, "
+            "`asyncio.ensure_future(llm.arun_llm(...))`, or ask in another thread.",
         )
 
 
@@ -296,18 +254,26 @@ async def _tick() -> None:
 def _after_fork() -> None:
     global _main, _lock  # noqa: PLW0603 - a fork copies them in an unusable state
     _lock = threading.Lock()
-    if _main is not None:
-        _main.forget()
-        _left_behind.append(_main)
-        _main = None
+    _main = None
+
+
+def between_work_and_loop(close: Callable[[], object]) -> None:
+    """Register what is called when the process ends: after all work has ended, and before the loop does."""
+    _last_calls.append(close)
 
 
 @atexit.register
 def _at_exit() -> None:
+    """End in the order that loses nothing: jobs, then the ledgers that take their last answers, then the loop."""
     global _is_over  # noqa: PLW0603 - a process ends once
     _is_over = True
-    if _main is not None:
-        _main.end()
+    thread = _main if _main is not None and _main.is_alive and _main.is_ours else None
+    if thread is not None:
+        thread.cancel_work()
+    for close in _last_calls:
+        close()
+    if thread is not None:
+        thread.end()
 
 
 if hasattr(os, "register_at_fork"):

@@ -86,7 +86,7 @@ class ModelSender:
         except ValueError as error:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
-            await chunks.close()
+            chunks.close()
         if chunks.error is not None:
             return SendResult(_verdict_on_error(chunks.error, route))
         if buffer.whole is None:

@@ -26,8 +26,10 @@ from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
+from llm_executor_nb.core.user_functions import Bounds
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
+from llm_executor_nb.engine.sender import overruled
 from llm_executor_nb.schemas.prompting import SchemaPrompt
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Run:
         memory: what the policy goes by.
         learning: what changes the memory and the holds.
         attempts: the record of each request that was sent.
-        user_error: what a function of the user's did wrong; it ends the run.
+        user_error: what a function of the user's did wrong, or that it took too long; it ends the run.
     """
 
     def __init__(self, request: RunRequest, health: Health, config: Options, buffer: StreamBuffer | None) -> None:
@@ -69,7 +71,7 @@ class Run:
         self.request = request
         self.buffer = buffer
         self.attempts: list[Attempt] = []
-        self.user_error: ConfigError | None = None
+        self.user_error: LLMExecutorError | None = None
         self.extras = Extras(request, health, is_stream=buffer is not None)
         self.schema_prompt = (
             None if request.schema is None else SchemaPrompt(request.schema, request.payload, self.extras)
@@ -135,6 +137,11 @@ class Run:
         bounds = [bound for bound in (self.request.timeout_s, left) if bound is not None]
         return min(bounds, default=None)
 
+    @property
+    def function_bounds(self) -> Bounds:
+        """How long a function of the user's may take."""
+        return Bounds(self.request.timeout_s, self.memory.deadline)
+
     def without_extras(self, move: Go, verdict: Verdict) -> Verdict | None:
         """Return the verdict to record if the request goes out again at once without an extra; None: it does not."""
         recorded = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
@@ -158,26 +165,33 @@ class Run:
         is_probing = self._health.status(route, now, self.memory.needs)[0] is RouteStatus.PROBING
         return is_probing and (self.memory.deadline is None or now < self.memory.deadline)
 
-    def joined(self, route: Route, scopes: set[Scope], began: float) -> None:
+    async def joined(self, route: Route, scopes: set[Scope], began: float) -> None:
         """Note the end of another run's probe.
 
         Raises:
-            ConfigError: the user's wait strategy, stop object or hook failed.
+            ConfigError, DeadlineError: a function of the user's failed, or took too long.
         """
         now = clock.current().now()
         self._waited_s += now - began
         self.learning.joined(route, scopes, now)
+        await self._plan_retry()
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
+    async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
         """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
         now = clock.current().now()
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
             self.learning.cut(self._probe, now)
         else:
-            self._learn(move, verdict, now)
+            self.learning.learn(move, self._probe, verdict, self._sent, now)
         self._probe = ()
+        if self.memory.plan is not None and self.user_error is None:
+            try:
+                await self._plan_retry()
+            except (ConfigError, DeadlineError) as error:  # the attempt is recorded first
+                self.user_error = error
+            now = clock.current().now()
         self._record(move.route, verdict, self._decision(move.route, verdict, now), message)
 
     def resent(self, route: Route, verdict: Verdict) -> None:
@@ -185,9 +199,13 @@ class Run:
         self._record(route, verdict, Decision.RETRY)
         self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
 
-    def cancelled(self, route: Route) -> None:
-        """Record a request that was cancelled in flight."""
-        self._record(route, Verdict(outcome=Outcome.CANCELLED), Decision.STOP)
+    def cancelled(self, route: Route, verdict: Verdict | None) -> None:
+        """Record a request that was cancelled in flight (no verdict), or while a function of the user's ran."""
+        if verdict is None:
+            verdict = Verdict(outcome=Outcome.CANCELLED)
+        elif verdict.outcome is Outcome.OK:  # it may be paid for, so what it cost stays in the record
+            verdict = overruled(verdict, Outcome.CANCELLED, "stopped while a function of yours checked the answer")
+        self._record(route, verdict, Decision.STOP)
 
     def end_probe(self) -> None:
         """Pass a probe without a verdict on to the next run."""
@@ -201,11 +219,13 @@ class Run:
             return self.request.timeout_s is None or self.request.timeout_s > self.memory.deadline - self._sent.at
         return verdict.error_code == FaultKind.DEADLINE.value
 
-    def _learn(self, move: Go, verdict: Verdict, now: float) -> None:
-        try:
-            self.learning.learn(move, self._probe, verdict, self._sent, now)
-        except ConfigError as error:  # the user's wait strategy, stop object or hook; the attempt is recorded first
-            self.user_error = error
+    async def _plan_retry(self) -> None:
+        """Ask the strategies for the wait before a retry that is planned."""
+        if (plan := self.memory.plan) is None:
+            return
+        backoff = self.memory.backoffs[plan.route]
+        seconds = await backoff.next_wait_s(self.function_bounds, retry_after_s=plan.retry_after_s)
+        self.learning.plan_made(seconds, clock.current().now())
 
     def _backoff(self, route: Route, sent_at: float) -> Backoff:
         return Backoff(
@@ -273,6 +293,7 @@ class Run:
         """Return what ends the run right after an attempt that was not accepted; None: it goes on."""
         attempts = tuple(self.attempts)
         if self.user_error is not None:  # no other route can put it right
+            self.user_error.attempts = attempts
             return self.user_error
         if self.buffer is not None and self.buffer.is_begun:
             message = advice.interrupted(attempts[-1])

@@ -1,7 +1,7 @@
 """Stored answers: what the ledger has is not bought again, and what another job asks now is not asked twice.
 
 Failures are not stored as answers, so they are never reused. A stored answer that today's `accept=` or schema refuses
-is bought again.
+is bought again. One of these that fails ends the job, as it does on a fresh answer.
 """
 
 from __future__ import annotations
@@ -12,21 +12,35 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.user_functions import Bounds
+from llm_executor_nb.engine.acceptance import Finding, checked
 from llm_executor_nb.jobs.results import RowResult, Status
 from llm_executor_nb.store.records import Answer, LedgerBusyError, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import Request, RequestMaker
+    from llm_executor_nb.jobs.results import Results
     from llm_executor_nb.jobs.rows import RowRun
     from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.store.records import Lookup
 
+    Pair = tuple[Request, Answer | Turn]
+
 _PATIENCE_S = 1.0
-"""The longest that one claim may take. A process that exits waits for its threads, so this must be short."""
+"""The longest that one claim may take."""
+_WAS_STORED = (
+    "\nThis was a stored answer, which lacks what its provider said beside the text; reuse=False asks for new ones."
+)
+_FITS = Finding()
 _SMALLEST, _LARGEST = 32, 4096
 _SHORT_S, _LONG_S = 0.5, 2.0
 """A window that lasted less than this was too small; one that lasted longer was too large."""
@@ -82,17 +96,59 @@ class AnswerCache:
             return None
         return turns[len(under_way) :]
 
-    async def reused(self, request: Request, answer: Answer) -> RowResult | None:
-        """Return the result of a row from a stored answer; None: it would be refused today."""
-        self._maker.mark_taken(request, answer.run_id)
-        parsed = None
-        if self._options.schema is not None:
-            try:
-                parsed = self._options.schema.parse(answer.text)
-            except ValueError:
-                return None
-        if self._options.accept is not None and not await self._is_accepted(answer, parsed):
-            return None
+    async def take(
+        self,
+        window: Sequence[Pair],
+        results: Results,
+        *,
+        at_once: int,
+        failed: Callable[[Request, LLMExecutorError], None],
+    ) -> list[Pair]:
+        """Take the stored answers of a window, and return what has to be asked: the rest, and what is refused today.
+
+        Args:
+            window: requests, and what the ledger knows of each.
+            results: takes the answers.
+            at_once: how many answers are checked at once; a validator may ask a model itself.
+            failed: called with a request on whose answer a function of the user's failed.
+        """
+        refused: set[int] = set()
+        places = asyncio.Semaphore(at_once)
+
+        def settle(request: Request, answer: Answer, finding: Finding) -> None:
+            self._maker.mark_taken(request, answer.run_id)
+            if finding.error is not None:
+                failed(request, finding.error)
+            elif finding.outcome is Outcome.OK:
+                results.put(request.position, self._reused(answer, finding.parsed))
+            else:
+                refused.add(request.position)
+
+        async def check(request: Request, answer: Answer) -> None:
+            async with places:
+                finding = await self._checked(answer)
+            settle(request, answer, finding)
+
+        is_checked = self._options.schema is not None or self._options.accept is not None
+        async with asyncio.TaskGroup() as checks:
+            for request, turn in window:
+                if isinstance(turn, Answer) and is_checked:
+                    checks.create_task(check(request, turn))
+                elif isinstance(turn, Answer):
+                    settle(request, turn, _FITS)
+        return [pair for pair in window if not isinstance(pair[1], Answer) or pair[0].position in refused]
+
+    async def _checked(self, answer: Answer) -> Finding:
+        """Return what today's schema and predicate say of a stored answer, as they would of a fresh one."""
+        options, deadline_s = self._options, self._options.deadline_s
+        deadline = None if deadline_s is None else clock.current().now() + deadline_s
+        bounds = Bounds(options.timeout_s, deadline)
+        finding = await checked(_message_of(answer), options.schema, options.accept, bounds)
+        if not isinstance(finding.error, ConfigError):
+            return finding
+        return replace(finding, error=ConfigError(f"{finding.error}{_WAS_STORED}"))
+
+    def _reused(self, answer: Answer, parsed: object) -> RowResult:
         self.saved_usd += answer.cost_usd or 0.0
         self.oldest_utc = min(self.oldest_utc or answer.answered_utc, answer.answered_utc)
         return RowResult(
@@ -117,19 +173,6 @@ class AnswerCache:
             answered_utc=clock.current().utc(),
         )
 
-    async def _is_accepted(self, answer: Answer, parsed: object) -> bool:
-        from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
-
-        extra = {} if parsed is None else {"parsed": parsed}
-        metadata = {"finish_reason": answer.finish_reason, "llm_run_id": answer.run_id}
-        message = AIMessage(answer.text, additional_kwargs=extra, response_metadata=metadata)
-        accept = self._options.accept
-        try:
-            async with clock.current().timeout(None):
-                return bool(accept is None or await asyncio.to_thread(accept, message))
-        except Exception:  # noqa: BLE001 - a user's function may read what is not stored; then the answer is bought again
-            return False
-
     def _fit_window(self) -> None:
         """Let one window last about a second: a claim is one transaction, and a crash leaves its window claimed."""
         now = time.monotonic()
@@ -138,6 +181,16 @@ class AnswerCache:
             self.window = min(_LARGEST, 2 * self.window)
         elif took > _LONG_S:
             self.window = max(_SMALLEST, self.window // 2)
+
+
+def _message_of(answer: Answer) -> AIMessage:
+    from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
+
+    usage, asked, said = None, answer.input_tokens, answer.output_tokens
+    if asked is not None and said is not None:
+        usage = {"input_tokens": asked, "output_tokens": said, "total_tokens": asked + said}
+    metadata = {"finish_reason": answer.finish_reason, "llm_run_id": answer.run_id}
+    return AIMessage(answer.text, response_metadata=metadata, usage_metadata=usage)
 
 
 def _while_sent(lookup: Lookup) -> Lookup:

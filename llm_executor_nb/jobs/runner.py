@@ -12,12 +12,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind, describe
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
-from llm_executor_nb.jobs.results import Results, Status
+from llm_executor_nb.jobs.results import Results, RowResult, Status
 from llm_executor_nb.jobs.rows import RowRun
 from llm_executor_nb.jobs.slots import ConcurrencyLimit
 from llm_executor_nb.jobs.stop_rules import StopRules
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.engine.engine import Engine
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import PromptSource, Request
-    from llm_executor_nb.jobs.results import RowResult
     from llm_executor_nb.store.ledger_store import LedgerStore
 
 _LOOK_AGAIN_S = 0.25
@@ -75,13 +76,14 @@ class JobRunner:
         self._prompts, self._engine, self._health, self._ledger = prompts, engine, health, ledger
         self._routes = tuple(options.chain.routes())
         self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
-        self.stop_rules = StopRules(options, health, self._slots.notify)
+        self.stop_rules = StopRules(options, health, self._must_end)
         maker = RequestMaker(options, taken)
         is_drawn = bool(options.params.get("temperature"))
         self._queue = RequestQueue(prompts, maker, self.results.share, keeps_order=is_drawn)
         self.reuse = AnswerCache(options, ledger, self.job_id, maker)
         self._asked_elsewhere: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
+        self._feeding: asyncio.Task[None] | None = None
         self._runs = 0
         self._crash: BaseException | None = None
 
@@ -101,9 +103,12 @@ class JobRunner:
     async def run(self) -> None:
         """Run the job; on the private loop. Cancelling it cancels requests in flight and keeps the results so far."""
         watch = asyncio.ensure_future(self.stop_rules.watch())
+        self._feeding = asyncio.ensure_future(self._feed_all())
         status = "stopped"
         try:
-            await self._feed_all()
+            await asyncio.wait({self._feeding})
+            if not self._feeding.cancelled():
+                self._feeding.result()  # raises what it raised
             while self._rows and not self.stop_rules.is_ending:
                 await self._slots.changed()
             await self._let_finish()
@@ -112,6 +117,7 @@ class JobRunner:
             status = self._status()
         finally:
             watch.cancel()
+            self._feeding.cancel()
             await self._cancel_rows()
             self._ledger.end_job(self.job_id, status)
             self.ended_at = clock.current().now()
@@ -166,6 +172,12 @@ class JobRunner:
             return "failed"
         return "stopped" if self.stop_rules.is_ending else "done"
 
+    def _must_end(self) -> None:
+        """Begin no more rows: a look at a slow ledger, or at a stored answer, must not outlast the job's bounds."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+        self._slots.notify()
+
     # --- feeding ------------------------------------------------------------------------------------------------
 
     async def _feed_all(self) -> None:
@@ -201,14 +213,13 @@ class JobRunner:
         turns = await self._turns(waiting)
         for request in (request for request in window if request.error is not None):
             self._begin(request)
-        for place, (request, turn) in enumerate(zip(waiting, turns, strict=False)):
+        pairs = list(zip(waiting, turns, strict=False))
+        to_ask = await self.reuse.take(pairs, self.results, at_once=self._slots.limit, failed=self._check_failed)
+        for place, (request, turn) in enumerate(to_ask):
             if len(waiting) > 1 and self._is_in_doubt():
                 # design 3.2: from now on the next row must be one drawn at random, not the next of this window
-                self._queue.put_back(waiting[place:])
+                self._queue.put_back(request for request, _ in to_ask[place:])
                 return
-            if isinstance(turn, Answer) and (result := await self.reuse.reused(request, turn)) is not None:
-                self.results.put(request.position, result)
-                continue
             if turn is not Turn.THEIRS and not await self._has_room():
                 continue
             if turn is Turn.THEIRS or not self.reuse.is_claim_valid:
@@ -331,6 +342,15 @@ class JobRunner:
     def _failed(self, run: RowRun, result: RowResult, error: LLMExecutorError) -> None:
         self.results.put(run.request.position, result)
         self.stop_rules.failed(error, run.attempts)
+
+    def _check_failed(self, request: Request, error: LLMExecutorError) -> None:
+        """Note that a function of the user's failed on a stored answer; what ends a job on a fresh one ends it too."""
+        self.results.put(request.position, RowResult(status=Status.FAILED, error=shorten(str(error))))
+        if isinstance(error, ConfigError):
+            self.stop_rules.error = error
+            self.stop_rules.end("")
+        else:
+            self.stop_rules.failed(error, ())
 
     def _run_request(self, run: RowRun) -> RunRequest:
         options, position = self.options, run.request.position

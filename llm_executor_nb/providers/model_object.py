@@ -10,35 +10,39 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.records import FaultKind
+from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.faults import Watch, make_fault
 from llm_executor_nb.providers.foreign_errors import read_error
 from llm_executor_nb.providers.langchain import as_last_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
+    from llm_executor_nb.core.threads import OwnLoop
     from llm_executor_nb.providers.events import Silence
     from llm_executor_nb.providers.foreign_errors import ErrorReport
 
+T = TypeVar("T")
 _NO_CALLBACKS: Final[Mapping[str, Any]] = MappingProxyType({"callbacks": []})
 """The callbacks of the caller's own LangChain run do not apply to the object's run."""
 
 
 class ChatModelObject:
-    """A LangChain chat model of the user's, asked once per call; in a thread where it is only synchronous.
+    """A LangChain chat model of the user's, asked once per call on its own loop, never on the loop of all calls.
 
     Args:
         chat_model: the object. It is not changed: parameters it has as fields are set on a copy.
+        loop: where it runs; a synchronous one runs in a thread of it.
     """
 
-    def __init__(self, chat_model: Any) -> None:  # noqa: ANN401 - LangChain's Runnable, known by its methods
+    def __init__(self, chat_model: Any, loop: OwnLoop) -> None:  # noqa: ANN401 - LangChain's Runnable, known by its methods
         self._model = chat_model
+        self._loop = loop
 
     @property
     def kind(self) -> type:
@@ -55,16 +59,12 @@ class ChatModelObject:
             extra: further keyword arguments for this object.
             timeout_s: seconds until it is cancelled; None: no bound.
         """
-        late = "no answer in time" if timeout_s is None else f"no answer within {timeout_s:g} s"
         try:
             async with clock.current().timeout(timeout_s):
-                return _own_copy(await _Call(self._model, payload, extra).whole())
-        except TimeoutError as error:
-            return make_fault(FaultKind.TIMEOUT, str(error) or late, Watch())
-        except BaseException as error:  # a foreign client raises anything, and none of it may pass
-            if _ends_this_task(error):
-                raise
-            return read_error(error)
+                return _returned(await self._loop.run(_outcome(_answer(self._model, payload, extra))))
+        except TimeoutError:
+            late = "no answer in time" if timeout_s is None else f"no answer within {timeout_s:g} s"
+            return make_fault(FaultKind.TIMEOUT, late, Watch())
 
     def stream(self, payload: Mapping[str, Any], extra: Mapping[str, Any], silence: Silence) -> ObjectStream:
         """Return a stream; iterating it sends the request, closing it ends it.
@@ -74,7 +74,7 @@ class ChatModelObject:
             extra: further keyword arguments for this object.
             silence: how long it may send nothing.
         """
-        return ObjectStream(lambda: _Call(self._model, payload, extra).pieces(), silence)
+        return ObjectStream(_pieces(self._model, payload, extra), silence, self._loop)
 
 
 class ObjectStream:
@@ -84,21 +84,19 @@ class ObjectStream:
         error: once the iteration is over: what ended it; None: the object did.
     """
 
-    def __init__(self, begin: Callable[[], AsyncGenerator[Any, None]], silence: Silence) -> None:
+    def __init__(self, source: AsyncGenerator[AIMessageChunk, None], silence: Silence, loop: OwnLoop) -> None:
         self.error: ErrorReport | None = None
-        self._begin = begin
+        self._source = source
         self._silence = silence
-        self._source: AsyncGenerator[Any, None] | None = None
+        self._loop = loop
 
     def progress(self) -> None:
         """Note that the last chunk brought something: the silence starts again from zero."""
         self._silence.progress()
 
-    async def close(self) -> None:
-        """Close the stream."""
-        if self._source is not None:
-            with contextlib.suppress(Exception):  # a foreign clean-up may raise anything
-                await self._source.aclose()
+    def close(self) -> None:
+        """Close the stream; it may take its time, so this waits for nothing."""
+        self._loop.begin(_outcome(self._source.aclose()))
 
     def __aiter__(self) -> ObjectStream:
         return self
@@ -107,22 +105,52 @@ class ObjectStream:
         chunk = None
         try:
             if self.error is None:
-                chunk = await self._silence.wait(self._next())
-        except TimeoutError as error:
-            self.error = self._silence.fault_of(TimeoutError(str(error) or "no text in time"), Watch())
-        except BaseException as error:  # a foreign client raises anything, and none of it may pass
-            if _ends_this_task(error):
-                raise
-            self.error = read_error(error)
+                coming = self._loop.run(_outcome(_next(self._source)))
+                chunk = _returned(await self._silence.wait(coming))
+        except TimeoutError:
+            self.error = self._silence.fault_of(TimeoutError("no text in time"), Watch())
+        if isinstance(chunk, Reply | Fault | dict):
+            self.error, chunk = chunk, None
         if chunk is None:
             raise StopAsyncIteration
         return chunk
 
-    async def _next(self) -> AIMessageChunk | None:
-        if self._source is None:
-            self._source = self._begin()
-        piece = await anext(self._source, None)
-        return None if piece is None else _as_chunk(piece)
+
+async def _outcome(work: Awaitable[T]) -> T | ErrorReport | KeyboardInterrupt:
+    """Return what an object returns, or what its exception means: none of them may leave the object's loop."""
+    try:
+        return await work
+    except KeyboardInterrupt as error:
+        return error
+    except BaseException as error:  # a foreign client raises anything, and none of it may pass
+        if _ends_this_task(error):
+            raise
+        return read_error(error)
+
+
+def _returned(outcome: T | ErrorReport | KeyboardInterrupt) -> T | ErrorReport:
+    """Return what came of a call; raise the one exception that means to end the program."""
+    if isinstance(outcome, KeyboardInterrupt):
+        raise outcome
+    return outcome
+
+
+async def _answer(chat_model: Any, payload: Mapping[str, Any], extra: Mapping[str, Any]) -> AIMessage:  # noqa: ANN401 - see above
+    return _own_copy(await _Call(chat_model, payload, extra).whole())
+
+
+async def _pieces(
+    chat_model: Any,  # noqa: ANN401 - see above
+    payload: Mapping[str, Any],
+    extra: Mapping[str, Any],
+) -> AsyncGenerator[AIMessageChunk, None]:
+    async with _closing(_Call(chat_model, payload, extra).pieces()) as pieces:
+        async for piece in pieces:
+            yield _as_chunk(piece)
+
+
+async def _next(source: AsyncGenerator[T, None]) -> T | None:
+    return await anext(source, None)
 
 
 class _Call:
@@ -214,7 +242,5 @@ async def _closing(source: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - an asyn
 
 def _ends_this_task(error: BaseException) -> bool:
     """Whether an exception ends this task: it was cancelled from outside, and the object did not raise it."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()  # the object's own client may raise CancelledError too
-        return task is None or task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+    task = asyncio.current_task()  # the object's own client may raise CancelledError too
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)

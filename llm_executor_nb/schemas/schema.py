@@ -18,7 +18,7 @@ from decimal import Decimal, InvalidOperation
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, Union, cast, get_args, get_origin
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, LLMExecutorError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.schemas.json_schema import is_strict, joined, make_check, resolve, tightened, type_of
 from llm_executor_nb.schemas.json_text import TOO_DEEP, object_in
@@ -82,9 +82,12 @@ class Schema:
 
         Raises:
             ValueError: it does not fit; the message says where and why, without keys, in at most 300 characters.
+            LLMExecutorError: a validator of the user's asked a model in vain.
         """
         try:
             return self.check(object_in(text))
+        except LLMExecutorError:
+            raise
         except ValueError as error:
             message = str(error)
         except RecursionError:
@@ -173,7 +176,10 @@ def _pydantic_check(adapter: TypeAdapter[Any]) -> Callable[[dict[str, Any]], obj
             return adapter.validate_json(json.dumps(answer))
         except ValidationError as error:
             # without the input: it may be long, and a log does not need it
-            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            faults = error.errors(include_url=False, include_input=False)
+        for fault in faults:
+            if isinstance(failure := fault.get("ctx", {}).get("error"), LLMExecutorError):
+                raise failure  # some of ours are ValueErrors, which pydantic takes for misfits of the answer
         raise ValueError(joined([f"{'.'.join(map(str, one['loc'])) or 'the object'}: {one['msg']}" for one in faults]))
 
     return check

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.threads import OwnLoop
 
 EXAMPLE_URL = "http://localhost:11434/v1"
 """Where Ollama listens; shown where a base URL is missing."""
@@ -35,11 +36,13 @@ class OwnBackend:
         name: what rows of the provider table call it.
         base_url: the URL of an OpenAI-compatible server; None: it is an object.
         chat_model: a LangChain chat model; None: it is a server.
+        loop: the event loop of the chat model.
     """
 
     name: str
     base_url: str | None = None
     chat_model: Any = None
+    loop: OwnLoop = field(default_factory=OwnLoop)
 
     def __repr__(self) -> str:
         return f"<backend {self.name}: {self.base_url or type(self.chat_model).__name__}>"

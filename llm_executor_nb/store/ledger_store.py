@@ -228,9 +228,9 @@ class LedgerStore:
     def close(self) -> None:
         """Commit the queue, within 4 s, and close the file; it is opened again when needed."""
         with self._lock:
-            at_end, self._writer, self._at_end = self._at_end, None, None
-        if at_end:
-            at_end()
+            writer, at_end, self._writer, self._at_end = self._writer, self._at_end, None, None
+        if writer and at_end and at_end.detach():  # not by calling it: once Python ends, a finalizer does nothing
+            writer.close()
 
     def leave(self) -> None:
         """Stay at its place, whatever is configured from now on; close the file unless a job is running."""
@@ -271,8 +271,15 @@ class LedgerStore:
                 if self._writer is None:
                     writer = Writer(self._place(), self._limits, is_named=self._is_named())
                     self._at_end = weakref.finalize(self, writer.close)
+                    self._at_end.atexit = False  # jobs must end first: `close_all` is called in its turn
                     self._writer = writer
         return self._writer
+
+
+def close_all() -> None:
+    """Close every ledger of this process, whose jobs have ended; for the end of the process."""
+    for store in list(_stores):
+        store.close()
 
 
 def _warn_of_notices(writer: Writer) -> None:

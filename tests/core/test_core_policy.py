@@ -1,5 +1,7 @@
 """What a run does next: the rules of the chain, asked without sending anything."""
 
+import asyncio
+
 import pytest
 from tenacity import stop_after_attempt, wait_fixed
 
@@ -10,6 +12,7 @@ from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.user_functions import Bounds
 
 NOW = 1000.0
 
@@ -228,19 +231,26 @@ def _backoff(wait=None, retries=3, before_sleep=None):
     return Backoff(K1, wait=wait or wait_fixed(2), retries=retries, before_sleep=before_sleep, now=NOW)
 
 
+def _waits(backoff, *told, now=NOW):
+    """Return the waits after some failures, each with the time that the provider named."""
+
+    async def ask(told_s):
+        backoff.failed(FAILED, now)
+        return await backoff.next_wait_s(Bounds(5), retry_after_s=told_s)
+
+    return [asyncio.run(ask(told_s)) for told_s in told]
+
+
 def test_a_route_gets_as_many_retries_as_said_then_none():
-    backoff = _backoff()
-    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(5)] == [2, 2, 2, None, None]
+    assert _waits(_backoff(), *[None] * 5) == [2, 2, 2, None, None]
 
 
 def test_a_told_time_takes_the_strategys_place_and_counts_as_a_retry():
-    backoff = _backoff(retries=2)
-    assert [backoff.after_failure(FAILED, NOW, retry_after_s=s) for s in (9, None, 9)] == [9, 2, None]
+    assert _waits(_backoff(retries=2), 9, None, 9) == [9, 2, None]
 
 
 def test_a_stop_object_of_tenacitys_counts_attempts():
-    backoff = _backoff(retries=stop_after_attempt(2))
-    assert [backoff.after_failure(FAILED, NOW, retry_after_s=None) for _ in range(2)] == [2, None]
+    assert _waits(_backoff(retries=stop_after_attempt(2)), None, None) == [2, None]
 
 
 def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
@@ -253,7 +263,7 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
     def hook(state):
         seen.append((state.next_action.sleep, state.fn.__name__))
 
-    _backoff(wait, before_sleep=hook).after_failure(FAILED, NOW + 4, retry_after_s=None)
+    _waits(_backoff(wait, before_sleep=hook), None, now=NOW + 4)
     number, error, seconds = seen[0]
     assert (number, seconds) == (1, 4)
     assert isinstance(error, AttemptFailedError)
@@ -264,4 +274,4 @@ def test_strategies_and_hooks_see_the_attempt_the_failure_and_the_sleep():
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), "3", None, True])
 def test_a_strategy_must_return_seconds(bad):
     with pytest.raises(ConfigError, match="must return seconds"):
-        _backoff(lambda _: bad).after_failure(FAILED, NOW, retry_after_s=None)
+        _waits(_backoff(lambda _: bad), None)

@@ -13,7 +13,7 @@ from doors import DOORS
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
-from rehearsing import MODEL, assert_log_is_what_the_server_saw, assert_nothing_is_in_flight, fresh, wait_until
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, assert_nothing_is_in_flight, fresh
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
@@ -78,29 +78,22 @@ def asked(server):
     return len(server.lines)
 
 
-# --- on the private loop: settings, hooks, handlers of the log ----------------------------------------------------
+# --- in a thread: settings and hooks ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("setting", ["before_sleep", "retry_wait_strategy", "retries"])
 @pytest.mark.parametrize("door", WAITING)
-def test_waiting_in_a_setting_that_the_loop_calls_is_refused_in_words(setting, door):
+def test_a_setting_that_is_a_function_may_ask_a_model_itself(setting, door):
+    said = []
     with llm.rehearse(ONE_FAILS) as server:
-        llm.configure(**{setting: lambda _: INNER in WAITING[door]()})
-        with pytest.raises(llm.ConfigError, match=WHAT_TO_USE):
-            llm.run_llm(MODEL, "x")
-        assert asked(server) == 1
-        assert_log_is_what_the_server_saw(server)
+        llm.configure(**{setting: lambda _: said.append(WAITING[door]()) or 0})
+        assert "'x'" in llm.run_llm(MODEL, "x").content
+        assert INNER in said[0]
+        assert asked(server) == 3
         assert_nothing_is_in_flight()
 
 
-def test_a_hook_may_start_a_call_as_the_words_say():
-    started = []
-    with llm.rehearse(ONE_FAILS) as server:
-        llm.configure(before_sleep=lambda _: started.append(asyncio.ensure_future(llm.arun_llm(MODEL, INNER))))
-        assert "'x'" in llm.run_llm(MODEL, "x").content
-        wait_until(started[0].done)
-        assert INNER in started[0].result().content
-        assert asked(server) == 3
+# --- on the private loop: handlers of the log ---------------------------------------------------------------------
 
 
 def test_a_handler_of_the_log_that_waits_is_refused_in_words(server):
@@ -153,7 +146,7 @@ def test_any_number_of_calls_may_ask_in_accept_at_once_and_those_ask_again():
 
 
 class Relaying(FakeListChatModel):
-    """Answers with what a function of the test's says, on the loop that asks it."""
+    """Answers with what a function of the test's says, on the object's own loop."""
 
     how: object
 
@@ -172,7 +165,7 @@ def only(chat_model):
 
 @pytest.mark.parametrize("outer", DOORS)
 @pytest.mark.parametrize("inner", AWAITING)
-def test_an_object_may_await_a_model_on_the_loop(server, outer, inner):
+def test_an_object_may_await_a_model(server, outer, inner):
     only(Relaying(responses=[], how=AWAITING[inner]))
     assert DOORS[outer]("m", "x").content
     assert asked(server) == 1
@@ -180,12 +173,10 @@ def test_an_object_may_await_a_model_on_the_loop(server, outer, inner):
 
 @pytest.mark.parametrize("outer", DOORS)
 @pytest.mark.parametrize("inner", WAITING)
-def test_an_object_that_waits_on_the_loop_is_told_at_once_what_to_use(server, outer, inner):
+def test_an_object_may_wait_for_a_model_where_it_should_await(server, outer, inner):
     only(Relaying(responses=[], how=WAITING[inner]))
-    with pytest.raises(llm.RequestError, match=WHAT_TO_USE):
-        DOORS[outer]("m", "x")
-    assert asked(server) == 0
-    assert len(llm.attempts()) == 1
+    assert INNER in DOORS[outer]("m", "x").content
+    assert asked(server) == 1
 
 
 @pytest.mark.parametrize("outer", DOORS)
@@ -270,7 +261,7 @@ def test_a_callback_that_ends_a_call_by_other_means_leaves_no_probe_behind():
     with clock.use(clock.FrozenClock()), llm.rehearse("*: 503*4", openrouter_keys=1, huggingface_tokens=0):
         with pytest.raises(llm.AllRoutesFailedError):
             llm.run_llm(MODEL, "x")
-        with pytest.raises(OddError):
+        with pytest.raises(llm.ConfigError, match="accept= function raised OddError"):
             llm.run_llm(MODEL, "x", accept=accept)
         assert_nothing_is_in_flight()
         assert llm.run_llm(MODEL, "y", deadline=1).content
