@@ -42,6 +42,8 @@ _JSON: Final = "application/json"
 _EVENT_STREAM: Final = "text/event-stream"
 _NOT_EVENTS: Final = (b"{", b"[", b"<")
 """How JSON or HTML begins, whatever its content type says."""
+_FRONT: Final = (b":", b" ", b"\t", b"\r", b"\n", b"\xef")
+"""How a body begins that has comments or blanks in front."""
 _FIRST: Final = 4096
 """Bytes of a body whose shape is looked for after every piece; beyond them only after a line's end, for speed."""
 
@@ -225,8 +227,8 @@ class Transport:
         while shape is None and size <= self._body_cap and (piece := await response.content.readany()):
             size += len(piece)
             head += piece
-            if len(head) <= _FIRST or b"\n" in piece or b"\r" in piece:
-                head = bytearray(after_comments(bytes(head)))
+            if len(head) <= _FIRST or _ends_a_line(piece):
+                head = _without_front(head)
                 shape = shape_of(bytes(head), is_all=False)
         shape = shape or shape_of(bytes(head), is_all=True) or Shape.WHOLE
         is_declared = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NOT_EVENTS)
@@ -239,12 +241,23 @@ class Transport:
             if not piece:
                 return Reply(status=response.status, headers=_plain(response.headers), body=bytes(body))
             body += piece
+            if body[:1] in _FRONT and _ends_a_line(piece):
+                body = _without_front(body)
         return make_fault(FaultKind.TOO_LARGE, f"the body is larger than {self._body_cap} bytes", watch)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = _make_session()
         return self._session
+
+
+def _ends_a_line(piece: bytes) -> bool:
+    return b"\n" in piece or b"\r" in piece
+
+
+def _without_front(body: bytearray) -> bytearray:
+    """Return a body without the blanks and comments in front: with them, each piece would take longer than the last."""
+    return bytearray(after_comments(bytes(body).lstrip(BLANK)))
 
 
 def _make_session() -> aiohttp.ClientSession:
