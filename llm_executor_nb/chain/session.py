@@ -108,6 +108,7 @@ class Session:
             senders=self._exchanges(),
             health=self.health,
             config=self.options,
+            open_files=self.transport().open_files,
         )
 
     def move_ledger(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.addresses import is_this_machine
 from llm_executor_nb.core.clock import share_loop
 from llm_executor_nb.core.foreign_json import TOO_LARGE, get_in, parse_json
 from llm_executor_nb.core.outcomes import Outcome
@@ -25,7 +26,6 @@ from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.chunk_sum import sum_of
 from llm_executor_nb.providers.events import recorded
 from llm_executor_nb.providers.langchain import Ending, as_last_chunk
-from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
 from llm_executor_nb.providers.sse import ERROR
 
@@ -243,7 +243,8 @@ class _StreamReader:
             self._buffer.sum.add(broken)
             last = sum_of(last, broken)
         await self._buffer.finish(with_run_id(last, self._request))
-        return SendResult(verdict, with_run_id(self._buffer.sum.whole(), self._request))
+        whole = self._buffer.sum.whole()
+        return SendResult(verdict, whole and with_run_id(whole, self._request))
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
@@ -264,7 +265,7 @@ class _StreamReader:
             # what ends the answer is kept for the last chunk, since LangChain would add up a usage that is told twice
             if chunk is not None and (chunk := self._ending.take(chunk)) is not None:
                 await self._buffer.take(chunk)
-        except (ValueError, TypeError, RecursionError) as error:  # LangChain adds chunks up, and raises over fields that do not fit
+        except (ValueError, TypeError, RecursionError) as error:  # LangChain raises them over fields that do not fit
             return self._malformed(str(error))
         return None
 

@@ -82,7 +82,9 @@ def with_calls(chunk: AIMessageChunk, pieces: Sequence[ToolCallChunk]) -> AIMess
 
     arguments = [piece["args"] for piece in pieces]
     legible = replaced(arguments) or arguments
-    told = [{**piece, "args": text} for piece, text in zip(pieces, legible, strict=True)]
+    told = [piece.copy() for piece in pieces]
+    for piece, text in zip(told, legible, strict=True):
+        piece["args"] = text
     read = put_arguments(AIMessageChunk(content="", tool_call_chunks=told), arguments)
     chunk.tool_call_chunks, chunk.tool_calls, chunk.invalid_tool_calls = (
         read.tool_call_chunks,

@@ -36,7 +36,7 @@ ChunkReader: TypeAlias = "Callable[[dict[str, Any]], AIMessageChunk | None]"
 
 It raises ValueError when LangChain cannot read the event: the stream is malformed.
 """
-REQUIREMENTS: Final = ("langchain-core>=1.0.4,<2", "langchain-openai>=1.0.3,<2", "langchain-huggingface>=1.0.1,<2")
+REQUIREMENTS: Final = ("langchain-core>=1.4.9,<2", "langchain-openai>=1.1.14,<2", "langchain-huggingface>=1.0.1,<2")
 """The versions that this package declares in pyproject.toml. CI tests the lowest and the newest of them."""
 _PACKAGES = ("langchain-core", "langchain-openai", "langchain-huggingface", "openai", "huggingface_hub")
 _ANY_MODEL = "any/model"
