@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SMALL: Final = 2**17
 """Characters of a text that is parsed at once, whatever is in it."""
 _LONG_TEXT: Final = 2**20
 """Characters of a JSON string that is cut out before the rest is parsed."""
 _MOST_CHARACTERS: Final = 4 * 2**20
-_MOST_VALUES: Final = 300_000
+_MOST_NAMES, _MOST_VALUES = 60_000, 300_000
 """What is parsed of a larger text. More would stop all calls: the scanner of `json` cannot be interrupted."""
 TOO_LARGE: Final = (
-    f"the JSON was not read: it holds over {_MOST_VALUES} names and values, "
+    f"the JSON was not read: it holds over {_MOST_NAMES} names, over {_MOST_VALUES} values, "
     f"or over {_MOST_CHARACTERS // 2**20} MB beside long texts"
 )
 """Stands for JSON that is too large to be parsed."""
@@ -56,11 +61,25 @@ def _parse_large(text: str | bytes) -> Any:  # noqa: ANN401 - as above
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     rest, long_texts = _cut(text)
-    if len(rest) > _MOST_CHARACTERS or sum(map(rest.count, ",:[{")) > _MOST_VALUES:
+    is_long = len(rest) > _MOST_CHARACTERS
+    if is_long or rest.count(":") > _MOST_NAMES or sum(map(rest.count, ",[{")) > _MOST_VALUES:
         return TOO_LARGE
-    if not long_texts:
-        return json.loads(rest)
-    return json.loads(rest, parse_int=lambda digits: long_texts.get(digits) or int(digits))
+    with _uncollected():
+        if not long_texts:
+            return json.loads(rest)
+        return json.loads(rest, parse_int=lambda digits: long_texts.get(digits) or int(digits))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put garbage collection off: many new objects would start it again and again, and JSON has no cycles."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _cut(text: str) -> tuple[str, dict[str, str]]:

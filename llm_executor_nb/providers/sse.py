@@ -113,7 +113,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._begun_line: list[bytes] = []
-        self._data: list[bytes] = []
+        self._data = bytearray()
         self._name = b""
         self._is_after_cr = False
         self._is_at_start = True
@@ -153,13 +153,14 @@ class Parser:
             return
         field, _, value = line.partition(b":")
         if field == b"data":
-            self._data.append(value.removeprefix(b" "))  # the standard drops one space
+            self._data += value.removeprefix(b" ")  # the standard drops one space
+            self._data += b"\n"  # at once: a list of millions of short lines would take long to join
         elif field == b"event":
             self._name = value.removeprefix(b" ")
 
     def _whole(self) -> Iterator[Event]:
-        data, name = b"\n".join(self._data), self._name
-        self._data, self._name = [], b""
+        data, name = self._data[:-1], self._name
+        self._data, self._name = bytearray(), b""
         event = Event(data.decode(), name.decode())
         if event.data.strip() or event.name == ERROR:
             yield event

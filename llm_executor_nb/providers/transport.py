@@ -265,8 +265,9 @@ def _ends_a_line(piece: bytes) -> bool:
 
 
 def _without_front(body: bytearray) -> bytearray:
-    """Return a body without the blanks and comments in front: with them, each piece would take longer than the last."""
-    return bytearray(after_comments(bytes(body).lstrip(BLANK)))
+    """Return a body without the comments in front, nor many blanks: each piece would take longer than the last."""
+    front = bytes(body)
+    return bytearray(after_comments(front if len(front) <= _FIRST else front.lstrip(BLANK)))
 
 
 def _make_session() -> aiohttp.ClientSession:

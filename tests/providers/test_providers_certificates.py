@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from test_providers_stream import ask
+from test_providers_transport import ask
 
 from llm_executor_nb.core import advice
 from llm_executor_nb.core.errors import ConfigError
@@ -18,6 +18,12 @@ from llm_executor_nb.providers.transport import Transport
 
 CERTIFICATES = Path(__file__).parents[1] / "support" / "certificates"
 """Made once for these tests: they open nothing. All but the authority have the same key."""
+
+
+@pytest.fixture(autouse=True)
+def _no_bundles(monkeypatch):
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def found_behind(certificate):
@@ -53,8 +59,7 @@ def test_the_cause_and_the_next_step_are_told(certificate, told, step, monkeypat
         assert step in advice._step(Outcome.CONNECTION, "mine", own, has_key=True, message=fault.detail)
 
 
-def test_an_unknown_authority_is_told_with_what_makes_it_known(monkeypatch):
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+def test_an_unknown_authority_is_told_with_what_makes_it_known():
     fault = found_behind("good")
     assert fault.detail.startswith("its certificate is from an authority that is unknown here")
     assert "REQUESTS_CA_BUNDLE" in advice._step(Outcome.CONNECTION, "x", {}, has_key=True, message=fault.detail)

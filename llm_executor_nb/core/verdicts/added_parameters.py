@@ -32,8 +32,8 @@ _MOST_PARTS = 5_000
 """Objects, lists and texts that are read."""
 _LONGEST_LOC = 20
 _LONGEST = 4000
-_MOST_CHARACTERS = 100_000
-"""Characters of all texts together that are read: some servers repeat the request in an error."""
+_MOST_CHARACTERS, _MOST_PARSED = 30_000, 200_000
+"""Characters of all texts together that are read, and that are parsed as JSON."""
 _SKIPPED = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
 """Fields of an error that repeat the request, or hold a model's output."""
 _PARAMETER = frozenset({"field", "loc", "param", "parameter"})
@@ -122,7 +122,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._parts_left = _MOST_PARTS
-        self._characters_left = _MOST_CHARACTERS
+        self._characters_left, self._parsed_left = _MOST_CHARACTERS, _MOST_PARSED
 
     def texts(self, value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool, str]]:
         """Yield the texts of an error, each with whether it names a parameter."""
@@ -144,16 +144,18 @@ class _Reader:
                 yield from self._of_text(value, name, depth)
 
     def _of_text(self, text: str, name: str, depth: int) -> Iterator[tuple[bool, str]]:
-        is_json = name not in _PARAMETER and text.lstrip()[:1] in {"{", "["}
-        if not is_json or len(text) > self._characters_left:
-            text = text[: min(_LONGEST, self._characters_left)]
+        is_json = name not in _PARAMETER and text.lstrip()[:1] in {"{", "["} and len(text) <= self._parsed_left
+        if is_json:
+            self._parsed_left -= len(text)
+            if (nested := parse_json(text)) is not None:
+                yield from self.texts(nested, depth=depth + 1)
+                return
+        text = text[: min(_LONGEST, self._characters_left)]
         self._characters_left -= len(text)
-        if is_json and (nested := parse_json(text)) is not None:
-            yield from self.texts(nested, depth=depth + 1)
-        elif name in _PARAMETER:
+        if name in _PARAMETER:
             yield True, text
         else:
-            yield from _in_words(text[:_LONGEST])
+            yield from _in_words(text)
 
 
 def _in_words(text: str) -> Iterator[tuple[bool, str]]:
