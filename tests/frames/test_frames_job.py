@@ -73,15 +73,11 @@ def test_attempts_of_a_job_a_frame_and_all_are_what_the_server_saw():
     with llm.rehearse("*: 10%503") as server, clock.use(clock.FrozenClock()):
         job = start(prompts(50))
         out = job.result()
-        llm.run_llm(MODEL, "by hand.")
+        by_hand = llm.attempts(llm.run_llm(MODEL, "by hand.").response_metadata["llm_run_id"])
         assert_log_is_what_the_server_saw(server, in_order=False)
-        assert len(llm.attempts(job)) == len(llm.attempts(out)) == len(server.lines) - len(llm.attempts(by_hand()))
+        assert len(llm.attempts(job)) == len(llm.attempts(out)) == len(server.lines) - len(by_hand)
     assert set(out["q_llm_run"]) == set(llm.attempts(out)["run_id"])
     assert llm.attempts(job)["position"].nunique() == 50
-
-
-def by_hand():
-    return llm.attempts()["run_id"].iloc[-1]
 
 
 def test_the_result_survives_pickle_concat_merge_and_csv_and_joins_to_its_attempts(tmp_path):

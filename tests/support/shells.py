@@ -110,6 +110,11 @@ class Kernel:
         return ran
 
 
+def until_stopped(line: str) -> str:
+    """Return a cell that awaits and is stopped. IPython draws no traceback of it, which takes longer than the stop."""
+    return f"import asyncio\ntry:\n    {line}\nexcept asyncio.CancelledError:\n    print('stopped')"
+
+
 @contextmanager
 def kernel(home: Path) -> Iterator[Kernel]:
     """Start a kernel with a home of its own, load the extension, and end it."""
