@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -60,12 +61,16 @@ WHOLES = {
     "names": b"{" + b",".join(b'"%d":1' % n for n in range(NAMES - 10)) + b"}",
     "a long text": message(content="word " * (5 * MB)),
     "a long text with escapes": message(content="\n" * (8 * MB)),
-    "a picture": message(images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 24 * MB}}]),
+    "a picture": message(
+        images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 24 * MB}}]
+    ),
     "an unclosed text": b'{"a":"' + b"x" * (16 * MB),
     "many parts": message(content=[{"type": "text", "text": "a"}] * 50_000),
     "many blank pictures": message(images=[""] * MANY),
     "deep pictures": message(images=json.loads("[" * 400 + "]" * 400)),
-    "many calls": message(tool_calls=[{"id": str(n), "function": {"name": "f", "arguments": "[]"}} for n in range(9000)]),
+    "many calls": message(
+        tool_calls=[{"id": str(n), "function": {"name": "f", "arguments": "[]"}} for n in range(9000)]
+    ),
     "long arguments": message(tool_calls=[{"id": "1", "function": {"name": "f", "arguments": '{"a":[' + "[]," * MB}}]),
     "comments": b": x\n" * (4 * MB) + whole("Paris"),
     "blank lines": b"\n" * (16 * MB) + whole("Paris"),
@@ -109,11 +114,9 @@ ERRORS = {
 
 
 def longest(sent, door):
-    with served_by(lambda connection: connection.sendall(sent)), measured_steps() as steps:
-        try:
-            door(MODEL, "x")
-        except llm.LLMExecutorError:
-            pass
+    quietly = contextlib.suppress(llm.LLMExecutorError)
+    with served_by(lambda connection: connection.sendall(sent)), measured_steps() as steps, quietly:
+        door(MODEL, "x")
     return steps
 
 
@@ -145,9 +148,11 @@ def test_a_streamed_call_takes_the_time_of_its_pieces(pieces):
 
 
 def test_a_reply_with_too_many_values_says_so():
-    with served_by(lambda connection: connection.sendall(JSON + WHOLES["lists"])):
-        with pytest.raises(llm.AllRoutesFailedError, match="over 300000 values"):
-            llm.run_llm(MODEL, "x")
+    with (
+        served_by(lambda connection: connection.sendall(JSON + WHOLES["lists"])),
+        pytest.raises(llm.AllRoutesFailedError, match="over 300000 values"),
+    ):
+        llm.run_llm(MODEL, "x")
 
 
 def test_a_large_picture_is_whole():

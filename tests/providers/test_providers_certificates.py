@@ -1,4 +1,4 @@
-"""A certificate that is not trusted is told by its cause, and a machine without authorities is not a provider's fault."""
+"""A certificate that is not trusted is told by its cause; a machine without authorities is no provider's fault."""
 
 from __future__ import annotations
 
