@@ -46,13 +46,13 @@ from llm_executor_nb.store.sqlite import usual_place
 from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from llm_executor_nb.engine.sender import Sender
-    from llm_executor_nb.providers.wires import Wire
+    from llm_executor_nb.settings.backends import OwnBackend
 
 _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
@@ -96,6 +96,7 @@ class Session:
         self.lookups = TTLCache()
         self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
         self.transports: dict[LoopThread, Transport] = below.transports if below else {}
+        self._senders: tuple[object, Mapping[str, Sender]] = (None, {})
 
     @property
     def is_rehearsal(self) -> bool:
@@ -105,7 +106,7 @@ class Session:
     def engine(self) -> Engine:
         """Return an engine for the options in force, on the private loop's one HTTP session."""
         return Engine(
-            senders=self._exchanges(),
+            senders=self.senders(),
             health=self.health,
             config=self.options,
             open_files=self.transport().open_files,
@@ -163,20 +164,27 @@ class Session:
             return None
         return usual_place() if isinstance(self.options.ledger, Unset) else self.options.ledger
 
-    def _exchanges(self) -> dict[str, Sender]:
-        wires = self._backends()
-        over_http = HttpSender(self.transport(), wires)
-        own = [backend for backend in self.options.backends.values() if backend.base_url is None]
-        return {
-            **dict.fromkeys(wires, over_http),
-            **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in own},
-        }
+    def senders(self) -> Mapping[str, Sender]:
+        """Return what sends to each backend. It is made again when a URL, the backends or the loop have changed."""
+        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}  # the environment may change
+        made_of = (self.transport(), urls, self.options.backends)
+        before, senders = self._senders  # read once: another thread may replace it
+        if before != made_of:
+            senders = _make_senders(*made_of)
+            self._senders = (made_of, senders)
+        return senders
 
-    def _backends(self) -> dict[str, Wire]:
-        """Return the backends that are reached over HTTP, by name."""
-        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
-        urls |= {name: own.base_url for name, own in self.options.backends.items() if own.base_url is not None}
-        return {name: make_wire(name, url) for name, url in urls.items()}
+
+def _make_senders(
+    transport: Transport, urls: Mapping[str, str], backends: Mapping[str, OwnBackend]
+) -> Mapping[str, Sender]:
+    own = {name: backend.base_url for name, backend in backends.items() if backend.base_url is not None}
+    wires = {name: make_wire(name, url) for name, url in {**urls, **own}.items()}
+    models = [backend for backend in backends.values() if backend.base_url is None]
+    return {
+        **dict.fromkeys(wires, HttpSender(transport, wires)),
+        **{backend.name: ModelSender(ChatModelObject(backend.chat_model)) for backend in models},
+    }
 
 
 def _make_health() -> Health:

@@ -48,6 +48,11 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - foreign JSON has any
         return None
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object; an empty one for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
 def get_in(value: object, *names: str) -> Any:  # noqa: ANN401 - foreign JSON has any shape
     """Return a field of nested JSON objects; None if one of them is missing or not an object."""
     for name in names:

@@ -184,6 +184,8 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
 
 def _spread(keys: Sequence[KeyRoutes], health: Health, now: float, needs: frozenset[str]) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap (design 3.4)."""
+    if len(keys) == 1:
+        return keys[0]
 
     def is_free(routes: KeyRoutes) -> bool:
         return any(health.status(route, now, needs)[0] in _CAN_BE_ASKED for route in routes)

@@ -28,6 +28,7 @@ _LONG = 8
 _LOOKS_LIKE_A_KEY = re.compile(
     r"\bsk-[A-Za-z0-9_\-]{8,}|\bhf_[A-Za-z0-9]{8,}|(?i:\bbearer\s+)[^\s\"',;]+",
 )
+_FITS_A_HEADER = re.compile(r"[!-~]+")
 _KINDS: dict[str, re.Pattern[str]] = {
     "OpenRouter key": re.compile(r"\bsk-or-[A-Za-z0-9_\-]{16,}"),
     "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
@@ -129,7 +130,7 @@ def _clean(value: str) -> str:
     stripped = value.strip().strip("\"'").strip()
     if not stripped:
         raise ConfigError("This key is empty. Paste it again.")
-    if not all("!" <= character <= "~" for character in stripped):
+    if not _FITS_A_HEADER.fullmatch(stripped):
         raise ConfigError(
             f"This key ({len(stripped)} characters) contains a space, a line break or a character that is not ASCII, "
             "so it cannot be a key. Copy it again from the provider's page.",

@@ -202,9 +202,8 @@ class Traffic:
 
     def _rate(self, route: Route) -> AdaptiveRate:
         scope = _limited(route)
-        if scope not in self._rates:
-            self._rates[scope] = AdaptiveRate(_told_per_s(route))
-        return self._rates[scope]
+        rate = self._rates.get(scope)
+        return self._rates.setdefault(scope, AdaptiveRate(_told_per_s(route))) if rate is None else rate
 
 
 def _told_per_s(route: Route) -> float | None:

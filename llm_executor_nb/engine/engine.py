@@ -104,7 +104,7 @@ class Engine:
         try:
             result = await self._send_until_settled(run, move)
             verdict, message = await accepted(run, move.route, result)
-            run.settle(move, verdict)
+            run.settle(move, verdict, result.message)
             if message is None and (error := run.error_after(verdict)) is not None:
                 raise error
         except asyncio.CancelledError:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.addresses import is_this_machine
 from llm_executor_nb.core.clock import share_loop
-from llm_executor_nb.core.foreign_json import TOO_LARGE, get_in, parse_json
+from llm_executor_nb.core.foreign_json import TOO_LARGE, parse_json
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.secret import shorten
@@ -54,6 +54,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _DETAIL_COUNTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
 """What LangChain reads of a usage."""
+_TYPES_OF_A_COUNT = frozenset({int, type(None)})
 
 
 class HttpSender:
@@ -347,8 +348,10 @@ def _with_legible_usage(body: dict[str, Any]) -> dict[str, Any]:
 def _is_legible(usage: object) -> bool:
     if usage is None:
         return True
-    counts = [get_in(usage, name) for name in _COUNTS]
-    details = [get_in(usage, name) for name in _DETAILS]
-    counts += [get_in(detail, name) for detail in details for name in _DETAIL_COUNTS]
-    are_objects = all(isinstance(one, dict) for one in (usage, *(detail for detail in details if detail)))
-    return are_objects and all(count is None or type(count) is int for count in counts)
+    if not isinstance(usage, dict):
+        return False
+    details = list(filter(None, map(usage.get, _DETAILS)))
+    if not all(isinstance(detail, dict) for detail in details):
+        return False
+    counts = [*map(usage.get, _COUNTS), *(detail.get(name) for detail in details for name in _DETAIL_COUNTS)]
+    return _TYPES_OF_A_COUNT.issuperset(map(type, counts))

@@ -65,6 +65,7 @@ class RunRequest:
         schema: what an answer must fit; it is not in `payload`. None: every answer fits.
         accept: a predicate on the message; None: every answer is accepted.
         record: called with each attempt, in order.
+        bill: called before `record` with an attempt and the answer it brought; returns the attempt with what it cost.
         row: the row the run is for; None: a call by hand.
         slots: what bounds the requests in flight.
         rows_left: how many rows of the job have no answer yet.
@@ -81,6 +82,7 @@ class RunRequest:
     schema: Schema | None = None
     accept: Callable[[AIMessage], object] | None = None
     record: Callable[[Attempt], None]
+    bill: Callable[[Attempt, AIMessage | None], Attempt] | None = None
     row: Row | None = None
     slots: Slots = field(default_factory=Unbounded)
     rows_left: Callable[[], int] = lambda: 1

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from langchain_core.messages import AIMessage
+
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
     from llm_executor_nb.core.records import Route, Scope
@@ -168,15 +170,15 @@ class Run:
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    def settle(self, move: Go, verdict: Verdict) -> None:
-        """Let the run and the holds learn from a verdict, and record the attempt."""
+    def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
+        """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
         now = clock.current().now()
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
             self.learning.cut(self._probe, now)
         else:
             self._learn(move, verdict, now)
         self._probe = ()
-        self._record(move.route, verdict, self._decision(move.route, verdict, now))
+        self._record(move.route, verdict, self._decision(move.route, verdict, now), message)
 
     def resent(self, route: Route, verdict: Verdict) -> None:
         """Record a request that goes out again at once: it died unseen, or is now made in another form."""
@@ -227,7 +229,7 @@ class Run:
             case Go(route=chosen) | Wait(route=chosen):
                 return Decision.RETRY if chosen is route else Decision.FALL_BACK
 
-    def _record(self, route: Route, verdict: Verdict, decision: Decision) -> None:
+    def _record(self, route: Route, verdict: Verdict, decision: Decision, message: AIMessage | None = None) -> None:
         row = self.request.row
         attempt = Attempt(
             run_id=self.request.run_id,
@@ -256,6 +258,8 @@ class Run:
             output_tokens=verdict.output_tokens,
             cost_usd=verdict.cost_usd,
         )
+        if self.request.bill is not None:
+            attempt = self.request.bill(attempt, message)
         self.attempts.append(attempt)
         if verdict.outcome in _REFUSALS:
             self._refusals.append(attempt)

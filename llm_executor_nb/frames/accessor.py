@@ -72,9 +72,12 @@ class FrameAccessor:
             accept: called with each answer; a false result makes the answer `rejected`, and it is asked again.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
             concurrency: requests in flight; None: as configured (8 at first, growing to 64).
-            budget_usd: dollars after which nothing more is asked; the remaining rows are cancelled.
+            budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
+                price is known and `max_tokens` is set. Otherwise at most 8 requests are in flight, and it is exceeded
+                by their cost at most. Needs a price: that of the providers' lists, or `price`.
             budget_s: seconds after which nothing more is asked.
-            price: dollars per million input and output tokens, where replies do not report their cost.
+            price: dollars per million input and output tokens, where replies do not report their cost. Tokens that
+                they do not report either are estimated: four bytes of text in UTF-8 count as one.
             timeout: seconds one attempt may take; None: as configured (120).
             deadline: seconds one row may take over all its attempts; None: no bound.
             reuse: take stored answers; False: buy all of them again.

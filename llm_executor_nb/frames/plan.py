@@ -13,11 +13,9 @@ from llm_executor_nb.view.text import dollars
 if TYPE_CHECKING:
     from llm_executor_nb.frames.prompts import Prompts
     from llm_executor_nb.jobs.options import JobOptions
-    from llm_executor_nb.jobs.requests import Request
     from llm_executor_nb.store.ledger_store import LedgerStore
 
 _WINDOW = 4096
-_CHARACTERS_PER_TOKEN = 4
 _LONG_ANSWER = 512
 """Tokens of a long answer, for the upper end of the price range where max_tokens is not set."""
 
@@ -31,7 +29,7 @@ class Plan:
         rows, skipped: rows of the frame, and those without input.
         requests: distinct requests.
         stored: of these, how many have a stored answer that would be reused.
-        input_tokens: an estimate for the requests that would be sent: four characters count as one token.
+        input_tokens: an estimate for the requests that would be sent: four bytes of text in UTF-8 count as one token.
         output_tokens: the most they could be answered with: by max_tokens, else 512 for each.
         least_usd, most_usd: the price range over the chain's routes; None: no price is known.
         routes: the chain, in order.
@@ -85,7 +83,7 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
     """
     maker = RequestMaker(options)
     queue = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
-    requests = stored = characters = 0
+    requests = stored = tokens = 0
     while not queue.is_empty:
         window = [request for request in queue.take(_WINDOW) if request.error is None]
         lookups = [request.wanted for request in window]
@@ -95,8 +93,7 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
                 maker.mark_taken(request, answer.run_id)  # as the job would, so that no other copy counts it too
         requests += len(window)
         stored += sum(answer is not None for answer in answers)
-        characters += sum(_length(request) for request, answer in zip(window, answers, strict=True) if answer is None)
-    tokens = characters // _CHARACTERS_PER_TOKEN
+        tokens += sum(request.tokens for request, answer in zip(window, answers, strict=True) if answer is None)
     longest = (requests - stored) * int(options.params.get("max_tokens") or _LONG_ANSWER)
     least, most = _price_range(options, tokens, requests - stored, longest)
     return Plan(
@@ -111,10 +108,6 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         most_usd=most,
         routes=tuple(route.name for route in options.chain.routes()),
     )
-
-
-def _length(request: Request) -> int:
-    return sum(len(str(message.get("content", ""))) for message in (request.payload or {}).get("messages", ()))
 
 
 def _price_range(options: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:

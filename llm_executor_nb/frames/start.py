@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -192,6 +193,6 @@ def _seconds(max_age: Any) -> float | None:
 def _dollars(budget: float | None) -> float | None:
     if budget is None:
         return None
-    if isinstance(budget, Real) and not isinstance(budget, bool) and budget > 0:
+    if isinstance(budget, Real) and not isinstance(budget, bool) and 0 < budget < math.inf:
         return float(budget)
     raise ConfigError(f"budget_usd={budget!r} must be dollars above 0.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -84,18 +85,17 @@ class Prices:
         """The prices that are known."""
         return [self._common] if self._common else list(self._by_place.values())
 
-    def priced(self, attempt: Attempt) -> Attempt:
+    def priced(self, attempt: Attempt, input_tokens: int, output_tokens: int | None) -> Attempt:
         """Return an attempt with its cost, where its reply does not say it and the price is known."""
         if attempt.cost_usd is not None:
             return attempt
         price = self._common or self._by_place.get((attempt.backend, attempt.provider))
-        usd = cost_usd(price, attempt.input_tokens, attempt.output_tokens)
+        usd = cost_usd(price, input_tokens, output_tokens)
         return attempt if usd is None else replace(attempt, cost_usd=usd)
 
-    def at_most_usd(self, attempt: Attempt) -> float:
-        """Return the cost of an attempt; where its own price is unknown, the cost at the highest known price."""
-        costs = [cost_usd(price, attempt.input_tokens, attempt.output_tokens) or 0.0 for price in self.known]
-        return max(costs, default=0.0) if attempt.cost_usd is None else attempt.cost_usd
+    def at_most_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Return the cost of so many tokens at the highest known price."""
+        return max((cost_usd(price, input_tokens, output_tokens) or 0.0 for price in self.known), default=0.0)
 
 
 def prices_for(chain: Chain, price: object, *, is_needed: bool) -> Prices:
@@ -132,4 +132,4 @@ def check_price(price: object) -> Price | None:
 
 
 def _is_dollars(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf

@@ -10,6 +10,7 @@ import json
 import random
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +22,7 @@ from llm_executor_nb.providers.returned import RETURNED
 from llm_executor_nb.store.records import Lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.jobs.options import JobOptions
@@ -31,11 +32,12 @@ _FORMAT = b"llm-request-1"
 _SIZE = 16
 _PLACEHOLDER = "\u2042 the text of a row \u2042"
 _BLOCK = 512
+_BYTES_PER_TOKEN = 4
 _TRIES = 32
 """Random draws of a row before the next in turn is taken."""
 
 
-@dataclass(slots=True)
+@dataclass  # without slots, for what is counted once
 class Request:
     """One request of a job.
 
@@ -50,6 +52,43 @@ class Request:
     payload: Mapping[str, Any] | None
     wanted: Lookup
     error: ConfigError | None = None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that an answer may have; None: no bound was set."""
+        return (self.payload or {}).get("max_tokens")
+
+    @cached_property
+    def tokens(self) -> int:
+        """An estimate of the tokens of its messages."""
+        return sum(estimated_tokens(str(message.get("content", ""))) for message in self._messages)
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of its payload in UTF-8. A text has no more tokens than bytes."""
+        return _size(json.dumps(self.payload, ensure_ascii=False, default=repr))
+
+    @cached_property
+    def is_text(self) -> bool:
+        """Whether its messages hold nothing but text; the tokens of a picture are not known from its bytes."""
+        contents = (message.get("content") for message in self._messages)
+        parts = (part for content in contents if isinstance(content, list) for part in content)
+        return all(isinstance(part, str) or part.get("type") == "text" for part in parts)
+
+    @property
+    def _messages(self) -> Sequence[Mapping[str, Any]]:
+        messages: Sequence[Mapping[str, Any]] = (self.payload or {}).get("messages", ())
+        return messages
+
+
+def estimated_tokens(text: str) -> int:
+    """Return an estimate of the tokens of a text: four bytes in UTF-8 count as one."""
+    # Bytes, not characters: a Chinese character is about one token, and has three bytes.
+    return -(-_size(text) // _BYTES_PER_TOKEN)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 class RequestMaker:

@@ -26,7 +26,7 @@ from llm_executor_nb.store.records import Answer, JobStart, Turn
 from llm_executor_nb.view.snapshot import Held, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
@@ -74,7 +74,7 @@ class JobRunner:
         self.ended_at: float | None = None
         self._prompts, self._engine, self._health, self._ledger = prompts, engine, health, ledger
         self._routes = tuple(options.chain.routes())
-        self._slots = ConcurrencyLimit(options.concurrency)
+        self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
         self.stop_rules = StopRules(options, health, self._slots.notify)
         maker = RequestMaker(options, taken)
         is_drawn = bool(options.params.get("temperature"))
@@ -135,7 +135,7 @@ class JobRunner:
             held=tuple(Held(describe(hold.scope), hold.until - now) for hold in holds),
             waiting=len(self._asked_elsewhere),
             trouble=self._ledger.trouble,
-            spent_usd=self.stop_rules.spent_usd or None,
+            spent_usd=self.stop_rules.budget.spent_usd or None,
             saved_usd=self.reuse.saved_usd or None,
             oldest_utc=self.reuse.oldest_utc,
             elapsed_s=elapsed_s,
@@ -234,9 +234,9 @@ class JobRunner:
             is_full = not self._slots.has_room or self._is_full()
             if not is_full and self._ledger.trouble:
                 await self._pause()  # an answer that cannot be stored would be paid for twice
-            elif not is_full and self.stop_rules.has_money_for(len(self._rows)):
+            elif not is_full:
                 return True
-            elif not self.stop_rules.is_ending:
+            else:
                 await self._slots.changed()
         return False
 
@@ -244,7 +244,10 @@ class JobRunner:
         """Whether no more rows may be under way."""
         # design 3.2: a place is always kept free for the probe of a hold, however many failed rows wait
         is_for_probe = self._is_in_doubt() and not self._slots.has_unsent
-        return self._slots.is_full_of(len(self._rows)) and not is_for_probe
+        return (self._slots.is_full_of(len(self._rows)) or self.stop_rules.has_doubts) and not is_for_probe
+
+    def _may_send(self, row: asyncio.Task[None], in_flight: Collection[asyncio.Task[None]]) -> bool:
+        return self.stop_rules.has_money_for(self._rows[row], [self._rows[one] for one in in_flight])
 
     async def _pause(self) -> bool:
         """Wait in real time for something outside this process; return whether the job goes on."""
@@ -267,7 +270,7 @@ class JobRunner:
         if not row.cancelled() and (crash := row.exception()) is not None:
             self._crash = crash
             self.stop_rules.end("ended early by an error in llm_executor_nb itself")
-        if self.stop_rules.is_used_up and not all(map(self._slots.is_in_flight, self._rows)):
+        if self.stop_rules.budget.is_used_up and not all(map(self._slots.is_in_flight, self._rows)):
             self.stop_rules.end_by_dollars()  # rows that wait for a retry would be sent although nothing is left
         self._slots.leave(row)
 
@@ -341,6 +344,7 @@ class JobRunner:
             deadline_s=options.deadline_s,
             accept=options.accept,
             record=lambda attempt: self._attempted(run, attempt),
+            bill=lambda attempt, message: self.stop_rules.budget.bill(attempt, run, message),
             row=Row(job_id=self.job_id, row=label, position=position, column=options.column),
             slots=self._slots,
             rows_left=lambda: self.results.rows_left,
@@ -350,8 +354,7 @@ class JobRunner:
 
     def _attempted(self, run: RowRun, attempt: Attempt) -> None:
         """Store an attempt at once; an accepted one is stored together with its answer."""
-        priced = self.options.prices.priced(attempt)
-        run.attempts.append(priced)
-        self.stop_rules.attempted(priced)
-        if priced.decision is not Decision.ACCEPT:
-            self._ledger.keep([priced], None)
+        run.attempts.append(attempt)
+        self.stop_rules.attempted(attempt)
+        if attempt.decision is not Decision.ACCEPT:
+            self._ledger.keep([attempt], None)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    Row = asyncio.Task[Any]
+
 
 FIRST = 8
 LARGEST = 64
@@ -19,31 +25,34 @@ class ConcurrencyLimit:
 
     Args:
         limit: requests in flight; None: begin at 8 and grow.
+        may_send: whether the job's budget lets a row send a request beside the rows that have one in flight.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, may_send: Callable[[Row, Collection[Row]], bool] | None = None) -> None:
         self.limit = FIRST if limit is None else limit
         self._may_grow = limit is None
-        self._in_flight: set[asyncio.Task[Any] | None] = set()
-        self._unsent: set[asyncio.Task[Any] | None] = set()
+        self._may_send = may_send
+        self._in_flight: set[Row] = set()
+        self._unsent: set[Row] = set()
         self._is_closed = False
-        self._queue: deque[tuple[asyncio.Future[None], asyncio.Task[Any] | None]] = deque()
+        self._queue: deque[tuple[asyncio.Future[None], Row]] = deque()
         self._change = asyncio.Event()
 
-    def enter(self, row: asyncio.Task[Any]) -> None:
+    def enter(self, row: Row) -> None:
         """Note that a row has begun; it has not been sent."""
         self._unsent.add(row)
 
-    def leave(self, row: asyncio.Task[Any]) -> None:
+    def leave(self, row: Row) -> None:
         """Note that a row has ended."""
         self._unsent.discard(row)
         self.notify()
 
     async def acquire(self) -> None:
         """Wait for a slot and take it: first in, first out. After `close` this waits until it is cancelled."""
-        if self._is_closed or len(self._in_flight) >= self.limit or self._queue:
+        row = _this_row()
+        if self._queue or not self._is_free_for(row):
             turn = asyncio.get_running_loop().create_future()
-            self._queue.append((turn, asyncio.current_task()))
+            self._queue.append((turn, row))
             try:
                 await turn
             except asyncio.CancelledError:
@@ -51,11 +60,11 @@ class ConcurrencyLimit:
                     self.release()
                 raise
         else:
-            self._take(asyncio.current_task())
+            self._take(row)
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue."""
-        self._in_flight.discard(asyncio.current_task())
+        self._in_flight.discard(_this_row())
         self._hand_on()
 
     def close(self) -> None:
@@ -63,7 +72,7 @@ class ConcurrencyLimit:
         self._is_closed = True
         self.notify()
 
-    def is_in_flight(self, row: asyncio.Task[Any]) -> bool:
+    def is_in_flight(self, row: Row) -> bool:
         """Whether a row has a request in flight."""
         return row in self._in_flight
 
@@ -100,16 +109,30 @@ class ConcurrencyLimit:
         self._change.clear()
 
     def _hand_on(self) -> None:
-        while not self._is_closed and len(self._in_flight) < self.limit and self._queue:
-            turn, row = self._queue.popleft()
+        while self._queue:
+            turn, row = self._queue[0]
             if not turn.done():
+                if not self._is_free_for(row):
+                    break
                 # The slot is taken here, not by the woken row: another row could run first and take it too.
                 self._take(row)
                 turn.set_result(None)
+            self._queue.popleft()
         self.notify()
 
-    def _take(self, row: asyncio.Task[Any] | None) -> None:
+    def _is_free_for(self, row: Row) -> bool:
+        """Whether a slot is free, and the budget lets this row have it."""
+        has_slot = not self._is_closed and len(self._in_flight) < self.limit
+        return has_slot and (self._may_send is None or self._may_send(row, self._in_flight))
+
+    def _take(self, row: Row) -> None:
         self._in_flight.add(row)
         if row in self._unsent:
             self._unsent.discard(row)
             self.notify()
+
+
+def _this_row() -> Row:
+    row = asyncio.current_task()
+    assert row is not None  # noqa: S101 - only the task of a row asks for a slot
+    return row

@@ -12,16 +12,17 @@ from llm_executor_nb.core.errors import BudgetError, ConfigError, MachineError, 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.engine.engine import until_changed
+from llm_executor_nb.jobs.budget import Budget
 from llm_executor_nb.jobs.rows import final_attempt
-from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.rows import RowRun
 
 # design 3.3: the bounds of a job that has none of its own
 SAME_CAUSE_ROWS = 20
@@ -45,7 +46,7 @@ class StopRules:
         note: why the job ends; empty: the error says it.
         error: the error that the job raises; None: it returns its frame.
         cut_at: the time on the clock after which requests in flight are cancelled; None: never.
-        spent_usd: what its attempts have cost, as far as it is known.
+        budget: its dollars.
         silent_since: the time on the clock of the last answer, or of the job's start.
     """
 
@@ -53,14 +54,14 @@ class StopRules:
         self.is_ending = self.is_hopeless = False
         self.note = ""
         self.error: LLMExecutorError | None = None
-        self.spent_usd = 0.0
+        self.budget = Budget(options)
         self._options, self._health, self._notify = options, health, notify
         self._began = self._answered_at = clock.current().now()
         self.silent_since = self._began
-        self._answers = 0
         self._last_cause: Outcome | None = None
         self._causes: dict[Outcome, Attempt] = {}
         self._same_cause: tuple[Outcome | None, int] = (None, 0)
+        self._in_vain: set[int | None] = set()
         budget = options.budget_s
         self._ends_at = None if budget is None else self._began + budget
         self.cut_at = None if budget is None else self._began + budget + max(_GRACE_S, _GRACE_SHARE * budget)
@@ -72,14 +73,13 @@ class StopRules:
         if attempt.outcome is not Outcome.CANCELLED:
             self._last_cause = attempt.outcome
             self._causes[attempt.outcome] = attempt
-        # Where the cost is unknown the highest price counts, so that a budget is never exceeded by ignorance.
-        self.spent_usd += self._options.prices.at_most_usd(attempt)
+        if attempt.outcome in _PAID_IN_VAIN:
+            self._in_vain.add(attempt.position)
 
     def answered(self) -> None:
         """Record an answer."""
         self._answered_at = self.silent_since = clock.current().now()
-        self._same_cause = (None, 0)
-        self._answers += 1
+        self._forget_causes()
 
     def failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
         """Record a failed row; end the job if the error would meet every other row too."""
@@ -90,44 +90,41 @@ class StopRules:
             self.end("")
             return
         cause = _cause_of(error, attempts)
+        if cause is None:  # it was not sent, so it tells nothing of the others
+            return
         # design 3.3: only a cause that condemns, or answers that were paid for and useless, make a job hopeless.
         # Other failures may be the row's own, and one row never takes another row down (3.1).
-        if cause is None or (RULES[cause].condemns is None and cause not in _PAID_IN_VAIN):
-            self._same_cause = (None, 0)
+        if RULES[cause].condemns is None and cause not in _PAID_IN_VAIN:
+            self._forget_causes()
             return
-        is_same = self._same_cause[0] is cause or {self._same_cause[0], cause} <= _PAID_IN_VAIN
-        count = self._same_cause[1] + 1 if is_same else 1
-        self._same_cause = (cause, count)
-        if count >= SAME_CAUSE_ROWS:
-            self.give_up(f"ended early: {count} rows in a row failed for the same reason, {cause.value}", cause)
+        last, count = self._same_cause
+        if last not in (None, cause) and not {last, cause} <= _PAID_IN_VAIN:
+            self._forget_causes()
+            count = 0
+        self._same_cause = (cause, count + 1)
+        if count + 1 >= SAME_CAUSE_ROWS:
+            self.give_up(f"ended early: {count + 1} rows in a row failed for the same reason, {cause.value}", cause)
 
     def reset_silence(self) -> None:
         """Start the silence bound again: the wait so far was not caused by the providers."""
         self._answered_at = clock.current().now()
 
-    def has_money_for(self, in_flight: int) -> bool:
-        """Whether one more request fits the budget beside those in flight; ends the job when none ever will."""
-        budget = self._options.budget_usd
-        if budget is None:
-            return True
-        if not self._answers:  # the cost of an answer is not known yet, so the first request is sent alone
-            return not in_flight and self.spent_usd < budget
-        each = self.spent_usd / self._answers
-        if self.spent_usd < budget and self.spent_usd + each * (in_flight + 1) <= budget:
+    @property
+    def has_doubts(self) -> bool:
+        """Whether no more rows may begin: those that paid in vain show first whether any answer is of use."""
+        return len(self._in_vain) >= SAME_CAUSE_ROWS
+
+    def has_money_for(self, run: RowRun, in_flight: Collection[RowRun]) -> bool:
+        """Whether the budget lets a row send a request beside those in flight; ends the job when none ever will."""
+        if self.budget.has_room_for(run, in_flight):
             return True
         if not in_flight:
-            self.end_by_dollars()
+            self.end_by_dollars(run)
         return False
 
-    @property
-    def is_used_up(self) -> bool:
-        """Whether the dollars are spent."""
-        return self._options.budget_usd is not None and self.spent_usd >= self._options.budget_usd
-
-    def end_by_dollars(self) -> None:
-        """End the job because its dollars are spent, or too few for one more request."""
-        budget, spent = dollars(self._options.budget_usd), dollars(self.spent_usd)
-        self._end_over_budget(f"ended early: its budget of {budget} is used up, {spent} spent")
+    def end_by_dollars(self, run: RowRun | None = None) -> None:
+        """End the job because its dollars are spent, or too few for the next request of a row."""
+        self._end_over_budget(f"ended early: {self.budget.words(run)}")
 
     @property
     def silence_bound_s(self) -> float:
@@ -174,6 +171,10 @@ class StopRules:
         if not self.is_hopeless and (self.error is None or isinstance(self.error, BudgetError)):
             self.note, self.error = "", None
 
+    def _forget_causes(self) -> None:
+        self._same_cause = (None, 0)
+        self._in_vain.clear()
+
     def _next_step(self, cause: Outcome) -> str:
         return advice.next_step_after(cause, list(self._causes.values()), self._options.chain.own_urls)
 
@@ -194,5 +195,10 @@ class StopRules:
 
 
 def _cause_of(error: LLMExecutorError, attempts: Sequence[Attempt]) -> Outcome | None:
-    cause = final_attempt(error, attempts).outcome.value if attempts else getattr(error, "outcome", "")
-    return Outcome(cause) if cause else None
+    """Return why a row failed; None: it was not sent. A useless answer counts before failures that cost nothing."""
+    if not attempts:
+        return Outcome(told) if (told := getattr(error, "outcome", "")) else None
+    cause = final_attempt(error, attempts).outcome
+    if RULES[cause].condemns is not None:
+        return cause
+    return next((one.outcome for one in reversed(attempts) if one.outcome in _PAID_IN_VAIN), cause)

@@ -17,11 +17,11 @@ _WORDS = re.compile(r"\s*\S+\s*$|\s*\S+|\s+")
 
 
 class FakeModel(SimpleChatModel):
-    """Answers with what a function makes of the last message's text; streams it word by word.
+    """Answers with a function of the last message's text; streams it word by word.
 
     Attributes:
-        function: from the prompt to the answer; what it raises is raised.
-        asks_nobody: calls of it cost nothing, and are not forbidden where paid calls are.
+        function: from the prompt to the answer; its errors are raised.
+        asks_nobody: its calls cost nothing, and are allowed where paid calls are forbidden.
     """
 
     asks_nobody: ClassVar[bool] = True

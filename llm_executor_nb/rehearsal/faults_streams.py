@@ -1,4 +1,4 @@
-"""What can go wrong, or only look odd, in a stream. A request that does not stream passes these by."""
+"""What goes wrong, or only looks odd, in a stream. A request that does not stream passes these faults by."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
-from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
-from llm_executor_nb.rehearsal.entry import FaultSpec, Shelf
-from llm_executor_nb.rehearsal.replies import answer
-from llm_executor_nb.rehearsal.response import End, Response, stage_events
+from llm_executor_nb.rehearsal.replies import answer, answer_headers, answer_text, completion
+from llm_executor_nb.rehearsal.response import End, Response, event_response
+from llm_executor_nb.rehearsal.rules import FaultSpec
 from llm_executor_nb.rehearsal.sse import COMMENT, DONE, Parts, event, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from llm_executor_nb.rehearsal.requests import ChatRequest
-    from llm_executor_nb.rehearsal.rules import Effect
+    from llm_executor_nb.rehearsal.rules import Effect, Faults
 
     Edit = Callable[[Parts], Iterable[bytes]]
     """From the events of a good answer to what is sent in their place."""
@@ -26,20 +25,38 @@ _PACE_S = 0.05
 _DISCONNECTED = {"code": 502, "message": "Provider disconnected unexpectedly"}
 _WORDED = {"code": "server_error", "message": "Provider disconnected unexpectedly"}
 _LIMITED = {"code": 429, "message": "Rate limit exceeded"}
+_KEY_LIMITED = Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY)
+_ROUTE_LIMITED = Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE)
 _ENDED = [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]
 
 
-def _row(does: str, outcome: Outcome, edit: Edit, *, end: End = End.WHOLE, pace_s: float = 0.0) -> FaultSpec:
-    def stage(asked: ChatRequest, effect: Effect) -> Response:
-        body = completion(asked, answer_text(asked))
-        pieces = edit(parts_of(asked, body))
-        return stage_events(pieces, effect.fault, headers=answer_headers(asked, body), end=end, pace_s=pace_s)
+def _row(
+    does: str,
+    finding: Finding | Outcome,
+    edit: Edit,
+    *,
+    on_huggingface: Finding | None = None,
+    end: End = End.WHOLE,
+    pace_s: float = 0.0,
+) -> FaultSpec:
+    """Return a fault whose stream is a good answer's, edited."""
 
-    return FaultSpec(does=does, stage=stage, finding=Finding(outcome), is_stream_only=True)
+    def respond(request: ChatRequest, effect: Effect) -> Response:
+        body = completion(request, answer_text(request))
+        pieces = edit(parts_of(request, body))
+        return event_response(pieces, effect.fault, headers=answer_headers(request, body), end=end, pace_s=pace_s)
+
+    return FaultSpec(
+        does=does,
+        respond=respond,
+        finding=Finding(finding) if isinstance(finding, Outcome) else finding,
+        on_huggingface=on_huggingface,
+        is_stream_only=True,
+    )
 
 
-def _ignored(asked: ChatRequest, effect: Effect) -> Response:
-    return replace(answer(asked.unstreamed()), fault=effect.fault)
+def _ignored(request: ChatRequest, effect: Effect) -> Response:
+    return replace(answer(request.unstreamed()), fault=effect.fault)
 
 
 def _null_delta(parts: Parts) -> tuple[bytes, ...]:
@@ -47,7 +64,7 @@ def _null_delta(parts: Parts) -> tuple[bytes, ...]:
 
 
 def _on_many_lines(one: bytes) -> bytes:
-    """Write an event's JSON on several lines; the standard joins them again."""
+    """Write an event's JSON on several lines; a client must join them, by the standard of server-sent events."""
     if not one.startswith(b"data: {"):
         return one
     lines = json.dumps(json.loads(one.removeprefix(b"data: ")), indent=1).splitlines()
@@ -64,20 +81,17 @@ def _usage_on_finish(parts: Parts) -> tuple[bytes, ...]:
     return (*parts.opening, *parts.text, event({**finish, "usage": usage}), *parts.done)
 
 
-STREAMS: Shelf = {
+STREAMS: Faults = {
     "stream-error-first": _row(
         "an error is the first event",
         Outcome.SERVER_ERROR,
         lambda parts: (*parts.comments, event({"error": _DISCONNECTED})),
     ),
-    "stream-error-first-429": replace(
-        _row(
-            "an error with the code 429 is the first event",
-            Outcome.RATE_LIMITED,
-            lambda parts: (*parts.comments, event({"error": _LIMITED})),
-        ),
-        finding=Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
-        on_huggingface=Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
+    "stream-error-first-429": _row(
+        "an error with the code 429 is the first event",
+        _KEY_LIMITED,
+        lambda parts: (*parts.comments, event({"error": _LIMITED})),
+        on_huggingface=_ROUTE_LIMITED,
     ),
     "stream-error-no-choices": _row(
         "an error beside choices of none, before any text",
@@ -94,14 +108,11 @@ STREAMS: Shelf = {
         Outcome.SERVER_ERROR,
         lambda parts: (*parts.some, parts.chunk(error=_WORDED, choices=_ENDED)),
     ),
-    "stream-error-midway-429": replace(
-        _row(
-            "an error with the code 429, after some text",
-            Outcome.RATE_LIMITED,
-            lambda parts: (*parts.some, parts.chunk(error=_LIMITED, choices=_ENDED)),
-        ),
-        finding=Finding(Outcome.RATE_LIMITED, ScopeLevel.KEY),
-        on_huggingface=Finding(Outcome.RATE_LIMITED, ScopeLevel.ROUTE),
+    "stream-error-midway-429": _row(
+        "an error with the code 429, after some text",
+        _KEY_LIMITED,
+        lambda parts: (*parts.some, parts.chunk(error=_LIMITED, choices=_ENDED)),
+        on_huggingface=_ROUTE_LIMITED,
     ),
     "stream-error-text": _row(
         "an error that is a text, after some text",
@@ -114,7 +125,7 @@ STREAMS: Shelf = {
         lambda parts: (*parts.opening, *parts.text),
     ),
     "stream-done-unfinished": _row(
-        "half the text and [DONE], but no finish_reason; then the connection breaks in the midst of its framing",
+        "half the text and [DONE], but no finish_reason; then the connection breaks before the end of its framing",
         Outcome.CONNECTION,
         lambda parts: (*parts.some, DONE),
         end=End.CLOSE,
@@ -140,33 +151,35 @@ STREAMS: Shelf = {
         "the connection breaks off before any text", Outcome.CONNECTION, lambda parts: parts.opening, end=End.CLOSE
     ),
     "stream-role-stall": _row(
-        "silence behind the chunk that says who speaks", Outcome.TIMEOUT, lambda parts: parts.opening, end=End.STALL
+        "silence after the chunk with the role", Outcome.TIMEOUT, lambda parts: parts.opening, end=End.STALL
     ),
     "stream-stall": _row("silence after some text", Outcome.TIMEOUT, lambda parts: parts.some, end=End.STALL),
-    "stream-comments": _row("comments for ever", Outcome.TIMEOUT, lambda _: (COMMENT,), end=End.REPEAT, pace_s=_PACE_S),
+    "stream-comments": _row("endless comments", Outcome.TIMEOUT, lambda _: (COMMENT,), end=End.REPEAT, pace_s=_PACE_S),
     "stream-comments-midway": _row(
-        "comments for ever after some text",
+        "endless comments after some text",
         Outcome.TIMEOUT,
         lambda parts: (*parts.some, COMMENT),
         end=End.REPEAT,
         pace_s=_PACE_S,
     ),
     "stream-empty-chunks": _row(
-        "chunks without text for ever", Outcome.TIMEOUT, lambda parts: parts.opening, end=End.REPEAT, pace_s=_PACE_S
+        "endless chunks without text", Outcome.TIMEOUT, lambda parts: parts.opening, end=End.REPEAT, pace_s=_PACE_S
     ),
 }
 
-FINE_STREAMS: Shelf = {
+FINE_STREAMS: Faults = {
     "stream-ignored": FaultSpec(
         does="JSON in place of a stream, the whole answer",
-        stage=_ignored,
+        respond=_ignored,
         finding=Finding(Outcome.OK),
         is_stream_only=True,
     ),
     "stream-no-done": _row(
         "no [DONE]", Outcome.OK, lambda parts: (*parts.opening, *parts.text, *parts.finish, *parts.usage)
     ),
-    "stream-done-stall": _row("[DONE], and the line stays open", Outcome.OK, lambda parts: parts.whole, end=End.STALL),
+    "stream-done-stall": _row(
+        "[DONE], and the connection stays open", Outcome.OK, lambda parts: parts.whole, end=End.STALL
+    ),
     "stream-crlf": _row(
         "lines that end in CRLF", Outcome.OK, lambda parts: [one.replace(b"\n", b"\r\n") for one in parts.whole]
     ),
@@ -174,13 +187,13 @@ FINE_STREAMS: Shelf = {
         "events on several data lines", Outcome.OK, lambda parts: map(_on_many_lines, parts.whole)
     ),
     "stream-tight": _row(
-        "no blank behind `data:`", Outcome.OK, lambda parts: [one.replace(b"data: ", b"data:") for one in parts.whole]
+        "no space after `data:`", Outcome.OK, lambda parts: [one.replace(b"data: ", b"data:") for one in parts.whole]
     ),
     "stream-fields": _row(
         "events with event, id and retry lines", Outcome.OK, lambda parts: map(_with_fields, parts.whole)
     ),
     "stream-bytes": _row(
-        "a byte at a time",
+        "one byte at a time",
         Outcome.OK,
         lambda parts: [bytes((byte,)) for byte in b"".join(parts.whole)],
     ),

@@ -16,17 +16,17 @@ class ServerLine:
     """One request that reached the server.
 
     Attributes:
-        number: its place in the order of arrival, from 1; goes on counting over `clear()`.
+        number: its place in the order of arrival, from 1; `clear()` does not reset the count.
         received_s: when it had been read, in seconds of `time.monotonic()`.
-        backend: whom it asked.
-        key: the key's last characters, `..a1b2`; None: it brought none.
+        backend: the backend it was sent to.
+        key: the key's last characters, `..a1b2`; None: it had none.
         provider: the Hugging Face provider it named; None: none.
         model: the model as it was sent.
         prompt: the digest of model, messages and parameters, the same on every route.
-        is_stream: it asked for a stream.
-        status: the HTTP status it got, also when the reply broke off later; None: none was sent, or not yet.
-        fault: what it met: a fault's name, `no key`, `bad request`, `client left`, `server stopped`; None: an answer.
-        replied_s: when the reply was sent, or the request came to its end without one; None: it is in flight.
+        is_stream: whether it is for a stream.
+        status: the HTTP status of its reply, also when the reply broke off later; None: none was sent, or not yet.
+        fault: the fault it met: a name, `no key`, `bad request`, `client left`, `server stopped`; None: an answer.
+        replied_s: when the reply was sent, or the request ended without one; None: it is in flight.
     """
 
     number: int
@@ -43,7 +43,7 @@ class ServerLine:
 
 
 class Lines:
-    """The lines, and what can be counted while they are written. The server's thread writes, any thread reads."""
+    """The lines and their counts. The server's thread writes, any thread reads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,19 +53,19 @@ class Lines:
         self._peak = 0
         self._clients: set[object] = set()
 
-    def begin(self, asked: ChatRequest, *, client: object) -> int:
-        """Write a request's line and return its number; `client` is what tells connections apart."""
+    def begin(self, request: ChatRequest, *, client: object) -> int:
+        """Write a request's line and return its number; `client` identifies the connection."""
         with self._lock:
             self._number += 1
             self._lines[self._number] = ServerLine(
                 number=self._number,
                 received_s=time.monotonic(),
-                backend=asked.backend,
-                key=asked.key,
-                provider=asked.provider,
-                model=asked.model,
-                prompt=asked.prompt,
-                is_stream=asked.is_stream,
+                backend=request.backend,
+                key=request.key,
+                provider=request.provider,
+                model=request.model,
+                prompt=request.prompt,
+                is_stream=request.is_stream,
             )
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)
@@ -73,7 +73,7 @@ class Lines:
             return self._number
 
     def finish(self, number: int, *, status: int | None, fault: str | None) -> None:
-        """Complete a line with what the request got."""
+        """Complete a line with the reply to the request."""
         with self._lock:
             self._in_flight -= 1
             line = self._lines.get(number)
@@ -81,7 +81,7 @@ class Lines:
                 self._lines[number] = replace(line, status=status, fault=fault, replied_s=time.monotonic())
 
     def clear(self) -> None:
-        """Forget the lines and the counts; requests in flight stay counted as such."""
+        """Drop the lines and the counts; requests in flight stay counted."""
         with self._lock:
             self._lines.clear()
             self._clients.clear()
@@ -95,12 +95,12 @@ class Lines:
 
     @property
     def in_flight_peak(self) -> int:
-        """The highest number of requests that were in the server at once."""
+        """The highest number of requests in the server at once."""
         with self._lock:
             return self._peak
 
     @property
     def connections(self) -> int:
-        """How many connections brought requests, told apart by the client's port."""
+        """How many connections sent requests, by the client's port."""
         with self._lock:
             return len(self._clients)

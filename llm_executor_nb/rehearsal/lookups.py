@@ -1,7 +1,7 @@
-"""The free look-ups of a rehearsal: what the providers say of a key, and which models they list.
+"""The free look-ups of a rehearsal: the state of a key, and the lists of models.
 
-A key is told what its next request would be told, and the script's counts stay as they are: a dead key is a 401, one
-without credit has none left. A provider that the script lets refuse a model is not on that model's list.
+The look-up of a key agrees with the key's next request, and does not change the script's counts: a dead key is a 401,
+one without credit has none left. A provider whose next request is refused as not served is missing on the model's list.
 """
 
 from __future__ import annotations
@@ -15,14 +15,10 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
-from llm_executor_nb.rehearsal.bodies import PRICE_USD
-from llm_executor_nb.rehearsal.catalogue import entry_of
-from llm_executor_nb.rehearsal.faults_refused import MODELS
-from llm_executor_nb.rehearsal.handlers import key_of
-from llm_executor_nb.rehearsal.replies import no_key
-from llm_executor_nb.rehearsal.requests import ChatRequest
-from llm_executor_nb.rehearsal.response import stage_json
-from llm_executor_nb.rehearsal.send import Sending
+from llm_executor_nb.rehearsal.catalogue import find_fault, general_themes
+from llm_executor_nb.rehearsal.replies import PRICE_USD, no_key
+from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
+from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
 from llm_executor_nb.settings.models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
@@ -30,14 +26,13 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from llm_executor_nb.rehearsal.entry import FaultSpec
     from llm_executor_nb.rehearsal.response import Response
-    from llm_executor_nb.rehearsal.rules import Effect
+    from llm_executor_nb.rehearsal.rules import Effect, FaultSpec
     from llm_executor_nb.rehearsal.runner import ScriptRunner
     from llm_executor_nb.settings.options import Options
 
-MORE = "practice"
-"""A provider that serves every model of a rehearsal, so that there is one that a row does not name."""
+ANY_MODEL_PROVIDER = "practice"
+"""A provider that serves every model, so that a rehearsal has one that a row of the table does not name."""
 _LIMIT_USD, _USED_USD = 10.0, 2.5
 _FREE_REQUESTS = 50
 _CONTEXT = 131_072
@@ -52,11 +47,11 @@ class LookupLine:
     """One free look-up that ended.
 
     Attributes:
-        received_s: when it came, in seconds of `time.monotonic()`.
-        backend: whom it asked.
-        key: the key's last characters; None: it brought none.
-        path: what it asked for.
-        status: the HTTP status it got; None: none was sent.
+        received_s: when it arrived, in seconds of `time.monotonic()`.
+        backend: the backend it was sent to.
+        key: the key's last characters; None: it had none.
+        path: the path of its URL.
+        status: the HTTP status of its reply; None: none was sent.
     """
 
     received_s: float
@@ -66,25 +61,25 @@ class LookupLine:
     status: int | None
 
 
-class LookupDesk:
+class LookupHandlers:
     """Serves the look-ups of both backends.
 
     Args:
-        play: tells what a key's or a provider's next request meets.
+        runner: knows what the next request of a key or a provider meets.
         latency_s: seconds every reply takes.
-        number: tells a key's place in the order of its backend's keys.
+        number: returns a key's place in the order of its backend's keys.
         models: backend -> the models it lists, each with its providers.
     """
 
     def __init__(
         self,
-        play: ScriptRunner,
+        runner: ScriptRunner,
         *,
         latency_s: float,
         number: Callable[[str, str | None], int],
         models: Callable[[str], Mapping[str, Sequence[str]]],
     ) -> None:
-        self._play = play
+        self._runner = runner
         self._latency_s = latency_s
         self._number = number
         self._models = models
@@ -96,84 +91,86 @@ class LookupDesk:
         return tuple(self._lines)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Drop the look-ups so far."""
         self._lines.clear()
 
     def key_handler(self, backend: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Return the aiohttp handler that tells what a key is worth."""
-        return self._handler(backend, self._tell_key)
+        """Return the aiohttp handler for the look-up of a key."""
+        return self._handler(backend, self._describe_key)
 
     def list_handler(self, backend: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Return the aiohttp handler that lists a backend's models; it asks for no key."""
-        return self._handler(backend, self._tell_models)
+        """Return the aiohttp handler that lists a backend's models; it needs no key."""
+        return self._handler(backend, self._list_models)
 
     def _handler(
-        self, backend: str, tell: Callable[[ChatRequest], Response]
+        self, backend: str, respond: Callable[[ChatRequest], Response]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            key, received_s = key_of(request), time.monotonic()
-            asked = _asked(backend, key, self._number(backend, key))
-            sending = Sending(request, tell(asked))
+        async def handle(http_request: web.Request) -> web.StreamResponse:
+            received_s = time.monotonic()
+            key = key_of(http_request.headers.get("Authorization", ""))
+            request = _bare_request(backend, key, self._number(backend, key))
+            writer = ResponseWriter(http_request, respond(request))
             try:
                 await asyncio.sleep(self._latency_s)
-                return await sending.run()
+                return await writer.run()
             finally:
                 self._lines.append(
                     LookupLine(
                         received_s=received_s,
                         backend=backend,
-                        key=asked.key,
-                        path=request.path,
-                        status=sending.status,
+                        key=request.key,
+                        path=http_request.path,
+                        status=writer.status,
                     ),
                 )
 
         return handle
 
-    def _tell_key(self, asked: ChatRequest) -> Response:
-        if asked.key is None:
-            return no_key(asked)
-        meets = self._upcoming(asked)
-        if meets is not None and (staged := _refusal_of_key(asked, *meets)) is not None:
-            return staged
-        effect, entry = meets or (None, None)
+    def _describe_key(self, request: ChatRequest) -> Response:
+        if request.key is None:
+            return no_key(request)
+        upcoming = self._upcoming(request)
+        if upcoming is not None and (refusal := _refusal_of_key(request, *upcoming)) is not None:
+            return refusal
+        effect, fault = upcoming or (None, None)
         outcome = Outcome.OK
-        if entry is not None and entry.expected(asked.backend).reach is ScopeLevel.KEY:
-            outcome = entry.expected(asked.backend).outcome
+        if fault is not None and fault.expected(request.backend).reach is ScopeLevel.KEY:
+            outcome = fault.expected(request.backend).outcome
         is_daily = effect is not None and effect.fault in _DAILY
-        body = _openrouter_key(asked, outcome, is_daily=is_daily) if asked.backend == OPENROUTER else _whoami(outcome)
-        return stage_json(body, None)
+        if request.backend == OPENROUTER:
+            return json_response(_openrouter_key(request, outcome, is_daily=is_daily), None)
+        return json_response(_whoami(outcome), None)
 
-    def _tell_models(self, asked: ChatRequest) -> Response:
-        meets = self._upcoming(asked)
-        if meets is not None and (staged := _outage(asked, *meets)) is not None:
-            return staged
-        listed = self._models(asked.backend)
-        if asked.backend == OPENROUTER:
-            return stage_json({"data": [_openrouter_model(model) for model in listed]}, None)
+    def _list_models(self, request: ChatRequest) -> Response:
+        upcoming = self._upcoming(request)
+        if upcoming is not None and (refusal := _outage(request, *upcoming)) is not None:
+            return refusal
+        listed = self._models(request.backend)
+        if request.backend == OPENROUTER:
+            return json_response({"data": [_openrouter_model(model) for model in listed]}, None)
         rows = [self._huggingface_model(model, providers) for model, providers in listed.items()]
-        return stage_json({"object": "list", "data": rows}, None)
+        return json_response({"object": "list", "data": rows}, None)
 
     def _huggingface_model(self, model: str, providers: Sequence[str]) -> dict[str, Any]:
-        told = {provider: self._status_of(provider) for provider in providers}
+        statuses = {provider: self._status_of(provider) for provider in providers}
         return {
             "id": model,
             "object": "model",
             "created": 0,
             "owned_by": model.partition("/")[0],
-            "providers": [_provider(name, status) for name, status in told.items() if status is not None],
+            "providers": [_provider(name, status) for name, status in statuses.items() if status is not None],
         }
 
     def _status_of(self, provider: str) -> str | None:
-        """Return how a provider stands by the script; None: it does not serve its models."""
-        meets = self._upcoming(_asked(HUGGINGFACE, None, 0, provider))
-        outcome = meets[1].expected(HUGGINGFACE).outcome if meets else Outcome.OK
+        """Return a provider's status by the script; None: it does not serve its models."""
+        upcoming = self._upcoming(_bare_request(HUGGINGFACE, None, 0, provider))
+        outcome = upcoming[1].expected(HUGGINGFACE).outcome if upcoming else Outcome.OK
         return None if outcome in _NOT_HERE else "error" if outcome in _DOWN else "live"
 
-    def _upcoming(self, asked: ChatRequest) -> tuple[Effect, FaultSpec] | None:
-        effect = self._play.upcoming(asked)
-        entry = entry_of(effect.fault) if effect else None
-        return (effect, entry) if effect and entry and entry.can_meet(asked) else None
+    def _upcoming(self, request: ChatRequest) -> tuple[Effect, FaultSpec] | None:
+        effect = self._runner.upcoming(request)
+        fault = find_fault(effect.fault) if effect else None
+        return (effect, fault) if effect and fault and fault.can_meet(request) else None
 
 
 def shipped_models(backend: str) -> dict[str, list[str]]:
@@ -191,17 +188,17 @@ def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
         except ConfigError:  # a row that is not a list; its user gets the error
             continue
         if backend == HUGGINGFACE or model not in table.off_openrouter:
-            called = table.names.get(model, {}).get(backend, model)
-            listed[called] = _serving(row) if backend == HUGGINGFACE else []
+            sent_name = table.names.get(model, {}).get(backend, model)
+            listed[sent_name] = _serving(row) if backend == HUGGINGFACE else []
     return listed
 
 
 def _serving(row: Sequence[str]) -> list[str]:
-    """Return the providers of a row that have not left, and one more."""
-    return list(dict.fromkeys([*(name for name in row if name not in LEFT), MORE]))
+    """Return the providers of a row that have not left, and the practice provider."""
+    return list(dict.fromkeys([*(name for name in row if name not in LEFT), ANY_MODEL_PROVIDER]))
 
 
-def _asked(backend: str, key: str | None, key_number: int, provider: str | None = None) -> ChatRequest:
+def _bare_request(backend: str, key: str | None, key_number: int, provider: str | None = None) -> ChatRequest:
     return ChatRequest(
         backend=backend,
         key=ending(key) if key else None,
@@ -213,38 +210,40 @@ def _asked(backend: str, key: str | None, key_number: int, provider: str | None 
     )
 
 
-def _refusal_of_key(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
+def _refusal_of_key(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Response | None:
     """Return the error reply to the look-up of a key; None: it is answered."""
-    found = entry.expected(asked.backend)
-    if found.outcome is Outcome.AUTH and asked.backend == HUGGINGFACE:
-        return stage_json({"error": "Invalid user token."}, effect.fault, status=401)
-    if found.outcome is Outcome.AUTH or (found.outcome is Outcome.FORBIDDEN and asked.backend == OPENROUTER):
-        return _staged(asked, effect, entry)
-    if found.outcome is Outcome.RATE_LIMITED and found.reach is not ScopeLevel.BACKEND:
-        staged = _staged(asked, effect, entry)
-        return staged if staged is not None and staged.status == 429 else None
-    return _outage(asked, effect, entry)
+    finding = fault.expected(request.backend)
+    if finding.outcome is Outcome.AUTH and request.backend == HUGGINGFACE:
+        # the hub's words: its look-up is not the router that sends the fault's own
+        return json_response({"error": "Invalid user token."}, effect.fault, status=401)
+    if finding.outcome is Outcome.AUTH or (finding.outcome is Outcome.FORBIDDEN and request.backend == OPENROUTER):
+        return _error_reply(request, effect, fault)
+    if finding.outcome is Outcome.RATE_LIMITED and finding.reach is not ScopeLevel.BACKEND:
+        response = _error_reply(request, effect, fault)
+        return response if response is not None and response.status == 429 else None
+    return _outage(request, effect, fault)
 
 
-def _outage(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
-    """Return the reply of a backend that is down; None: it is not, or only for a model."""
-    if entry.expected(asked.backend).outcome not in _DOWN or effect.fault in MODELS:
+def _outage(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Response | None:
+    """Return the reply of a backend that is down; None: it is up, or down for one model only."""
+    # one model without room says nothing about the backend (design 3.1, blame)
+    if fault.expected(request.backend).outcome not in _DOWN or effect.fault in general_themes()["models"]:
         return None
-    return _staged(asked, effect, entry)
+    return _error_reply(request, effect, fault)
 
 
-def _staged(asked: ChatRequest, effect: Effect, entry: FaultSpec) -> Response | None:
-    """Return a fault's reply, unless it is a broken answer: a look-up asks for none."""
-    staged = entry.stage(asked, effect) if entry.stage else None
-    return staged if staged is not None and (staged.status is None or staged.status >= 400) else None
+def _error_reply(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Response | None:
+    """Return a fault's reply; None: it is a broken answer, which a look-up does not get."""
+    response = fault.respond(request, effect) if fault.respond else None
+    return response if response is not None and (response.status is None or response.status >= 400) else None
 
 
-def _openrouter_key(asked: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
+def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
     is_broke = outcome is Outcome.QUOTA and not is_daily
     used = _FREE_REQUESTS if outcome is Outcome.QUOTA and is_daily else 0
     return {
         "data": {
-            "label": f"sk-or-v1-...{(asked.key or '').lstrip('.')}",
+            "label": f"sk-or-v1-...{(request.key or '').lstrip('.')}",
             "limit": None if is_daily else _LIMIT_USD,
             "limit_reset": None,
             "limit_remaining": None if is_daily else 0.0 if is_broke else _LIMIT_USD - _USED_USD,
@@ -263,7 +262,7 @@ def _openrouter_key(asked: ChatRequest, outcome: Outcome, *, is_daily: bool) -> 
 
 
 def _whoami(outcome: Outcome) -> dict[str, Any]:
-    """The hub tells no credit; who has used it up cannot be told from who has not, but by the means to pay."""
+    """Return the hub's description of a token. It does not show credit; only `canPay` depends on it."""
     permissions = [] if outcome is Outcome.FORBIDDEN else [_INFERENCE]
     fine = {"canReadGatedRepos": False, "global": [], "scoped": [{"entity": {}, "permissions": permissions}]}
     return {

@@ -1,8 +1,8 @@
 """A rehearsal: practice providers on this machine, and a session of its own on the stack of sessions.
 
 The session has practice keys and URLs, no holds, an empty log and a ledger in memory. It begins with the user's waits
-and bounds and with a copy of their provider table. The end of the rehearsal takes it off the stack again, so a key
-list or a table that the user imported by name stays their own all the time.
+and bounds and with a copy of their provider table. The end of the rehearsal takes it off the stack again (design 5), so
+a key list or a table that the user imported by name stays their own all the time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rehearsal:
     """Practice providers on this machine. A with-block, or `start()` and `stop()`.
 
     Attributes:
-        openrouter_keys, huggingface_tokens: the practice keys, in the order they are asked.
+        openrouter_keys, huggingface_tokens: the practice keys, in the order they are used.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Rehearsal:
 
     @property
     def lines(self) -> tuple[ServerLine, ...]:
-        """What the practice providers saw: a line per request, in the order of arrival."""
+        """The requests that reached the practice providers: a line each, in the order of arrival."""
         return self._server.lines
 
     @property
@@ -62,7 +62,7 @@ class Rehearsal:
 
     @property
     def in_flight_peak(self) -> int:
-        """The most requests that were with the practice providers at once."""
+        """The highest number of requests in the practice providers at once."""
         return self._server.in_flight_peak
 
     def clear(self) -> None:
@@ -70,7 +70,7 @@ class Rehearsal:
         self._server.clear()
 
     def start(self) -> Self:
-        """Begin: from now on practice providers answer.
+        """Begin the rehearsal: from now on practice providers answer.
 
         Raises:
             ConfigError: another rehearsal is running.
@@ -85,7 +85,7 @@ class Rehearsal:
         return self
 
     def stop(self) -> None:
-        """End: the user's own session answers again. Does nothing when the rehearsal is not running."""
+        """End the rehearsal: the user's own session answers again. Does nothing when the rehearsal is not running."""
         if self._running is not None:
             running, self._running = self._running, None
             running.close()
@@ -99,7 +99,7 @@ class Rehearsal:
         }
         return replace(
             own,
-            keys=KeyRing(practice=keys),
+            keys=KeyRing(practice=keys),  # practice keys alone: a rehearsal never sends a real one
             models=copy.deepcopy(own.models),
             backends={name: OwnBackend(name=name, base_url=self._server.own_url(name)) for name in own.backends},
             base_urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},

@@ -1,16 +1,21 @@
-"""Replies as they are staged: practice answers, refusals, and what a request gets that cannot be served."""
+"""The replies of both backends: practice answers, refusals, and answers to requests that cannot be served.
+
+A practice answer says what it is, repeats the question, and is the same for the same prompt on every route. The shapes
+are those of the providers' documents.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import time
+import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.rehearsal.bodies import answer_headers, answer_text, completion
 from llm_executor_nb.rehearsal.examples import formatted_text, tool_calls
-from llm_executor_nb.rehearsal.response import Response, stage_events, stage_json
+from llm_executor_nb.rehearsal.response import Response, event_response, json_response
+from llm_executor_nb.rehearsal.rules import RETRY_AFTER, SOURCE
 from llm_executor_nb.rehearsal.sse import parts_of
 
 if TYPE_CHECKING:
@@ -19,147 +24,209 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.rules import Effect
 
-RETRY_AFTER = "retry-after"
-SOURCE = "source"
-_FULL = "server busy, please try again.  maximum pending requests exceeded"
-HINTS = (RETRY_AFTER, SOURCE)
-"""The options of every refusal."""
+SHOWN_QUESTION = 160
+"""How many characters of a question its practice answer repeats."""
+PRICE_USD = 1e-7
+"""The price of a practice token, so that sums and budgets have something to add."""
+PRACTICE = "Practice"
+"""The provider in OpenRouter's answers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """An error reply.
-
-    Attributes:
-        status: its HTTP status.
-        error: the `error` in its JSON; `{model}` in its texts becomes the model that was asked.
-        beside: what stands beside the `error`.
-        headers: beside its Content-Type.
-    """
-
-    status: int
-    error: object
-    beside: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+# --- answers ------------------------------------------------------------------------------------------------------
 
 
-def answer(asked: ChatRequest) -> Response:
-    """Return the practice answer: text, the JSON a response format asks for, or the call of a tool."""
-    if calls := tool_calls(asked):
-        body = completion(asked, None, finish_reason="tool_calls", tool_calls=calls)
+def answer(request: ChatRequest) -> Response:
+    """Return the practice answer: text, the JSON of a response format, or the call of a tool."""
+    if calls := tool_calls(request):
+        body = completion(request, None, finish_reason="tool_calls", tool_calls=calls)
     else:
-        body = completion(asked, formatted_text(asked) or answer_text(asked))
-    return stage_completion(asked, body, None)
+        body = completion(request, formatted_text(request) or answer_text(request))
+    return completion_response(request, body, None)
 
 
-def stage_completion(asked: ChatRequest, body: dict[str, Any], fault: str | None) -> Response:
-    """Return a completion as the request wants it: in one piece, or as a stream."""
-    headers = answer_headers(asked, body)
-    if asked.is_stream:
-        return stage_events(parts_of(asked, body).whole, fault, headers=headers)
-    return stage_json(body, fault, headers=headers)
+def answer_text(request: ChatRequest) -> str:
+    """Return the text of a practice answer: not blank, and recognisable as the answer to this request."""
+    question = " ".join(request.question.split())
+    if len(question) > SHOWN_QUESTION:
+        question = question[:SHOWN_QUESTION] + "…"
+    return f"[practice answer {request.prompt[:6]}] You asked: '{question}' (No model was asked: this is a rehearsal.)"
 
 
-def stage_refusal(asked: ChatRequest, effect: Effect, told: Refusal) -> Response:
-    """Return an error reply with the effect's options in it. It is the same for a request that streams."""
-    error, headers = _filled(told.error, asked), dict(told.headers)
-    wait, source = effect.option(RETRY_AFTER), effect.option(SOURCE)
-    if source is not None and asked.backend == OPENROUTER:
-        error = {**error, "metadata": {**error.get("metadata", {}), "limit_source": source}}
-    if wait is not None:
-        headers["Retry-After"] = wait
-        if isinstance(error, dict) and "availability" in error:
-            error["availability"]["retry_after"] = float(wait)
-    return stage_json({"error": error, **told.beside}, effect.fault, status=told.status, headers=headers)
+def half_answer(request: ChatRequest) -> str:
+    """Return the first half of the answer's text."""
+    text = answer_text(request)
+    return text[: len(text) // 2]
 
 
-def error_of(asked: ChatRequest, status: int, words: str | None = None) -> object:
-    """Return an `error` of the backend that tells nothing but its status, in the status's words or in others."""
-    message = words or phrase(status)
-    return {"code": status, "message": message} if asked.backend == OPENROUTER else message
-
-
-def too_many(asked: ChatRequest, effect: Effect, wait_s: float, *, limit: int, epoch_s: float) -> Response:
-    """Return the 429 of a rate limit: when to come again, in the headers and, on OpenRouter, once more in the body.
+def completion(
+    request: ChatRequest,
+    content: object,
+    *,
+    finish_reason: str = "stop",
+    error: Mapping[str, Any] | None = None,
+    **more: Any,  # noqa: ANN401 - JSON of any shape
+) -> dict[str, Any]:
+    """Return a whole answer as the backend would send it.
 
     Args:
-        asked: the request.
-        effect: the `rate` that refuses.
-        wait_s: seconds until the key has a slot again.
-        limit: how many requests the key may make at once.
-        epoch_s: the time of day, in seconds since 1970; OpenRouter names its reset in milliseconds.
+        request: the request.
+        content: the content of the message; anything but a text or None is a fault.
+        finish_reason: how it ended.
+        error: an error in the choice.
+        more: further fields of the message, such as `reasoning` or `tool_calls`.
     """
-    after = max(1, math.ceil(wait_s))
-    if asked.backend != OPENROUTER:
-        headers = {"Retry-After": str(after), "RateLimit": f'"api";r=0;t={after}'}
-        return stage_refusal(asked, effect, Refusal(status=429, error=phrase(429), headers=headers))
-    shown = limit_headers(epoch_s + after, limit=limit)
-    error = {"code": 429, "message": "Rate limit exceeded", "metadata": {"headers": shown}}
-    return stage_refusal(asked, effect, Refusal(status=429, error=error, headers={"Retry-After": str(after), **shown}))
+    choice: dict[str, Any] = {
+        "index": 0,
+        "logprobs": None,
+        "finish_reason": finish_reason,
+        "message": {"role": "assistant", "content": content, **more},
+    }
+    if error is not None:
+        choice["error"] = error
+    body = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": request.plain_model,
+        "choices": [choice],
+        "usage": _usage(request, content),
+    }
+    return _as_openrouter(body, request) if request.backend == OPENROUTER else body
 
 
-def too_many_untimed(asked: ChatRequest, effect: Effect) -> Response:
-    """Return the 429 of a rate limit that does not say when to come again."""
-    return stage_refusal(asked, effect, Refusal(status=429, error=error_of(asked, 429)))
+def completion_response(request: ChatRequest, body: dict[str, Any], fault: str | None) -> Response:
+    """Return a completion in the form that the request asks for: in one piece, or as a stream."""
+    headers = answer_headers(request, body)
+    if request.is_stream:
+        return event_response(parts_of(request, body).whole, fault, headers=headers)
+    return json_response(body, fault, headers=headers)
 
 
-def too_many_at_once(asked: ChatRequest, effect: Effect, status: int) -> Response:
-    """Return the refusal of a server that has as many requests as it takes at once, in Ollama's words."""
-    return stage_refusal(asked, effect, Refusal(status=status, error=error_of(asked, status, _FULL)))
+def answer_headers(request: ChatRequest, body: dict[str, Any]) -> dict[str, str]:
+    """Return the headers of an answer: the id of the generation, or the provider."""
+    if request.backend == OPENROUTER:
+        return {"X-Generation-Id": str(body["id"])}
+    return {"x-inference-provider": request.provider} if request.provider else {}
 
 
-def limit_headers(reset_epoch_s: float, *, limit: int, remaining: int = 0) -> dict[str, str]:
-    """Return the headers with which OpenRouter says how much of a limit is left until a time."""
+def _as_openrouter(body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
+    choice = body["choices"][0]
+    usage = body["usage"]
+    cost = round(PRICE_USD * usage["total_tokens"], 10)
+    message = {"refusal": None, "reasoning": None, **choice["message"]}
     return {
-        "X-RateLimit-Limit": str(limit),
-        "X-RateLimit-Remaining": str(remaining),
-        "X-RateLimit-Reset": str(round(reset_epoch_s * 1000)),
+        **body,
+        "id": f"gen-{body['created']}-{uuid.uuid4().hex[:20]}",
+        "provider": PRACTICE,
+        "model": request.model,
+        "choices": [{**choice, "native_finish_reason": choice["finish_reason"], "message": message}],
+        "usage": {**usage, "cost": cost},
     }
 
 
-def left_headers(asked: ChatRequest, left: float, full_s: float, *, limit: int, epoch_s: float) -> dict[str, str]:
-    """Return the headers with which an answer of the backend tells what is left of a limit.
+def _usage(request: ChatRequest, content: object) -> dict[str, int]:
+    """Count four characters as one token, which is close enough for English."""
+    prompt_tokens = 1 + len(request.question) // 4
+    completion_tokens = len(content.strip()) // 4 if isinstance(content, str) else 0
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+def refuse(
+    request: ChatRequest,
+    effect: Effect,
+    status: int,
+    error: Any,  # noqa: ANN401 - JSON of any shape
+    *,
+    beside: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an error reply with the effect's options in it. It is the same for a request that streams.
 
     Args:
-        asked: the request.
-        left: how many requests the key may still make at once.
-        full_s: seconds until it may make all of them again.
-        limit: how many these are.
+        request: the request.
+        effect: the effect that refuses it.
+        status: the HTTP status.
+        error: the `error` of the JSON body.
+        beside: what stands beside the `error`.
+        headers: further HTTP headers.
+    """
+    headers = dict(headers or {})
+    wait, source = effect.option(RETRY_AFTER), effect.option(SOURCE)
+    if source is not None and request.backend == OPENROUTER:
+        error = {**error, "metadata": {**error.get("metadata", {}), "limit_source": source}}
+    if wait is not None:  # a client must find the same wait in either place
+        headers["Retry-After"] = wait
+        if isinstance(error, dict) and "availability" in error:
+            error = {**error, "availability": {**error["availability"], "retry_after": float(wait)}}
+    return json_response({"error": error, **(beside or {})}, effect.fault, status=status, headers=headers)
+
+
+def error_of(request: ChatRequest, status: int, message: str | None = None) -> object:
+    """Return a plain `error` in the backend's form; without a message, it has the words of the status."""
+    message = message or phrase(status)
+    return {"code": status, "message": message} if request.backend == OPENROUTER else message
+
+
+def refuse_rate(request: ChatRequest, effect: Effect, wait_s: float, *, limit: int, epoch_s: float) -> Response:
+    """Return the 429 of a rate limit. It names the wait in the headers and, on OpenRouter, again in the body.
+
+    Args:
+        request: the request.
+        effect: the `rate` that refuses.
+        wait_s: seconds until the key may send again.
+        limit: how many requests the key may send at once.
+        epoch_s: the time of day, in seconds since 1970; OpenRouter names its reset in milliseconds.
+    """
+    after = max(1, math.ceil(wait_s))  # whole seconds, and 0 would be no hint (design 3.1)
+    if request.backend != OPENROUTER:
+        headers = {"Retry-After": str(after), "RateLimit": f'"api";r=0;t={after}'}
+        return refuse(request, effect, 429, phrase(429), headers=headers)
+    shown = limit_headers(request, 0, after, limit=limit, epoch_s=epoch_s)
+    error = {"code": 429, "message": "Rate limit exceeded", "metadata": {"headers": shown}}
+    return refuse(request, effect, 429, error, headers={"Retry-After": str(after), **shown})
+
+
+def limit_headers(request: ChatRequest, left: float, full_s: float, *, limit: int, epoch_s: float) -> dict[str, str]:
+    """Return the headers in which the backend says what is left of a limit.
+
+    Args:
+        request: the request.
+        left: how many requests the key may still send at once.
+        full_s: seconds until the limit is full again.
+        limit: how many requests a full limit allows.
         epoch_s: the time of day, in seconds since 1970.
     """
-    if asked.backend == OPENROUTER:
-        return limit_headers(epoch_s + full_s, limit=limit, remaining=int(left))
+    if request.backend == OPENROUTER:
+        return {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(int(left)),
+            "X-RateLimit-Reset": str(round((epoch_s + full_s) * 1000)),
+        }
     return {
         "RateLimit": f'"api";r={int(left)};t={math.ceil(full_s)}',
         "RateLimit-Policy": f'"token bucket";"api";q={limit}',
     }
 
 
-def no_key(asked: ChatRequest) -> Response:
+def no_key(request: ChatRequest) -> Response:
     """Return the 401 to a request without an Authorization header."""
-    words = "Missing Authentication header" if asked.backend == OPENROUTER else "Invalid username or password."
-    return stage_json({"error": error_of(asked, 401, words)}, "no key", status=401)
+    message = "Missing Authentication header" if request.backend == OPENROUTER else "Invalid username or password."
+    return json_response({"error": error_of(request, 401, message)}, "no key", status=401)
 
 
-def bad_request(asked: ChatRequest, words: str) -> Response:
+def bad_request(request: ChatRequest, message: str) -> Response:
     """Return the 400 to a request that a practice provider cannot serve."""
-    return stage_json({"error": error_of(asked, 400, words)}, "bad request", status=400)
+    return json_response({"error": error_of(request, 400, message)}, "bad request", status=400)
 
 
 def phrase(status: int) -> str:
-    """Return what HTTP calls a status."""
+    """Return the words of HTTP for a status."""
     known = status in HTTPStatus._value2member_map_
     return HTTPStatus(status).phrase if known else f"Error {status}"
-
-
-def _filled(told: Any, asked: ChatRequest) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return a copy in which every `{model}` is the model that was asked."""
-    match told:
-        case dict():
-            return {name: _filled(value, asked) for name, value in told.items()}
-        case list():
-            return [_filled(value, asked) for value in told]
-        case str():
-            return told.replace("{model}", asked.plain_model)
-        case _:
-            return told

@@ -1,7 +1,7 @@
-"""What a practice provider reads in a request: who asks, for which model, and a digest of what is asked.
+"""What a practice provider reads in a request: the key, the model, and a digest of the question.
 
 The digest covers model, messages and parameters in a form that is the same on every route, so that a practice answer
-depends on the question alone. The text of a prompt lives no longer than its request; nothing here holds a key.
+depends on the question alone. The text of a prompt is dropped with its request; nothing here holds a key.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ _NEEDS_OF_FIELDS = {
 }
 """What a field of a request needs; of the parameters, one stands for all."""
 _ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
-"""What may stand behind a Hugging Face model's colon without being a provider."""
+"""What may follow the colon of a Hugging Face model without being a provider."""
+_BEARER = "bearer "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,21 +59,21 @@ class ChatRequest:
 
     Attributes:
         backend: `openrouter` or `huggingface`.
-        key: the key's last characters, `..a1b2`; None: the request brought none.
-        key_number: the key's place among the backend's keys, from 1; 0: the request brought none.
-        provider: the Hugging Face provider behind the model's colon; None: the backend chooses.
+        key: the key's last characters, `..a1b2`; None: the request has none.
+        key_number: the key's place among the backend's keys, from 1; 0: the request has none.
+        provider: the Hugging Face provider after the model's colon; None: the backend chooses.
         model: the model as it stands in the request.
         question: the text of the last user message.
         prompt: the digest of model, messages and parameters.
-        is_stream: the answer shall come as server-sent events.
-        wants_usage: the usage shall come with them.
+        is_stream: whether the answer should be server-sent events.
+        wants_usage: whether the stream should include the usage.
         tools, tool_choice, response_format: as they stand in the request.
-        told_schema: the JSON Schema that its words ask for; they are not in `question`, nor what it was told of an
-            earlier answer.
-        has_tool_result: a tool's answer stands behind the last user message.
-        last_text: the text of the last message, whoever said it; without what a schema added to it.
-        lacks_reasoning: an earlier message with tool calls has no `reasoning_details`.
-        needs: what it needs of a route beyond answering a text.
+        prompted_schema: the JSON Schema that the messages ask for in words. `question` has neither these words nor the
+            report about an earlier answer.
+        has_tool_result: whether a tool's answer is the last message.
+        last_text: the text of the last message of any role, without the words about a schema.
+        lacks_reasoning: whether an earlier message with tool calls has no `reasoning_details`.
+        needs: what it needs of a route beyond a text answer.
     """
 
     backend: str
@@ -87,7 +88,7 @@ class ChatRequest:
     tools: tuple[Any, ...] = ()
     tool_choice: Any = None
     response_format: Any = None
-    told_schema: Any = None
+    prompted_schema: Any = None
     has_tool_result: bool = False
     last_text: str = ""
     lacks_reasoning: bool = False
@@ -95,25 +96,25 @@ class ChatRequest:
 
     @property
     def plain_model(self) -> str:
-        """The model without what stands behind its colon."""
+        """The model without its colon and what follows it."""
         return self.model.partition(":")[0]
 
     @property
     def schema(self) -> Any:  # noqa: ANN401 - JSON of any shape
-        """The JSON Schema that the answer must fit, however it is asked for; None: there is none."""
-        return self.told_schema or get_in(self.response_format, "json_schema", "schema")
+        """The JSON Schema of the answer, from the response format or from words; None: there is none."""
+        return self.prompted_schema or get_in(self.response_format, "json_schema", "schema")
 
     def unstreamed(self) -> ChatRequest:
-        """Return the same request as one that wants its answer in one piece."""
+        """Return the same request without streaming."""
         return replace(self, is_stream=False)
 
 
-def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> ChatRequest:
-    """Return what a request's JSON body asks. `key` is the whole key; only its ending is kept."""
+def read_request(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> ChatRequest:
+    """Read a request's JSON body. `key` is the whole key; only its ending is kept."""
     model = str(body.get("model", ""))
-    messages, told_schema = body.get("messages"), None
+    messages, prompted_schema = body.get("messages"), None
     if isinstance(messages, list):
-        messages, told_schema = as_asked(messages)
+        messages, prompted_schema = as_asked(messages)
     return ChatRequest(
         backend=backend,
         key=ending(key) if key else None,
@@ -128,11 +129,17 @@ def read_asked(body: dict[str, Any], *, backend: str, key: str | None, key_numbe
         tools=tuple(tools) if isinstance(tools := body.get("tools"), list) else (),
         tool_choice=body.get("tool_choice"),
         response_format=body.get("response_format"),
-        told_schema=told_schema,
+        prompted_schema=prompted_schema,
         has_tool_result=_ends_in_tool_result(body.get("messages")),
         lacks_reasoning=_lacks_reasoning(messages),
         needs=frozenset(_needs_of(body)),
     )
+
+
+def key_of(authorization: str) -> str | None:
+    """Return the key of an Authorization header; None: it has none."""
+    key = authorization[len(_BEARER) :].strip() if authorization.lower().startswith(_BEARER) else ""
+    return key or None
 
 
 def _provider_of(model: str) -> str | None:
@@ -153,18 +160,19 @@ def _needs_of(body: dict[str, Any]) -> Iterator[Need]:
 
 def _digest(model: str, body: dict[str, Any]) -> str:
     parameters = {name: body[name] for name in _PARAMETERS if body.get(name) is not None}
-    if "max_completion_tokens" in body:
+    if "max_completion_tokens" in body:  # design 3.5: the same parameter under its newer name
         parameters["max_tokens"] = body["max_completion_tokens"]
-    told = [model.partition(":")[0].lower(), body.get("messages"), parameters]
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=6).hexdigest()
+    # without the provider after the colon, so that every route answers the same
+    digested = [model.partition(":")[0].lower(), body.get("messages"), parameters]
+    return hashlib.blake2b(json.dumps(digested, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def _last_question(messages: object) -> str:
     if not isinstance(messages, list):
         return ""
-    spoken = [message for message in messages if isinstance(message, dict)]
-    asked = [message for message in spoken if message.get("role") == "user"] or spoken
-    return _text_of(asked[-1].get("content")) if asked else ""
+    known = [message for message in messages if isinstance(message, dict)]
+    users = [message for message in known if message.get("role") == "user"] or known
+    return _text_of(users[-1].get("content")) if users else ""
 
 
 def _last_text(messages: object) -> str:
@@ -172,7 +180,7 @@ def _last_text(messages: object) -> str:
 
 
 def _lacks_reasoning(messages: object) -> bool:
-    """Whether a call of a tool comes back without the reasoning that it was made with."""
+    """Whether an earlier tool call is sent back without the reasoning that it was made with."""
     calls = [one for one in messages if get_in(one, "tool_calls")] if isinstance(messages, list) else []
     return any(get_in(one, "role") == "assistant" and not get_in(one, "reasoning_details") for one in calls)
 

@@ -1,29 +1,36 @@
 """OpenRouter and the Hugging Face router on loopback: real HTTP, the real bodies, and the faults of a script.
 
-The server has a thread and an event loop of its own, and a port that the system chose. It answers
+The server has a thread and an event loop of its own, and a port that the system chooses. It answers
 `POST .../chat/completions` of both backends and the free look-ups of their keys and models; everything else is a 404.
-Whatever text it is sent, it keeps none.
+It keeps no text that it is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.rehearsal.handlers import Handlers
 from llm_executor_nb.rehearsal.lines import Lines, ServerLine
-from llm_executor_nb.rehearsal.lookups import LookupDesk, LookupLine, shipped_models
+from llm_executor_nb.rehearsal.lookups import LookupHandlers, LookupLine, shipped_models
+from llm_executor_nb.rehearsal.replies import bad_request, no_key
+from llm_executor_nb.rehearsal.requests import key_of, read_request
+from llm_executor_nb.rehearsal.response import ResponseWriter, no_reply
 from llm_executor_nb.rehearsal.runner import ScriptRunner
 from llm_executor_nb.rehearsal.script import parse_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiohttp import web
+
+    from llm_executor_nb.rehearsal.requests import ChatRequest
+    from llm_executor_nb.rehearsal.response import Response
 
 HOST = "127.0.0.1"
 _PATHS = {OPENROUTER: "/openrouter/api/v1", HUGGINGFACE: "/huggingface/v1"}
@@ -34,7 +41,9 @@ _LARGEST_BODY = 64 * 2**20
 _GRACE_S = 0.02
 """Seconds a stopping server gives requests in flight, twice: once to end by themselves, once after a nudge."""
 _START_S = 10.0
-"""Seconds until a server that does not start is given up."""
+"""Seconds until a start has failed."""
+_CLIENT_LEFT = "client left"
+_SERVER_STOPPED = "server stopped"
 
 
 class RehearsalServer:
@@ -65,36 +74,36 @@ class RehearsalServer:
     ) -> None:
         self.script = parse_script(script)
         self._lines = Lines()
-        play = ScriptRunner(self.script, seed=seed)
-        self._desk = Handlers(
-            play,
+        runner = ScriptRunner(self.script, seed=seed)
+        self._handlers = ChatHandlers(
+            runner,
             self._lines,
             latency_s=latency_s,
             keys={OPENROUTER: _plain(openrouter_keys), HUGGINGFACE: _plain(huggingface_tokens)},
         )
-        self._lookups = LookupDesk(play, latency_s=latency_s, number=self._desk.number, models=models)
+        self._lookups = LookupHandlers(runner, latency_s=latency_s, number=self._handlers.number, models=models)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._ready = threading.Event()
-        self._trouble: Exception | None = None
+        self._start_error: Exception | None = None
         self._port = 0
 
     def start(self) -> Self:
         """Open the port and serve; does nothing when it serves already.
 
         Raises:
-            LLMExecutorError: the machine let no port on loopback be opened.
+            LLMExecutorError: no port on loopback can be opened.
         """
         if self._thread is None:
             self._ready.clear()
-            self._trouble = None
+            self._start_error = None
             self._thread = threading.Thread(target=self._run, name="llm-rehearsal", daemon=True)
             self._thread.start()
             is_ready = self._ready.wait(_START_S)
-            if self._trouble is not None or not is_ready:
+            if self._start_error is not None or not is_ready:
                 self._thread = None
-                why = self._trouble or f"no sign of life in {_START_S:g} s"
+                why = self._start_error or f"it did not start within {_START_S:g} s"
                 raise LLMExecutorError(f"The rehearsal server could not open a port on {HOST}: {why}.")
         return self
 
@@ -169,7 +178,7 @@ class RehearsalServer:
         try:
             asyncio.run(self._serve(self._make_runner()))
         except Exception as error:  # noqa: BLE001 - handed to start(), which raises it in the caller's thread
-            self._trouble = error
+            self._start_error = error
         finally:
             self._ready.set()
 
@@ -178,8 +187,8 @@ class RehearsalServer:
 
         app = web.Application(client_max_size=_LARGEST_BODY)
         for backend, path in _PATHS.items():
-            app.router.add_post(path + _CHAT, self._desk.handler(backend))
-        app.router.add_post(_OWN + _CHAT, self._desk.handle_own)
+            app.router.add_post(path + _CHAT, self._handlers.handler(backend))
+        app.router.add_post(_OWN + _CHAT, self._handlers.handle_own)
         app.router.add_get(_PATHS[OPENROUTER] + "/key", self._lookups.key_handler(OPENROUTER))
         app.router.add_get(_PATHS[OPENROUTER] + "/models", self._lookups.list_handler(OPENROUTER))
         app.router.add_get(_WHOAMI, self._lookups.key_handler(HUGGINGFACE))
@@ -191,7 +200,7 @@ class RehearsalServer:
 
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._desk.is_closing = False
+        self._handlers.is_closing = False
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, 0).start()
@@ -199,9 +208,91 @@ class RehearsalServer:
             self._ready.set()
             await self._stopping.wait()
         finally:
-            self._desk.is_closing = True
-            await runner.cleanup()
+            self._handlers.is_closing = True
+            await runner.cleanup()  # cancels the handlers of requests in flight
+
+
+class ChatHandlers:
+    """Serves the chat completions of all backends, on the server's loop.
+
+    Args:
+        runner: chooses the reply to a request.
+        lines: the log of requests.
+        latency_s: seconds every reply takes, before what the script adds.
+        keys: the keys of each backend in their order; only digests of them are kept.
+    """
+
+    def __init__(
+        self, runner: ScriptRunner, lines: Lines, *, latency_s: float, keys: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._runner = runner
+        self._lines = lines
+        self._latency_s = latency_s
+        self._numbers: dict[str, dict[bytes, int]] = {backend: {} for backend in keys}
+        self.is_closing = False
+        for backend, backend_keys in keys.items():
+            for key in backend_keys:
+                self.number(backend, key)
+
+    def handler(self, backend: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the aiohttp handler of a backend's chat completions."""
+
+        async def handle(http_request: web.Request) -> web.StreamResponse:
+            return await self._handle(backend, http_request)
+
+        return handle
+
+    async def handle_own(self, http_request: web.Request) -> web.StreamResponse:
+        """Answer for a backend of the user's own, which is named in the path."""
+        return await self._handle(http_request.match_info["name"], http_request)
+
+    async def _handle(self, backend: str, http_request: web.Request) -> web.StreamResponse:
+        body = _object_in(await http_request.read())
+        key = key_of(http_request.headers.get("Authorization", ""))
+        request = read_request(body or {}, backend=backend, key=key, key_number=self.number(backend, key))
+        latency_s, response = self._respond(request, body)
+        client = http_request.transport and http_request.transport.get_extra_info("peername")
+        number = self._lines.begin(request, client=client)
+        writer = ResponseWriter(http_request, response)
+        fault = response.fault
+        try:
+            await asyncio.sleep(self._latency_s + latency_s)
+            return await writer.run()
+        except asyncio.CancelledError:  # the client left, or the server stops
+            fault = self._why_unsent()
+            raise
+        except ConnectionError:  # aiohttp would print a raised one
+            fault = self._why_unsent()
+            return no_reply()
+        finally:
+            self._runner.leave(request)
+            self._lines.finish(number, status=writer.status, fault=fault)
+
+    def _why_unsent(self) -> str:
+        return _SERVER_STOPPED if self.is_closing else _CLIENT_LEFT
+
+    def _respond(self, request: ChatRequest, body: dict[str, Any] | None) -> tuple[float, Response]:
+        if request.key is None and request.backend in self._numbers:
+            return 0.0, no_key(request)
+        if body is None:
+            return 0.0, bad_request(request, "The request is not a JSON object.")
+        return self._runner.respond(request)
+
+    def number(self, backend: str, key: str | None) -> int:
+        """Return a key's place among its backend's keys, from 1; 0: the backend has no such key."""
+        if key is None or backend not in self._numbers:
+            return 0
+        known = self._numbers[backend]  # digests: a server should not keep a key's text
+        return known.setdefault(hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest(), len(known) + 1)
 
 
 def _plain(keys: Sequence[Secret | str]) -> list[str]:
     return [key.reveal() if isinstance(key, Secret) else key.strip() for key in keys]
+
+
+def _object_in(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None

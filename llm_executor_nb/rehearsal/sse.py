@@ -17,16 +17,16 @@ COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
 _FEW_WORDS = re.compile(r"(?:\s*\S+){1,3}\s*|\s+")
 _HEAD = ("id", "provider", "model", "created")
-_ASIDE = ("reasoning", "reasoning_content", "refusal", "images", "audio", "function_call")
+_OTHER_FIELDS = ("reasoning", "reasoning_content", "refusal", "images", "audio", "function_call")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The events of one streamed reply, by what they are.
+    """The events of one streamed reply, by kind.
 
     Attributes:
         head: the fields that every chunk of the reply has.
-        opening: OpenRouter's comment, and the chunk that says who speaks.
+        opening: OpenRouter's comment, and the chunk with the role.
         text: the chunks with text, a few words each.
         finish: the chunk with the finish_reason, and with the error where the reply ended in one.
         usage: the last chunk, with the usage.
@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def comments(self) -> tuple[bytes, ...]:
-        """What stands before the first chunk."""
+        """The events before the first chunk."""
         return self.opening[:-1]
 
     @property
@@ -57,7 +57,7 @@ class Parts:
 
     @property
     def closing(self) -> tuple[bytes, ...]:
-        """The events behind the text."""
+        """The events after the text."""
         return self.finish + self.usage + self.done
 
     @property
@@ -75,36 +75,36 @@ def event(body: object) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 
 
-def parts_of(asked: ChatRequest, body: dict[str, Any]) -> Parts:
-    """Return the events that tell the same as `body`, the reply to a request that does not stream."""
+def parts_of(request: ChatRequest, body: dict[str, Any]) -> Parts:
+    """Return the events of a streamed reply with the content of `body`, a whole reply."""
     head = {name: body[name] for name in _HEAD if name in body} | {"object": "chat.completion.chunk"}
     choice = body["choices"][0]
     message = choice["message"]
     error = {"error": choice["error"]} if "error" in choice else {}
 
-    def chunk(delta: dict[str, Any], reason: str | None = None, **beside: Any) -> bytes:  # noqa: ANN401 - JSON
+    def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:  # noqa: ANN401 - JSON
         native = {"native_finish_reason": reason} if "native_finish_reason" in choice else {}
-        told = {"index": 0, "delta": delta, "finish_reason": reason, **native, "logprobs": None}
-        return event({**head, "choices": [told], **beside})
+        choice_delta = {"index": 0, "delta": delta, "finish_reason": reason, **native, "logprobs": None}
+        return event({**head, "choices": [choice_delta], **more})
 
-    comment = (COMMENT,) if asked.backend == OPENROUTER else ()
-    aside = [{name: message[name]} for name in _ASIDE if message.get(name)]
-    spoken = [{"content": piece} for piece in _pieces(message["content"])]
+    comment = (COMMENT,) if request.backend == OPENROUTER else ()
+    others = [{name: message[name]} for name in _OTHER_FIELDS if message.get(name)]
+    content = [{"content": piece} for piece in _pieces(message["content"])]
     parts = Parts(
         head=head,
         opening=(*comment, chunk({"role": "assistant", "content": ""})),
-        text=tuple(chunk(delta) for delta in (*aside, *spoken, *call_deltas(message))),
+        text=tuple(chunk(delta) for delta in (*others, *content, *call_deltas(message))),
         finish=(chunk({"content": ""}, choice["finish_reason"], **error),),
     )
-    if error:
+    if error:  # OpenRouter ends a failed stream without usage and without [DONE]
         return parts
-    usage = (event({**head, "choices": [], "usage": body["usage"]}),) if _tells_usage(asked) else ()
+    usage = (event({**head, "choices": [], "usage": body["usage"]}),) if _sends_usage(request) else ()
     return replace(parts, usage=usage, done=(DONE,))
 
 
-def _tells_usage(asked: ChatRequest) -> bool:
-    """OpenRouter always tells it, whatever it is asked; the others when they are."""
-    return asked.backend == OPENROUTER or asked.wants_usage
+def _sends_usage(request: ChatRequest) -> bool:
+    """Whether the stream includes the usage: OpenRouter always sends it, the others only when asked."""
+    return request.backend == OPENROUTER or request.wants_usage
 
 
 def _pieces(content: object) -> list[Any]:

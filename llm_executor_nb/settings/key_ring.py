@@ -71,6 +71,8 @@ class KeyRing:
             first = keys.setdefault(key.secret, key)
             if not first.label and key.label:  # found in two places: a saved label names the key from both
                 keys[key.secret] = replace(first, label=key.label, rpm=first.rpm or key.rpm)
+        if not keys:
+            return ()
         noted = [self._with_note(key) for key in keys.values()]
         order = {secret: number for number, secret in enumerate(self.order.get(backend, ()))}
         return tuple(sorted(_labelled(noted), key=lambda key: order.get(key.secret, len(order))))

@@ -104,7 +104,7 @@ def child(rows: int) -> None:
     """Measure one size in a process of its own."""
     llm.MODEL_INFERENCE_PROVIDERS[MODEL] = []
     llm.OPENROUTER_KEYS[:] = ["sk-or-v1-practice-0001", "sk-or-v1-practice-0002"]
-    session()._exchanges = lambda: {"openrouter": Instant()}  # type: ignore[method-assign]
+    session().senders = lambda: {"openrouter": Instant()}  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         llm.configure(ledger=Path(folder) / "ledger.sqlite")
         each, above, stored = measure(rows)

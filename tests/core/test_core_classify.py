@@ -113,7 +113,7 @@ def test_every_fault_of_the_transport_has_its_outcome(kind):
         FaultKind.TIMEOUT: Outcome.TIMEOUT,
         FaultKind.DEADLINE: Outcome.TIMEOUT,
         FaultKind.MALFORMED: Outcome.MALFORMED,
-        FaultKind.TOO_LARGE: Outcome.MALFORMED,
+        FaultKind.TOO_LARGE: Outcome.INVALID_OUTPUT,
     }.get(kind, Outcome.CONNECTION)
     assert (verdict.outcome, verdict.error_code) == (expected, kind.value)
 

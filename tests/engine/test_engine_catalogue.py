@@ -16,7 +16,7 @@ from rehearsing import MODEL, fresh, logged, seen_by, settle
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.rehearsal.catalogue import CATALOGUE
+from llm_executor_nb.rehearsal.catalogue import general_faults
 
 QUESTION = "What is the capital of France?"
 TIMEOUT_S = 0.5
@@ -69,7 +69,7 @@ BESIDE = {
 """Who is asked next when what is left out reaches that far."""
 CASES = [
     pytest.param(name, backend, door, id=f"{name}-{backend}-{door}")
-    for name, entry in CATALOGUE.items()
+    for name, entry in general_faults().items()
     for backend in entry.backends
     for door in (STREAMS if entry.is_stream_only else DOORS)
 ]
@@ -102,7 +102,7 @@ class Expected:
 
 def expected_of(name, backend, *, is_stream):
     """Work out what has to follow, from the finding of the catalogue and sections 3.1 to 3.3 of the design."""
-    entry = CATALOGUE[name]
+    entry = general_faults()[name]
     finding = entry.expected(backend)
     told_s = WAIT_S.get(name, 1.0) if entry.names_wait else None
     if is_stream and name in MIDWAY:
@@ -237,7 +237,7 @@ def _hold_of(route, expected):
 
 
 def test_the_cases_are_at_least_90_distinct_faults_on_both_backends_through_all_doors():
-    faults = {case.values[0] for case in CASES if not CATALOGUE[case.values[0]].is_answer}
+    faults = {case.values[0] for case in CASES if not general_faults()[case.values[0]].is_answer}
     assert len(faults) >= 90
     for backend in BESIDE:
         assert {case.values[2] for case in CASES if case.values[1] == backend} == set(DOORS)

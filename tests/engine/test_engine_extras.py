@@ -12,10 +12,10 @@ from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
-from llm_executor_nb.rehearsal.catalogue import entry_of
-from llm_executor_nb.rehearsal.faults_usage import USAGE_FAULTS
+from llm_executor_nb.rehearsal.catalogue import find_fault, special_themes
 from llm_executor_nb.testing import frozen_clock
 
+USAGE_FAULTS = special_themes()["streams that should include their usage"]
 GOOD = '{"n": 1}'
 WANTED = {"n": int}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -248,7 +248,7 @@ def test_anything_else_for_stream_options_is_refused(value):
 @pytest.mark.parametrize("backend", ["openrouter", "huggingface"])
 @pytest.mark.parametrize("name", USAGE_FAULTS)
 def test_the_fault_has_a_name_and_the_log_has_what_the_server_saw(name, backend):
-    assert entry_of(name) is USAGE_FAULTS[name]
+    assert find_fault(name) is USAGE_FAULTS[name]
     with llm.rehearse(f"{backend}: {name}", openrouter_keys=int(backend == "openrouter")) as server:
         llm.MODEL_INFERENCE_PROVIDERS["my/model"] = ["a"]
         for _ in range(2):

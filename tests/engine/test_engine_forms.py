@@ -14,7 +14,7 @@ from rehearsing import assert_log_is_what_the_server_saw, fresh, words
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.rehearsal.faults_forms import FORMS
+from llm_executor_nb.rehearsal.faults_answers import FORMS
 
 QUESTION = "What is the weather in Sydney?"
 CASES = [

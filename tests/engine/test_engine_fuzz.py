@@ -18,7 +18,6 @@ from rehearsing import fresh, words
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.request import make_request
-from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S
@@ -26,7 +25,9 @@ from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
+from llm_executor_nb.providers.wires import make_wire
 
+WIRES = {name: make_wire(name, "http://127.0.0.1:9") for name in ("openrouter", "huggingface")}
 FIELDS = (
     "id object model choices index message delta role content refusal reasoning tool_calls function_call function name",
     "arguments type text finish_reason logprobs usage prompt_tokens completion_tokens total_tokens cost error code raw",
@@ -195,7 +196,7 @@ class _Wire:
 async def _exchanged(wire, backend, *, is_stream):
     ask = make_request(MODEL, "x")
     route = next(route for route in ask.chain.routes() if route.backend == backend)
-    exchange, handed_on = HttpSender(wire, session()._backends()), []
+    exchange, handed_on = HttpSender(wire, WIRES), []
 
     async def on_chunk(chunk):
         handed_on.append(chunk)

@@ -15,7 +15,6 @@ from rehearsing import fresh
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.request import make_request
-from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.model_sender import ModelSender
@@ -23,7 +22,9 @@ from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 from llm_executor_nb.providers.model_object import ChatModelObject
+from llm_executor_nb.providers.wires import make_wire
 
+WIRES = {name: make_wire(name, "http://127.0.0.1:9") for name in ("openrouter", "huggingface")}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.5}
 WORDS = st.sampled_from(["Hello", " there", "\n", " ", "", "é🥐", "{}"])
@@ -128,7 +129,7 @@ class Wire:
 async def exchanged(came, backend, *, is_stream):
     ask = make_request(MODEL, "x")
     route = next(route for route in ask.chain.routes() if route.backend == backend)
-    exchange, chunks = HttpSender(Wire(came), session()._backends()), []
+    exchange, chunks = HttpSender(Wire(came), WIRES), []
 
     async def on_chunk(chunk):
         chunks.append(chunk)

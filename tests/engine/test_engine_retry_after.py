@@ -14,7 +14,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.verdicts.error_body import read_error
 from llm_executor_nb.core.verdicts.rate_headers import LONGEST_S, retry_after_s
-from llm_executor_nb.rehearsal.catalogue import CATALOGUE
+from llm_executor_nb.rehearsal.catalogue import general_faults
 
 CEILING_S = 30
 FORMS = {
@@ -50,13 +50,13 @@ FORMS = {
 """The forms, and the seconds they tell."""
 ABSURD = [
     name
-    for name, entry in CATALOGUE.items()
+    for name, entry in general_faults().items()
     if re.search(r"negative|ten-years|words|nan|garbage|zero|past", name) and not entry.names_wait
 ]
 
 
 def _entry(form):
-    return CATALOGUE[re.split("[= ]", form)[0]]
+    return general_faults()[re.split("[= ]", form)[0]]
 
 
 CASES = [

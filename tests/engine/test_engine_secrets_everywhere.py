@@ -15,7 +15,7 @@ from rehearsing import MODEL, fresh
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.rehearsal.catalogue import CATALOGUE
+from llm_executor_nb.rehearsal.catalogue import general_faults
 
 CANARY = "canarycanary"
 KEY, TOKEN = f"sk-or-v1-{CANARY}-0001", f"hf_{CANARY}0001"
@@ -44,7 +44,7 @@ def test_no_fault_brings_a_key_to_light(door, backend, caplog):
     caplog.set_level(logging.DEBUG)
     before = {path: path.stat().st_mtime for path in Path(tempfile.gettempdir()).glob("*") if path.is_file()}
     said: list[str] = []
-    for name, entry in CATALOGUE.items():
+    for name, entry in general_faults().items():
         if backend not in entry.backends or name == "huge-body" or (entry.is_stream_only and door != "stream"):
             continue
         is_bounded = entry.expected(backend).outcome is Outcome.TIMEOUT and name != "408"

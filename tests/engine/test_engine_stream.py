@@ -19,7 +19,7 @@ from rehearsing import MODEL, ROUTES, assert_log_is_what_the_server_saw, fresh, 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
 from llm_executor_nb.engine.bridge import HIGH_WATER, stream_sync
-from llm_executor_nb.rehearsal.catalogue import SHELVES
+from llm_executor_nb.rehearsal.catalogue import general_themes
 
 QUESTION = "What is the capital of France?"
 
@@ -67,7 +67,7 @@ def test_the_sum_of_the_chunks_is_the_answer(stream, keys):
 
 
 @both
-@pytest.mark.parametrize("oddity", ["latency=0", *SHELVES["odd streams that are fine"], "length"])
+@pytest.mark.parametrize("oddity", ["latency=0", *general_themes()["odd streams that are fine"], "length"])
 def test_usage_finish_reason_and_run_id_come_once_and_in_the_last_chunk(stream, oddity):
     with llm.rehearse(f"*: {oddity}"):
         *chunks, last = stream(MODEL, QUESTION)

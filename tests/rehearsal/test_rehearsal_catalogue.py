@@ -5,7 +5,9 @@ import gzip
 import json
 import re
 import time
+import tomllib
 from functools import cache
+from importlib import resources
 
 import pytest
 
@@ -15,10 +17,11 @@ from llm_executor_nb.core.records import Fault
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.providers.transport import Transport
-from llm_executor_nb.rehearsal.catalogue import CATALOGUE, SHELVES, entry_of
+from llm_executor_nb.rehearsal.catalogue import find_fault, general_faults, general_themes
 from llm_executor_nb.rehearsal.response import EVENTS
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
+CATALOGUE, THEMES = general_faults(), general_themes()
 KEY = "sk-or-v1-fake-0001"
 MODEL = "google/gemma-3-27b-it"
 QUESTION = "Que dit-on à Paris, là-bas? 🥐 Five words more, or six."
@@ -176,8 +179,15 @@ def test_there_are_at_least_90_faults_each_with_a_line_of_its_own():
     faults = {name: entry for name, entry in CATALOGUE.items() if not entry.is_answer}
     assert len(faults) >= 90
     assert len({entry.does for entry in CATALOGUE.values()}) == len(CATALOGUE)
-    assert all(entry_of(name) is entry for name, entry in CATALOGUE.items())
-    assert len(CATALOGUE) == sum(map(len, SHELVES.values()))
+    assert all(find_fault(name) is entry for name, entry in CATALOGUE.items())
+    assert len(CATALOGUE) == sum(map(len, THEMES.values()))
+
+
+def test_a_row_of_the_file_has_no_key_that_its_head_does_not_explain():
+    text = (resources.files("llm_executor_nb.rehearsal") / "faults.toml").read_text("utf-8")
+    explained = {key for keys in re.findall(r"^#   (\w+(?:, \w+)*) ", text, re.MULTILINE) for key in keys.split(", ")}
+    used = {key for rows in tomllib.loads(text).values() for row in rows.values() for key in row}
+    assert used == explained
 
 
 def test_names_are_numbers_kebab_case_or_a_providers_own_word():
@@ -248,7 +258,7 @@ def test_classify_takes_each_fault_for_what_it_is(name, backend):
         assert KEY not in came.detail
 
 
-@pytest.mark.parametrize("status", [int(name) for name in SHELVES["statuses"]])
+@pytest.mark.parametrize("status", [int(name) for name in THEMES["statuses"]])
 def test_a_code_in_a_200_says_as_much_as_a_status(status):
     came, now = _fetch(f"200-error={status}", "openrouter")
     verdict = classify(came, backend="openrouter", now_utc=now)

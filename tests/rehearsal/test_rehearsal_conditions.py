@@ -15,7 +15,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.core.verdicts.classify import classify
-from llm_executor_nb.rehearsal.faults_needs import HISTORY_FAULTS
+from llm_executor_nb.rehearsal.catalogue import find_fault
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.testing import frozen_clock
 
@@ -188,7 +188,7 @@ def _called(**more):
 
 
 def test_a_tool_call_that_comes_back_without_its_reasoning_is_refused():
-    known = HISTORY_FAULTS["wants-reasoning"].finding.outcome
+    known = find_fault("wants-reasoning").finding.outcome
     refused = [_called(), _called(reasoning_details=[]), [*_called(), *_called(reasoning_details=DETAILS)]]
     fine = [_called(reasoning_details=DETAILS), _said("Hello?"), [{"role": "assistant", "content": "Hi"}, *_said("?")]]
     with RehearsalServer("*: wants-reasoning") as server:

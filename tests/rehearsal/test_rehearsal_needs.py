@@ -12,9 +12,10 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Need, Outcome
 from llm_executor_nb.core.records import Reply
 from llm_executor_nb.core.verdicts.classify import classify
-from llm_executor_nb.rehearsal.faults_needs import NEED_FAULTS
+from llm_executor_nb.rehearsal.catalogue import special_themes
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
+NEED_FAULTS = special_themes()["requests with a need"]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 PARTS = {
     Need.IMAGE: {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},

@@ -4,8 +4,8 @@ import pytest
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.rehearsal.catalogue import CATALOGUE, CONDITIONS
-from llm_executor_nb.rehearsal.requests import ChatRequest, read_asked
+from llm_executor_nb.rehearsal.catalogue import CONDITIONS, general_faults
+from llm_executor_nb.rehearsal.requests import ChatRequest, read_request
 from llm_executor_nb.rehearsal.rules import Effect, ScriptRule, Target
 from llm_executor_nb.rehearsal.runner import ScriptRunner
 from llm_executor_nb.rehearsal.script import Script, parse_script
@@ -15,12 +15,12 @@ def _ask(backend="openrouter", *, number=1, key="sk-or-v1-fake-0001", provider=N
     model = f"some/model:{provider}" if provider else "some/model"
     messages = [{"role": "user", "content": "Hello?"}]
     body = {"model": model, "messages": messages, "stream": stream}
-    return read_asked(body, backend=backend, key=key, key_number=number)
+    return read_request(body, backend=backend, key=key, key_number=number)
 
 
 def _statuses(script: str, *asked: ChatRequest, seed: int = 0) -> list[int | None]:
-    play = ScriptRunner(parse_script(script), seed=seed)
-    return [play.stage(one)[1].status for one in asked]
+    runner = ScriptRunner(parse_script(script), seed=seed)
+    return [runner.respond(one)[1].status for one in asked]
 
 
 def test_an_empty_script_has_no_rules_and_answers():
@@ -79,9 +79,9 @@ def test_an_effect_reads_as_written_and_reads_back(text, effect):
     assert parse_script(str(script)) == script
 
 
-def test_a_script_shows_itself_as_the_call_that_makes_it():
-    script = parse_script("openrouter[..a1b2]:429*2,503 ;huggingface[1]/scaleway: down")
-    assert repr(script) == "parse_script('openrouter[..a1b2]: 429*2, 503; huggingface[1]/scaleway: down')"
+def test_a_script_shows_itself_as_the_call_that_makes_it_in_the_words_of_its_author():
+    script = parse_script(" openrouter[..a1b2]:429*2,503 ;huggingface[1]/scaleway: down")
+    assert repr(script) == "parse_script('openrouter[..a1b2]:429*2,503 ;huggingface[1]/scaleway: down')"
     assert parse_script(str(script)) == script
 
 
@@ -141,7 +141,7 @@ def test_a_mistake_is_quoted_with_its_place_and_with_what_is_known(text, said):
     assert said in message
     assert message.startswith(f"Rule 2 of the rehearsal, {text.strip()!r}: ")
     assert "huggingface/scaleway" in message
-    assert all(name in message for name in (*CATALOGUE, *CONDITIONS) if not name.isdecimal())
+    assert all(name in message for name in (*general_faults(), *CONDITIONS) if not name.isdecimal())
 
 
 def test_the_first_effect_that_applies_decides_and_a_used_up_one_lets_through():
@@ -176,62 +176,62 @@ def test_a_share_is_drawn_by_the_seed_and_can_be_repeated():
 
 
 def test_latency_adds_up_and_decides_nothing():
-    play = ScriptRunner(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
-    assert [play.stage(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
+    runner = ScriptRunner(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
+    assert [runner.respond(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
 
 
 def test_the_pace_adds_up_and_goes_with_whatever_decides():
-    play = ScriptRunner(parse_script("openrouter: pace=0.25*2, stream-stall*1; *: pace=0.5@1..1"))
-    staged = [play.stage(_ask(stream=True))[1] for _ in range(3)]
-    assert [one.pace_s for one in staged] == [0.75, 0.25, 0.0]
-    assert [one.fault for one in staged] == ["stream-stall", None, None]
+    runner = ScriptRunner(parse_script("openrouter: pace=0.25*2, stream-stall*1; *: pace=0.5@1..1"))
+    responses = [runner.respond(_ask(stream=True))[1] for _ in range(3)]
+    assert [one.pace_s for one in responses] == [0.75, 0.25, 0.0]
+    assert [one.fault for one in responses] == ["stream-stall", None, None]
 
 
 def test_a_fault_that_makes_no_sense_for_a_request_passes_it_by_and_is_not_used_up():
     asked = [_ask(), _ask("huggingface", stream=True), _ask(stream=True)]
-    play = ScriptRunner(parse_script("*: stream-stall*1, no_endpoints*1"))
-    assert [play.stage(one)[1].fault for one in asked] == ["no_endpoints", "stream-stall", None]
+    runner = ScriptRunner(parse_script("*: stream-stall*1, no_endpoints*1"))
+    assert [runner.respond(one)[1].fault for one in asked] == ["no_endpoints", "stream-stall", None]
 
 
 def test_a_rate_is_kept_per_key_and_fills_up_with_the_clock_in_force():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = ScriptRunner(parse_script("openrouter: rate=2/s"))
+        runner = ScriptRunner(parse_script("openrouter: rate=2/s"))
         second = _ask(number=2)
-        assert [play.stage(_ask())[1].status for _ in range(3)] == [200, 200, 429]
-        assert play.stage(second)[1].status == 200
+        assert [runner.respond(_ask())[1].status for _ in range(3)] == [200, 200, 429]
+        assert runner.respond(second)[1].status == 200
         frozen.advance(0.5)
-        assert [play.stage(_ask())[1].status for _ in range(2)] == [200, 429]
+        assert [runner.respond(_ask())[1].status for _ in range(2)] == [200, 429]
 
 
 def test_a_rate_tells_when_the_next_slot_is_there():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = ScriptRunner(parse_script("*: rate=20/min burst=1"))
-        play.stage(_ask())
+        runner = ScriptRunner(parse_script("*: rate=20/min burst=1"))
+        runner.respond(_ask())
         frozen.advance(0.5)
-        staged = play.stage(_ask())[1]
-        assert staged.headers["Retry-After"] == "3"
-        assert staged.headers["X-RateLimit-Limit"] == "1"
-        assert staged.headers["X-RateLimit-Reset"] == str(round((frozen.utc().timestamp() + 3) * 1000))
-        play.stage(_ask("huggingface"))
-        assert play.stage(_ask("huggingface"))[1].headers["RateLimit"] == '"api";r=0;t=3'
+        response = runner.respond(_ask())[1]
+        assert response.headers["Retry-After"] == "3"
+        assert response.headers["X-RateLimit-Limit"] == "1"
+        assert response.headers["X-RateLimit-Reset"] == str(round((frozen.utc().timestamp() + 3) * 1000))
+        runner.respond(_ask("huggingface"))
+        assert runner.respond(_ask("huggingface"))[1].headers["RateLimit"] == '"api";r=0;t=3'
 
 
 def test_a_rate_refuses_without_saying_when_to_come_again_if_it_is_asked_to():
-    play = ScriptRunner(parse_script("*: rate=20/min burst=1 untimed"))
+    runner = ScriptRunner(parse_script("*: rate=20/min burst=1 untimed"))
     for backend in ("openrouter", "huggingface"):
-        play.stage(_ask(backend))
-        staged = play.stage(_ask(backend))[1]
-        assert staged.status == 429
-        assert not any("retry" in name.lower() or "ratelimit" in name.lower() for name in staged.headers)
+        runner.respond(_ask(backend))
+        response = runner.respond(_ask(backend))[1]
+        assert response.status == 429
+        assert not any("retry" in name.lower() or "ratelimit" in name.lower() for name in response.headers)
 
 
 def test_a_rate_tells_with_each_answer_what_is_left_if_it_is_asked_to():
     with clock.use(clock.FrozenClock()) as frozen:
-        play = ScriptRunner(parse_script("*: rate=20/min headers"))
-        told = [play.stage(_ask())[1].headers for _ in range(3)][-1]
+        runner = ScriptRunner(parse_script("*: rate=20/min headers"))
+        told = [runner.respond(_ask())[1].headers for _ in range(3)][-1]
         assert (told["X-RateLimit-Limit"], told["X-RateLimit-Remaining"]) == ("20", "17")
         assert told["X-RateLimit-Reset"] == str(round((frozen.utc().timestamp() + 9) * 1000))
-        told = [play.stage(_ask("huggingface"))[1].headers for _ in range(3)][-1]
+        told = [runner.respond(_ask("huggingface"))[1].headers for _ in range(3)][-1]
         assert told["RateLimit"] == '"api";r=17;t=9'
-        silent = ScriptRunner(parse_script("*: rate=20/min")).stage(_ask())[1].headers
+        silent = ScriptRunner(parse_script("*: rate=20/min")).respond(_ask())[1].headers
         assert not any("ratelimit" in name.lower() for name in silent)

@@ -15,9 +15,9 @@ from rehearsing import MODEL, PROVIDERS, ROUTES, assert_log_is_what_the_server_s
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.rehearsal.catalogue import entry_of
-from llm_executor_nb.rehearsal.faults_schema import SCHEMA_FAULTS
+from llm_executor_nb.rehearsal.catalogue import find_fault, special_themes
 
+SCHEMA_FAULTS = special_themes()["requests for a schema"]
 QUESTION = "What is 'red' times 7?"
 MANY_DOORS = pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
 BACKENDS = {"openrouter": {}, "huggingface": {"openrouter_keys": 0}}
@@ -106,7 +106,7 @@ FAULTS = {
     "refused-response_format, wrong_schema*1": ["unsupported", "invalid_output", "ok"],
 }
 CASES = [
-    (fault, backend) for fault in FAULTS for backend in entry_of(fault.partition(",")[0].partition("*")[0]).backends
+    (fault, backend) for fault in FAULTS for backend in find_fault(fault.partition(",")[0].partition("*")[0]).backends
 ]
 
 
@@ -127,7 +127,7 @@ def test_a_fault_is_asked_away_on_the_same_route_and_nothing_is_held(fault, back
 def test_every_fault_of_a_schema_is_tried_here_and_a_name_of_the_fault_language():
     tried = {part.partition("*")[0].strip() for fault in FAULTS for part in fault.split(",")}
     assert set(SCHEMA_FAULTS) <= tried
-    assert all(entry_of(name) is entry for name, entry in SCHEMA_FAULTS.items())
+    assert all(find_fault(name) is entry for name, entry in SCHEMA_FAULTS.items())
 
 
 @pytest.mark.parametrize("name", SCHEMA_FAULTS)

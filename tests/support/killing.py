@@ -22,7 +22,7 @@ import pandas as pd
 from columns import assert_own_answers, prompts, statuses
 from rehearsing import settle, wait_until
 
-from llm_executor_nb.rehearsal.requests import read_asked
+from llm_executor_nb.rehearsal.requests import read_request
 from llm_executor_nb.store.ledger_store import LedgerStore
 
 if TYPE_CHECKING:
@@ -316,4 +316,4 @@ def questions_of(lines: list[ServerLine]) -> list[str]:
 
 def _digest(question: str, model: str, params: dict[str, float]) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": question}], **params}
-    return read_asked(body, backend="openrouter", key=None, key_number=0).prompt
+    return read_request(body, backend="openrouter", key=None, key_number=0).prompt

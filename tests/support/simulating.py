@@ -105,7 +105,7 @@ def run_column(monkeypatch, providers, prompts, *, keys=1, **options):
         secrets = [f"sk-practice-{name}-{number:04d}" for number in range(keys)]
         llm.add_backend(name, base_url=f"http://127.0.0.1:9/{name}", keys=secrets)
     llm.models.add("practice", providers=list(providers), openrouter=False)
-    monkeypatch.setattr(Session, "_exchanges", lambda _: dict(providers))
+    monkeypatch.setattr(Session, "senders", lambda _: dict(providers))
     with frozen_clock() as time:
         frame = pd.DataFrame({"p": prompts})
         out = frame.llm.run("practice", "p", progress=False, reuse=False, **options)

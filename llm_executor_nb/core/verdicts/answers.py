@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from llm_executor_nb.core.foreign_json import get_in, number
+from llm_executor_nb.core.foreign_json import as_object, get_in, number
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Verdict
 from llm_executor_nb.core.secret import shorten
@@ -244,14 +244,14 @@ def facts_of(
         now_utc: when it arrived, for reset times.
         finish_reason: why the answer ended.
     """
-    usage = body.get("usage")
+    usage = as_object(body.get("usage"))
     return Verdict(
         outcome=Outcome.MALFORMED,
         http_status=status,
         finish_reason=_text(finish_reason),
         response_model=_text(body.get("model")),
-        input_tokens=_count(get_in(usage, "prompt_tokens")),
-        output_tokens=_count(get_in(usage, "completion_tokens")),
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
         cost_usd=cost_usd(usage),
         allowance=allowance(headers, now_utc),
     )
@@ -267,25 +267,28 @@ def cost_usd(usage: object) -> float | None:
     Args:
         usage: the reply's `usage`, of any shape.
     """
-    cost, upstream = _dollars(get_in(usage, "cost")), _upstream_cost(get_in(usage, "cost_details"))
-    is_own_key = get_in(usage, "is_byok")
+    usage = as_object(usage)
+    cost, upstream = _dollars(usage.get("cost")), _upstream_cost(as_object(usage.get("cost_details")))
+    is_own_key = usage.get("is_byok")
     if is_own_key is True or (is_own_key is None and not cost and upstream):
         return None if upstream is None else (cost or 0.0) + upstream
     return cost
 
 
-def _upstream_cost(details: object) -> float | None:
-    whole = _dollars(get_in(details, _UPSTREAM))
+def _upstream_cost(details: Mapping[str, Any]) -> float | None:
+    whole = _dollars(details.get(_UPSTREAM))
     if whole is not None:
         return whole
     for names in _UPSTREAM_PARTS:
-        parts = [part for name in names if (part := _dollars(get_in(details, name))) is not None]
+        parts = [part for name in names if (part := _dollars(details.get(name))) is not None]
         if len(parts) == len(names):  # one half is not the price; unknown is missing, never less (design 3.1)
             return sum(parts)
     return None
 
 
 def _dollars(value: object) -> float | None:
+    if value is None:
+        return None
     dollars = number(value)
     return dollars if dollars is not None and dollars >= 0 else None
 

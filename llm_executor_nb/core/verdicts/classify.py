@@ -48,7 +48,7 @@ _FAULTS: Final[dict[FaultKind, Outcome]] = {
     FaultKind.TIMEOUT: Outcome.TIMEOUT,
     FaultKind.DEADLINE: Outcome.TIMEOUT,
     FaultKind.MALFORMED: Outcome.MALFORMED,
-    FaultKind.TOO_LARGE: Outcome.MALFORMED,
+    FaultKind.TOO_LARGE: Outcome.INVALID_OUTPUT,  # design 3.3: it was paid for, and the next may be as large
 }
 _FAULT_CODES: Final = frozenset(kind.value for kind in FaultKind)
 """Codes of attempts that got no reply. A server's own code "timeout" means something else, so it is not shown."""
@@ -69,6 +69,8 @@ def classify(reply: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdic
         now_utc: when it arrived, for reset times.
     """
     if isinstance(reply, Fault):
+        if reply.kind is FaultKind.TOO_LARGE and reply.status is not None and reply.status >= 300:
+            return _refusal(Reply(status=reply.status, headers={}, body=b""), {}, backend, now_utc)
         outcome, code = _FAULTS[reply.kind], reply.kind.value
         return Verdict(outcome=outcome, http_status=reply.status, error_code=code, message=shorten(reply.detail))
     if 200 <= reply.status < 300:

@@ -70,6 +70,8 @@ def allowance(headers: Mapping[str, str], now_utc: datetime) -> Allowance | None
         headers: of the reply, names in lower case.
         now_utc: when it arrived.
     """
+    if "limit" not in " ".join(headers):  # most replies say nothing: the rest of this function would cost them time
+        return None
     allowances = [
         Allowance(remaining=left, reset_s=seconds)
         for left, seconds in ((number(left), seconds) for left, seconds in _left(headers, now_utc))

@@ -1,0 +1,180 @@
+"""The dollars of a job: what its requests have cost, and what those in flight may still cost.
+
+The cost of a request is what its reply says, else its tokens by their price. Tokens that no reply counts are estimated.
+With a price and `max_tokens` a request has a bound, since a text has no more tokens than bytes. The bound is reserved
+while the request is in flight, so the budget is never exceeded. For any other request the highest cost seen is
+reserved. The next answer may cost more than that, so few such requests are in flight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import FaultKind
+from llm_executor_nb.jobs.requests import estimated_tokens
+from llm_executor_nb.jobs.rows import text_of
+from llm_executor_nb.view.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.rows import RowRun
+
+MOST_UNBOUNDED = 8
+"""Requests in flight whose cost has no bound: by so many times the highest cost a budget may be exceeded."""
+_THOUGHTS = ("reasoning_content", "reasoning")
+_MAY_BE_PAID = frozenset(
+    {
+        Outcome.OK,
+        Outcome.EMPTY,
+        Outcome.MALFORMED,
+        Outcome.TIMEOUT,
+        Outcome.INVALID_OUTPUT,
+        Outcome.REJECTED,
+        Outcome.CONTENT_FILTER,
+        Outcome.TRUNCATED,
+        Outcome.CANCELLED,
+    }
+)
+"""Outcomes after which a model may have worked; of all others it was never asked."""
+
+
+class Budget:
+    """The dollars of one job.
+
+    Args:
+        options: what all its rows share.
+
+    Attributes:
+        spent_usd: what its attempts have cost, as far as it is known.
+        unknown_usd: the most that its other attempts may have cost; only with a budget.
+    """
+
+    def __init__(self, options: JobOptions) -> None:
+        self.spent_usd = self.unknown_usd = 0.0
+        self._limit, self._prices = options.budget_usd, options.prices
+        # asked natively or in words, a request holds the schema; after a mistake it may hold it twice
+        self._schema_bytes = 0 if options.schema is None else 2 * len(options.schema.instruction.encode())
+        # what only one backend knows may raise max_tokens, name a dearer model, or buy a search
+        self._has_bounds = not options.extra_body
+        self._paid = self._longest = 0
+        self._highest_usd = 0.0
+
+    # --- attempts -----------------------------------------------------------------------------------------------
+
+    def bill(self, attempt: Attempt, run: RowRun, message: AIMessage | None) -> Attempt:
+        """Count what an attempt has cost; return it with its cost, where only tokens and price tell it.
+
+        Args:
+            attempt: what its reply says.
+            run: the row it was made for.
+            message: the answer it brought, accepted or not; None: none.
+        """
+        if attempt.cost_usd is None and attempt.output_tokens is None and not _may_be_paid(attempt):
+            return attempt
+        tokens = _tokens(attempt, run, message)
+        attempt = self._prices.priced(attempt, *tokens)
+        if attempt.cost_usd is not None:
+            self.spent_usd += attempt.cost_usd
+        if self._limit is not None:
+            self._learn(attempt, run, tokens)
+        return attempt
+
+    def _learn(self, attempt: Attempt, run: RowRun, tokens: tuple[int, int | None]) -> None:
+        """Learn from a cost; where it is unknown, count the most that it can be."""
+        asked, answered = tokens
+        usd, bound = attempt.cost_usd, self._bound_usd(run)
+        if usd is None:
+            by_tokens = self._prices.at_most_usd(asked, self._longest if answered is None else answered)
+            usd = max(by_tokens, self.reserve_usd(run)) if answered is None else by_tokens
+            self.unknown_usd += usd
+            if answered is None:  # no reply told anything, so nothing is learnt
+                return
+        self._paid += 1
+        self._highest_usd = max(self._highest_usd, usd)
+        self._longest = max(self._longest, answered or 0)
+        if bound is not None and usd > bound:
+            self._has_bounds = False  # the price is not the one that is charged
+
+    # --- what is left -------------------------------------------------------------------------------------------
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left; never without a budget."""
+        return self._limit is not None and self.spent_usd + self.unknown_usd >= self._limit
+
+    def has_room_for(self, run: RowRun, in_flight: Collection[RowRun]) -> bool:
+        """Whether one more request fits beside those in flight.
+
+        Args:
+            run: the row that wants to send it.
+            in_flight: the rows that have sent one.
+        """
+        if self._limit is None:
+            return True
+        # One request shows what an answer costs before there are two, and so on: a price may be wrong.
+        most = 1 + self._paid if self._bound_usd(run) is not None else min(1 + self._paid, MOST_UNBOUNDED)
+        if self.is_used_up or len(in_flight) >= most:
+            return False
+        reserved = sum(map(self.reserve_usd, in_flight)) + self.reserve_usd(run)
+        return self.spent_usd + self.unknown_usd + reserved <= self._limit
+
+    def reserve_usd(self, run: RowRun) -> float:
+        """Return what the next request of a row may cost: at most, or as the answers so far let expect."""
+        if (bound := self._bound_usd(run)) is not None:
+            return bound
+        if not self._paid:  # nothing is known, and the first request is sent alone
+            return 0.0
+        return max(self._highest_usd, self._prices.at_most_usd(run.request.tokens, self._longest))
+
+    def words(self, run: RowRun | None) -> str:
+        """Return why nothing more is bought.
+
+        Args:
+            run: a row whose request does not fit; None: nothing is left.
+        """
+        state = "is used up"
+        if run is not None and not self.is_used_up:
+            state = f"has too little left for another request of {dollars(self.reserve_usd(run))}"
+        unknown = f", and at most {dollars(self.unknown_usd)} by replies without a cost" if self.unknown_usd else ""
+        return f"its budget of {dollars(self._limit)} {state}, {dollars(self.spent_usd)} spent{unknown}"
+
+    def _bound_usd(self, run: RowRun) -> float | None:
+        """Return the most that the next request of a row can cost; None: nothing bounds it."""
+        longest = run.request.max_tokens
+        if not self._has_bounds or longest is None or not run.request.is_text:
+            return None
+        # the next request shows a model its wrong answer, perhaps quoted in the reason too; neither exceeds max_tokens
+        mistake = 2 * longest if self._schema_bytes and run.attempts else 0
+        return self._prices.at_most_usd(run.request.size + self._schema_bytes + mistake, longest)
+
+
+def _may_be_paid(attempt: Attempt) -> bool:
+    """Whether a model may have worked for an attempt."""
+    if attempt.outcome is Outcome.CONNECTION:
+        return attempt.error_code == FaultKind.CUT.value
+    return attempt.outcome in _MAY_BE_PAID and (attempt.http_status or 200) < 300
+
+
+def _tokens(attempt: Attempt, run: RowRun, message: AIMessage | None) -> tuple[int, int | None]:
+    """Return the tokens sent and received, as the reply counts them, else estimated; None: nothing tells them.
+
+    A count of 0 beside a text is not a count: some servers fill in what they do not know.
+    """
+    answered = attempt.output_tokens
+    if not answered and message is not None:
+        answered = estimated_tokens(_written(message))
+    return attempt.input_tokens or run.request.tokens, answered
+
+
+def _written(message: AIMessage) -> str:
+    """Return all that a model wrote: its thoughts, as far as they are shown, and its answer."""
+    thoughts = next(
+        (str(message.additional_kwargs[name]) for name in _THOUGHTS if name in message.additional_kwargs), ""
+    )
+    return thoughts + text_of(message)
