@@ -114,6 +114,12 @@ ERRORS = {
 
 
 def longest(sent, door):
+    """Return the steps of the best of three tries: a busy machine slows one of them, an unbounded step slows all."""
+    return min((_tried(sent, door) for _ in range(3)), key=lambda steps: steps.longest_s)
+
+
+def _tried(sent, door):
+    llm.reset_health()
     quietly = contextlib.suppress(llm.LLMExecutorError)
     with served_by(lambda connection: connection.sendall(sent)), measured_steps() as steps, quietly:
         door(MODEL, "x")
