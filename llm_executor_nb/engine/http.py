@@ -148,6 +148,12 @@ def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
     )
 
 
+async def _share_if_large(event: Event) -> None:
+    """Read an event with a picture in several steps: each copies all of it."""
+    if len(event.data) > _LARGE:
+        await share_loop()
+
+
 async def _discard(_: AIMessageChunk) -> None:
     """Take a chunk of a stream that has no reader: a whole answer was asked for."""
 
@@ -249,6 +255,7 @@ class _StreamReader:
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
+        await _share_if_large(event)
         body = parse_json(event.data)
         if not isinstance(body, dict):
             if event.name != ERROR:
@@ -261,8 +268,10 @@ class _StreamReader:
             self._events.progress()
         if tells_error(body):
             return self._classified(body)
+        await _share_if_large(event)
         try:
             chunk = self._read_chunk(_with_legible_usage(body))
+            await _share_if_large(event)
             # what ends the answer is kept for the last chunk, since LangChain would add up a usage that is told twice
             if chunk is not None and (chunk := self._ending.take(chunk)) is not None:
                 await self._buffer.take(chunk)

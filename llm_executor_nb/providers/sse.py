@@ -159,7 +159,8 @@ class Parser:
             self._name = value.removeprefix(b" ")
 
     def _whole(self) -> Iterator[Event]:
-        data, name = self._data[:-1], self._name
+        del self._data[-1:]
+        data, name = self._data, self._name
         self._data, self._name = bytearray(), b""
         event = Event(data.decode(), name.decode())
         if event.data.strip() or event.name == ERROR:
