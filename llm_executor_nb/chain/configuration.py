@@ -63,6 +63,7 @@ def configure(
     models: dict[str, list[str]] | Unset = UNSET,
     openrouter_base_url: str | Unset | None = UNSET,
     huggingface_base_url: str | Unset | None = UNSET,
+    allow_http: bool = False,
     retry_wait_strategy: Callable[[RetryCallState], float] | Unset = UNSET,
     retries: int | Callable[[RetryCallState], bool] | Unset = UNSET,
     before_sleep: Callable[[RetryCallState], Any] | Unset | None = UNSET,
@@ -80,6 +81,8 @@ def configure(
         models: model -> Hugging Face providers, in order.
         openrouter_base_url: OpenRouter's URL.
         huggingface_base_url: the URL of the Hugging Face router.
+        allow_http: whether these URLs may send keys and texts unencrypted to another host than this machine or one in
+            a private network.
         retry_wait_strategy: a tenacity wait strategy for retries on one route.
         retries: retries of one route, or a tenacity stop object.
         before_sleep: a function called before each wait, as in tenacity.
@@ -98,7 +101,7 @@ def configure(
     keys = {OPENROUTER: openrouter_keys, HUGGINGFACE: huggingface_tokens}
     lists = {backend: _key_list(backend, each) for backend, each in keys.items() if not isinstance(each, Unset)}
     urls = {OPENROUTER: openrouter_base_url, HUGGINGFACE: huggingface_base_url}
-    base_urls = {backend: _url(backend, url) for backend, url in urls.items() if not isinstance(url, Unset)}
+    base_urls = {backend: _url(backend, url, allow_http) for backend, url in urls.items() if not isinstance(url, Unset)}
     changes = {field: check(given[name]) for name, (field, check) in _OPTIONS.items() if name in given}
     providers = models if isinstance(models, Unset) else check_table(models)
 
@@ -117,6 +120,7 @@ def add_backend(
     *,
     base_url: str | None = None,
     keys: Iterable[str | None] = (),
+    allow_http: bool = False,
     chat_model: Any = None,  # noqa: ANN401 - any LangChain chat model
 ) -> None:
     """Add a backend of your own: a server that speaks OpenAI's chat completions, or a LangChain chat model object.
@@ -135,6 +139,8 @@ def add_backend(
         name: its name in rows, in the attempt log and in `extra_body`.
         base_url: the server's URL with its `/v1`: Ollama, vLLM, llama.cpp, LM Studio, a litellm proxy.
         keys: its keys, in the order they are asked; without any it is asked without an Authorization header.
+        allow_http: whether base_url may begin with `http://` although the server is neither on this machine nor in a
+            private network: keys and texts would be sent there unencrypted.
         chat_model: an object with LangChain's `ainvoke` or `invoke`, a real chat model or a fake one. Its messages
             are passed on unchanged, an empty one is not an answer, and its exceptions become outcomes. It runs on a
             private event loop, so do not await it elsewhere; switch its own retries off. Parameters that it has as
@@ -142,11 +148,11 @@ def add_backend(
 
     Raises:
         ConfigError: the name is taken or cannot be used, base_url is not a base URL (a query or `/chat/completions`
-            does not belong to one), keys are not a list, or not exactly one of base_url and chat_model was given.
-            Nothing was changed.
+            does not belong to one) or not encrypted, keys are not a list, or not exactly one of base_url and
+            chat_model was given. Nothing was changed.
     """
     current = session()
-    own = make_backend(name, base_url=base_url, chat_model=chat_model)
+    own = make_backend(name, base_url=base_url, chat_model=chat_model, allow_http=allow_http)
     listed = KeyList(key_list(keys, example=f"llm.add_backend({name!r}, base_url=..., keys=[key])"), is_given=True)
     if own.base_url is not None:
         current.options.keys.code[name] = listed
@@ -162,8 +168,8 @@ def _key_list(backend: str, keys: Iterable[str | None]) -> KeyList:
     return key_list(keys, example=f"llm.{_KEY_LISTS[backend]} = [key_1, key_2]")
 
 
-def _url(backend: str, url: str | None) -> str | None:
-    return None if url is None else check_url(url, backend)
+def _url(backend: str, url: str | None, allow_http: bool) -> str | None:
+    return None if url is None else check_url(url, backend, allow_http=allow_http)
 
 
 # --- attributes of the package ------------------------------------------------------------------------------------

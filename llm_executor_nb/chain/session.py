@@ -106,7 +106,12 @@ class Session:
 
     def engine(self) -> Engine:
         """Return an engine for the options in force, on the private loop's one HTTP session."""
-        return Engine(senders=self.senders(), health=self.health, config=self.options)
+        return Engine(
+            senders=self.senders(),
+            health=self.health,
+            config=self.options,
+            open_files=self.transport().open_files,
+        )
 
     def move_ledger(self) -> None:
         """Use the ledger that the options name now. A rehearsal stays in memory to its end: nothing of it is stored."""

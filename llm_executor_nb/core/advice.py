@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.outcomes import REDIRECTED, Outcome
+from llm_executor_nb.core.outcomes import (
+    CERTIFICATE_EARLY,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_OF_ANOTHER,
+    CERTIFICATE_UNKNOWN,
+    REDIRECTED,
+    Outcome,
+)
 from llm_executor_nb.core.records import CHAT_COMPLETIONS
 
 if TYPE_CHECKING:
@@ -45,6 +52,15 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
 
+_CERTIFICATES = {
+    CERTIFICATE_EXPIRED: "check this machine's clock; if it is right, whoever runs the server must renew that",
+    CERTIFICATE_EARLY: "check this machine's clock: by it, the server's certificate is from the future",
+    CERTIFICATE_OF_ANOTHER: "check the host name in the base URL; if it is right, log in to this network, or ask who "
+    "runs it: something else answers in place of the server",
+    CERTIFICATE_UNKNOWN: "if a company's proxy or authority signs here, name its certificate (a PEM file) in "
+    "REQUESTS_CA_BUNDLE and restart the kernel; if none does, something else answers in place of the server",
+}
+"""What can be done about a certificate, by the beginning of the message."""
 _OTHERWISE = "try again"
 _V1 = "most base URLs end in /v1"
 _ELSEWHERE = (
@@ -202,8 +218,8 @@ def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -
 
 
 def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, message: str) -> str:
-    step = None
-    if backend in own:
+    step = next((step for words, step in _CERTIFICATES.items() if message.startswith(words)), None)
+    if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
     return step or _NEXT_STEP.get(cause, _OTHERWISE)
 

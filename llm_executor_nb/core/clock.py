@@ -168,6 +168,32 @@ class FrozenClock(Clock):
                 end.set_result(None)
 
 
+_TURN_S = 0.005
+"""Real seconds of work after which a task lets the others on its loop go on."""
+
+
+class Turn:
+    """A task's turn on its event loop: long work shares the loop with the others."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a turn, after the task has waited for something."""
+        self._began = time.monotonic()
+
+    async def share(self) -> None:
+        """Let the others go on if the turn was long."""
+        if time.monotonic() - self._began > _TURN_S:
+            await share_loop()
+            self.begin()
+
+
+async def share_loop() -> None:
+    """Let the other tasks on the loop go on, and then this one: without it, long work is one step of the loop."""
+    await asyncio.sleep(0)
+
+
 _WALL = Clock()
 _current: list[Clock] = [_WALL]
 

@@ -3,6 +3,7 @@
 LLMExecutorError
 ├── ConfigError(ValueError)            yours: nothing was sent
 │   ├── ModelNotSupportedError         the model is not in the table
+│   ├── MachineError                   this machine cannot open a connection
 │   ├── MissingKeyError                no key was found, and where it was looked for
 │   └── MissingExtraError(ImportError) a pip extra is not installed
 ├── RequestError(ValueError)           yours: a provider refused this request on its merits
@@ -79,6 +80,10 @@ class ModelNotSupportedError(ConfigError):
 
 class MissingKeyError(ConfigError):
     """No key was found for any route of the model; nothing was sent."""
+
+
+class MachineError(ConfigError):
+    """This machine cannot open a connection: too many open files, no certificates, ...; nothing was sent."""
 
 
 class MissingExtraError(ConfigError, ImportError):

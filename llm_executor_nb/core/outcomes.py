@@ -148,5 +148,10 @@ class Finding:
     need: Need | None = None
 
 
+CERTIFICATE_EXPIRED = "its certificate has expired"
+CERTIFICATE_EARLY = "its certificate is not valid yet"
+CERTIFICATE_OF_ANOTHER = "its certificate is for another host"
+CERTIFICATE_UNKNOWN = "its certificate is from an authority that is unknown here"
+"""The beginnings of the messages about a server's certificate."""
 REDIRECTED = "it redirects to "
 """The beginning of the message about a redirect; the new address follows."""

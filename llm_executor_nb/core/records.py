@@ -144,6 +144,8 @@ class FaultKind(StrEnum):
     DEADLINE = auto()
     MALFORMED = auto()
     TOO_LARGE = auto()
+    LOCAL = auto()
+    """This machine's own fault; the transport raises it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sender import Sender, SendResult
+    from llm_executor_nb.providers.open_files import OpenFiles
     from llm_executor_nb.settings.options import Options
 
 
@@ -35,10 +36,14 @@ class Engine:
         senders: backend -> what sends to it; bound to the loop the runs are on.
         health: the holds, shared by all runs.
         config: the waits, retries and ceiling in force.
+        open_files: bounds the requests in flight, shared by all engines on the loop.
     """
 
-    def __init__(self, *, senders: Mapping[str, Sender], health: Health, config: Options) -> None:
+    def __init__(
+        self, *, senders: Mapping[str, Sender], health: Health, config: Options, open_files: OpenFiles
+    ) -> None:
         self._senders = senders
+        self._open_files = open_files
         self._health = health
         self._config = config
 
@@ -134,15 +139,16 @@ class Engine:
         if paid_calls.are_forbidden() and (place := sender.paid_at(route, self._config.practice_url)) is not None:
             paid_calls.refuse(place)
         request = run.request_for(route, takes_extras=sender.takes_extras)
-        run.sent(route)
-        try:
-            if run.buffer is None:
-                return await sender.whole(request, route, timeout_s=run.attempt_bound_s)
-            return await sender.streamed(
-                request, route, timeout_s=request.timeout_s, until=run.memory.deadline, buffer=run.buffer
-            )
-        finally:
-            self._health.returned(route)
+        async with self._open_files:  # before it counts as sent: this wait is no part of the attempt
+            run.sent(route)
+            try:
+                if run.buffer is None:
+                    return await sender.whole(request, route, timeout_s=run.attempt_bound_s)
+                return await sender.streamed(
+                    request, route, timeout_s=request.timeout_s, until=run.memory.deadline, buffer=run.buffer
+                )
+            finally:
+                self._health.returned(route)
 
     # --- waiting ------------------------------------------------------------------------------------------------
 

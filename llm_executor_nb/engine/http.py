@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.foreign_json import parse_json
+from llm_executor_nb.core.addresses import is_this_machine
+from llm_executor_nb.core.clock import share_loop
+from llm_executor_nb.core.foreign_json import TOO_LARGE, parse_json
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
@@ -21,11 +23,11 @@ from llm_executor_nb.core.verdicts.error_body import tells_error
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, overruled, with_run_id
 from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.calls import left_broken
+from llm_executor_nb.providers.chunk_sum import sum_of
 from llm_executor_nb.providers.events import recorded
 from llm_executor_nb.providers.langchain import Ending, as_last_chunk
-from llm_executor_nb.providers.network import is_this_machine
 from llm_executor_nb.providers.payload import make_body
-from llm_executor_nb.providers.sse import ERROR, after_comments
+from llm_executor_nb.providers.sse import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,8 @@ _PROGRESS = (
     *("reasoning", "reasoning_content", "reasoning_details"),
 )
 """Fields of a delta that end a silence."""
+_LARGE = 2**17
+"""Bytes of a body beyond which it is parsed and read in two steps of the loop."""
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 _DETAIL_COUNTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens")
@@ -87,7 +91,7 @@ class HttpSender:
         if (events := recorded(reply)) is not None:
             result = await _StreamReader(events, wire, request, route, StreamBuffer(_discard)).read()
             return replace(result, message=result.message and _as_whole(result.message))
-        return self._judge(reply, wire, route)
+        return await self._judge(reply, wire, route)
 
     async def streamed(
         self,
@@ -113,18 +117,17 @@ class HttpSender:
             if events is not None:
                 return await _StreamReader(events, wire, request, route, buffer).read()
             assert isinstance(reply, Reply | Fault)  # noqa: S101 - what is none of these is events
-            result = self._judge(reply, wire, route)
+            result = await self._judge(reply, wire, route)
             if result.message is not None:
                 await buffer.finish(with_run_id(as_last_chunk(result.message), request))
             return result
 
-    def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
-        # some servers send comment lines, as in a stream, while the answer is being made
-        if isinstance(reply, Reply) and reply.body.lstrip().startswith(b":"):
-            reply = replace(reply, body=after_comments(reply.body))
+    async def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
         verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc())
         if verdict.body is None:
             return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)
+        if isinstance(reply, Reply) and len(reply.body) > _LARGE:
+            await share_loop()
         try:
             message = wire.message(_with_legible_usage(verdict.body), route.request_model)
         except ValueError as error:
@@ -143,6 +146,12 @@ def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
         extra_body=request.extra_body,
         stream=stream,
     )
+
+
+async def _share_if_large(event: Event) -> None:
+    """Read an event with a picture in several steps: each copies all of it."""
+    if len(event.data) > _LARGE:
+        await share_loop()
 
 
 async def _discard(_: AIMessageChunk) -> None:
@@ -225,38 +234,48 @@ class _StreamReader:
             verdict = await self._take(event)
             if verdict is not None:
                 return SendResult(verdict)
-        last = self._ending.last()
         try:
-            whole = self._buffer.add(last)
+            last = self._ending.last()
+            self._buffer.sum.add(last)
+            pieces = self._buffer.sum.joined()
         except ValueError as error:
             return SendResult(self._malformed(str(error)))
-        verdict = await self._judge(whole)
+        assert pieces is not None  # noqa: S101 - there is a last chunk
+        verdict = await self._judge(pieces)
         if verdict.outcome is not Outcome.OK:
             return SendResult(verdict, may_resend=self._events.fault is not None and self._events.fault.may_resend)
-        if broken := left_broken(whole):
-            last, whole = last + broken, self._buffer.add(broken)
+        if pieces.tool_call_chunks:
+            await share_loop()  # the arguments may be long, and LangChain parses them again
+        if broken := left_broken(pieces):
+            self._buffer.sum.add(broken)
+            last = sum_of(last, broken)
         await self._buffer.finish(with_run_id(last, self._request))
-        return SendResult(verdict, with_run_id(whole, self._request))
+        whole = self._buffer.sum.whole()
+        return SendResult(verdict, whole and with_run_id(whole, self._request))
 
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
+        await _share_if_large(event)
         body = parse_json(event.data)
         if not isinstance(body, dict):
-            body = {"error": {"message": event.data}} if event.name == ERROR else None
-        if body is None:
-            return self._malformed(f"a piece of the stream is not a JSON object: {event.data}")
+            if event.name != ERROR:
+                text = f"a piece of the stream is not a JSON object: {event.data}"
+                return self._malformed(TOO_LARGE if body is TOO_LARGE else text)
+            body = {"error": {"message": event.data}}
         if event.name == ERROR and not body.get("error"):  # the event's name alone says that it is an error
             body = {"error": body}
         if self._facts.add(body):
             self._events.progress()
         if tells_error(body):
             return self._classified(body)
+        await _share_if_large(event)
         try:
             chunk = self._read_chunk(_with_legible_usage(body))
+            await _share_if_large(event)
             # what ends the answer is kept for the last chunk, since LangChain would add up a usage that is told twice
             if chunk is not None and (chunk := self._ending.take(chunk)) is not None:
                 await self._buffer.take(chunk)
-        except (ValueError, TypeError) as error:  # LangChain adds chunks up, and raises over fields that do not fit
+        except (ValueError, TypeError, RecursionError) as error:  # LangChain raises them over fields that do not fit
             return self._malformed(str(error))
         return None
 

@@ -18,6 +18,7 @@ from llm_executor_nb.core.verdicts.answers import facts_of, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id
 from llm_executor_nb.providers.calls import left_broken, old_call
+from llm_executor_nb.providers.chunk_sum import sum_of
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.foreign_errors import CLASS
 
@@ -83,17 +84,16 @@ class ModelSender:
                 if chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs:
                     chunks.progress()
                 await buffer.take(chunk)
+            if chunks.error is not None:
+                return SendResult(_verdict_on_error(chunks.error, route))
+            if (whole := buffer.sum.whole()) is None:
+                return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
+            last = _last_chunk(whole, request)
+            result = _judged(sum_of(whole, last))
         except ValueError as error:
             return SendResult(Verdict(outcome=Outcome.MALFORMED, message=shorten(str(error))))
         finally:
             chunks.close()
-        if chunks.error is not None:
-            return SendResult(_verdict_on_error(chunks.error, route))
-        if buffer.whole is None:
-            return SendResult(Verdict(outcome=Outcome.EMPTY, message="the stream brought nothing"))
-        last = _last_chunk(buffer.whole, request)
-        whole = buffer.add(last)
-        result = _judged(whole)
         if result.message is not None:
             await buffer.finish(last)
         return result

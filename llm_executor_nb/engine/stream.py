@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.verdicts.answers import has_media, is_media
+from llm_executor_nb.providers.chunk_sum import ChunkSum
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,8 +29,7 @@ class StreamBuffer:
         hold_until: TEXT: until a chunk has text, a tool call or media. ACCEPTED: until the answer is accepted.
 
     Attributes:
-        whole: the sum of this attempt's chunks; None: there were none.
-        partial: the text that the reader has.
+        sum: adds up this attempt's chunks.
         is_begun: whether the reader has a chunk, so no other route can take over.
     """
 
@@ -40,40 +39,36 @@ class StreamBuffer:
         *,
         hold_until: HoldUntil = HoldUntil.TEXT,
     ) -> None:
-        self.whole: AIMessageChunk | None = None
-        self.partial = ""
+        self.sum = ChunkSum()
         self.is_begun = False
         self._on_chunk = on_chunk
         self._hold_until = hold_until
         self._held: list[AIMessageChunk] = []
+        self._texts: list[str] = []
         self._is_open = False
+
+    @property
+    def partial(self) -> str:
+        """The text that the reader has."""
+        return "".join(self._texts)
 
     def begin(self) -> None:
         """Begin an attempt: the chunks of the one before came to nothing."""
-        self.whole, self._is_open = None, False
+        self.sum, self._is_open = ChunkSum(), False
         self._held.clear()
 
     async def take(self, chunk: AIMessageChunk) -> None:
         """Add a chunk to the sum, and pass it on unless it has to be held.
 
         Raises:
-            ValueError: the chunk does not fit those before it, and was not passed on.
+            ValueError: the chunks do not fit together, and this one was not passed on.
         """
-        self.add(chunk)
+        self.sum.add(chunk)
         self._held.append(chunk)
         # a role or white space alone may still turn out to be an empty answer, after which another route is asked
         if self._is_open or (self._hold_until is HoldUntil.TEXT and has_content(chunk)):
             self._is_open = True
             await self.release()
-
-    def add(self, chunk: AIMessageChunk) -> AIMessageChunk:
-        """Add a chunk to the sum alone, and return the sum: the last chunk is judged before it is passed on.
-
-        Raises:
-            ValueError: the chunk does not fit those before it.
-        """
-        self.whole = chunk if self.whole is None else _sum(self.whole, chunk)
-        return self.whole
 
     async def finish(self, last: AIMessageChunk) -> None:
         """Take the last chunk of an answer, which is in the sum already."""
@@ -91,7 +86,7 @@ class StreamBuffer:
         held, self._held = self._held, []
         for chunk in held:
             self.is_begun = True
-            self.partial += str(chunk.text)
+            self._texts.append(str(chunk.text))
             await self._on_chunk(chunk)
 
 
@@ -103,11 +98,3 @@ def has_content(chunk: AIMessageChunk) -> bool:
     else:
         has_text = bool(str(chunk.text).strip()) or any(is_media(part) for part in content)
     return has_text or bool(chunk.tool_call_chunks) or has_media(chunk.additional_kwargs)
-
-
-def _sum(whole: AIMessageChunk, chunk: AIMessageChunk) -> AIMessageChunk:
-    try:
-        return whole + chunk
-    except Exception as error:  # noqa: BLE001 - LangChain raises TypeError and others over fields that do not fit
-        reason = shorten(f"{type(error).__name__}: {error}")
-    raise ValueError(f"LangChain cannot add this piece of a stream ({reason}).")

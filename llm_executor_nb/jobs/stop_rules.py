@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import advice, clock
-from llm_executor_nb.core.errors import BudgetError, ConfigError, PaidCallForbiddenError
+from llm_executor_nb.core.errors import BudgetError, ConfigError, MachineError, PaidCallForbiddenError
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.outcomes import RULES, Outcome
 from llm_executor_nb.engine.engine import until_changed
@@ -84,7 +84,8 @@ class StopRules:
     def failed(self, error: LLMExecutorError, attempts: Sequence[Attempt]) -> None:
         """Record a failed row; end the job if the error would meet every other row too."""
         is_users_function = isinstance(error, ConfigError) and bool(attempts)  # a wait strategy or `accept=` raised
-        if self._options.is_raising or is_users_function or isinstance(error, PaidCallForbiddenError):
+        is_local = isinstance(error, MachineError | PaidCallForbiddenError)
+        if self._options.is_raising or is_users_function or is_local:
             self.error = error
             self.end("")
             return

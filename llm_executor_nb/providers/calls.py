@@ -7,38 +7,49 @@ Servers leave out the type, the id, the index or the arguments. Some send the ar
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from llm_executor_nb.core.verdicts.answers import MOST_PARTS
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.messages.tool import ToolCallChunk
 
 _LEGACY: Final = "function_call"
 _NOT_JSON: Final = object()
 """Stands for a text that cannot be parsed; None would be the JSON `null`."""
-_TAILS: Final = ("", "]", "}", '"]', '"}', '""]', '""}')
-"""Brackets that fit nowhere: outside a string, inside one, and after a backslash in one."""
+_LONGEST_ARGUMENTS: Final = 2**20
+"""Characters of the arguments of all tool calls of an answer: they are parsed several times, each in one step."""
+_LONGEST_REPAIRED: Final = 1_000
+"""Characters of broken arguments that LangChain may repair; its time grows with their square."""
+_BROKEN: Final = "]"
+"""Stands for broken arguments: LangChain gives up at the first bracket that fits nowhere."""
 
 
 def whole_calls(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the tool calls of a whole message, each with a name, arguments as a text, and an id.
 
     Raises:
-        ValueError: a call is not an object.
+        ValueError: a call is not an object, or the arguments are too large.
     """
-    return [_whole(call) for call in _calls_of(message) or _legacy_calls_of(message)]
+    calls = [_whole(call) for call in _calls_of(message) or _legacy_calls_of(message)]
+    _refuse_too_large(sum(len(call["function"]["arguments"]) for call in calls))
+    return calls
 
 
 def are_arguments(text: str | None) -> bool:
     """Whether the arguments of a tool call are a whole JSON object, or empty: a tool without parameters has none."""
-    return not text or isinstance(_parsed(text), dict)
+    return not text or (_may_be_object(text) and isinstance(_parsed(text), dict))
 
 
 def is_misfit(call: dict[str, Any]) -> bool:
     """Whether the arguments of a whole call are JSON but not an object: LangChain would raise."""
     text = call["function"]["arguments"]
-    arguments = _parsed(text) if text else _NOT_JSON
+    arguments = _NOT_JSON if not text or _may_be_object(text) else _parsed(text)
     return arguments is not _NOT_JSON and not isinstance(arguments, dict)
 
 
@@ -56,6 +67,40 @@ def left_broken(whole: AIMessageChunk) -> AIMessageChunk | None:
         return None
     tails = [tool_call_chunk(args=_unfit(piece["args"] or ""), index=piece["index"]) for piece in broken]
     return AIMessageChunk(content="", id=whole.id, tool_call_chunks=tails)
+
+
+def replaced(arguments: Sequence[str | None]) -> list[str | None] | None:
+    """Return arguments with a substitute for each that LangChain would take long to repair; None: there is none."""
+    if sum(len(text) for text in arguments if text) <= _LONGEST_REPAIRED:
+        return None
+    return [text if are_arguments(text) else _BROKEN for text in arguments]
+
+
+def with_calls(chunk: AIMessageChunk, pieces: Sequence[ToolCallChunk]) -> AIMessageChunk:
+    """Give a chunk tool calls, as LangChain reads them from their pieces; return it."""
+    from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
+
+    arguments = [piece["args"] for piece in pieces]
+    legible = replaced(arguments) or arguments
+    told = [piece.copy() for piece in pieces]
+    for piece, text in zip(told, legible, strict=True):
+        piece["args"] = text
+    read = put_arguments(AIMessageChunk(content="", tool_call_chunks=told), arguments)
+    chunk.tool_call_chunks, chunk.tool_calls, chunk.invalid_tool_calls = (
+        read.tool_call_chunks,
+        read.tool_calls,
+        read.invalid_tool_calls,
+    )
+    return chunk
+
+
+def put_arguments(chunk: AIMessageChunk, arguments: Sequence[str | None]) -> AIMessageChunk:
+    """Give the pieces of a chunk's tool calls, and its invalid calls, their own arguments in place of substitutes."""
+    invalid = iter(chunk.invalid_tool_calls)
+    for piece, text in zip(chunk.tool_call_chunks, arguments, strict=True):
+        if piece["args"] == _BROKEN:
+            piece["args"] = next(one for one in invalid if one["args"] == _BROKEN)["args"] = text
+    return chunk
 
 
 def old_call(message: AIMessage) -> AIMessageChunk | None:
@@ -77,17 +122,56 @@ def old_call(message: AIMessage) -> AIMessageChunk | None:
 
 
 def _unfit(arguments: str) -> str:
-    """Return the shortest tail with which LangChain cannot repair the arguments; "": it cannot as they are."""
-    from langchain_core.utils.json import parse_partial_json  # noqa: PLC0415 - loads on first use
+    """Return a tail with which LangChain cannot repair the arguments: closing brackets that fit nowhere."""
+    opening = min("[{", key=arguments.count)
+    closing = {"[": "]", "{": "}"}[opening] * (arguments.count(opening) + 1)
+    return f'{closing}"{closing}'
 
-    for tail in _TAILS:
-        try:
-            repaired = parse_partial_json(arguments + tail)
-        except (ValueError, RecursionError):
-            return tail
-        if not isinstance(repaired, dict):
-            return tail
-    return ""
+
+class JoinedCalls:
+    """Adds up the pieces of tool calls as LangChain does, but in linear time."""
+
+    def __init__(self) -> None:
+        self._calls: list[_JoinedCall] = []
+        self._places: dict[tuple[object, str | None], int] = {}
+
+    def take(self, piece: ToolCallChunk) -> None:
+        """Take the next piece: it continues the call of its index, unless that has another id."""
+        index, id_ = piece["index"], piece["id"] or None
+        place = None if index is None else self._places.get((index, id_), self._places.get((index, None)))
+        if place is None or (id_ is not None and self._calls[place].id not in (None, id_)):
+            place = len(self._calls)
+            self._calls.append(_JoinedCall(index))
+            self._places.setdefault((index, None), place)
+        call = self._calls[place]
+        if id_ is not None:
+            call.id, self._places[index, id_] = id_, place
+        call.names.append(piece["name"])
+        call.arguments.append(piece["args"])
+
+    def pieces(self) -> list[ToolCallChunk]:
+        """Return the calls, each as one piece."""
+        return [call.piece() for call in self._calls]
+
+
+@dataclass(slots=True)
+class _JoinedCall:
+    """A tool call as far as its pieces came."""
+
+    index: Any
+    id: str | None = None
+    names: list[str | None] = field(default_factory=list)
+    arguments: list[str | None] = field(default_factory=list)
+
+    def piece(self) -> ToolCallChunk:
+        from langchain_core.messages.tool import tool_call_chunk  # noqa: PLC0415 - loads on first use
+
+        return tool_call_chunk(name=_join(self.names), args=_join(self.arguments), id=self.id, index=self.index)
+
+
+def _join(texts: list[str | None]) -> str | None:
+    there = [text for text in texts if text is not None]
+    return "".join(there) if there else None
 
 
 class CallIndexer:
@@ -98,12 +182,15 @@ class CallIndexer:
 
     def __init__(self) -> None:
         self._begun: list[_BegunCall] = []
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[object, int] = {}
+        self._length = 0
 
     def indexed(self, delta: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the pieces of tool calls in a delta, each with its index.
 
         Raises:
-            ValueError: a piece is not an object.
+            ValueError: a piece is not an object, or the calls are too many or too large.
         """
         calls = _calls_of(delta)
         # A server that sends the older form beside the newer one would make each call twice.
@@ -115,9 +202,21 @@ class CallIndexer:
         place = self._find(piece, position if count > 1 else len(self._begun) - 1)
         is_first = place is None
         if place is None:
-            place = len(self._begun)
-            self._begun.append(_BegunCall(index=piece.index, id=piece.id or _new_id(), is_own_id=piece.id is None))
+            place = self._begin(piece)
+        self._length += len(piece.arguments or "")
+        _refuse_too_large(self._length)
         return self._begun[place].take(piece, place, is_first=is_first)
+
+    def _begin(self, piece: _Piece) -> int:
+        """Begin a call; return its place."""
+        place = len(self._begun)
+        if place >= MOST_PARTS:
+            raise ValueError(f"the model made over {MOST_PARTS} tool calls")
+        call = _BegunCall(index=piece.index, id=piece.id or _new_id(), is_own_id=piece.id is None)
+        self._begun.append(call)
+        self._by_id.setdefault(call.id, place)
+        self._by_index[call.index] = place
+        return place
 
     def _find(self, piece: _Piece, beside: int) -> int | None:
         """Return the place of the call that a piece continues; None: it begins one.
@@ -128,7 +227,7 @@ class CallIndexer:
             piece: the piece.
             beside: the position of the piece in its delta if that has several, else the place of the last call.
         """
-        by_id = next((at for at, one in enumerate(self._begun) if one.id == piece.id), None)
+        by_id = self._by_id.get(piece.id) if piece.id is not None else None
         if piece.index is None:
             place = by_id
             if place is None and piece.name is None:
@@ -136,8 +235,7 @@ class CallIndexer:
             elif place is None:
                 place = beside if beside < len(self._begun) else None
         else:
-            same = [at for at, one in enumerate(self._begun) if one.index == piece.index]
-            place = same[-1] if same else by_id if piece.name is None else None
+            place = self._by_index.get(piece.index, by_id if piece.name is None else None)
         return place if place is not None and place >= 0 and self._begun[place].goes_on_with(piece) else None
 
 
@@ -156,11 +254,11 @@ class _Piece:
     def of(cls, call: object) -> _Piece:
         function = _function_of(call)
         assert isinstance(call, dict)  # noqa: S101 - `_function_of` raises over others
-        name = function.get("name")
+        name, index = function.get("name"), call.get("index")
         return cls(
             call=call,
             function=function,
-            index=call.get("index"),
+            index=index if isinstance(index, int | float | str) else None,
             id=_id_of(call),
             name=name if isinstance(name, str) and name else None,
             arguments=_as_text(function.get("arguments")),
@@ -175,7 +273,7 @@ class _BegunCall:
     id: str
     is_own_id: bool
     name: str = ""
-    arguments: str = ""
+    arguments: list[str] = field(default_factory=list)
 
     def goes_on_with(self, piece: _Piece) -> bool:
         """Whether a piece belongs to this call; if not, it begins another one."""
@@ -186,7 +284,14 @@ class _BegunCall:
             return self.is_own_id and not self.arguments  # the id comes after the name
         if piece.name != self.name:
             return piece.index is not None and not self.arguments  # the name comes in pieces
-        return not self.arguments or not piece.arguments or not are_arguments(self.arguments)
+        return not self.arguments or not piece.arguments or not self._is_whole()
+
+    def _is_whole(self) -> bool:
+        end = next((text for text in map(str.rstrip, reversed(self.arguments)) if text), "")
+        if not end.endswith("}"):  # to parse all arguments for each piece would be quadratic
+            return False
+        self.arguments = ["".join(self.arguments)]
+        return are_arguments(self.arguments[0])
 
     def take(self, piece: _Piece, place: int, *, is_first: bool) -> dict[str, Any]:
         """Take a piece of this call; return it in the form that LangChain adds up: with its index, nothing repeated."""
@@ -199,7 +304,8 @@ class _BegunCall:
             function = {**function, "name": None}  # LangChain would join the repeated name to itself
         else:
             self.name += piece.name or ""
-        self.arguments += arguments or ""
+        if arguments:
+            self.arguments.append(arguments)
         call = {**piece.call, "index": place, "function": function}
         if is_first or (piece.id is not None and piece.id != self.id):
             call["id"] = self.id if is_first else None  # LangChain joins ids like names
@@ -256,6 +362,16 @@ def _as_text(arguments: object) -> str | None:
     if arguments is None or isinstance(arguments, str):
         return arguments
     return json.dumps(arguments, ensure_ascii=False) if arguments != {} else ""
+
+
+def _refuse_too_large(length: int) -> None:
+    if length > _LONGEST_ARGUMENTS:
+        raise ValueError(f"the arguments of the model's tool calls are over {_LONGEST_ARGUMENTS} characters")
+
+
+def _may_be_object(text: str) -> bool:
+    """Whether a text begins as a JSON object does; if not, there is no need to parse it."""
+    return text.lstrip().startswith("{")
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON of any shape

@@ -9,10 +9,10 @@ Must not: raise what the network does, or judge an event.
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.clock import Turn
 from llm_executor_nb.core.records import Fault, FaultKind
 from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
 from llm_executor_nb.providers.sse import BLANK, Event, Shape, parser_of, shape_of
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     import aiohttp
 
     from llm_executor_nb.core.records import Reply
+    from llm_executor_nb.providers.sse import LineParser, Parser
 
 _DONE: Final = "[DONE]"
 _LINGER_S: Final = 0.05
 """Real seconds that a stream is given to end after `[DONE]`, so that its connection can be used again."""
 _LONGER_S: Final = 0.5
 """The same for an answer without a finish_reason: only a broken connection shows that it was cut."""
+_SLICE: Final = 4096
+"""Bytes that are parsed before other tasks may go on: a network piece of 256 kB may hold as many lines."""
 _T = TypeVar("_T")
 
 
@@ -110,7 +113,9 @@ class Events:
         self._silence = silence
         self._watch = watch
         self._parser = parser_of(shape)
-        self._ready: Iterator[Event] = self._parser.feed(head)
+        self._slices = _slices(head)
+        self._ready: Iterator[Event] = iter(())
+        self._turn = Turn()
         self._size = len(head) if size is None else size
         self._is_at_end = False
         self._is_over = False
@@ -144,15 +149,21 @@ class Events:
                 self.is_done = True
                 await self._linger()  # a connection that is not read to its end cannot be used again
                 return None
-            if self._is_at_end or self._is_too_large():
+            if (part := next(self._slices, None)) is not None:
+                await self._turn.share()
+                self._ready = self._parser.feed(part)
+            elif self._is_at_end or self._is_too_large():
                 return None
-            await self._read_on()
+            else:
+                await self._read_on()
 
     async def _read_on(self) -> None:
         piece = await self._silence.wait(self._content.readany())
+        self._turn.begin()
         self._size += len(piece)
-        self._is_at_end = not piece
-        self._ready = self._parser.feed(piece) if piece else self._parser.end()
+        self._slices, self._is_at_end = _slices(piece), not piece
+        if not piece:
+            self._ready = self._parser.end()
 
     def _is_too_large(self) -> bool:
         if self._size > self._body_cap:
@@ -201,8 +212,9 @@ class Recorded:
         self.fault: Fault | None = None
         self.is_done = False
         self._broke = broke
-        parser = parser_of(shape)
-        self._ready = chain(parser.feed(body.lstrip(BLANK)), parser.end())
+        self._turn = Turn()
+        self._feeds = _feeds(body.lstrip(BLANK), parser_of(shape))
+        self._ready: Iterator[Event] = iter(())
 
     def progress(self) -> None:
         """Do nothing: no one waits for the next event."""
@@ -217,7 +229,7 @@ class Recorded:
     async def __anext__(self) -> Event:
         event = None
         try:
-            event = next(self._ready, None)
+            event = await self._next()
         except UnicodeDecodeError as error:
             self.fault = fault_of(error, Watch(status=self.status))
         self.is_done = event is not None and event.data.strip() == _DONE
@@ -226,6 +238,22 @@ class Recorded:
         if event is None or self.is_done:
             raise StopAsyncIteration
         return event
+
+    async def _next(self) -> Event | None:
+        while (event := next(self._ready, None)) is None and (ready := next(self._feeds, None)) is not None:
+            await self._turn.share()
+            self._ready = ready
+        return event
+
+
+def _slices(piece: bytes) -> Iterator[bytes]:
+    return (piece[at : at + _SLICE] for at in range(0, len(piece), _SLICE))
+
+
+def _feeds(body: bytes, parser: Parser | LineParser) -> Iterator[Iterator[Event]]:
+    """Yield the events of each slice of a body, and those that its end completes."""
+    yield from map(parser.feed, _slices(body))
+    yield parser.end()
 
 
 def recorded(reply: Reply | Fault) -> Recorded | None:

@@ -6,16 +6,54 @@ status comes from the reply that had begun, and the detail from the text of the 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import ssl
 from dataclasses import dataclass
+from typing import Final
 
+from llm_executor_nb.core.errors import MachineError
 from llm_executor_nb.core.foreign_text import shorten
+from llm_executor_nb.core.outcomes import (
+    CERTIFICATE_EARLY,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_OF_ANOTHER,
+    CERTIFICATE_UNKNOWN,
+)
 from llm_executor_nb.core.records import Fault, FaultKind
 
 _USERINFO = re.compile(r"(?<=//)[^/@\s'\"]+@")
 _NOISE = re.compile(r"\b400, message:|\bssl:(?:\w+|<[^>]*>)")
 """What aiohttp puts into its texts: a status that no server sent, and the address of an object."""
+_TOO_MANY_FILES: Final = (
+    "this process may open no more files or connections. Close files that are not needed, ask for less at once, or "
+    "raise the limit (in a terminal, before Python starts: ulimit -n 4096)"
+)
+_NO_PORT: Final = (
+    "this machine has no port left for another connection, or no address of its own in that network. Ask for less at "
+    "once, or try again in a minute"
+)
+_NO_MEMORY: Final = "this machine has no memory left for another connection. Free some, then try again"
+_LOCAL: Final = {
+    code: why
+    for names, why in (
+        (("EMFILE", "ENFILE", "WSAEMFILE"), _TOO_MANY_FILES),
+        (("EADDRNOTAVAIL", "WSAEADDRNOTAVAIL"), _NO_PORT),
+        (("ENOMEM", "ENOBUFS", "WSAENOBUFS"), _NO_MEMORY),
+    )
+    for name in names
+    if (code := getattr(errno, name, None)) is not None
+}
+"""Error numbers of this machine's own limits, by their names on Linux, macOS and Windows."""
+_CERTIFICATES: Final = {
+    9: CERTIFICATE_EARLY,
+    10: CERTIFICATE_EXPIRED,
+    62: CERTIFICATE_OF_ANOTHER,
+    64: CERTIFICATE_OF_ANOTHER,
+    **dict.fromkeys((2, 18, 19, 20, 21, 27), CERTIFICATE_UNKNOWN),
+}
+"""OpenSSL's codes for why a certificate is not trusted (its header `x509_vfy.h`)."""
 
 
 @dataclass(slots=True)
@@ -33,12 +71,24 @@ class Watch:
 
 def fault_of(error: Exception, watch: Watch) -> Fault:
     """Return what `error` was; no key is in it."""
+    if watch.status is None and (local := _local_cause(error)) is not None:
+        return make_fault(FaultKind.LOCAL, local, watch)
     return Fault(
         kind=_kind_of(error, watch),
-        detail=clean(f"{type(error).__name__}: {_text_of(error)}"),
+        detail=clean(_certificate_fault(error) or f"{type(error).__name__}: {_text_of(error)}"),
         status=watch.status,
         may_resend=watch.is_reused and watch.status is None and _died_unanswered(error),
     )
+
+
+def refuse_local(fault: Fault) -> None:
+    """Raise a fault that is this machine's own: it is not the provider's, and would meet every other one too.
+
+    Raises:
+        MachineError: it is.
+    """
+    if fault.kind is FaultKind.LOCAL:
+        raise MachineError(f"Nothing was sent: {fault.detail}.")
 
 
 def make_fault(kind: FaultKind, detail: str, watch: Watch) -> Fault:
@@ -49,6 +99,40 @@ def make_fault(kind: FaultKind, detail: str, watch: Watch) -> Fault:
 def clean(text: str) -> str:
     """Return `text` on one line, without keys or proxy passwords, at most 300 characters."""
     return shorten(_NOISE.sub("", _USERINFO.sub("", text)))
+
+
+def _local_cause(error: Exception) -> str | None:
+    """Return what this machine lacks for a connection, and what to do; None: it lacks nothing."""
+    if isinstance(error, MemoryError):
+        return _NO_MEMORY
+    if not isinstance(error, OSError):
+        return None
+    # where no file can be opened, a name cannot be looked up either, and the error does not say why
+    return _LOCAL.get(error.errno or 0) or (_LOCAL.get(_errno_of_opening()) if _is_about_a_name(error) else None)
+
+
+def _is_about_a_name(error: Exception) -> bool:
+    import aiohttp  # noqa: PLC0415 - loads on first use
+
+    return isinstance(error, aiohttp.ClientConnectorDNSError)
+
+
+def _errno_of_opening() -> int:
+    """Return the number of the error that opening one more file gives; 0: it can be opened."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _certificate_fault(error: BaseException) -> str | None:
+    """Return why a certificate is not trusted; None: the error is about something else."""
+    inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if not isinstance(inner, ssl.SSLCertVerificationError):
+        return None
+    words = _CERTIFICATES.get(inner.verify_code, CERTIFICATE_UNKNOWN)
+    return f"{words} ({getattr(error, 'host', None) or 'TLS'}: {inner.verify_message})"
 
 
 def _kind_of(error: Exception, watch: Watch) -> FaultKind:  # noqa: PLR0911 - a table

@@ -19,6 +19,8 @@ from uuid import uuid4
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.records import HUGGINGFACE
+from llm_executor_nb.providers.calls import put_arguments, replaced
+from llm_executor_nb.providers.chunk_sum import ChunkSum
 from llm_executor_nb.providers.returned import JoinedExtras, ThoughtNotes, returned_of
 from llm_executor_nb.providers.tidy import Deltas, complete, misfits_in, tidy_message
 
@@ -34,7 +36,7 @@ ChunkReader: TypeAlias = "Callable[[dict[str, Any]], AIMessageChunk | None]"
 
 It raises ValueError when LangChain cannot read the event: the stream is malformed.
 """
-REQUIREMENTS: Final = ("langchain-core>=1.0.4,<2", "langchain-openai>=1.0.3,<2", "langchain-huggingface>=1.0.1,<2")
+REQUIREMENTS: Final = ("langchain-core>=1.4.9,<2", "langchain-openai>=1.1.14,<2", "langchain-huggingface>=1.0.1,<2")
 """The versions that this package declares in pyproject.toml. CI tests the lowest and the newest of them."""
 _PACKAGES = ("langchain-core", "langchain-openai", "langchain-huggingface", "openai", "huggingface_hub")
 _ANY_MODEL = "any/model"
@@ -206,7 +208,8 @@ def _finished(result: ChatResult, sent: dict[str, Any], misfits: list[dict[str, 
 
 def _readable(body: dict[str, Any], message: dict[str, Any], misfits: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a body with its first choice only, and with what some servers leave out: a role, logprobs, a usage."""
-    fitting = {"tool_calls": [call for call in message["tool_calls"] if call not in misfits]} if misfits else {}
+    others = {id(call) for call in misfits}  # to compare each with each would be quadratic
+    fitting = {"tool_calls": [call for call in message["tool_calls"] if id(call) not in others]} if misfits else {}
     choice = {"logprobs": None, **body["choices"][0], "message": {**message, **fitting}}
     tidy = {**body, "choices": [choice]}
     if not isinstance(tidy.get("usage", {}), dict):
@@ -270,7 +273,7 @@ class Ending:
     """
 
     def __init__(self) -> None:
-        self._held: AIMessageChunk | None = None
+        self._held: ChunkSum | None = None
         self._usage: UsageMetadata | None = None
         self._facts: dict[str, Any] = {}
         self._returned = JoinedExtras()
@@ -285,14 +288,19 @@ class Ending:
             return chunk
         self._facts |= chunk.response_metadata
         chunk.response_metadata = {}
-        self._held = chunk if self._held is None else self._held + chunk
+        self._held = self._held or ChunkSum()
+        self._held.add(chunk)
         return None
 
     def last(self) -> AIMessageChunk:
-        """Return the last chunk: what was held back, with all that is known of the answer."""
+        """Return the last chunk: what was held back, with all that is known of the answer.
+
+        Raises:
+            ValueError: the chunks do not fit together.
+        """
         from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
-        last = self._held or AIMessageChunk(content="")
+        last = (self._held and self._held.whole()) or AIMessageChunk(content="")
         last.usage_metadata, last.response_metadata = self._usage, self._facts
         last.additional_kwargs.update(self._returned.whole)
         last.chunk_position = "last"
@@ -303,7 +311,8 @@ def as_last_chunk(message: AIMessage) -> AIMessageChunk:
     """Return a whole message as a stream of one chunk, for a server that answers without streaming."""
     from langchain_core.messages import AIMessageChunk  # noqa: PLC0415 - loads on first use
 
-    return AIMessageChunk(**{**message.model_dump(exclude={"type"}), "chunk_position": "last"})
+    fields = {name: getattr(message, name) for name in type(message).model_fields if name != "type"}
+    return AIMessageChunk(**fields, chunk_position="last")
 
 
 def _completed(read_chunk: ChunkReader) -> ChunkReader:
@@ -313,7 +322,7 @@ def _completed(read_chunk: ChunkReader) -> ChunkReader:
     def read_completed(event: dict[str, Any]) -> AIMessageChunk | None:
         try:
             tidy = _tidy_event(event, deltas)
-            chunk = read_chunk(tidy)
+            chunk = _read_in_linear_time(read_chunk, tidy)
             if chunk is not None and tidy["choices"]:
                 delta = tidy["choices"][0]["delta"]
                 if media := deltas.media(delta):
@@ -328,6 +337,25 @@ def _completed(read_chunk: ChunkReader) -> ChunkReader:
         raise ValueError(f"LangChain cannot read this piece of a stream ({detail}).")
 
     return read_completed
+
+
+def _read_in_linear_time(read_chunk: ChunkReader, tidy: dict[str, Any]) -> AIMessageChunk | None:
+    """Read a tidy event. LangChain would take long to repair the broken arguments of tool calls."""
+    calls = tidy["choices"] and (tidy["choices"][0]["delta"] or {}).get("tool_calls")
+    if not calls:
+        return read_chunk(tidy)
+    functions = [call["function"] for call in calls]
+    arguments = [function.get("arguments") for function in functions]
+    legible = replaced(arguments)
+    if legible is None:
+        return read_chunk(tidy)
+    told = [
+        {**call, "function": {**function, "arguments": text}}
+        for call, function, text in zip(calls, functions, legible, strict=True)
+    ]
+    choice = tidy["choices"][0]
+    chunk = read_chunk({**tidy, "choices": [{**choice, "delta": {**choice["delta"], "tool_calls": told}}]})
+    return chunk and put_arguments(chunk, arguments)
 
 
 def _tidy_event(event: dict[str, Any], deltas: Deltas) -> dict[str, Any]:

@@ -26,6 +26,8 @@ RETURNED: Sequence[str] = tuple(_KINDS)
 _OF_A_CALL = (_MORE, "thought_signature", "provider_specific_fields")
 _OF_CALLS = "tool_call_extras"
 """The name in `additional_kwargs` of a dict: the id of a tool call -> its fields that LangChain would drop."""
+_LOOK_BACK, _MOST_REPEATED = 10, 100
+"""Details that a piece of a stream may continue, and notes that it may repeat; more would take quadratic time."""
 _TEXTS, _SEALED = ("text", "summary"), ("data", "signature")
 """Fields of a detail that a stream may bring in pieces. Some servers repeat those of the second kind."""
 
@@ -128,7 +130,7 @@ class JoinedExtras:
                 _join(details, piece)
         if _NOTES in extra:
             notes = self._lists.setdefault(_NOTES, [])
-            notes += [note for note in extra.pop(_NOTES) if note not in notes]
+            notes += [note for note in extra.pop(_NOTES) if note not in notes[-_MOST_REPEATED:]]
         for name in (_MORE, _OF_CALLS):
             if name in extra:
                 self._objects[name] = _merged(self._objects.get(name, {}), extra.pop(name))
@@ -142,7 +144,8 @@ class JoinedExtras:
 def _join(entries: list[Any], piece: Any) -> None:  # noqa: ANN401 - foreign JSON has any shape
     """Add a piece to the entry that it continues, else as a new one."""
     # The newest entry first: a stream continues what it sent last.
-    at = next((at for at in reversed(range(len(entries))) if _continues(entries[at], piece)), None)
+    newest = range(len(entries) - 1, max(-1, len(entries) - 1 - _LOOK_BACK), -1)
+    at = next((at for at in newest if _continues(entries[at], piece)), None)
     if at is None:
         entries.append(piece)
     else:

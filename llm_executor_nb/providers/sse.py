@@ -6,11 +6,12 @@ events are the same however the network cut the bytes. Pure: no network, no time
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
+
+from llm_executor_nb.core.foreign_json import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ _FIELD_NAMES: Final = (b"data", b"event", b"id", b"retry")
 _CHUNK: Final = "chat.completion.chunk"
 _CHUNK_MARKS: Final = (b'"delta"', _CHUNK.encode())
 """Every chunk of a streamed answer holds one of them."""
+_MARKED: Final = 2**16
+"""Bytes of a line in which they are looked for: a whole reply may be a line of many megabytes."""
 _COMMENTS: Final = re.compile(rb"[\xef\xbb\xbf \t\r\n]*(?::[^\r\n]*[\r\n][ \t\r\n]*(?=[^ \t\r\n]))+")
 
 
@@ -72,15 +75,16 @@ def after_comments(body: bytes) -> bytes:
 
 
 def _has_marks(line: bytes) -> bool:
-    return _CHUNK_MARKS[0] in line or _CHUNK_MARKS[1] in line
+    beginning = line[:_MARKED]
+    return _CHUNK_MARKS[0] in beginning or _CHUNK_MARKS[1] in beginning
 
 
 def _is_chunk(line: bytes) -> bool:
     """Whether a line is one chunk of a streamed answer."""
     try:
-        chunk = json.loads(line)
+        chunk = parse_json(line)
         return chunk.get("object") == _CHUNK or isinstance(chunk["choices"][0]["delta"], dict)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (LookupError, TypeError, AttributeError):
         return False
 
 
@@ -109,7 +113,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._begun_line: list[bytes] = []
-        self._data: list[bytes] = []
+        self._data = bytearray()
         self._name = b""
         self._is_after_cr = False
         self._is_at_start = True
@@ -149,13 +153,15 @@ class Parser:
             return
         field, _, value = line.partition(b":")
         if field == b"data":
-            self._data.append(value.removeprefix(b" "))  # the standard drops one space
+            self._data += value.removeprefix(b" ")  # the standard drops one space
+            self._data += b"\n"  # at once: a list of millions of short lines would take long to join
         elif field == b"event":
             self._name = value.removeprefix(b" ")
 
     def _whole(self) -> Iterator[Event]:
-        data, name = b"\n".join(self._data), self._name
-        self._data, self._name = [], b""
+        del self._data[-1:]
+        data, name = self._data, self._name
+        self._data, self._name = bytearray(), b""
         event = Event(data.decode(), name.decode())
         if event.data.strip() or event.name == ERROR:
             yield event

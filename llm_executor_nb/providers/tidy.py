@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.verdicts.answers import MEDIA, parts_of, text_of_part
+from llm_executor_nb.core.verdicts.answers import MEDIA, MOST_PARTS, parts_of, text_of_part
 from llm_executor_nb.providers.calls import CallIndexer, is_misfit, whole_calls
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
+
+_TOO_MANY = f"the answer has over {MOST_PARTS} parts, tool calls or pictures"
+_WEIGHT = 50
+"""Parts of a stream without an index that weigh as much as one with an index: thoughts come in thousands of them."""
 
 
 def tidy_message(message: dict[str, Any]) -> dict[str, Any]:
     """Return a whole message in the form that LangChain reads.
 
     Raises:
-        ValueError: its tool calls cannot be read.
+        ValueError: its tool calls cannot be read, or it has too many parts.
     """
+    _refuse_too_many(message)
     tidy = {**message, "role": "assistant"}  # some servers send none, or "model"
     if tidy.get("tool_calls") or tidy.get("function_call"):
         tidy["tool_calls"] = whole_calls(message)
@@ -56,6 +61,7 @@ class Deltas:
     def __init__(self) -> None:
         self._indexer = CallIndexer()
         self._images: list[Any] = []
+        self._weight = 0
         self._audio: set[str] = set()
         self._is_begun = False
 
@@ -69,8 +75,9 @@ class Deltas:
         """Return a delta in the form that LangChain reads.
 
         Raises:
-            ValueError: its tool calls cannot be read.
+            ValueError: its tool calls cannot be read, or it has too many parts.
         """
+        _refuse_too_many(delta)
         tidy = {**delta, "role": "assistant"}
         if tidy.get("tool_calls") or tidy.get("function_call"):
             tidy["tool_calls"] = self._indexer.indexed(delta)
@@ -78,7 +85,16 @@ class Deltas:
         self._is_begun = self._is_begun or bool(content or tidy.get("tool_calls"))
         if content is not None and not isinstance(content, str):
             tidy["content"] = _joined(_with_texts(content))
+            if isinstance(tidy["content"], list):
+                self._count(tidy["content"])
         return tidy
+
+    def _count(self, parts: list[Any]) -> None:
+        """Count parts that LangChain keeps apart; one with an index counts more: it is compared with all others."""
+        numbered = sum(isinstance(part, dict) and "index" in part for part in parts)
+        self._weight += len(parts) + _WEIGHT * numbered
+        if self._weight > _WEIGHT * MOST_PARTS:
+            raise ValueError(_TOO_MANY)
 
     def media(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Return the media of a delta in a form that adds up: each picture once, and each property of speech once."""
@@ -98,6 +114,8 @@ class Deltas:
         plain = [_unnumbered(image) for image in images]
         new = [(bare, image) for bare, image in zip(plain, images, strict=True) if bare not in self._images]
         count_before = len(self._images)
+        if count_before + len(images) > MOST_PARTS:
+            raise ValueError(_TOO_MANY)
         self._images += [bare for bare, _ in new]
         return [
             {**image, "index": count_before + at} if isinstance(image, dict) and "index" in image else image
@@ -109,6 +127,12 @@ class Deltas:
         is_new = name in ("data", "transcript") or name not in self._audio
         self._audio.add(name)
         return is_new
+
+
+def _refuse_too_many(message: dict[str, Any]) -> None:
+    """Refuse a message with a list so long that its reading would stop all calls."""
+    if any(isinstance(value, list) and len(value) > MOST_PARTS for value in message.values()):
+        raise ValueError(_TOO_MANY)
 
 
 def _with_texts(content: Any) -> Any:  # noqa: ANN401 - JSON of any shape

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
 from llm_executor_nb.providers.events import Events, Silence
-from llm_executor_nb.providers.faults import Watch, fault_of, make_fault
+from llm_executor_nb.providers.faults import Watch, fault_of, make_fault, refuse_local
 from llm_executor_nb.providers.network import Network
+from llm_executor_nb.providers.open_files import OpenFiles
 from llm_executor_nb.providers.sse import BLANK, Shape, after_comments, shape_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _JSON: Final = "application/json"
 _EVENT_STREAM: Final = "text/event-stream"
 _NOT_EVENTS: Final = (b"{", b"[", b"<")
 """How JSON or HTML begins, whatever its content type says."""
+_FRONT: Final = (b":", b" ", b"\t", b"\r", b"\n", b"\xef")
+"""How a body begins that has comments or blanks in front."""
 _FIRST: Final = 4096
 """Bytes of a body whose shape is looked for after every piece; beyond them only after a line's end, for speed."""
 
@@ -51,12 +54,16 @@ class Transport:
 
     Args:
         body_cap: bytes of a reply's body, or of a stream, beyond which it is given up.
+
+    Attributes:
+        open_files: bounds the requests of runs.
     """
 
     def __init__(self, *, body_cap: int = BODY_CAP) -> None:
         self._body_cap = body_cap
         import aiohttp  # noqa: F401, PLC0415 - loaded with the first transport, in the caller's thread, not on the loop
 
+        self.open_files = OpenFiles()
         self._network = Network()
         self._session: aiohttp.ClientSession | None = None
 
@@ -79,7 +86,7 @@ class Transport:
             timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
 
         Raises:
-            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+            MachineError: this machine cannot open a connection, or use its proxy or certificates; nothing was sent.
         """
         watch = Watch()
         return await self._once(self._request(url, body, headers, secret, watch), watch, timeout_s)
@@ -104,7 +111,7 @@ class Transport:
             timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
 
         Raises:
-            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+            MachineError: this machine cannot open a connection, or use its proxy or certificates; nothing was sent.
         """
         watch = Watch()
         return await self._once(self._request(url, None, headers, secret, watch), watch, timeout_s)
@@ -135,7 +142,7 @@ class Transport:
             until: the time on the clock at which it is given up in any case; None: never.
 
         Raises:
-            ConfigError: this machine's proxy or certificate bundle cannot be used; nothing was sent.
+            MachineError: this machine cannot open a connection, or use its proxy or certificates; nothing was sent.
         """
         watch, silence = Watch(), Silence(timeout_s, until)
         request = self._request(url, body, {**headers, "Accept": _EVENT_STREAM}, secret, watch)
@@ -177,7 +184,9 @@ class Transport:
             detail = f"no whole reply within {timeout_s:g} s" if timeout_s is not None else str(error)
             return make_fault(FaultKind.TIMEOUT, detail, watch)
         except Exception as error:  # noqa: BLE001 - whatever the network does is a Fault, and nothing is raised with a request in it
-            return fault_of(error, watch)
+            fault = fault_of(error, watch)
+        refuse_local(fault)
+        return fault
 
     async def _reply(self, request: _RequestContextManager, watch: Watch) -> Reply | Fault:
         async with request as response:
@@ -195,7 +204,9 @@ class Transport:
         try:
             return await silence.wait(self._open(request, watch, silence, at_end))
         except Exception as error:  # noqa: BLE001 - as in `_once`
-            return silence.fault_of(error, watch)
+            fault = silence.fault_of(error, watch)
+        refuse_local(fault)
+        return fault
 
     async def _open(
         self, request: _RequestContextManager, watch: Watch, silence: Silence, at_end: ExitStack
@@ -225,8 +236,8 @@ class Transport:
         while shape is None and size <= self._body_cap and (piece := await response.content.readany()):
             size += len(piece)
             head += piece
-            if len(head) <= _FIRST or b"\n" in piece or b"\r" in piece:
-                head = bytearray(after_comments(bytes(head)))
+            if len(head) <= _FIRST or _ends_a_line(piece):
+                head = _without_front(head)
                 shape = shape_of(bytes(head), is_all=False)
         shape = shape or shape_of(bytes(head), is_all=True) or Shape.WHOLE
         is_declared = response.content_type == _EVENT_STREAM and not head.lstrip(BLANK).startswith(_NOT_EVENTS)
@@ -239,12 +250,24 @@ class Transport:
             if not piece:
                 return Reply(status=response.status, headers=_plain(response.headers), body=bytes(body))
             body += piece
+            if body.startswith(_FRONT) and _ends_a_line(piece):
+                body = _without_front(body)
         return make_fault(FaultKind.TOO_LARGE, f"the body is larger than {self._body_cap} bytes", watch)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = _make_session()
         return self._session
+
+
+def _ends_a_line(piece: bytes) -> bool:
+    return b"\n" in piece or b"\r" in piece
+
+
+def _without_front(body: bytearray) -> bytearray:
+    """Return a body without the comments in front, nor many blanks: each piece would take longer than the last."""
+    front = bytes(body)
+    return bytearray(after_comments(front if len(front) <= _FIRST else front.lstrip(BLANK)))
 
 
 def _make_session() -> aiohttp.ClientSession:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from llm_executor_nb.core.addresses import is_private
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
@@ -48,7 +49,7 @@ class OwnBackend:
         return f"<backend {self.name}: {self.base_url or type(self.chat_model).__name__}>"
 
 
-def make_backend(name: str, *, base_url: str | None, chat_model: object) -> OwnBackend:
+def make_backend(name: str, *, base_url: str | None, chat_model: object, allow_http: bool) -> OwnBackend:
     """Return a backend, checked.
 
     Raises:
@@ -60,14 +61,24 @@ def make_backend(name: str, *, base_url: str | None, chat_model: object) -> OwnB
     if base_url is None:
         return OwnBackend(name=name, chat_model=check_chat_model(chat_model))
     _refuse_credentials(base_url)
-    return OwnBackend(name=name, base_url=checked_url(base_url, example=EXAMPLE_URL))
+    again = f"llm.add_backend({name!r}, base_url=..., allow_http=True)"
+    return OwnBackend(
+        name=name, base_url=checked_url(base_url, example=EXAMPLE_URL, again=None if allow_http else again)
+    )
 
 
-def checked_url(url: str, *, example: str, where: str = "") -> str:
+def checked_url(url: str, *, example: str, again: str | None, where: str = "") -> str:
     """Return a base URL without a slash at its end.
 
+    Args:
+        url: as the user wrote it.
+        example: a base URL to show.
+        again: what allows plain HTTP over the internet; None: it is allowed.
+        where: what stands in front of a message.
+
     Raises:
-        ConfigError: it has no http or https scheme or no host, or it has a part that a base URL must not have.
+        ConfigError: it has no http or https scheme or no host, it has a part that a base URL must not have, or it sends
+            keys and texts unencrypted over the internet.
     """
     whole = url.strip() if isinstance(url, str) else url
     shown = _QUERY.sub("", whole) if isinstance(whole, str) else whole  # the query may hold a key
@@ -80,6 +91,12 @@ def checked_url(url: str, *, example: str, where: str = "") -> str:
         raise ConfigError(
             f"{where}A base URL has no query, no fragment and no {CHAT_COMPLETIONS}, which is added to it. "
             f"Write {base!r}; a key goes with the keys.",
+        )
+    parts = urlsplit(base)
+    if again is not None and parts.scheme == "http" and not is_private(parts.hostname or ""):
+        raise ConfigError(
+            f"{where}{base!r} would send keys and texts unencrypted over the internet. Write https://, or, if the way "
+            f"there is safe, {again}.",
         )
     return base
 

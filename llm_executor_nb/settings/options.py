@@ -18,7 +18,7 @@ from tenacity import wait_chain, wait_fixed
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.settings.backends import EXAMPLE_URL, OwnBackend, checked_url
+from llm_executor_nb.settings.backends import OwnBackend, checked_url
 from llm_executor_nb.settings.key_ring import KeyRing
 from llm_executor_nb.settings.models import ModelTable
 
@@ -104,14 +104,14 @@ class Options:
         return (OPENROUTER, HUGGINGFACE, *self.backends)
 
 
-def check_url(url: str, backend: str, *, where: str = "") -> str:
+def check_url(url: str, backend: str, *, where: str = "", allow_http: bool = False) -> str:
     """Return a base URL without a slash at its end.
 
     Raises:
         ConfigError: it is not a base URL; the message gives one for this backend.
     """
-    usual = BASE_URLS[backend][1] if backend in BASE_URLS else EXAMPLE_URL
-    return checked_url(url, example=usual, where=where)
+    again = f"llm.configure({backend}_base_url=..., allow_http=True)"
+    return checked_url(url, example=BASE_URLS[backend][1], again=None if allow_http else again, where=where)
 
 
 def check_wait(strategy: Callable[[RetryCallState], float]) -> Callable[[RetryCallState], float]:

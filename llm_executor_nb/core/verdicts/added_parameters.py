@@ -28,9 +28,12 @@ FAILED_OUTPUT: Final = "failed_output"
 
 _DEEPEST = 12
 _MOST_TEXTS = 200
-_MOST_PARTS = 1000
-"""Members of one object or list that are read."""
+_MOST_PARTS = 5_000
+"""Objects, lists and texts that are read."""
+_LONGEST_LOC = 20
 _LONGEST = 4000
+_MOST_CHARACTERS, _MOST_PARSED = 30_000, 200_000
+"""Characters of all texts together that are read, and that are parsed as JSON."""
 _SKIPPED = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
 """Fields of an error that repeat the request, or hold a model's output."""
 _PARAMETER = frozenset({"field", "loc", "param", "parameter"})
@@ -73,16 +76,14 @@ _OF_SCHEMA = re.compile(
 )
 """Words that can only be about a schema, unless the error names another parameter or a tool."""
 
-_LIST_OF_PARAMETERS = re.compile(
-    r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b[^.]*\bmessages\b.*",
-    re.DOTALL | re.IGNORECASE,
-)
-"""A list of what could have been sent instead, which is about none of it."""
+_BEGINS_A_LIST = re.compile(r"\b(one of|supported|allowed|valid|permitted|known|accepted)\b", re.IGNORECASE)
+_IN_A_LIST = re.compile(r"\bmessages\b", re.IGNORECASE)
+"""In one sentence: a list of what could have been sent instead, which is about none of it."""
 _AT_THE_BEGINNING = re.compile(r"^\W*((?:[A-Za-z_]\w*)(?:[.\[]\w+\]?)+): ")
 """A parameter before the words about it: `messages.0.content: ...`."""
-_WRAPPED = re.compile(r"""\\*['"](?:param|parameter|field)\\*['"]: *\\*['"]([^'"\\]+)""")
+_WRAPPED = re.compile(r"""['"](?:param|parameter|field)\\*['"]: *\\*['"]([^'"\\]+)""")
 """A field that names a parameter, in JSON that is cut or is only a part of a text."""
-_LOC = re.compile(r"""['"]loc['"]: *[(\[]([^)\]]*)[)\]]""")
+_LOC = re.compile(r"""['"]loc['"]: *[(\[]([^)\]]{0,200})[)\]]""")
 _MSG = re.compile(r"""['"]msg['"]: *(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
 """Parts of the `repr` of a validator's errors, which some servers send as a text."""
 
@@ -95,7 +96,8 @@ def parameters_named_in(*parts: object) -> frozenset[str]:
     """
     parameters: list[str] = []
     words: list[str] = []
-    for is_parameter, text in islice((one for part in parts for one in _texts(part)), _MOST_TEXTS):
+    reader = _Reader()
+    for is_parameter, text in islice((one for part in parts for one in reader.texts(part)), _MOST_TEXTS):
         (parameters if is_parameter else words).append(text)
     return frozenset(_matches(parameters, words))
 
@@ -115,38 +117,67 @@ def _matches(parameters: list[str], words: list[str]) -> Iterator[str]:
         yield RESPONSE_FORMAT
 
 
-def _texts(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool, str]]:
-    """Yield the texts of an error, each with whether it names a parameter."""
-    if depth > _DEEPEST:
-        return
-    match value:
-        case dict():
-            for key, inner in islice(value.items(), _MOST_PARTS):
-                if key not in _SKIPPED:
-                    yield from _texts(inner, str(key), depth + 1)
-        case list() if name == "loc":
-            yield True, ".".join(str(one) for one in value[:_MOST_PARTS] if isinstance(one, str | int))
-        case list():
-            for inner in value[:_MOST_PARTS]:
-                yield from _texts(inner, name, depth + 1)
-        case str() if name in _PARAMETER:
-            yield True, value[:_LONGEST]
-        case str():
-            yield from _of_text(value, depth)
+class _Reader:
+    """Reads the texts of one error, as far as its bounds allow: some servers repeat the request in it."""
+
+    def __init__(self) -> None:
+        self._parts_left = _MOST_PARTS
+        self._characters_left, self._parsed_left = _MOST_CHARACTERS, _MOST_PARSED
+
+    def texts(self, value: object, name: str = "", depth: int = 0) -> Iterator[tuple[bool, str]]:
+        """Yield the texts of an error, each with whether it names a parameter."""
+        self._parts_left -= 1
+        if depth > _DEEPEST:
+            return
+        match value:
+            case dict():
+                for key, inner in value.items():
+                    if key not in _SKIPPED and self._parts_left > 0:
+                        yield from self.texts(inner, str(key), depth + 1)
+            case list() if name == "loc":
+                yield True, ".".join(str(one) for one in value[:_LONGEST_LOC] if isinstance(one, str | int))[:_LONGEST]
+            case list():
+                for inner in value[: self._parts_left]:
+                    if self._parts_left > 0:
+                        yield from self.texts(inner, name, depth + 1)
+            case str():
+                yield from self._of_text(value, name, depth)
+
+    def _of_text(self, text: str, name: str, depth: int) -> Iterator[tuple[bool, str]]:
+        is_json = name not in _PARAMETER and text.lstrip()[:1] in {"{", "["} and len(text) <= self._parsed_left
+        if is_json:
+            self._parsed_left -= len(text)
+            if (nested := parse_json(text)) is not None:
+                yield from self.texts(nested, depth=depth + 1)
+                return
+        text = text[: min(_LONGEST, self._characters_left)]
+        self._characters_left -= len(text)
+        if name in _PARAMETER:
+            yield True, text
+        else:
+            yield from _in_words(text)
 
 
-def _of_text(text: str, depth: int) -> Iterator[tuple[bool, str]]:
-    if text.lstrip()[:1] in {"{", "["} and (nested := parse_json(text)) is not None:
-        yield from _texts(nested, depth=depth + 1)
-        return
-    text = text[:_LONGEST]
+def _in_words(text: str) -> Iterator[tuple[bool, str]]:
+    """Yield a text, and the parameters that it names."""
     if _LOC.search(text):  # the rest of such a `repr` repeats the input
         for loc in _LOC.findall(text):
             yield True, ".".join(re.findall(r"\w+", loc))
         for message in _MSG.findall(text):
             yield False, "".join(message)
         return
-    text = _LIST_OF_PARAMETERS.sub("", text)
+    text = _without_list(text)
     for parameter in (*_WRAPPED.findall(text), *_AT_THE_BEGINNING.findall(text)):
         yield True, parameter
     yield False, text
+
+
+def _without_list(text: str) -> str:
+    """Return a text up to a list of parameters; in one pattern this would take a time that grows with its square."""
+    begin = 0
+    for sentence in text.split("."):
+        word = _BEGINS_A_LIST.search(sentence)
+        if word is not None and _IN_A_LIST.search(sentence, word.end()):
+            return text[: begin + word.start()]
+        begin += len(sentence) + 1
+    return text

@@ -50,6 +50,8 @@ MEDIA: Final = ("images", "audio")
 """Fields of a message that hold media."""
 _LABELS: Final = frozenset({"type", "id", "index", "format", "detail", "mime_type", "media_type", "role", "object"})
 """Fields of media that only describe it."""
+MOST_PARTS: Final = 1_000
+"""Parts of one message that are read. More of them would take long, and no model sends them."""
 _UPSTREAM: Final = "upstream_inference_cost"
 _UPSTREAM_PARTS: Final = (
     ("upstream_inference_prompt_cost", "upstream_inference_completions_cost"),
@@ -155,7 +157,7 @@ def content_of(message: Mapping[str, Any], usage: object) -> Content:
 def parts_of(content: object) -> Iterator[object]:
     """Yield the parts of a content, which may be a text, a single part, or a list of both."""
     if isinstance(content, list):
-        yield from content
+        yield from content[:MOST_PARTS]
     elif isinstance(content, str) or (isinstance(content, dict) and _type_of(content) is not None):
         yield content
 
@@ -211,13 +213,20 @@ def _type_of(part: Mapping[str, Any]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def _is_filled(value: object) -> bool:
-    """Whether a medium holds anything but labels."""
-    if isinstance(value, dict):
-        return any(_is_filled(inner) for name, inner in value.items() if name not in _LABELS)
-    if isinstance(value, list):
-        return any(_is_filled(inner) for inner in value)
-    return isinstance(value, str) and bool(value.strip())
+def _is_filled(medium: object) -> bool:
+    """Whether a medium holds anything but labels, as far as its first values show."""
+    values = [medium]
+    for _ in range(MOST_PARTS):  # a loop: JSON may be nested deeper than Python calls
+        if not values:
+            break
+        value = values.pop()
+        if isinstance(value, str) and value.strip():
+            return True
+        if isinstance(value, dict):
+            values += [inner for name, inner in value.items() if name not in _LABELS]
+        elif isinstance(value, list):
+            values += value
+    return False
 
 
 # --- what else a reply says: who answered, tokens, cost ------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from llm_executor_nb.core.foreign_json import get_in, parse_json
+from llm_executor_nb.core.foreign_json import TOO_LARGE, get_in, parse_json
 from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
@@ -97,7 +97,7 @@ def classify_event(
 def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verdict:
     """Return the verdict on a reply whose status says that all is well."""
     if not isinstance(body, dict):
-        text = beginning(reply.body).strip() or "the body is blank"
+        text = TOO_LARGE if body is TOO_LARGE else beginning(reply.body).strip() or "the body is blank"
         return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shorten(text))
     if tells_error(body):  # gateways send errors with a 200 too
         return _refusal(reply, body, backend, now_utc)

@@ -44,6 +44,8 @@ _DEEPEST: Final = 8
 _MOST_PARTS: Final = 120
 _LONGEST: Final = 2000
 """Characters that are read of one text, and of all texts together: a body of megabytes must not cost seconds."""
+_MOST_PARSED: Final = 200_000
+"""Characters of JSON inside texts that are parsed."""
 _FEW_WORDS: Final = 5
 """Below this many words a message says little alone: "Provider returned error", "Bad request"."""
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -72,6 +74,7 @@ class ErrorBody:
     times: list[tuple[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     _parts: int = 0
+    _parsed: int = 0
     _length: int = 0
 
     @property
@@ -95,6 +98,11 @@ class ErrorBody:
     def count_part(self) -> None:
         """Count one object, list or text of the error."""
         self._parts += 1
+
+    def may_parse(self, text: str) -> bool:
+        """Count a text that may contain JSON; return whether it is within the bound."""
+        self._parsed += len(text)
+        return self._parsed <= _MOST_PARSED
 
     def add_text(self, text: str) -> None:
         """Add a message, cut at the bound."""
@@ -171,7 +179,7 @@ def _walk(value: object, error: ErrorBody, depth: int) -> None:
     if isinstance(value, str):
         _read_text(value.strip(), error, depth)
     elif isinstance(value, list):
-        for one in value:
+        for one in value[:_MOST_PARTS]:
             _walk(one, error, depth + 1)
     elif isinstance(value, dict):
         _read_object(value, error, depth)
@@ -197,7 +205,7 @@ def _read_object(value: dict[str, Any], error: ErrorBody, depth: int) -> None:
 
 def _read_text(text: str, error: ErrorBody, depth: int) -> None:
     """Read a text, and the JSON that it may contain; where that holds no text, the whole text counts."""
-    before, inner = _split(text)
+    before, inner = _split(text) if error.may_parse(text) else (text, None)
     if inner is None:
         error.add_text(text)
         return

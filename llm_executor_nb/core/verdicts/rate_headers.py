@@ -31,6 +31,9 @@ _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms")
 _SECONDS: Final = ("retry-after", "x-retry-after")
 _RESETS: Final = re.compile(r"(?:x-)?(?:anthropic-)?rate-?limit-(?:\w[\w-]*-)?reset(?:-[\w-]+)?")
 """Headers that say when a limit resets; the same name with `remaining` says what is left of it."""
+_LONGEST_NAME: Final = 80
+_LONGEST_HEADER: Final = 1_000
+"""Characters of a header's name and value that are read: a server may send 64 kB of each."""
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _AMOUNT: Final = (
     r"\d{1,9}(?:\.\d{1,12})?\s?(?:ms|milliseconds?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])(?![a-z])"
@@ -89,7 +92,7 @@ def _left(headers: Mapping[str, str], now_utc: datetime) -> Iterator[tuple[str |
 
 def _limits(headers: Mapping[str, str]) -> list[str]:
     """Return the limits in the IETF's header: a list in its newer form, a single limit in its older one."""
-    header = headers.get("ratelimit", "")
+    header = headers.get("ratelimit", "")[:_LONGEST_HEADER]
     return [header] if "remaining" in header else header.split(",")
 
 
@@ -129,7 +132,8 @@ def _of_resets(headers: Mapping[str, str], now_utc: datetime) -> Iterator[float 
     """Yield when all spent limits have reset, then the resets of limits whose rest is unknown, soonest first."""
     spent, unknown = [], []
     for name, value in headers.items():
-        if "reset" not in name or not _RESETS.fullmatch(name) or (seconds := _seconds(value, now_utc)) is None:
+        is_reset = "reset" in name and len(name) <= _LONGEST_NAME and _RESETS.fullmatch(name)
+        if not is_reset or (seconds := _seconds(value, now_utc)) is None:
             continue
         left = number(headers.get(name.replace("reset", "remaining")))
         if left == 0:
