@@ -32,7 +32,8 @@ def test_stop_in_the_toolbar_ends_a_column_and_running_again_goes_on(lab):
     with lab.notebook("column", SLOW + "\n" + FRAME, COLUMN, COUNT) as notebook:
         notebook.run(1)
         notebook.begin(2)
-        notebook.page.wait_for_timeout(3500)
+        notebook.wait_for_text(2, "/80 rows")  # before that, LangChain may still be loading
+        notebook.page.wait_for_timeout(1000)
         notebook.press_stop()
         notebook.wait_until_idle()
         assert "JobInterrupted" in notebook.text(2)
