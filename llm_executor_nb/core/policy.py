@@ -201,7 +201,7 @@ def next_move(run: RunMemory, health: Health, now: float) -> Move:
 
 def _spread(keys: Sequence[KeyRoutes], health: Health, now: float, needs: frozenset[str]) -> tuple[Route, ...]:
     """Start at the free key with the fewest requests in flight, ties in listed order, and wrap (design 3.4)."""
-    if len(keys) == 1:
+    if len(keys) == 1:  # most tiers: there is nothing to choose
         return keys[0]
 
     def is_free(routes: KeyRoutes) -> bool:

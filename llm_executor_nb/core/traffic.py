@@ -203,7 +203,9 @@ class Traffic:
     def _rate(self, route: Route) -> AdaptiveRate:
         scope = _limited(route)
         rate = self._rates.get(scope)
-        return self._rates.setdefault(scope, AdaptiveRate(_told_per_s(route))) if rate is None else rate
+        if rate is None:
+            rate = self._rates[scope] = AdaptiveRate(_told_per_s(route))
+        return rate
 
 
 def _told_per_s(route: Route) -> float | None:

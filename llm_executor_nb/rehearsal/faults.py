@@ -62,9 +62,9 @@ def read_faults() -> dict[str, Faults]:
 
 
 def status_fault(status: int) -> FaultSpec:
-    """Return the fault of a status, also of one that no provider is known to send."""
+    """Return the fault of a status that has no row: no provider is known to send it."""
     outcome = Outcome.BAD_REQUEST if status < 500 else Outcome.SERVER_ERROR
-    return read_faults()["statuses"].get(str(status)) or _fault(str(status), _status_row(status, finding=[outcome]))
+    return _fault(str(status), _status_row(status, finding=[outcome]))
 
 
 def status_error(request: ChatRequest, status: int) -> object:

@@ -13,7 +13,7 @@ from doors import DOORS, STREAMS
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
-from loopback import DONE, JSON, MODEL, STREAM, says, served_by, whole
+from loopback import DONE, JSON, MODEL, STREAM, WIRES, says, served_by, whole
 from rehearsing import fresh, words
 
 import llm_executor_nb as llm
@@ -25,9 +25,7 @@ from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
-from llm_executor_nb.providers.wires import make_wire
 
-WIRES = {name: make_wire(name, "http://127.0.0.1:9") for name in ("openrouter", "huggingface")}
 FIELDS = (
     "id object model choices index message delta role content refusal reasoning tool_calls function_call function name",
     "arguments type text finish_reason logprobs usage prompt_tokens completion_tokens total_tokens cost error code raw",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
-from loopback import MODEL
+from loopback import MODEL, WIRES
 from rehearsing import fresh
 
 import llm_executor_nb as llm
@@ -22,9 +22,7 @@ from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.events import Events, Silence
 from llm_executor_nb.providers.faults import Watch
 from llm_executor_nb.providers.model_object import ChatModelObject
-from llm_executor_nb.providers.wires import make_wire
 
-WIRES = {name: make_wire(name, "http://127.0.0.1:9") for name in ("openrouter", "huggingface")}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cost": 0.5}
 WORDS = st.sampled_from(["Hello", " there", "\n", " ", "", "é🥐", "{}"])

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import llm_executor_nb as llm
 from llm_executor_nb.providers.transport import Transport
+from llm_executor_nb.providers.wires import make_wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 MODEL = "my/model"
+WIRES = {name: make_wire(name, "http://127.0.0.1:9") for name in ("openrouter", "huggingface")}
+"""For tests that put something of their own in the transport's place: nothing is sent to the URL."""
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
 DONE = b"data: [DONE]\n\n"

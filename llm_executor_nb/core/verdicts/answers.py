@@ -287,8 +287,6 @@ def _upstream_cost(details: Mapping[str, Any]) -> float | None:
 
 
 def _dollars(value: object) -> float | None:
-    if value is None:
-        return None
     dollars = number(value)
     return dollars if dollars is not None and dollars >= 0 else None
 
