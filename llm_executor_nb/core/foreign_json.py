@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
+import json.scanner
 import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +20,12 @@ _LONG_TEXT: Final = 2**20
 """Characters of a JSON string that is cut out before the rest is parsed."""
 _MOST_CHARACTERS: Final = 4 * 2**20
 _MOST_NAMES, _MOST_VALUES = 60_000, 300_000
-"""What is parsed of a larger text. More would stop all calls: the scanner of `json` cannot be interrupted."""
+"""What is parsed at once of a larger text. More would stop all calls: `json`'s scanner in C cannot be interrupted."""
+_SLOWLY: Final = 5
+"""How many times as much is parsed in a thread, such as the log probabilities of a long answer."""
 TOO_LARGE: Final = (
-    f"the JSON was not read: it holds over {_MOST_NAMES} names, over {_MOST_VALUES} values, "
-    f"or over {_MOST_CHARACTERS // 2**20} MB beside long texts"
+    f"the JSON was not read: it holds over {_MOST_NAMES * _SLOWLY} names, over {_MOST_VALUES * _SLOWLY} values, "
+    f"or over {_MOST_CHARACTERS * _SLOWLY // 2**20} MB beside long texts. Ask for less, such as fewer top_logprobs"
 )
 """Stands for JSON that is too large to be parsed."""
 
@@ -43,9 +47,15 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - foreign JSON has any
     It takes less than 50 ms. A text that would take longer gives `TOO_LARGE`, which is a message.
     """
     try:
-        return json.loads(text) if len(text) <= _SMALL else _parse_large(text)
+        return json.loads(text) if len(text) <= _SMALL else _parse_large(text, json.JSONDecoder, 1)
     except (ValueError, RecursionError, MemoryError):
         return None
+
+
+async def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - foreign JSON has any shape
+    """Return the same as `parse_json`, and parse in a thread what takes longer than that."""
+    parsed = parse_json(text)
+    return await asyncio.to_thread(_parse_slowly, text) if parsed is TOO_LARGE else parsed
 
 
 def as_object(value: object) -> dict[str, Any]:
@@ -62,17 +72,32 @@ def get_in(value: object, *names: str) -> Any:  # noqa: ANN401 - foreign JSON ha
     return value
 
 
-def _parse_large(text: str | bytes) -> Any:  # noqa: ANN401 - as above
+class _SlowDecoder(json.JSONDecoder):
+    """A decoder in Python, not in C: other threads run while it decodes."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `json` declares them
+        super().__init__(**options)
+        self.scan_once = json.scanner.py_make_scanner(self)
+
+
+def _parse_slowly(text: str | bytes) -> Any:  # noqa: ANN401 - as above
+    try:
+        return _parse_large(text, _SlowDecoder, _SLOWLY)
+    except (ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _parse_large(text: str | bytes, decoder: type[json.JSONDecoder], times: int) -> Any:  # noqa: ANN401 - as above
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     rest, long_texts = _cut(text)
-    is_long = len(rest) > _MOST_CHARACTERS
-    if is_long or rest.count(":") > _MOST_NAMES or sum(map(rest.count, ",[{")) > _MOST_VALUES:
+    is_long = len(rest) > _MOST_CHARACTERS * times
+    if is_long or rest.count(":") > _MOST_NAMES * times or sum(map(rest.count, ",[{")) > _MOST_VALUES * times:
         return TOO_LARGE
     with _uncollected():
         if not long_texts:
-            return json.loads(rest)
-        return json.loads(rest, parse_int=lambda digits: long_texts.get(digits) or int(digits))
+            return json.loads(rest, cls=decoder)
+        return json.loads(rest, cls=decoder, parse_int=lambda digits: long_texts.get(digits) or int(digits))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.addresses import is_this_machine
 from llm_executor_nb.core.clock import share_loop
-from llm_executor_nb.core.foreign_json import TOO_LARGE, parse_json
+from llm_executor_nb.core.foreign_json import TOO_LARGE, read_json
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
@@ -123,10 +123,12 @@ class HttpSender:
             return result
 
     async def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
-        verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc())
+        is_large = isinstance(reply, Reply) and len(reply.body) > _LARGE
+        parsed = await read_json(reply.body) if is_large and 200 <= reply.status < 300 else None
+        verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc(), body=parsed)
         if verdict.body is None:
             return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)
-        if isinstance(reply, Reply) and len(reply.body) > _LARGE:
+        if is_large:
             await share_loop()
         try:
             message = wire.message(_with_legible_usage(verdict.body), route.request_model)
@@ -256,11 +258,12 @@ class _StreamReader:
     async def _take(self, event: Event) -> Verdict | None:
         """Take one event; return a verdict when it ends the attempt."""
         await _share_if_large(event)
-        body = parse_json(event.data)
+        body = await read_json(event.data)
+        if body is TOO_LARGE:
+            return replace(self._malformed(TOO_LARGE), outcome=Outcome.INVALID_OUTPUT)
         if not isinstance(body, dict):
             if event.name != ERROR:
-                text = f"a piece of the stream is not a JSON object: {event.data}"
-                return self._malformed(TOO_LARGE if body is TOO_LARGE else text)
+                return self._malformed(f"a piece of the stream is not a JSON object: {event.data}")
             body = {"error": {"message": event.data}}
         if event.name == ERROR and not body.get("error"):  # the event's name alone says that it is an error
             body = {"error": body}

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.foreign_json import get_in, number, parse_json
+from llm_executor_nb.core.foreign_json import get_in, number, read_json
 from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Reply, Verdict
@@ -301,7 +301,7 @@ async def _look_up(transport: Transport, url: str, secret: Secret | None, backen
     """Return the JSON object at a URL, or what came instead."""
     reply = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S)
     if isinstance(reply, Reply) and 200 <= reply.status < 300:
-        body = parse_json(reply.body)
+        body = await read_json(reply.body)
         if isinstance(body, dict) and not body.get("error"):  # errors come with a 200 too
             return body
         if not isinstance(body, dict):

@@ -31,6 +31,13 @@ def message(**fields):
     return json.dumps({"id": "1", "model": "m", "choices": [choice]}).encode()
 
 
+def with_log_probabilities(tokens):
+    one = {"token": " a", "logprob": -0.5, "bytes": [32, 97]}
+    probabilities = {"content": [{**one, "top_logprobs": [one] * 20}] * tokens}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a " * tokens}}
+    return json.dumps({"id": "1", "model": "m", "choices": [{**choice, "logprobs": probabilities}]}).encode()
+
+
 def event(**delta):
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     return b"data: " + json.dumps({"id": "1", "model": "m", "choices": [choice]}).encode() + b"\n\n"
@@ -65,6 +72,7 @@ WHOLES = {
         images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 24 * MB}}]
     ),
     "an unclosed text": b'{"a":"' + b"x" * (16 * MB),
+    "many log probabilities": with_log_probabilities(2_000),
     "many parts": message(content=[{"type": "text", "text": "a"}] * 50_000),
     "many blank pictures": message(images=[""] * MANY),
     "deep pictures": message(images=json.loads("[" * 400 + "]" * 400)),
@@ -156,9 +164,24 @@ def test_a_streamed_call_takes_the_time_of_its_pieces(pieces):
 def test_a_reply_with_too_many_values_says_so():
     with (
         served_by(lambda connection: connection.sendall(JSON + WHOLES["lists"])),
-        pytest.raises(llm.AllRoutesFailedError, match="over 300000 values"),
+        pytest.raises(llm.AllRoutesFailedError, match="over 1500000 values"),
     ):
         llm.run_llm(MODEL, "x")
+
+
+def test_a_stream_with_too_many_values_is_paid_and_not_asked_for_again():
+    with (
+        served_by(lambda connection: connection.sendall(STREAM + STREAMS["an event of lists"])),
+        pytest.raises(llm.AllRoutesFailedError) as caught,
+    ):
+        chunks_of(MODEL, "x")
+    assert {attempt.outcome for attempt in caught.value.attempts} == {"invalid_output"}
+
+
+def test_the_log_probabilities_of_a_long_answer_are_whole():
+    with served_by(lambda connection: connection.sendall(JSON + with_log_probabilities(2_000))):
+        reply = llm.run_llm(MODEL, "x")
+    assert len(reply.response_metadata["logprobs"]["content"][-1]["top_logprobs"]) == 20
 
 
 def test_a_large_picture_is_whole():

@@ -60,13 +60,14 @@ _DAY_S: Final = 86_400.0
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.)[^\s\"'<>)\]]*")
 
 
-def classify(reply: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdict:
+def classify(reply: Reply | Fault, *, backend: str, now_utc: datetime, body: object = None) -> Verdict:
     """Return what a reply or a fault is. Never raises.
 
     Args:
         reply: what the transport returned.
         backend: who was asked; decides how far a hold reaches where the reply does not say.
         now_utc: when it arrived, for reset times.
+        body: its parsed JSON, where the caller has it already.
     """
     if isinstance(reply, Fault):
         if reply.kind is FaultKind.TOO_LARGE and reply.status is not None and reply.status >= 300:
@@ -74,7 +75,7 @@ def classify(reply: Reply | Fault, *, backend: str, now_utc: datetime) -> Verdic
         outcome, code = _FAULTS[reply.kind], reply.kind.value
         return Verdict(outcome=outcome, http_status=reply.status, error_code=code, message=shorten(reply.detail))
     if 200 <= reply.status < 300:
-        return _answer(reply, parse_json(reply.body), backend, now_utc)
+        return _answer(reply, parse_json(reply.body) if body is None else body, backend, now_utc)
     body = parse_json(reply.body) if len(reply.body) <= _LONGEST_ERROR else {}
     return _refusal(reply, body, backend, now_utc)
 
@@ -96,8 +97,10 @@ def classify_event(
 
 def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verdict:
     """Return the verdict on a reply whose status says that all is well."""
+    if body is TOO_LARGE:
+        return Verdict(outcome=Outcome.INVALID_OUTPUT, http_status=reply.status, message=TOO_LARGE)
     if not isinstance(body, dict):
-        text = TOO_LARGE if body is TOO_LARGE else beginning(reply.body).strip() or "the body is blank"
+        text = beginning(reply.body).strip() or "the body is blank"
         return Verdict(outcome=Outcome.MALFORMED, http_status=reply.status, message=shorten(text))
     if tells_error(body):  # gateways send errors with a 200 too
         return _refusal(reply, body, backend, now_utc)
