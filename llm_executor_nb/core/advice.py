@@ -43,7 +43,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.FORBIDDEN: "the key may not do this: give it the permission to call inference providers",
     Outcome.NOT_FOUND: "the model is not served there any more: take the provider out of the model's row",
     Outcome.UNSUPPORTED: "the model is not supported there: take the provider out of the model's row",
-    Outcome.INVALID_OUTPUT: "the answer was of no use, as its message says: simplify the schema or the tool, set "
+    Outcome.INVALID_OUTPUT: "the answer did not fit the schema or the tool, or was too large: simplify it, set "
     "max_tokens=, or try a stronger model",
     Outcome.REJECTED: "your accept= function rejected every answer: loosen it, or change the prompt",
     Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",

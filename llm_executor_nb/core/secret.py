@@ -7,7 +7,7 @@ was ever made a `Secret` in this process is hidden in all messages (`foreign_tex
 from __future__ import annotations
 
 import re
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
@@ -89,6 +89,12 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A key is never pickled. Read it from the environment where it is needed.")
+
+
+@lru_cache(maxsize=1024)
+def secret_of(value: str) -> Secret:
+    """Return the `Secret` of a key. Keys are looked up for every call, so a key that was checked stays checked."""
+    return Secret(value)
 
 
 def ending(value: str) -> str:

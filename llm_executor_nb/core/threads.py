@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _left_behind: list[LoopThread] = []
 """Loops of the parent in a forked child; they are kept, because collecting one would close the parent's sockets."""
+_CLEAN_UP_S = 1.0
+"""Seconds that work may take to end when its loop ends."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -100,7 +102,16 @@ class LoopThread:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
                 break
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            self._end_tasks()
         self.loop.close()
+
+    def _end_tasks(self) -> None:
+        """Cancel what still runs, such as a model object whose backend was removed, and let it clean up."""
+        if tasks := asyncio.all_tasks(self.loop):
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEAN_UP_S))
 
     @property
     def is_alive(self) -> bool:

@@ -66,8 +66,10 @@ class StreamBuffer:
         self.sum.add(chunk)
         self._held.append(chunk)
         # a role or white space alone may still turn out to be an empty answer, after which another route is asked
-        if self._is_open or (self._hold_until is HoldUntil.TEXT and has_content(chunk)):
+        if not self._is_open and self._hold_until is HoldUntil.TEXT and has_content(chunk):
+            self.sum.joined()  # a piece that does not fit must not begin an answer: another route can still give one
             self._is_open = True
+        if self._is_open:
             await self.release()
 
     async def finish(self, last: AIMessageChunk) -> None:

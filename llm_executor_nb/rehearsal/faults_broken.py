@@ -48,7 +48,7 @@ def _huge(body: bytes) -> tuple[bytes, ...]:
 BODIES: Faults = {
     "not-json": _changed("JSON that breaks off", Outcome.MALFORMED, lambda body: (body[: len(body) // 2],)),
     "deep-json": _changed("JSON that is nested too deep", Outcome.MALFORMED, lambda _: (_DEEP_JSON,)),
-    "huge-body": _changed("a body of more than 32 MiB", Outcome.MALFORMED, _huge),
+    "huge-body": _changed("a body of more than 32 MiB", Outcome.INVALID_OUTPUT, _huge),
     "bad-utf8": _changed(
         "bytes that are not UTF-8", Outcome.MALFORMED, lambda body: (body.replace(b"[practice", _BAD_UTF8, 1),)
     ),

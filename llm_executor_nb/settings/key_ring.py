@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.secret import Secret, secret_of
 from llm_executor_nb.settings import key_sources
 from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList
 from llm_executor_nb.settings.key_sources import KeySources
@@ -100,7 +100,7 @@ class KeyRing:
         """Yield the keys of a backend in the places that are the user's own, whatever the working folder is."""
         in_code = self.code[backend]
         for value in tuple(in_code):
-            yield Key(backend=backend, secret=Secret(value), label="", source="code")
+            yield Key(backend=backend, secret=secret_of(value), label="", source="code")
         for secret in self.added.get(backend, ()):
             yield Key(backend=backend, secret=secret, label="", source="session")
         if in_code.is_given:

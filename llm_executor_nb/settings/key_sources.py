@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, warn
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.core.secret import secret_of
 from llm_executor_nb.settings.key_list import KeyText
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _names(backend: str, values: Mapping[str, Any]) -> list[str]:
 def _key(backend: str, value: str, source: str) -> Iterator[Key]:
     """Yield a key, without a label yet; warn of a value that cannot be one, and go on without it."""
     try:
-        yield Key(backend=backend, secret=Secret(value), label="", source=source)
+        yield Key(backend=backend, secret=secret_of(value), label="", source=source)
     except ConfigError as error:
         warn(f"{source} is left out: {error}")
 

@@ -7,6 +7,7 @@ first need, never at import. What code assigns replaces both.
 from __future__ import annotations
 
 import difflib
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -326,6 +327,7 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
     return row
 
 
+@lru_cache(maxsize=1024)  # a row is checked at every call
 def _refuse_key(*names: str) -> None:
     """Refuse a key that was given as a name: the table is shown and saved."""
     if any(map(kinds_of_keys, names)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -87,7 +88,7 @@ class Options:
         variable, usual = BASE_URLS[backend]
         if (in_code := self.base_urls.get(backend)) is not None:
             return in_code
-        return check_url(os.environ.get(variable) or usual, backend, where=f"{variable}: ")
+        return _url_of(variable, os.environ.get(variable) or usual, backend)
 
     @property
     def hub_url(self) -> str:
@@ -96,12 +97,17 @@ class Options:
         if router != BASE_URLS[HUGGINGFACE][1]:
             return router.removesuffix("/v1")  # a token goes to no other host than the one the user moved the router to
         variable, usual = HUB
-        return check_url(os.environ.get(variable) or usual, HUGGINGFACE, where=f"{variable}: ")
+        return _url_of(variable, os.environ.get(variable) or usual, HUGGINGFACE)
 
     @property
     def backend_names(self) -> tuple[str, ...]:
         """The names of all backends."""
         return (OPENROUTER, HUGGINGFACE, *self.backends)
+
+
+@lru_cache(maxsize=64)  # the environment is looked up at every call
+def _url_of(variable: str, url: str, backend: str) -> str:
+    return check_url(url, backend, where=f"{variable}: ")
 
 
 def check_url(url: str, backend: str, *, where: str = "", allow_http: bool = False) -> str:

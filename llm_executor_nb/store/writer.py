@@ -218,10 +218,12 @@ class Writer:
 
     def _log_trouble(self) -> None:
         now = clock.current().now()
-        if self.trouble and now >= self._next_log:
+        rows = sum(isinstance(item, RowRecords) for item in self._uncommitted()) if self.trouble else 0
+        if rows and now >= self._next_log:  # a job that has nothing to store yet says itself that it waits
             self._next_log = now + _LOG_S
-            rows = sum(isinstance(item, RowRecords) for item in self._uncommitted())
-            _log.warning("The ledger %s cannot be written: %s. %d rows wait for it.", self.path, self.trouble, rows)
+            _log.warning(
+                "The ledger %s cannot be written: %s. Rows that wait for it: %d.", self.path, self.trouble, rows
+            )
 
     def _pause_s(self) -> float | None:
         return max(0.0, self._next_beat - time.monotonic()) if self.jobs else None

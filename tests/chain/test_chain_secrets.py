@@ -153,7 +153,7 @@ def test_timeouts_deadlines_and_refused_arguments_show_no_key(serve):
 
 
 def test_a_network_that_is_not_there_shows_no_key():
-    llm.configure(openrouter_base_url="http://127.0.0.1:1", huggingface_base_url="http://nowhere.invalid/v1")
+    llm.configure(openrouter_base_url="http://127.0.0.1:1", huggingface_base_url="https://nowhere.invalid/v1")
     error = _error_of(lambda: llm.run_llm(MODEL, "x"))
     assert _is_clean(_told(error, with_locals=True))
     assert "so it is the network" in str(error)

@@ -301,7 +301,7 @@ def test_a_stream_larger_than_the_cap_is_given_up(door):
         llm.configure(retries=0)
         with pytest.raises(llm.AllRoutesFailedError):
             DOORS[door](MODEL, "x")
-        assert words("outcome") == ["malformed"]
+        assert words("outcome") == ["invalid_output"]
 
 
 @pytest.mark.parametrize(

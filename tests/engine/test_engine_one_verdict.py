@@ -16,6 +16,7 @@ from rehearsing import fresh
 import llm_executor_nb as llm
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.core.records import Reply
+from llm_executor_nb.core.threads import OwnLoop
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.model_sender import ModelSender
 from llm_executor_nb.engine.stream import StreamBuffer
@@ -308,6 +309,6 @@ def test_an_object_is_judged_as_a_server_that_says_the_same(loop, told, reason):
     said = whole.message.model_copy(update={"response_metadata": {"finish_reason": reason}})
     ask = make_request(MODEL, "x")
     route = next(iter(ask.chain.routes()))
-    found = loop(ModelSender(ChatModelObject(Says(said))).whole(ask, route, timeout_s=None))
+    found = loop(ModelSender(ChatModelObject(Says(said), OwnLoop())).whole(ask, route, timeout_s=None))
     expected, _ = loop(exchanged(body_of(message, reason), "openrouter", is_stream=False))
     assert found.verdict.outcome is expected.verdict.outcome

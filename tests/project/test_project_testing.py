@@ -96,7 +96,7 @@ def test_a_local_server_with_a_key_and_a_foreign_one_without_may_cost_something(
         llm.add_backend("proxy", base_url=server.own_url("proxy"), keys=["practice-key-0001"])
         with pytest.raises(PaidCallForbiddenError):
             llm.run_llm("m", "x")
-        llm.add_backend("proxy", base_url="http://gpu.invalid:8000/v1")
+        llm.add_backend("proxy", base_url="https://gpu.invalid:8000/v1")
         with pytest.raises(PaidCallForbiddenError, match=r"gpu\.invalid"):
             llm.run_llm("m", "x")
         assert server.lines == ()

@@ -188,7 +188,7 @@ def test_a_list_without_end_is_given_up(server):
         finally:
             await transport.close()
 
-    assert asyncio.run(small()).outcome is Outcome.MALFORMED
+    assert asyncio.run(small()).outcome is Outcome.INVALID_OUTPUT
 
 
 def test_a_redirect_takes_the_key_nowhere(server):

@@ -8,10 +8,12 @@ import ssl
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
+from rehearsing import wait_until
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.records import Fault, FaultKind, Reply
+from llm_executor_nb.core.threads import OwnLoop
 from llm_executor_nb.providers.events import Silence
 from llm_executor_nb.providers.foreign_errors import read_error
 from llm_executor_nb.providers.model_object import ChatModelObject
@@ -52,17 +54,21 @@ def error(name, base=Exception, text="words", **attributes):
     return raised
 
 
+def asked(model):
+    return ChatModelObject(model, OwnLoop())
+
+
 def answer(model, request="hi", extra=None, timeout_s=None, **params):
-    return asyncio.run(ChatModelObject(model).answer(make_payload(request, params), extra or {}, timeout_s=timeout_s))
+    return asyncio.run(asked(model).answer(make_payload(request, params), extra or {}, timeout_s=timeout_s))
 
 
 def chunks(model, timeout_s=None):
     async def collect():
-        pieces = ChatModelObject(model).stream(make_payload("hi", {}), {}, Silence(timeout_s))
+        pieces = asked(model).stream(make_payload("hi", {}), {}, Silence(timeout_s))
         try:
             return [chunk async for chunk in pieces], pieces.error
         finally:
-            await pieces.close()
+            pieces.close()
 
     return asyncio.run(collect())
 
@@ -191,7 +197,7 @@ def test_an_object_is_cancelled_when_its_time_is_over():
     assert (told.kind, told.detail) == (FaultKind.TIMEOUT, "no answer within 0.02 s")
     (chunk,), told = chunks(Slow(), timeout_s=0.02)
     assert (chunk.content, told.kind) == ("one", FaultKind.TIMEOUT)
-    assert ended == ["ended", "ended"]
+    wait_until(lambda: ended == ["ended", "ended"], 5)  # on a loop of its own
 
 
 @pytest.mark.parametrize("raised", [TimeoutError(), TimeoutError("mine"), error("ReadTimeout")])

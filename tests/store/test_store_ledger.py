@@ -213,7 +213,7 @@ def test_a_ledger_neither_pickles_nor_copies(ledger):
 
 def test_tab_shows_what_is_for_users_and_no_more():
     shown = {name for name in dir(llm.ledger) if not name.startswith("_")}
-    assert shown == {"path", "size", "trouble", "attempts", "export", "forget"}
+    assert shown == {"path", "size", "trouble", "attempts", "export", "forget", "flush"}
 
 
 def test_plain_sql_reads_the_attempts_as_the_frame_has_them(tmp_path):
@@ -237,7 +237,7 @@ def test_a_file_of_the_first_version_gets_the_view_and_keeps_its_rows(tmp_path):
     with ledger_at(path) as ledger:
         ledger.keep([attempt()], answer("a", "here"))
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("DROP VIEW attempts")
+        file.executescript("DROP VIEW attempts; DROP TABLE ledger; ALTER TABLE answer DROP COLUMN checksum;")
         file.execute("PRAGMA user_version = 1")
     with ledger_at(path) as ledger:
         assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]

@@ -253,7 +253,7 @@ def test_trouble_is_in_the_log_once_a_minute(path, caplog):
         assert wait_for(1) == 1
         frozen.advance(2)
         assert wait_for(2) == 2
-        assert lines()[0] == f"The ledger {path} cannot be written: the disk is full. 1 rows wait for it."
+        assert lines()[0] == f"The ledger {path} cannot be written: the disk is full. Rows that wait for it: 1."
         _make_room(ledger)
         assert ledger.flush(10)
 
