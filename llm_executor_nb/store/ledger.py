@@ -75,6 +75,13 @@ class Ledger:
         """
         return self._store.flush(timeout_s)
 
+    def close(self) -> None:
+        """Close the file, as before it is moved; what is not committed after 4 s is lost, with a warning.
+
+        It is opened again when it is needed.
+        """
+        self._store.close()
+
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the log to a file: one row per attempt, the answer's text in a last column `answer`.
 

@@ -213,7 +213,7 @@ def test_a_ledger_neither_pickles_nor_copies(ledger):
 
 def test_tab_shows_what_is_for_users_and_no_more():
     shown = {name for name in dir(llm.ledger) if not name.startswith("_")}
-    assert shown == {"path", "size", "trouble", "attempts", "export", "forget", "flush"}
+    assert shown == {"path", "size", "trouble", "attempts", "export", "forget", "flush", "close"}
 
 
 def test_plain_sql_reads_the_attempts_as_the_frame_has_them(tmp_path):
