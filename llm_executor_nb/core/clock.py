@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
 
 _COARSE_S = 0.0012
 """Real seconds by which the event loop may wake too late: it counts whole milliseconds, rounded up."""
@@ -49,11 +50,9 @@ class Clock:
         while self.now() < end:  # noqa: ASYNC110 - no event marks a time
             await asyncio.sleep(0)
 
-    @asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
         """Bound a request in flight; raise TimeoutError when it lasts longer (None: no bound)."""
-        async with asyncio.timeout(seconds):
-            yield
+        return asyncio.timeout(seconds)
 
 
 class ScaledClock(Clock):
@@ -80,11 +79,9 @@ class ScaledClock(Clock):
         """Wait until a time on the fast clock."""
         await self.sleep(max(0.0, end - self.now()))
 
-    @asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
         """Bound a request in fast seconds."""
-        async with asyncio.timeout(None if seconds is None else seconds / self._speed):
-            yield
+        return asyncio.timeout(None if seconds is None else seconds / self._speed)
 
 
 class FrozenClock(Clock):
@@ -136,12 +133,12 @@ class FrozenClock(Clock):
         await self.sleep(end - self._now)
 
     @asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[None]:
+    async def timeout(self, seconds: float | None) -> AsyncIterator[object]:
         """Stand still during a request; real seconds bound its socket."""
         self._busy += 1
         try:
             async with asyncio.timeout(seconds):
-                yield
+                yield None
         finally:
             self._busy -= 1
             self._jump_soon()

@@ -32,7 +32,7 @@ TOO_LARGE: Final = (
 
 def number(value: object) -> float | None:
     """Return a number, or the number in a text, if it is finite; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):  # None: nearly always
         return None
     try:
         result = float(value)
@@ -77,7 +77,7 @@ class _SlowDecoder(json.JSONDecoder):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as `json` declares them
         super().__init__(**options)
-        self.scan_once = json.scanner.py_make_scanner(self)
+        self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined] # typeshed leaves it out
 
 
 def _parse_slowly(text: str | bytes) -> Any:  # noqa: ANN401 - as above

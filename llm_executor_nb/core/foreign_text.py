@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import re
+from functools import lru_cache
 
+_NAME = 60
+"""Characters of a text that may be a name."""
 MESSAGE_LENGTH = 300
 """Characters of a foreign message that are kept."""
 _READ = 20_000
@@ -57,12 +61,14 @@ class _KnownKeys:
     An object rather than a dict of the module, because the repr of a dict would show the keys.
     """
 
-    __slots__ = ("_forms", "_short", "_starts")
+    __slots__ = ("_forms", "_numbers", "_short", "_starts", "version")
 
     def __init__(self) -> None:
         self._short: dict[str, None] = {}
         self._forms: dict[str, set[str]] = {}  # by their first characters
         self._starts: tuple[str, ...] = ()  # the first few of those, which many keys have in common
+        self._numbers = itertools.count(1)
+        self.version = 0  # another one for each key
 
     def add(self, value: str) -> None:
         if len(value) < _LONG:
@@ -71,6 +77,7 @@ class _KnownKeys:
             for form in _forms_of(value):
                 self._starts = tuple({*self._starts, form[:_START]})
                 self._forms.setdefault(form[:_LONG], set()).add(form)
+        self.version = next(self._numbers)
 
     def short_in(self, text: str) -> list[str]:
         """Return the short keys that stand in a text, the longest first: one key may be the beginning of another."""
@@ -120,6 +127,16 @@ def clean(text: str) -> str:
 
 def shorten(text: str) -> str:
     """Return a foreign message as it may be kept: cleaned, on one line, at most 300 characters."""
+    # a model's name comes with every reply
+    return _shortened_name(text, _known.version) if len(text) <= _NAME else _shortened(text)
+
+
+@lru_cache(maxsize=256)
+def _shortened_name(name: str, _known_keys: int) -> str:
+    return _shortened(name)
+
+
+def _shortened(text: str) -> str:
     line = " ".join(text[:_READ].split())[:_SCRUBBED]
     line = " ".join(scrub(_seen(line)).split())
     return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"

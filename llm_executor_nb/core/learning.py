@@ -280,7 +280,7 @@ class Learning:
         # design 3.3: each such answer was paid for
         run = self._run
         run.unusable[route] += 1
-        if run.unusable.total() > self._retries:
+        if sum(run.unusable.values()) > self._retries:
             run.is_over = True
         elif run.unusable[route] >= _USELESS_ANSWERS:
             run.leave(route)

@@ -6,7 +6,7 @@ what came of it, and asks again. Nothing is sent, waited for or recorded here.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
@@ -147,8 +147,8 @@ class RunMemory:
     backoffs: dict[Route, Backoff] = field(default_factory=dict)
     plan: RetryPlan | None = None
     first_failed_at: dict[Route, float] = field(default_factory=dict)
-    uncharged: Counter[Route] = field(default_factory=Counter)
-    unusable: Counter[Route] = field(default_factory=Counter)
+    uncharged: defaultdict[Route, int] = field(default_factory=lambda: defaultdict(int))
+    unusable: defaultdict[Route, int] = field(default_factory=lambda: defaultdict(int))
     refused_by: set[tuple[str, str | None]] = field(default_factory=set)
     too_long_for: set[str] = field(default_factory=set)
     queued_for: Route | None = None

@@ -123,8 +123,8 @@ class HttpSender:
             return result
 
     async def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
-        is_large = isinstance(reply, Reply) and len(reply.body) > _LARGE
-        parsed = await read_json(reply.body) if is_large and 200 <= reply.status < 300 else None
+        is_large = isinstance(reply, Reply) and len(reply.body) > _LARGE and 200 <= reply.status < 300
+        parsed = await read_json(reply.body) if isinstance(reply, Reply) and is_large else None
         verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc(), body=parsed)
         if verdict.body is None:
             return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)

@@ -6,6 +6,7 @@ The rules are in core: `policy` decides what comes next, `learning` takes in a v
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import advice, clock
@@ -33,10 +34,11 @@ from llm_executor_nb.engine.sender import overruled
 from llm_executor_nb.schemas.prompting import SchemaPrompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from langchain_core.messages import AIMessage
+    from tenacity import RetryCallState
 
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.policy import Move
@@ -86,12 +88,11 @@ class Run:
             has_fresh=request.has_fresh,
         )
         self._health = health
-        self._config = config
         self._retries = config.retries if request.retries is None else request.retries
         self.learning = Learning(
             self.memory,
             health,
-            make_backoff=self._backoff,
+            make_backoff=partial(_backoff, config, self._retries),  # no method: a circle would keep the run alive
             retries=self._retries if isinstance(self._retries, int) else _PAID_IN_VAIN,
             rows_left=request.rows_left,
         )
@@ -227,15 +228,6 @@ class Run:
         seconds = await backoff.next_wait_s(self.function_bounds, retry_after_s=plan.retry_after_s)
         self.learning.plan_made(seconds, clock.current().now())
 
-    def _backoff(self, route: Route, sent_at: float) -> Backoff:
-        return Backoff(
-            route,
-            wait=self._config.retry_wait_strategy,
-            retries=self._retries,
-            before_sleep=self._config.before_sleep,
-            now=sent_at,
-        )
-
     def _decision(self, route: Route, verdict: Verdict, now: float) -> Decision:
         if RULES[verdict.outcome].follow is NextStep.ACCEPT:
             return Decision.ACCEPT
@@ -337,3 +329,9 @@ class Run:
         if self.attempts:
             return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
         return (held[0][1].why.value, held[0][1].message) if held else ("", "")
+
+
+def _backoff(config: Options, retries: int | Callable[[RetryCallState], bool], route: Route, sent_at: float) -> Backoff:
+    return Backoff(
+        route, wait=config.retry_wait_strategy, retries=retries, before_sleep=config.before_sleep, now=sent_at
+    )

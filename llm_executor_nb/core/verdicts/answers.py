@@ -268,7 +268,8 @@ def cost_usd(usage: object) -> float | None:
         usage: the reply's `usage`, of any shape.
     """
     usage = as_object(usage)
-    cost, upstream = _dollars(usage.get("cost")), _upstream_cost(as_object(usage.get("cost_details")))
+    details = as_object(usage.get("cost_details"))
+    cost, upstream = _dollars(usage.get("cost")), _upstream_cost(details) if details else None
     is_own_key = usage.get("is_byok")
     if is_own_key is True or (is_own_key is None and not cost and upstream):
         return None if upstream is None else (cost or 0.0) + upstream
