@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core.secret import door
 from llm_executor_nb.core.signatures import takes
 from llm_executor_nb.engine.bridge import stream_async, stream_sync
 from llm_executor_nb.engine.loop import run_async, run_sync
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @takes(make_request)
+@door
 def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401, D417
     """Send one request down the model's fallback chain and return LangChain's message as it came.
 
@@ -64,6 +66,7 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
 
 
 @takes(make_request)
+@door
 async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmup.loaded()
@@ -73,6 +76,7 @@ async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessag
 
 
 @takes(make_request)
+@door
 def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIMessageChunk]:  # noqa: ANN401
     """Send one request down the model's fallback chain and yield LangChain's chunks as they come.
 
@@ -94,6 +98,7 @@ def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIM
 
 
 @takes(make_request)
+@door
 async def astream_llm(model_name: str, request: object, **options: Any) -> AsyncIterator[AIMessageChunk]:  # noqa: ANN401
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     await warmup.loaded()
@@ -107,6 +112,7 @@ async def astream_llm(model_name: str, request: object, **options: Any) -> Async
             yield chunk
 
 
+@door
 def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - call parameters, checked by name
     """Return the model's fallback chain as a LangChain chat model, for LCEL, agents, tools and structured output.
 

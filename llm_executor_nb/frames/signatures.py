@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
+from llm_executor_nb.core.secret import door
 from llm_executor_nb.frames.start import check_arguments
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ class RunOptions(Generic[P]):
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
         hidden = {but, *(one.name for one in own)}
         parameters = [*own, *(one for one in self._options if one.name not in hidden)]
-        method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # inspect reads it
-        return method
+        shown = door(method)
+        shown.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # inspect reads it
+        return shown
 
 
 RUN_OPTIONS = RunOptions(check_arguments)

@@ -159,6 +159,8 @@ class Parser:
             self._name = value.removeprefix(b" ")
 
     def _whole(self) -> Iterator[Event]:
+        if not self._data and not self._name:  # a server may send millions of blank lines
+            return
         del self._data[-1:]
         data, name = self._data, self._name
         self._data, self._name = bytearray(), b""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.core.secret import kinds_of_keys
+from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
 from llm_executor_nb.settings.table import as_html
 
@@ -65,6 +65,7 @@ class ModelTable:
             self.__dict__.setdefault(part, value)
         return self.__dict__[name]
 
+    @door
     def add(
         self,
         model: str,
@@ -99,6 +100,7 @@ class ModelTable:
         self.names[model] = ids
         (self.off_openrouter.discard if openrouter else self.off_openrouter.add)(model)
 
+    @door
     def remove(self, model: str) -> None:
         """Remove a model and its aliases.
 
@@ -111,6 +113,7 @@ class ModelTable:
         self.off_openrouter.discard(name)
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
 
+    @door
     def set_providers(self, model: str, providers: Iterable[str]) -> None:
         """Replace the providers of a model, or change their order. Everything else about the model stays.
 
@@ -128,6 +131,7 @@ class ModelTable:
         self.providers[name] = row
         self.names[name] = {backend: id_ for backend, id_ in self.names.get(name, {}).items() if backend in known}
 
+    @door
     def add_alias(self, alias: str, model: str) -> None:
         """Give a model of the table a short name. An alias of another model is moved to this one.
 
@@ -139,6 +143,7 @@ class ModelTable:
         _check_alias(alias, self.providers)
         self.aliases[alias] = name
 
+    @door
     def remove_alias(self, alias: str) -> None:
         """Remove a short name; its model stays.
 
@@ -182,6 +187,7 @@ class ModelTable:
                 return model
         raise ModelNotSupportedError(self._unknown(name))
 
+    @door
     def find(self, part: str = "") -> list[str]:
         """Return the models whose id, or one of whose aliases, contains a text, in upper or lower case."""
         part = part.strip().casefold()

@@ -153,7 +153,7 @@ def test_timeouts_deadlines_and_refused_arguments_show_no_key(serve):
 
 
 def test_a_network_that_is_not_there_shows_no_key():
-    llm.configure(openrouter_base_url="http://127.0.0.1:1", huggingface_base_url="https://nowhere.invalid/v1")
+    llm.configure(openrouter_base_url="http://127.0.0.1:1", huggingface_base_url="https://not-there.invalid/v1")
     error = _error_of(lambda: llm.run_llm(MODEL, "x"))
     assert _is_clean(_told(error, with_locals=True))
     assert "so it is the network" in str(error)
@@ -430,3 +430,36 @@ def test_a_chain_refuses_to_be_pickled(serve):
     llm.run_llm(MODEL, "x")
     with pytest.raises(TypeError, match="never pickled"):
         pickle.dumps(llm._fallback_chain_cache[MODEL])
+
+
+FRAME = pd.DataFrame({"q": ["x"]})
+IN_THE_WRONG_PLACE = {
+    "the model": lambda key: llm.run_llm(key, "x"),
+    "a parameter": lambda key: llm.run_llm(MODEL, "x", api_key=key),
+    "a schema": lambda key: llm.run_llm(MODEL, "x", schema=key),
+    "a predicate": lambda key: llm.run_llm(MODEL, "x", accept=key),
+    "too many": lambda key: llm.run_llm(MODEL, "x", key),
+    "a stream's model": lambda key: llm.stream_llm(key, "x"),
+    "an awaited call's model": lambda key: asyncio.run(llm.arun_llm(key, "x")),
+    "an awaited stream's model": lambda key: asyncio.run(anext(llm.astream_llm(key, "x"))),
+    "an awaited stream's argument": lambda key: asyncio.run(anext(llm.astream_llm(MODEL, "x", key))),
+    "a chat model": llm.chat_model,
+    "a column's model": lambda key: FRAME.llm.run(key, "q"),
+    "a column": lambda key: FRAME.llm.run(MODEL, key),
+    "a job's option": lambda key: FRAME.llm.start(MODEL, "q", price=key),
+    "a Series' model": FRAME["q"].llm.run,
+    "an awaited column's model": lambda key: asyncio.run(FRAME.llm.arun(key, "q")),
+    "a row of the table": lambda key: llm.models.add(key, providers=[]),
+    "an alias": lambda key: llm.models.add_alias(key, MODEL),
+}
+
+
+@pytest.mark.parametrize("call", IN_THE_WRONG_PLACE.values(), ids=IN_THE_WRONG_PLACE)
+def test_no_frame_of_ours_holds_a_key_in_the_wrong_place(call):
+    key = f"sk-or-v1-{CANARY}-0000000000000000"
+    with pytest.raises((llm.ConfigError, TypeError)) as caught:
+        call(key)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [str(frame.locals) for frame in told.stack if "llm_executor_nb/" in frame.filename]
+    assert ours  # the door itself
+    assert _is_clean("".join(ours))

@@ -81,8 +81,8 @@ WHOLES = {
     ),
     "long arguments": message(tool_calls=[{"id": "1", "function": {"name": "f", "arguments": '{"a":[' + "[]," * MB}}]),
     "comments": b": x\n" * (4 * MB) + whole("Paris"),
-    "blank lines": b"\n" * (16 * MB) + whole("Paris"),
-    "events in place of a whole": (event(content="a ") * 40_000) + END,
+    "blank lines": b"\n" * (8 * MB) + whole("Paris"),
+    "events in place of a whole": (event(content="a ") * 10_000) + END,
 }
 STREAMS = {
     "4,000 pieces of a call": in_pieces(4_000),
@@ -94,7 +94,7 @@ STREAMS = {
     "many calls in one event": event(tool_calls=[call("{}", n, id=str(n)) for n in range(20_000)]) + END,
     "pieces after the end": begun() + EARLY_END + event(tool_calls=[call("a ")]) * 4_000 + END,
     "texts after the end": says("a") + EARLY_END + event(content="a ") * 10_000 + END,
-    "texts": event(content="a ") * 40_000 + END,
+    "texts": event(content="a ") * 10_000 + END,
     "thoughts": b"".join(
         event(reasoning_details=[{"type": "reasoning.text", "index": n, "text": "a"}]) for n in range(5_000)
     )
@@ -103,7 +103,7 @@ STREAMS = {
     "many thoughts in one event": event(reasoning_details=[{"index": n, "id": "a"} for n in range(30_000)]) + END,
     "parts with an index": b"".join(event(content=[{"type": "x", "index": n}]) for n in range(3_000)) + END,
     "speech": event(audio={"data": "A" * 20_000, "transcript": "a"}) * 400 + END,
-    "empty lines": says("a") + b"\n" * (8 * MB) + END,
+    "empty lines": says("a") + b"\n" * (2 * MB) + END,
     "comments": says("a") + b": x\n" * (2 * MB) + END,
     "one long event": event(content="word " * (4 * MB)) + END,
     "an event of lists": b"data: [" + b"[]," * (2 * MB) + b"[]]\n\n" + END,
