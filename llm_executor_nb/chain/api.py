@@ -66,7 +66,6 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
 
 
 @takes(make_request)
-@door
 async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmup.loaded()
@@ -98,7 +97,6 @@ def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIM
 
 
 @takes(make_request)
-@door
 async def astream_llm(model_name: str, request: object, **options: Any) -> AsyncIterator[AIMessageChunk]:  # noqa: ANN401
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     await warmup.loaded()

@@ -7,16 +7,14 @@ was ever made a `Secret` in this process is hidden in all messages (`foreign_tex
 from __future__ import annotations
 
 import re
-from contextlib import aclosing
 from functools import lru_cache, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import remember_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Callable
 
 SHOWN = 4
 """How many characters of a key are ever shown."""
@@ -28,96 +26,36 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "bearer token": re.compile(r"(?i:\bbearer\s+)(?!sk-|hf_)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"),
 }
 """Patterns of keys left behind in a notebook; stricter than the scrubber, which may hide a word too many."""
-_OF_ARGUMENTS = (ConfigError, TypeError)
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound="Callable[..., object]")
-E = TypeVar("E", bound=Exception)
 
 
-def forgetful(function: Callable[P, R]) -> Callable[P, R]:
+def _without_frames_of(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Raise what a function raises from outside it, so that no frame of the traceback holds a key in its locals."""
 
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - Python's own TypeError for wrong arguments comes with locals too
-            failure = _without_frames(error)
-        del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure  # it holds this frame
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except kinds as error:  # Python's own TypeError for wrong arguments comes with locals too
+                failure = error.with_traceback(None)
+                failure.__cause__ = failure.__context__ = None  # they have frames of their own
+            del args, kwargs
+            try:
+                raise failure
+            finally:
+                del failure  # it holds this frame
 
-    return call
+        return call
 
-
-def door(function: F) -> F:
-    """Do the same for a function that users call: a key in the wrong place is refused like any wrong argument.
-
-    What else a call may raise keeps its traceback.
-    """
-    if isasyncgenfunction(function):
-        return cast("F", _async_generator_door(function))
-    return cast("F", _async_door(function) if iscoroutinefunction(function) else _door(function))
+    return decorate
 
 
-def _door(function: Callable[..., R]) -> Callable[..., R]:
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> R:  # noqa: ANN401 - whatever the function takes
-        try:
-            return function(*args, **kwargs)
-        except _OF_ARGUMENTS as error:
-            failure = _without_frames(error)
-        del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
-
-    return call
-
-
-def _async_door(function: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    @wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> R:  # noqa: ANN401 - as above
-        try:
-            return await function(*args, **kwargs)
-        except _OF_ARGUMENTS as error:
-            failure = _without_frames(error)
-        del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
-
-    return call
-
-
-def _async_generator_door(function: Callable[..., AsyncGenerator[R, None]]) -> Callable[..., AsyncGenerator[R, None]]:
-    @wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[R, None]:  # noqa: ANN401 - as above
-        try:
-            async with aclosing(function(*args, **kwargs)) as items:
-                async for item in items:
-                    yield item
-        except _OF_ARGUMENTS as error:
-            failure = _without_frames(error)
-        else:
-            return
-        del args, kwargs
-        try:
-            raise failure
-        finally:
-            del failure
-
-    return call
-
-
-def _without_frames(error: E) -> E:
-    error.__cause__ = error.__context__ = None  # they have frames of their own
-    return error.with_traceback(None)
+forgetful = _without_frames_of(Exception)
+"""For a function that takes keys."""
+door = _without_frames_of(ConfigError, TypeError)
+"""For a function that users call: a key in the wrong place is refused like any wrong argument."""
 
 
 class Secret:

@@ -69,7 +69,9 @@ class RunOptions(Generic[P]):
         own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
         hidden = {but, *(one.name for one in own)}
         parameters = [*own, *(one for one in self._options if one.name not in hidden)]
-        shown = door(method)
+        # a wrapper would not refuse a wrong call of a coroutine function before it is awaited
+        is_async = inspect.iscoroutinefunction(method)
+        shown: Callable[..., R] = method if is_async else door(method)
         shown.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # inspect reads it
         return shown
 
