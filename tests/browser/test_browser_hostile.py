@@ -34,7 +34,9 @@ df = pd.DataFrame({"q": told["answers"][:60]})
 out = df.llm.run("gemma", "q", progress=False)
 """
 FRAMES = """
-display(out[["q_llm"]], df.llm.preview("gemma", "q", n=60, progress=False), out.llm.report(), llm.attempts())
+if pd.__version__ >= "3":  # JupyterLab 4 typesets the frames of an older one, as the README says
+    display(out[["q_llm"]], llm.attempts())
+display(df.llm.preview("gemma", "q", n=60, progress=False), out.llm.report())
 get_ipython().run_cell_magic("llm", f"'{told['names'][0]}' -n", "x")
 """
 FIND_FIXED = """() => [...document.querySelectorAll('.jp-OutputArea-output *')]
