@@ -11,14 +11,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.chain import Chain
-from llm_executor_nb.core.errors import ConfigError, MissingKeyError
+from llm_executor_nb.core.errors import ConfigError, MissingKeyError, to_type
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
-from llm_executor_nb.settings.key_ring import looked_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.settings.backends import OwnBackend
@@ -173,42 +172,46 @@ def _route(spec: ChainSpec, backend: str, key: Key | None, provider: str | None,
 
 
 def _missing_key(spec: ChainSpec, config: Options) -> ConfigError:
+    """Return why a model has no route, and what to type. Only what can work for its row is named."""
     is_off = spec.model in config.models.off_openrouter
-    if is_off and not spec.providers:
-        return ConfigError(
-            f"{spec.model} has no route: OpenRouter is left out, and its row is empty. Name a provider or a "
-            f"backend of your own: llm.models.add({spec.model!r}, providers=['ollama'], openrouter=False).",
-        )
-    if is_off and not spec.huggingface_tokens:
-        return MissingKeyError(_no_key_without_openrouter(spec, config))
-    if spec.huggingface_tokens:
-        return MissingKeyError(
-            f"{spec.model} has no Hugging Face provider in its row, and no OpenRouter key was found. "
-            f"Name providers: llm.MODEL_INFERENCE_PROVIDERS[{spec.model!r}] = ['scaleway'].",
-        )
-    places = "; ".join(looked_for())
-    return MissingKeyError(
-        f"No key for {spec.model}. Looked for: {places}. "
-        "Set one of these, or paste one into llm.panel(), or llm.OPENROUTER_KEYS = [key], or "
-        "llm.keys.add('openrouter', key); "
-        "to practise without a key: `with llm.rehearse():`.",
-    )
+    asked = [*([] if is_off else [OPENROUTER]), *([HUGGINGFACE] if spec.providers else [])]
+    if not asked:
+        why = f"{spec.model} has no route: OpenRouter is left out, and its row is empty."
+        return ConfigError(to_type(f"{why}\nType one of these:", _ways_to_a_route(spec.model, config)))
+    if disabled := [key for backend in asked for key in config.keys.all_of(backend)]:
+        steps = [
+            (f"llm.keys.enable({key.backend!r}, {key.label!r})", f"the key {key.secret.ending}") for key in disabled
+        ]
+        return MissingKeyError(to_type(f"No key for {spec.model}: all of its keys are disabled.\nType:", steps))
+    why, steps = _why_so_few(spec, config, is_off=is_off)
+    return MissingKeyError(f"No key for {spec.model}{why}.\n{config.keys.how_to_give_one(asked, *steps)}")
 
 
-def _no_key_without_openrouter(spec: ChainSpec, config: Options) -> str:
-    """Return the message where OpenRouter is left out: a name of the row may be a provider's, or misspelt."""
-    named = ", ".join(map(repr, spec.providers))
-    near = ", ".join(map(repr, _near(spec.providers, config.backends)))
-    places = "; ".join(looked_for([HUGGINGFACE]))
-    return (
-        f"No key for {spec.model}: OpenRouter is left out, and no backend of your own is called {named}"
-        f"{f' (similar: {near})' if near else ''}. Add it: llm.add_backend({spec.providers[0]!r}, "
-        f"base_url={EXAMPLE_URL!r}). Or, if it is a provider of Hugging Face's, give a token: "
-        f"llm.HUGGINGFACE_TOKENS = [token], or paste one into llm.panel(). Looked for: {places}. "
-        "To practise without a key: `with llm.rehearse():`."
-    )
+def _ways_to_a_route(model: str, config: Options) -> Iterator[tuple[str, str]]:
+    yield f"llm.models.add({model!r})", "asks OpenRouter"
+    yield _sync(model)
+    if own := next(iter(config.backends), None):
+        yield f"llm.models.set_providers({model!r}, [{own!r}])", "asks this backend of your own"
+    else:
+        then = f"a server of your own; then llm.models.set_providers({model!r}, ['ollama'])"
+        yield f"llm.add_backend('ollama', base_url={EXAMPLE_URL!r})", then
 
 
-def _near(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the known names that resemble one of some names, each once."""
-    return list(dict.fromkeys(near for name in names for near in get_close_matches(name, list(known), cutoff=_NEAR)))
+def _why_so_few(spec: ChainSpec, config: Options, *, is_off: bool) -> tuple[str, list[tuple[str, str]]]:
+    """Return which routes a model cannot have besides those that lack a key, and what would change that."""
+    if not is_off:
+        has_token = bool(spec.huggingface_tokens and not spec.providers)
+        return (", and its row names no Hugging Face provider", [_sync(spec.model)]) if has_token else ("", [])
+    # a name of the row may be a provider's, or that of a backend of the user's own: misspelt, or not added yet
+    row, known = list(spec.providers), list(config.backends)
+    similar = {name: near[0] for name in row if (near := get_close_matches(name, known, n=1, cutoff=_NEAR))}
+    named = ", ".join(f"{name!r} (similar: {similar[name]!r})" if name in similar else repr(name) for name in row)
+    why = f": OpenRouter is left out, and no backend of your own is called {named}"
+    if similar:
+        corrected = [similar.get(name, name) for name in row]
+        return why, [(f"llm.models.set_providers({spec.model!r}, {corrected!r})", "corrects the row")]
+    return why, [(f"llm.add_backend({row[0]!r}, base_url={EXAMPLE_URL!r})", "if it is a server of your own")]
+
+
+def _sync(model: str) -> tuple[str, str]:
+    return f"llm.sync_models({model!r}, apply=True)", "fills in the Hugging Face providers that serve it"

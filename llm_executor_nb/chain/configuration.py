@@ -18,6 +18,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.backends import make_backend
 from llm_executor_nb.settings.key_list import KeyList, key_list
+from llm_executor_nb.settings.key_ring import KEY_LISTS
 from llm_executor_nb.settings.models import check_table
 from llm_executor_nb.settings.options import (
     UNSET,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-_KEY_LISTS: Final = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "retry_wait_strategy": ("retry_wait_strategy", check_wait),
     "retries": ("retries", check_retries),
@@ -165,7 +165,7 @@ def add_backend(
 
 
 def _key_list(backend: str, keys: Iterable[str | None]) -> KeyList:
-    return key_list(keys, example=f"llm.{_KEY_LISTS[backend]} = [key_1, key_2]")
+    return key_list(keys, example=f"llm.{KEY_LISTS[backend]} = [key_1, key_2]")
 
 
 def _url(backend: str, url: str | None, allow_http: bool) -> str | None:

@@ -20,7 +20,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
-from llm_executor_nb.settings.models import LEFT
+from llm_executor_nb.settings.shipped_models import LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping

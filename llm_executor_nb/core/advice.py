@@ -16,7 +16,7 @@ from llm_executor_nb.core.outcomes import (
     REDIRECTED,
     Outcome,
 )
-from llm_executor_nb.core.records import CHAT_COMPLETIONS
+from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,12 +37,11 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.EMPTY: "the provider answered with nothing: try again, or another model",
     Outcome.MALFORMED: "the reply could not be read: try again; a login page of a network is a usual cause",
     Outcome.RATE_LIMITED: "the rate limit is reached: wait, lower concurrency=, or add a key",
-    Outcome.QUOTA: "the credit is used up: top up at openrouter.ai/settings/credits or "
-    "huggingface.co/settings/billing, or add another key",
-    Outcome.AUTH: "the key is not accepted: replace it (openrouter.ai/settings/keys, huggingface.co/settings/tokens)",
-    Outcome.FORBIDDEN: "the key may not do this: give it the permission to call inference providers",
-    Outcome.NOT_FOUND: "the model is not served there any more: take the provider out of the model's row",
-    Outcome.UNSUPPORTED: "the model is not supported there: take the provider out of the model's row",
+    Outcome.QUOTA: "the credit is used up: top it up, or add another key",
+    Outcome.AUTH: "the key is not accepted: replace it",
+    Outcome.FORBIDDEN: "the key may not do this: give it the permission, or add another key",
+    Outcome.NOT_FOUND: "the model is not served there: try another",
+    Outcome.UNSUPPORTED: "the model is not supported there: try another",
     Outcome.INVALID_OUTPUT: "the answer did not fit the schema or the tool, or was too large: simplify it, set "
     "max_tokens=, or try a stronger model",
     Outcome.REJECTED: "your accept= function rejected every answer: loosen it, or change the prompt",
@@ -51,6 +50,30 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
+
+_OF_BACKEND: dict[tuple[str, Outcome], str] = {
+    (
+        OPENROUTER,
+        Outcome.QUOTA,
+    ): "the credit is used up: top it up at openrouter.ai/settings/credits, or add another key",
+    (OPENROUTER, Outcome.AUTH): "the key is not accepted: replace it (openrouter.ai/settings/keys)",
+    (
+        OPENROUTER,
+        Outcome.NOT_FOUND,
+    ): "OpenRouter does not have this model: compare its id with openrouter.ai/models, or "
+    "leave OpenRouter out with llm.models.add(..., openrouter=False)",
+    (OPENROUTER, Outcome.UNSUPPORTED): "no provider of the model at OpenRouter takes this request: change it, or try "
+    "another model",
+    (HUGGINGFACE, Outcome.QUOTA): "the credit is used up: top it up at huggingface.co/settings/billing, or add another "
+    "token",
+    (HUGGINGFACE, Outcome.AUTH): "the token is not accepted: replace it (huggingface.co/settings/tokens)",
+    (HUGGINGFACE, Outcome.FORBIDDEN): "the token may not do this: tick 'Make calls to Inference Providers' at "
+    "huggingface.co/settings/tokens",
+    (HUGGINGFACE, Outcome.NOT_FOUND): "the provider does not serve the model any more: take it out of the row, or let "
+    "llm.sync_models(apply=True) do so",
+    (HUGGINGFACE, Outcome.UNSUPPORTED): "the provider does not support this: take it out of the model's row",
+}
+"""What the user has to do where that differs by backend. A page of one does nothing for a key of another."""
 
 _CERTIFICATES = {
     CERTIFICATE_EXPIRED: "check this machine's clock; if it is right, whoever runs the server must renew that",
@@ -221,7 +244,7 @@ def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, message:
     step = next((step for words, step in _CERTIFICATES.items() if message.startswith(words)), None)
     if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
-    return step or _NEXT_STEP.get(cause, _OTHERWISE)
+    return step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)
 
 
 # --- backends of the user's own -----------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.foreign_text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from llm_executor_nb.core.attempt import Attempt
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -169,6 +171,13 @@ class JobInterrupted(_Plain, KeyboardInterrupt):
 
 class LLMExecutorWarning(UserWarning):
     """Something is wrong, and the work goes on."""
+
+
+def to_type(heading: str, steps: Iterable[tuple[str, str]]) -> str:
+    """Return the lines of a message that say what to type, each with what it does."""
+    lines = tuple(steps)
+    width = max(len(typed) for typed, _ in lines)
+    return "\n".join([heading, *(f"  {typed:<{width}}   {effect}" for typed, effect in lines)])
 
 
 def warn(message: str) -> None:

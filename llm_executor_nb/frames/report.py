@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
+from llm_executor_nb.core.install_line import install_line
 from llm_executor_nb.jobs.results import STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table
 from llm_executor_nb.view.text import dollars, duration
@@ -95,7 +96,7 @@ class Report:
     def plot(self) -> Figure:
         """Return two pictures of the attempts: outcomes by route, and answers over time.
 
-        Needs matplotlib, `pip install "llm_executor_nb[plots]"`. The figure shows itself at the end of a cell, as a PNG
+        Needs matplotlib, the extra `plots`. The figure shows itself at the end of a cell, as a PNG
         with a text beside it; `.savefig(path)` writes it. pyplot is not touched.
 
         Raises:
@@ -104,7 +105,7 @@ class Report:
         try:
             from llm_executor_nb.view.plots import attempts_figure  # noqa: PLC0415 - loads matplotlib
         except ModuleNotFoundError as error:
-            raise MissingExtraError('Pictures need matplotlib: pip install "llm_executor_nb[plots]".') from error
+            raise MissingExtraError(f"Pictures need matplotlib. Type: {install_line('plots')}") from error
         return attempts_figure(self.attempts)
 
     def _repr_html_(self) -> str:

@@ -121,7 +121,7 @@ def default_model(chosen: str | None) -> str:
         # a chosen model, or the target of an alias, may have been removed since
         if name is not None and (name in models.providers or models.aliases.get(name) in models.providers):
             return name
-    raise UsageError("There is no model. Add one: llm.models.add('google/gemma-3-27b-it', providers=['scaleway']).")
+    raise UsageError("There is no model. Add one: llm.models.add('google/gemma-3-27b-it').")
 
 
 def refuse_key(line: str) -> None:

@@ -196,7 +196,7 @@ def _routes_part(options: CellOptions) -> Bundle:
     try:
         request = make_request(options.model, options.prompt.text, **options.call_options())
     except MissingKeyError as error:
-        return line_part(str(error), "bad")
+        return {"text/plain": str(error), "text/html": pre(str(error))}
     routes = enumerate(request.chain.routes(), start=1)
     rows = [(place, route.name, route.request_model, route.tier, _state(route)) for place, route in routes]
     return table_part(_ROUTE_COLUMNS, rows)

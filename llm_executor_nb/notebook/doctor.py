@@ -26,8 +26,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
-from llm_executor_nb.settings.key_ring import looked_for
-from llm_executor_nb.settings.models import LEFT
+from llm_executor_nb.settings.shipped_models import LEFT
 from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
 
@@ -107,8 +106,8 @@ def _version(name: str) -> str | None:
 def _keys() -> list[CheckResult]:
     part, keys = "keys", session().options.keys
     if not len(keys):
-        places = "; ".join(looked_for())
-        return [CheckResult(part, BAD, f"no key; looked for in {places}", "%llm keys add openrouter, or %llm panel")]
+        places = "; ".join(keys.places())
+        return [CheckResult(part, BAD, f"no key. Looked in: {places}", "%llm keys add openrouter, or %llm panel")]
     # the look-ups are free (design 6), but a dead proxy can hang each of them
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
@@ -154,6 +153,9 @@ def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no typ
 
 def _models() -> Iterator[CheckResult]:
     """Yield the results for each model; of a large table for the worst ones first, and for the rest in one line."""
+    if not len(session().options.keys) and not session().options.backends:
+        yield CheckResult("models", BAD, "no model has a route, because there is no key")
+        return
     by_model = [list(_model(model)) for model in tuple(session().options.models)]
     if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
         by_model.sort(key=lambda results: min(_WORST_FIRST.index(one.kind) for one in results))

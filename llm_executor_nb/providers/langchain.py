@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
+from llm_executor_nb.core.install_line import upgrade_line
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.providers.calls import put_arguments, replaced
 from llm_executor_nb.providers.chunk_sum import ChunkSum
@@ -60,7 +61,7 @@ def require(owner: Any, name: str) -> Any:  # noqa: ANN401 - a class, a module, 
         # design 5: no second client for this day; the bounds and the contract tests in CI watch over the names.
         raise ConfigError(
             f"The installed LangChain has no {where}.{name} ({_installed()}). Nothing was sent. "
-            f"Run: pip install --upgrade llm_executor_nb {needs}, then restart the kernel.",
+            f"Type: {upgrade_line()} {needs}\nThen restart the kernel.",
         )
     return value
 

@@ -19,7 +19,7 @@ from llm_executor_nb.rehearsal.catalogue import find_fault, general_themes
 from llm_executor_nb.rehearsal.replies import PRICE_USD, no_key
 from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
 from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
-from llm_executor_nb.settings.models import LEFT, SHIPPED
+from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -175,7 +175,9 @@ class LookupHandlers:
 
 def shipped_models(backend: str) -> dict[str, list[str]]:
     """Return the models of the shipped table, with the providers that serve them."""
-    return {model: _serving(row) if backend == HUGGINGFACE else [] for model, row in SHIPPED.items()}
+    if backend == HUGGINGFACE:
+        return {row.id_at_huggingface: _serving(row.providers) for row in SHIPPED}
+    return {row.model: [] for row in SHIPPED}
 
 
 def practice_models(config: Options, backend: str) -> dict[str, list[str]]:

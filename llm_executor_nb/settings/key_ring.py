@@ -13,22 +13,28 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, to_type
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, secret_of
-from llm_executor_nb.settings import key_sources
 from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList
-from llm_executor_nb.settings.key_sources import KeySources
+from llm_executor_nb.settings.key_sources import KeySources, places_of
 from llm_executor_nb.settings.saved_keys import SavedKeys, file_path
 from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_NEXT_STEP = (
-    "Add one with llm.keys.add('openrouter', key) or in llm.panel(); to practise without a key: with llm.rehearse():"
-)
+KEY_LISTS = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
+"""The module's lists of keys."""
+_STEPS = {
+    OPENROUTER: ("llm.keys.add('openrouter', key)", "a key from openrouter.ai/settings/keys"),
+    HUGGINGFACE: ("llm.keys.add('huggingface', token)", "a token from huggingface.co/settings/tokens"),
+}
+_VARIABLES = {OPENROUTER: "OPENROUTER_API_KEY=key", HUGGINGFACE: "HF_TOKEN=token"}
+_ANYWHERE = (("llm.panel()", "a form for keys, in a notebook"), ("with llm.rehearse():", "practice without a key"))
+_IN_A_REHEARSAL = (("with llm.rehearse():", "begins one with practice keys; end this one first"),)
+_GIVEN = "an empty list in code, which ends the search"
 _COLUMNS = ("backend", "key", "from", "saved in", "state")
 
 
@@ -135,6 +141,27 @@ class KeyRing:
         self.code[backend] = keys
         self.order.pop(backend, None)
 
+    def places(self, backends: Iterable[str] = tuple(_STEPS)) -> list[str]:
+        """Return where keys of some backends are looked for. A list in code ends the search for its backend."""
+        if self.is_practice:
+            return ["the practice keys of this rehearsal"]
+        searched = self._searched(backends)
+        places = [f"llm.{KEY_LISTS[backend]}: {'empty' if backend in searched else _GIVEN}" for backend in backends]
+        if searched:
+            places += [*places_of(searched), f"what llm.keys.save kept: the system's keyring, {file_path()}"]
+        return places
+
+    def how_to_give_one(self, backends: Iterable[str], *others: tuple[str, str]) -> str:
+        """Return what to type where some backends lack a key, other steps first, and then the places searched."""
+        variables = [f"export {_VARIABLES[backend]}" for backend in self._searched(backends)[:1]]
+        in_a_terminal = ((line, "in a terminal, before Python starts") for line in variables)
+        given = (*(_STEPS[backend] for backend in backends), *in_a_terminal, *_ANYWHERE)
+        steps = (*others, *(_IN_A_REHEARSAL if self.is_practice else given))
+        return "\n  ".join([to_type("Type one of these:", steps) + "\nLooked in:", *self.places(backends)])
+
+    def _searched(self, backends: Iterable[str]) -> list[str]:
+        return [backend for backend in backends if not self.code[backend].is_given]
+
     def refresh(self) -> None:
         """Read every place again at the next need."""
         with self.lock:
@@ -159,7 +186,7 @@ class KeyRing:
     def __repr__(self) -> str:
         if keys := self.lines():
             return plain("\n".join(map(_as_text, keys)))
-        return f"no keys; looked for in {', '.join(looked_for())}. {_NEXT_STEP}"
+        return "\n".join(["no keys", self.how_to_give_one(tuple(_STEPS))])
 
     def _repr_html_(self) -> str | None:
         """Return a table of the keys; None when there are none, so that the text is shown."""
@@ -173,11 +200,6 @@ class KeyRing:
         if (note := self.notes.get((key.backend, key.secret))) is None:
             return key
         return replace(key, label=note.label or key.label, rpm=note.rpm or key.rpm, is_enabled=note.is_enabled)
-
-
-def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]:
-    """Return the places where a key of some backends is looked for, for a message."""
-    return [*key_sources.looked_for(backends), f"what llm.keys.save kept (keyring, {file_path()})"]
 
 
 def _as_text(key: Key) -> str:

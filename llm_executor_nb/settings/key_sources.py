@@ -84,7 +84,7 @@ class KeySources:
         return self._dotenv[1]
 
     def _read_login(self) -> KeyText | None:
-        if os.environ.get(_NO_LOGIN, "").upper() in {"1", "ON", "YES", "TRUE"}:
+        if _is_login_off():
             return None
         path = login_path()
         if (stamp := _stamp(path)) is None:
@@ -100,14 +100,21 @@ class KeySources:
         return self._colab.get(backend, ())
 
 
-def looked_for(backends: Iterable[str] = (OPENROUTER, HUGGINGFACE)) -> list[str]:
-    """Return the places of this module, for a message on keys of some backends."""
+def places_of(backends: Iterable[str]) -> list[str]:
+    """Return the places of this module where keys of some backends are looked for, for a message."""
+    backends = tuple(backends)
+    login = f"not used, because {_NO_LOGIN} is set" if _is_login_off() else login_path()
     return [
-        *(_SHOWN[backend] for backend in backends),
-        *([f"the same names in {COLAB}"] if is_colab() else []),
-        f"{LOGIN} ({login_path()})",
-        f"the same names in {DOTENV} of the working folder",
+        f"the environment: {', '.join(_SHOWN[backend] for backend in backends)}",
+        *([f"{COLAB}: the same names"] if is_colab() else []),
+        *([f"{LOGIN}: {login}"] if HUGGINGFACE in backends else []),
+        f"{DOTENV} of the working folder: the same names",
     ]
+
+
+def _is_login_off() -> bool:
+    """Whether the user forbids programs to use the saved login unasked."""
+    return os.environ.get(_NO_LOGIN, "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def is_colab() -> bool:

@@ -7,30 +7,29 @@ first need, never at import. What code assigns replaces both.
 from __future__ import annotations
 
 import difflib
+import re
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
+from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError, to_type
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
+from llm_executor_nb.settings.shipped_models import LEFT, shipped_parts
 from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-SHIPPED: dict[str, list[str]] = {"google/gemma-3-27b-it": ["nebius", "featherless-ai", "scaleway"]}
-"""As the first users had it. nebius left Hugging Face on 2026-07-01: it costs one refused request and is then held."""
-SHIPPED_ALIASES: dict[str, str] = {"gemma": "google/gemma-3-27b-it"}
-LEFT: dict[str, str] = {"nebius": "left Hugging Face on 2026-07-01"}
-"""Providers that are known to have left, and when; shown beside their name."""
 SHOWN = 50
 """Models in a display; a table may hold thousands."""
 _NAMED = 20
 """Names in an error."""
+_IS_AN_ID = re.compile(r"[^\s/]+/[^\s/]+").fullmatch
+"""Whether a text may be a model's id."""
 _PARTS = ("providers", "aliases", "names", "off_openrouter")
 """The attributes that are looked up when one of them is first needed."""
 Row = tuple[str, str, str, str]
@@ -61,7 +60,7 @@ class ModelTable:
         """Look up the table at first need. An attribute that was assigned before stays."""
         if name not in _PARTS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        for part, value in (_saved() or _shipped()).items():
+        for part, value in (_saved() or shipped_parts()).items():
             self.__dict__.setdefault(part, value)
         return self.__dict__[name]
 
@@ -221,14 +220,32 @@ class ModelTable:
         return [f"… and {len(self) - SHOWN:,} more; llm.models.find('gemma') finds models by a part of the name"]
 
     def _unknown(self, name: str) -> str:
-        known = [*self.providers, *(alias for alias, model in self.aliases.items() if model in self.providers)]
-        similar = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        near = f"Near names: {', '.join(names)}." if (names := self._near(name)) else "No name is near."
+        aliases = {alias: model for alias, model in self.aliases.items() if model in self.providers}
+        named = set(aliases.values())
+        known = [*aliases, *(str(model) for model in self if model not in named)]
         some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else "")
-        hint = f"Near names: {', '.join(similar)}." if similar else f"There are: {some or 'none'}."
-        return (
-            f"Model not supported: {name}. {hint} "
-            f"Add it with llm.models.add({str(name)!r}, providers=['scaleway']) or in MODEL_INFERENCE_PROVIDERS."
-        )
+        steps = to_type("To add a model:", _ways_to_add(name))
+        return f"Model not supported: {name}. {near}\n{steps}\nThe table has: {some or 'nothing'}"
+
+    def _near(self, name: str) -> dict[str, None]:
+        """Return the models and aliases that may be meant, whatever the case; a model also by its ids at backends."""
+        meant = {id_: model for model in self for id_ in self.names.get(model, {}).values()}
+        spelt = {str(one).casefold(): one for one in (*meant, *self, *self.aliases)}
+        near = difflib.get_close_matches(str(name).casefold(), spelt, n=3, cutoff=0.5)
+        found = (meant.get(spelt[one], spelt[one]) for one in near)
+        return dict.fromkeys(str(one) for one in found if self.aliases.get(one, one) in self.providers)
+
+
+def _ways_to_add(name: object) -> list[tuple[str, str]]:
+    """Return what adds a model that was asked for by this name: its id, or a short name of the user's."""
+    if isinstance(name, str) and _IS_AN_ID(name):
+        return [
+            (f"llm.models.add({name!r})", "if openrouter.ai/models lists this id"),
+            (f"llm.sync_models({name!r}, apply=True)", "then adds the Hugging Face providers that serve it"),
+        ]
+    alias = f", alias={name!r}" if isinstance(name, str) and name.strip() else ""
+    return [(f"llm.models.add('maker/model'{alias})", "with its id as openrouter.ai/models has it")]
 
 
 def check_table(table: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -257,8 +274,8 @@ def shown_rows(table: ModelTable, models: Iterable[str]) -> list[Row]:
 def row_as_text(row: Row) -> str:
     """Return such a row as a line of text."""
     model, aliases, is_on_openrouter, served = row
-    first = "openrouter; then " if is_on_openrouter == "yes" else ""
-    return f"{model}{f' ({aliases})' if aliases else ''}: {first}{served}"
+    asked = filter(None, ("openrouter" if is_on_openrouter == "yes" else "", served))
+    return f"{model}{f' ({aliases})' if aliases else ''}: {'; then '.join(asked)}"
 
 
 def aliases_by_model(table: ModelTable) -> dict[str, list[str]]:
@@ -289,11 +306,6 @@ def _served(table: ModelTable, model: str) -> str:
 def _provider_shown(table: ModelTable, model: str, provider: str) -> str:
     name, problem = table.names.get(model, {}).get(provider), _problem(table, model, provider)
     return provider + (f" ({problem})" if problem else "") + (f" as {name}" if name else "")
-
-
-def _shipped() -> dict[str, Any]:
-    rows = {model: list(row) for model, row in SHIPPED.items()}
-    return {"providers": rows, "aliases": dict(SHIPPED_ALIASES), "names": {}, "off_openrouter": set()}
 
 
 def _saved() -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError, warn
+from llm_executor_nb.core.install_line import install_line
 from llm_executor_nb.core.records import Key
 from llm_executor_nb.core.secret import Secret
 
@@ -201,8 +202,8 @@ def _load_keyring() -> Any:  # noqa: ANN401 - an optional library's module
         import keyring  # noqa: PLC0415 - an extra
     except ImportError:
         raise MissingExtraError(
-            "To save keys in the system's keyring: pip install 'llm_executor_nb[keyring]'. "
-            "Without it they can be saved in a file that only you can read: save(..., to='file').",
+            f"The system's keyring needs the package keyring. Type: {install_line('keyring')}\n"
+            "Without it, keys can be saved in a file that only you can read: llm.keys.save(backend, label, to='file').",
         ) from None
     return keyring
 

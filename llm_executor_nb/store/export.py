@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import ConfigError, MissingExtraError
+from llm_executor_nb.core.install_line import install_line
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.store.rows import clean_text
 from llm_executor_nb.store.tables import CATEGORIES, AttemptColumns, Page, stored_texts
@@ -130,7 +131,7 @@ def _write_parquet(pages: Iterable[pd.DataFrame], path: Path) -> None:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise MissingExtraError('Parquet needs pyarrow: pip install "llm_executor_nb[parquet]".') from error
+        raise MissingExtraError(f"Parquet needs pyarrow. Type: {install_line('parquet')}") from error
     with contextlib.ExitStack() as stack:
         writer: Any = None
         for page in pages:

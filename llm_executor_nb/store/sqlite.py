@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.install_line import upgrade_line
 from llm_executor_nb.store.ownership import is_own, mark_as_own
 from llm_executor_nb.store.rows import Interned, damage
 from llm_executor_nb.store.schema import VERSION, is_ours, is_whole, migrate, version_of
@@ -367,7 +368,7 @@ def _unusable(database: Database, *, path: Path, is_named: bool) -> str:
     if (version := version_of(database.connection)) > VERSION:
         return (
             f"{path} was written by a newer version of llm_executor_nb (tables {version}, here {VERSION}; "
-            "install it with: pip install -U llm_executor_nb)"
+            f"install it with: {upgrade_line()})"
         )
     if not is_whole(database.connection, version):
         raise damage("its tables are not those of its version")

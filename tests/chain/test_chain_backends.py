@@ -192,12 +192,15 @@ def test_a_misspelt_backend_is_told_as_one_and_nothing_of_openrouters_keys():
     with pytest.raises(llm.MissingKeyError) as raised:
         llm.run_llm("m", "x")
     told = str(raised.value)
-    assert "no backend of your own is called 'olama' (similar: 'ollama'). Add it" in told
-    assert "Add it: llm.add_backend('olama', base_url='http://localhost:11434/v1')" in told
-    assert "HF_TOKEN" in told
+    assert "no backend of your own is called 'olama' (similar: 'ollama').\n" in told
+    assert "llm.models.set_providers('m', ['ollama'])" in told
+    assert "llm.HUGGINGFACE_TOKENS" in told
     assert "OPENROUTER" not in told
     llm.models.add("m", providers=["nosuchbackend", "scaleway"], openrouter=False)
-    with pytest.raises(llm.MissingKeyError, match=r"called 'nosuchbackend', 'scaleway'\. Add it"):
+    with pytest.raises(llm.MissingKeyError, match=r"called 'nosuchbackend', 'scaleway'\.\n"):
+        llm.run_llm("m", "x")
+    llm.models.add("m", providers=["mine"], openrouter=False)
+    with pytest.raises(llm.MissingKeyError, match=r"llm\.add_backend\('mine', base_url='http://localhost:11434/v1'\)"):
         llm.run_llm("m", "x")
     llm.models.add("m", providers=["ollama"], openrouter=False)
     assert routes() == ["ollama"]
@@ -205,7 +208,12 @@ def test_a_misspelt_backend_is_told_as_one_and_nothing_of_openrouters_keys():
 
 def test_a_model_that_nobody_serves_says_so():
     llm.models.add("m", openrouter=False)
-    with pytest.raises(llm.ConfigError, match="OpenRouter is left out, and its row is empty"):
+    with pytest.raises(llm.ConfigError, match="OpenRouter is left out, and its row is empty") as raised:
+        llm.run_llm("m", "x")
+    for step in ("llm.models.add('m')", "llm.sync_models('m', apply=True)", "llm.add_backend('ollama', "):
+        assert step in str(raised.value)
+    llm.add_backend("mine", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(llm.ConfigError, match=r"llm\.models\.set_providers\('m', \['mine'\]\)"):
         llm.run_llm("m", "x")
 
 

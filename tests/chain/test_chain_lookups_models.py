@@ -111,6 +111,7 @@ def test_a_model_is_looked_for_under_its_name_at_the_router(here):
 def test_models_are_named_by_name_or_alias_each_once(here):
     here.replies["/hf/v1/models"] = {"data": [*listing("a")["data"], *listing("b", model=GEMMA)["data"]]}
     assert set(llm.sync_models(["gemma", GEMMA])["model"]) == {GEMMA}
+    llm.MODEL_INFERENCE_PROVIDERS = {name: llm.MODEL_INFERENCE_PROVIDERS[name] for name in (GEMMA, MODEL)}
     assert set(llm.sync_models()["model"]) == {GEMMA, MODEL}
     assert here.paths == ["/hf/v1/models"]
     with pytest.raises(llm.ModelNotSupportedError):

@@ -65,7 +65,7 @@ def test_an_unknown_model_is_a_value_error_that_names_near_ones():
     with pytest.raises(ValueError, match=r"^Model not supported: nope\. ") as raised:
         llm.run_llm("nope", "x")
     assert isinstance(raised.value, llm.ModelNotSupportedError)
-    with pytest.raises(ValueError, match=r"^Model not supported: gema\. Near names: gemma\."):
+    with pytest.raises(ValueError, match=r"^Model not supported: gema\. Near names: gemma, "):
         llm.run_llm("gema", "x")
 
 
@@ -300,18 +300,103 @@ def test_a_dotenv_that_cannot_be_read_holds_no_keys(make):
         llm.run_llm(MODEL, "x")
 
 
-def test_without_a_key_the_error_says_where_it_was_looked_for_and_what_to_type():
+def _missing_key():
     with pytest.raises(llm.MissingKeyError) as raised:
         llm.run_llm(MODEL, "x")
-    for told in (
-        "OPENROUTER_API_KEY",
-        "OPENROUTER_KEY_1",
-        "HF_TOKEN",
-        ".env",
+    return str(raised.value)
+
+
+def test_without_a_key_the_error_says_the_cause_then_what_to_type_then_the_places_one_a_line():
+    cause, heading, *lines = _missing_key().splitlines()
+    assert (cause, heading) == (f"No key for {MODEL}.", "Type one of these:")
+    assert [line.split("   ")[0].strip() for line in lines[: lines.index("Looked in:")]] == [
+        "llm.keys.add('openrouter', key)",
+        "llm.keys.add('huggingface', token)",
+        "export OPENROUTER_API_KEY=key",
+        "llm.panel()",
+        "with llm.rehearse():",
+    ]
+    assert [line.partition(":")[0].strip() for line in lines[lines.index("Looked in:") + 1 :]] == [
         "llm.OPENROUTER_KEYS",
-        "with llm.rehearse()",
-    ):
-        assert told in str(raised.value)
+        "llm.HUGGINGFACE_TOKENS",
+        "the environment",
+        "the Hugging Face login",
+        ".env of the working folder",
+        "what llm.keys.save kept",
+    ]
+    for name in ("OPENROUTER_API_KEY", "OPENROUTER_KEY_1", "HF_TOKEN"):
+        assert name in _missing_key()
+
+
+def test_a_list_in_code_is_named_as_the_end_of_the_search():
+    llm.OPENROUTER_KEYS = []
+    told = _missing_key()
+    assert "llm.OPENROUTER_KEYS: an empty list in code, which ends the search" in told
+    assert "OPENROUTER_API_KEY" not in told
+    assert "HF_TOKEN" in told
+
+
+def test_only_backends_that_can_serve_the_row_are_named():
+    llm.models.add(MODEL)
+    told = _missing_key()
+    assert "OPENROUTER_API_KEY" in told
+    assert not any(words in told for words in ("HF_TOKEN", "huggingface", "sync_models"))
+    llm.HUGGINGFACE_TOKENS = [TOKEN]
+    told = _missing_key()
+    assert told.startswith(f"No key for {MODEL}, and its row names no Hugging Face provider.\nType one of these:\n")
+    assert told.splitlines()[2].strip().startswith(f"llm.sync_models({MODEL!r}, apply=True)")
+
+
+def test_a_login_that_may_not_be_used_is_named_as_such(monkeypatch):
+    assert f"the Hugging Face login: {Path(os.environ['HF_HOME']) / 'token'}" in _missing_key()
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert "the Hugging Face login: not used, because HF_HUB_DISABLE_IMPLICIT_TOKEN is set" in _missing_key()
+
+
+def test_keys_that_are_all_disabled_are_named_and_not_looked_for():
+    llm.OPENROUTER_KEYS = [ONE, TWO]
+    llm.keys.disable("openrouter", "..0001")
+    llm.keys.disable("openrouter", "..0002")
+    cause, heading, *steps = _missing_key().splitlines()
+    assert cause == f"No key for {MODEL}: all of its keys are disabled."
+    for step in steps:
+        eval(step.partition("   ")[0].strip(), {"llm": llm})  # noqa: S307 - what the message says to type
+    assert len(llm.keys) == len(steps) == 2
+    assert heading == "Type:"
+
+
+def test_in_a_rehearsal_without_keys_no_advice_begins_a_second_one():
+    with llm.rehearse(openrouter_keys=0, huggingface_tokens=0):
+        told = _missing_key()
+    assert "end this one first" in told
+    assert "HF_TOKEN" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Qwen/Qwen3.8-27B", "qwen/qwen3.8-27b"), ("GEMMA", "gemma"), ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.3")],
+)
+def test_a_name_in_another_case_or_of_another_backend_is_near(name, near):
+    with pytest.raises(llm.ModelNotSupportedError) as raised:
+        llm.run_llm(name, "x")
+    assert near in str(raised.value).splitlines()[0].partition("Near names: ")[2].split(", ")[0]
+
+
+def test_what_an_unknown_model_says_to_type_can_be_typed():
+    for name in ("maker/new-model", "short name"):
+        with pytest.raises(llm.ModelNotSupportedError) as raised:
+            llm.run_llm(name, "x")
+        cause, heading, *steps, there_are = str(raised.value).splitlines()
+        assert cause.startswith(f"Model not supported: {name}. ")
+        assert heading == "To add a model:"
+        assert there_are.startswith("The table has: gemma, gemma-4, ")
+        assert "scaleway" not in str(raised.value)
+        with llm.rehearse() as server:
+            for step in steps:
+                eval(step.partition("   ")[0].strip(), {"llm": llm})  # noqa: S307 - what the message says to type
+            llm.run_llm(name, "x")
+            assert server.lines[0].backend == "openrouter"
+            assert llm.models.row(llm.models.resolve(name)) == (("practice",) if "/" in name else ())
 
 
 # --- waits --------------------------------------------------------------------------------------------------------

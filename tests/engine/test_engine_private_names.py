@@ -15,6 +15,7 @@ from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.install_line import upgrade_line
 from llm_executor_nb.providers import langchain
 
 GETTERS = (
@@ -106,6 +107,6 @@ def test_the_error_says_what_to_run_and_goes_when_the_name_is_back(hide, monkeyp
         with pytest.raises(llm.ConfigError) as raised:
             llm.run_llm(MODEL, "What is red?")
         needs = " ".join(f'"{requirement}"' for requirement in langchain.REQUIREMENTS)
-        assert f"pip install --upgrade llm_executor_nb {needs}" in str(raised.value)
+        assert f"{upgrade_line()} {needs}" in str(raised.value)
         monkeypatch.undo()
         assert "red" in llm.run_llm(MODEL, "What is red?").text

@@ -89,7 +89,7 @@ def test_a_newer_ledger_is_left_alone_and_answers_stay_in_memory(server, tmp_pat
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = path.read_bytes()
-    assert statuses(_told(path, r"newer version .*pip install -U.*kept in memory")) == {"ok": 20}
+    assert statuses(_told(path, r"newer version .*pip install --upgrade.*kept in memory")) == {"ok": 20}
     assert statuses(prompts(20).llm.run("gemma", "q", progress=False)) == {"cached": 20}
     assert len(server.lines) == 40
     assert path.read_bytes() == before

@@ -125,7 +125,7 @@ def test_without_a_key_it_says_what_to_do():
     with llm.rehearse(openrouter_keys=0, huggingface_tokens=0):
         findings = examine(None)
     (none,) = [finding for finding in findings if finding.part == "keys"]
-    assert none.words.startswith("no key; looked for in OPENROUTER_API_KEY")
+    assert none.words.startswith("no key. Looked in: ")
     assert "%llm keys add openrouter" in none.next_step
 
 

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -17,8 +20,13 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def unpacked(version, folder):
+def built(version, folder):
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=[version])
+    return Path(wheel)
+
+
+def unpacked(version, folder):
+    wheel = built(version, folder)
     site = folder / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
@@ -54,6 +62,42 @@ def python(site, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+class Fresh:
+    """An environment of its own that has what we depend on, and neither this package nor its repository."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        venv.create(folder, with_pip=False)
+        self.python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        site = Path(self.run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        # a folder that a .pth names gives its packages; the .pth files in it, such as that of a clone, are not read
+        paths = sysconfig.get_paths()
+        (site / "dependencies.pth").write_text(f"{paths['purelib']}\n{paths['platlib']}\n")
+
+    def run(self, *arguments):
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [self.python, *arguments], cwd=self.folder, env=alone, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def pip_install(self, *what):
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"]
+        offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+        done = subprocess.run([*pip, *offline, *what], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def install_line(self):
+        show = "from llm_executor_nb.core.install_line import install_line; print(install_line('plots'))"
+        return self.run("-c", show).strip()
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    return Fresh(tmp_path / "venv")
 
 
 def test_the_wheel_holds_the_package_under_both_names_and_nothing_else(wheel):
@@ -131,3 +175,36 @@ def test_the_floors_that_ci_tests_are_the_lower_bounds_that_pip_is_told():
         for need in map(Requirement, needs)
     }
     assert {name: Version(pin) for name, pin in pins.items()} == {name: Version(bound) for name, bound in told.items()}
+
+
+# --- a fresh environment --------------------------------------------------------------------------------------------
+
+
+def test_the_wheel_alone_runs_the_main_job_and_its_pip_line_can_be_typed(fresh, tmp_path):
+    wheel = built("standard", tmp_path)
+    assert wheel.stat().st_size < 540_000  # 400 kB is the aim; without any docstring and comment it would be 385 kB
+    fresh.pip_install(wheel)
+    where = fresh.run("-c", "import llm_executor, llm_executor_nb; print(llm_executor_nb.__file__)").strip()
+    assert Path(where).is_relative_to(fresh.folder)
+    assert "OPENROUTER_API_KEY" in fresh.run("-m", "llm_executor_nb")
+    line = fresh.install_line()
+    assert line == f'pip install "llm_executor_nb[plots] @ {wheel.as_uri()}"'
+    fresh.pip_install(*shlex.split(line)[2:])
+
+
+def test_the_pip_line_of_a_clone_can_be_typed(fresh):
+    fresh.pip_install("-e", str(ROOT))
+    line = fresh.install_line()
+    assert line == f'pip install -e "{ROOT}[plots]"'
+    fresh.pip_install(*shlex.split(line)[2:])
+
+
+def test_the_metadata_name_every_python_that_is_tried_and_the_extras_that_messages_name(wheel):
+    (found,) = wheel.glob("*.dist-info/METADATA")
+    metadata = found.read_text()
+    for minor in range(11, 15):
+        assert f"Classifier: Programming Language :: Python :: 3.{minor}" in metadata
+    sources = "".join(path.read_text() for path in (wheel / "llm_executor_nb").rglob("*.py"))
+    named = set(re.findall(r"install_line\(['\"](\w+)['\"]\)", sources))
+    assert named
+    assert named <= set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE))

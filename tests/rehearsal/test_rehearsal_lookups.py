@@ -13,6 +13,7 @@ from tenacity import wait_none
 
 import llm_executor_nb as llm
 from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.settings.shipped_models import SHIPPED
 
 GEMMA = "google/gemma-3-27b-it"
 KEY, TOKEN = "sk-or-v1-practice-0001", "hf_practicetoken0001"
@@ -199,5 +200,6 @@ def test_a_rehearsal_lists_the_users_own_models_as_the_backends_call_them():
         with llm.rehearse() as practice:
             _, router = get(f"{practice._server.huggingface_url}/models")
             _, openrouter = get(f"{practice._server.openrouter_url}/models")
-        assert [row["id"] for row in router["data"]] == [GEMMA, MODEL, "org/Mine", "ours"]
-        assert [row["id"] for row in openrouter["data"]] == [GEMMA, MODEL, "org/mine"]
+        shipped = [row.id_at_huggingface for row in SHIPPED]
+        assert [row["id"] for row in router["data"]] == [*shipped, MODEL, "org/Mine", "ours"]
+        assert [row["id"] for row in openrouter["data"]] == [*(row.model for row in SHIPPED), MODEL, "org/mine"]

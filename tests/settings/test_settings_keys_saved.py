@@ -359,7 +359,7 @@ def test_a_key_that_was_saved_in_a_weak_keyring_can_still_be_deleted_there(servi
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "keyring", None)
     llm.keys.add("openrouter", ONE)
-    with pytest.raises(llm.MissingExtraError, match=r"llm_executor_nb\[keyring\]"):
+    with pytest.raises(llm.MissingExtraError, match=r"pip install .*\[keyring\]"):
         llm.keys.save("openrouter", ONE)
 
 

@@ -183,7 +183,7 @@ def test_parquet_keeps_the_dtypes(ledger, tmp_path):
 
 @pytest.mark.skipif(bool(importlib.util.find_spec("pyarrow")), reason="pyarrow is installed")
 def test_parquet_without_pyarrow_names_the_extra(ledger, tmp_path):
-    with pytest.raises(MissingExtraError, match=r"llm_executor_nb\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[parquet\]"):
         Ledger(ledger).export(tmp_path / "log.parquet")
     assert not list(tmp_path.glob("log*"))
 

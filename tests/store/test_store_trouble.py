@@ -365,9 +365,7 @@ def test_a_newer_file_is_left_alone_and_means_memory(filled):
         file.execute("ALTER TABLE answer ADD COLUMN a_later_idea TEXT")
         file.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = filled.read_bytes()
-    with pytest.warns(
-        LLMExecutorWarning, match=r"newer version .*pip install -U llm_executor_nb.*kept in memory"
-    ) as told:
+    with pytest.warns(LLMExecutorWarning, match=r"newer version .*pip install --upgrade.*kept in memory") as told:
         ledger = begun(LedgerStore(lambda: filled))
     assert len(told) == 1
     assert ledger.path is None
