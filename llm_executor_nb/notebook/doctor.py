@@ -103,17 +103,21 @@ def _text_lines(results: Sequence[CheckResult]) -> Iterator[str]:
     width = max((len(one.about) for one in results if len(one.about) <= _WIDEST), default=0)
     for one in results:
         mark, _, words, step, about = _columns(one)
-        yield _wrapped(f"  {mark:<4} " + (f"{about:<{width}}  " if width else ""), words)
+        yield _wrapped(f"  {mark:<4} " + (f"{about:<{width}}  " if about else ""), words)
         if step:
             yield _wrapped(" " * 7 + "-> ", step)
 
 
 def _wrapped(begin: str, words: str) -> str:
     """Return a line that is broken at the window's width; what follows stands below its words."""
-    indent = " " * (len(begin) if len(begin) <= _WIDEST else 9)
-    width = shutil.get_terminal_size().columns
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.fill(words, width, initial_indent=begin, subsequent_indent=indent, **options)
+    return textwrap.fill(
+        words,
+        shutil.get_terminal_size().columns,
+        initial_indent=begin,
+        subsequent_indent=" " * (len(begin) if len(begin) <= _WIDEST else 9),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _versions() -> Iterator[CheckResult]:

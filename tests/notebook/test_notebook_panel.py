@@ -166,7 +166,7 @@ def test_the_tab_shows_what_holds_and_replies_say_of_each_key(shown):
             ("on hold (rate_limited), 40 s left", "rate_limited 1"),
             ("", "ok 2"),
         ]
-        assert [row["found"] != "" for row in shown.key_rows] == [True, False, True]
+        assert [row["found"] != "" for row in shown.key_rows] == [True, True, False]
         assert "key 1 ..0001" in text_form()
         assert "on hold (auth), 600 s left · auth 1" in text_form()
 
