@@ -66,7 +66,6 @@ class KeysTab:
             "saved_in": key.saved_in,
             "state": key.state,
             "is_enabled": key.is_enabled,
-            "is_held": is_held,
             "held": state_words(state) if is_held else "",
             "outcomes": outcome_words(state.outcomes) or _UNASKED,
             "found": found,

@@ -108,7 +108,7 @@ function render({ model, el }) {
       say(`${question} Press again to do it, Escape to leave it.`, "wait", where);
     }, { ...props, class: `asks ${props.class || ""}` });
     node.usual = [text, name];
-    node.addEventListener("blur", () => { if (node.isConnected && asked === mark) ask(""); });  // the question stays: nothing moves under a click
+    node.addEventListener("blur", () => { if (!isRedrawn && asked === mark) ask(""); });  // the question stays: nothing moves under a click
     paintAsking(node);
     return node;
   }
@@ -143,11 +143,14 @@ function render({ model, el }) {
   }
 
   // Redraw a part. What had the focus is replaced, so what has the same mark gets it, or else the tab's head.
+  let isRedrawn = false;
   function redraw(place, ...content) {
     const active = el.getRootNode().activeElement;  // not the document's: marimo draws within a shadow root
     const had = place.contains(active) ? active : null;
     const typed = had && had.tagName === "INPUT" ? had.value : null;
+    isRedrawn = true;  // what is replaced loses the focus, and no one left it
     place.replaceChildren(...content.flat());
+    isRedrawn = false;
     if (!had) return;
     const again = [...place.querySelectorAll("[data-at]")].find((node) => node.dataset.at === had.dataset.at);
     if (again && typed !== null && again.type !== "checkbox") again.value = typed;
@@ -182,10 +185,20 @@ function render({ model, el }) {
       h("label", { class: "field line" }, h("span", {}, "Save to"), saveTo),
       button("Search for keys again", "Search for keys again in every place", () => send("keys", "refresh"))));
 
+  const spotOf = (row) => `key ${row.backend} ${row.ending}`;
+  function tell(place, row) {
+    const known = [!(row.held && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held), h("span", {}, row.outcomes),
+      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, `test: ${row.found}`)].filter(Boolean);
+    place.usual = known.flatMap((one, number) => (number ? [" · ", one] : [one]));
+    place.title = known.map((one) => one.textContent).join(" · ");
+    paint(place);
+    return place;
+  }
+
   function keyRow(row, number, last) {
     const fields = { backend: row.backend, shown: row.shown };
     const at = (what) => ({ "data-at": `${what} ${row.backend} ${row.ending}` });
-    const here = `key ${row.backend} ${row.ending}`;
+    const here = spotOf(row);
     const act = (what, more) => () => send("keys", what, { ...fields, ...more }, here);
     const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, title: row.label, size: Math.max(10, row.label.length + 1), class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
     const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...fields, label: name.value }, here); };
@@ -193,7 +206,7 @@ function render({ model, el }) {
       if (event.key === "Escape") name.value = row.label;
       if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); name.blur(); }
     });
-    name.addEventListener("blur", () => { if (name.isConnected) rename(); });
+    name.addEventListener("blur", () => { if (!isRedrawn) rename(); });
     const move = (to) => act("move", { to });
     const shift = (event) => {
       if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
@@ -203,8 +216,6 @@ function render({ model, el }) {
     };
     const kept = row.saved_in === "file" ? "the key file" : "the keyring";
     const lost = row.saved_in ? ` It is also deleted from ${kept}.` : row.source === "session" ? " It is not saved anywhere." : "";
-    const known = [!(row.held && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held), h("span", {}, row.outcomes),
-      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, `test: ${row.found}`)].filter(Boolean);
     return [h("tr", { class: row.is_enabled ? "" : "off", onkeydown: shift },
       h("td", { "data-head": "Backend" }, row.backend),
       h("td", { class: "key" }, name, h("code", {}, row.ending)),
@@ -220,12 +231,19 @@ function render({ model, el }) {
           ? asking("Delete saved", `Delete ${row.label} from ${kept}`, `Delete ${row.shown} from ${kept}? This session keeps it.`, here, act("forget"), { class: "save", ...at("save") })
           : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...fields, to: saveTo.value }, here), { class: "save", ...at("save") }),
         asking("Remove", `Remove ${row.label}`, `Remove ${row.shown}?${lost}`, here, act("remove"), at("remove"))))),
-    h("tr", { class: "known" }, h("td", { colspan: 4, title: known.map((one) => one.textContent).join(" · ") },
-      spot(here, ...known.flatMap((one, place) => (place ? [" · ", one] : [one])))))];
+    h("tr", { class: "known" }, h("td", { colspan: 4 }, tell(spot(here), row)))];
   }
 
+  let laidOut = "";
   function drawKeys() {
     const rows = model.get("key_rows") || [];
+    const layout = JSON.stringify(rows.map(({ held, outcomes, found, grade, ...row }) => row));
+    if (rows.length && layout === laidOut) {  // a hold counts down: a button that is replaced under a click would miss it
+      const spots = [...keyList.querySelectorAll("[data-spot]")];
+      for (const row of rows) spots.filter((one) => one.dataset.spot === spotOf(row)).forEach((one) => tell(one, row));
+      return;
+    }
+    laidOut = layout;
     const count = {};
     for (const row of rows) count[row.backend] = (count[row.backend] || 0) + 1;
     const seen = {};
