@@ -108,7 +108,7 @@ function render({ model, el }) {
       say(`${question} Press again to do it, Escape to leave it.`, "wait", where);
     }, { ...props, class: `asks ${props.class || ""}` });
     node.usual = [text, name];
-    node.addEventListener("blur", () => { if (!isRedrawn && asked === mark) ask(""); });  // the question stays: nothing moves under a click
+    node.addEventListener("blur", () => { if (!isRedrawn && asked === mark) ask(""); });  // the question stays, so nothing moves
     paintAsking(node);
     return node;
   }
