@@ -13,6 +13,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import ScopeLevel
+from llm_executor_nb.core.records import Route
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 from llm_executor_nb.view.holds import HoldsFrame
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import RouteStatus
     from llm_executor_nb.core.outcomes import Outcome
-    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.core.records import Key
 
 _RUN = "_run"
 _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
@@ -99,17 +100,14 @@ def _is_of_runs(column: pd.Series[Any]) -> bool:
     return isinstance(name, str) and (name.endswith(_RUN) or (_RUN in name and has_run_ids(column)))
 
 
-# --- the state of every route -----------------------------------------------------------------------------------
+# --- the state of every route and key -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteState:
-    """The state of one route.
+class HealthState:
+    """What holds and replies say of a route, or of a key.
 
     Attributes:
-        model: its name in the provider table.
-        route: its name in the attempt log.
-        tier: 1 for OpenRouter, 2 for all others.
         standing: whether it can be asked.
         why: the outcome that put it on hold; empty: it is free.
         seconds_left: until the hold ends (infinite: until a change; 0: the next run probes it); None: it is free.
@@ -117,14 +115,26 @@ class RouteState:
         outcomes: the outcomes of its finished requests, with their numbers.
     """
 
-    model: str
-    route: str
-    tier: int
     standing: RouteStatus
     why: str
     seconds_left: float | None
     in_flight: int
     outcomes: Mapping[Outcome, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteState(HealthState):
+    """The state of one route.
+
+    Attributes:
+        model: its name in the provider table.
+        route: its name in the attempt log.
+        tier: 1 for OpenRouter, 2 for all others.
+    """
+
+    model: str
+    route: str
+    tier: int
 
 
 def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
@@ -141,17 +151,25 @@ def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
         yield from map(_state_of, routes)
 
 
+def key_state(key: Key) -> HealthState:
+    """Return the state of a key, whatever the model is."""
+    whole = Route(backend=key.backend, key=key, provider=None, model="", request_model="", tier=1)
+    return HealthState(**_health_of(whole, ScopeLevel.KEY))
+
+
 def _state_of(route: Route) -> RouteState:
+    known = _health_of(route, ScopeLevel.ROUTE)
+    return RouteState(model=route.model, route=route.name, tier=route.tier, **known)
+
+
+def _health_of(route: Route, reach: ScopeLevel) -> dict[str, Any]:
     health, now = session().health, clock.current().now()
     standing, hold = health.status(route, now)
     left = None if hold is None else hold.until if math.isinf(hold.until) else max(0.0, hold.until - now)
-    return RouteState(
-        model=route.model,
-        route=route.name,
-        tier=route.tier,
-        standing=standing,
-        why="" if hold is None else hold.why.value,
-        seconds_left=left,
-        in_flight=health.traffic.in_flight(route, ScopeLevel.ROUTE),
-        outcomes=health.traffic.outcomes(route),
-    )
+    return {
+        "standing": standing,
+        "why": "" if hold is None else hold.why.value,
+        "seconds_left": left,
+        "in_flight": health.traffic.in_flight(route, reach),
+        "outcomes": health.traffic.outcomes(route, reach),
+    }

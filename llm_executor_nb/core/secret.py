@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache, wraps
+from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 from llm_executor_nb.core.errors import ConfigError
@@ -26,6 +27,14 @@ _KINDS: dict[str, re.Pattern[str]] = {
     "bearer token": re.compile(r"(?i:\bbearer\s+)(?!sk-|hf_)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"),
 }
 """Patterns of keys left behind in a notebook; stricter than the scrubber, which may hide a word too many."""
+_PREFIX = re.compile(r"(?i:bearer\s+)?(?:sk-(?:or-)?(?:v\d-|proj-|ant-)?|hf_)?")
+_WORDS = re.compile(
+    r"(?<![a-z])(?:canary|demo|dummy|example|fake|mock|not-a|placeholder|practice|redacted|sample|your)(?![a-z])",
+    re.IGNORECASE,
+)
+_REPEATED = re.compile(r"(.{1,8})\1{2,}.{0,7}")
+_LEAST_SIGNS = 6
+_CHANGES_PER_SIGN = 1 / 16
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -114,6 +123,26 @@ def ending(value: str) -> str:
 def kinds_of_keys(text: str) -> list[str]:
     """Return the kinds of keys in a text, in words; never a key."""
     return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]
+
+
+def kinds_of_leaks(text: str) -> dict[str, bool]:
+    """Return the kinds of keys in a text, and whether one of that kind can be real; never a key."""
+    found = {kind: [is_made_up(key[0]) for key in pattern.finditer(text)] for kind, pattern in _KINDS.items()}
+    return {kind: not all(made_up) for kind, made_up in found.items() if made_up}
+
+
+def is_made_up(key: str) -> bool:
+    """Whether a key was obviously never given out: it has a word in it, or its characters are not drawn at random."""
+    body = _PREFIX.sub("", key, count=1)
+    signs = re.sub(r"[^A-Za-z0-9]", "", body)
+    kinds = [(sign.isdigit(), sign.isupper()) for sign in signs]
+    # in a key of a provider digits and letters alternate: a readable text has all its digits at its end
+    changes = sum(one != other for one, other in pairwise(kinds))
+    return (
+        bool(_WORDS.search(body) or _REPEATED.fullmatch(signs))
+        or len(set(signs)) < _LEAST_SIGNS
+        or changes <= max(1, len(signs) * _CHANGES_PER_SIGN)
+    )
 
 
 def _clean(value: str) -> str:

@@ -64,10 +64,11 @@ class Traffic:
     def ended(self, route: Route, outcome: Outcome) -> None:
         """Count the outcome of a request."""
         self._outcomes[route.scope(ScopeLevel.ROUTE)][outcome] += 1
+        self._outcomes[route.scope(ScopeLevel.KEY)][outcome] += 1
 
-    def outcomes(self, route: Route) -> dict[Outcome, int]:
-        """Return the outcomes of the requests to a route so far, each with its count."""
-        return dict(self._outcomes.get(route.scope(ScopeLevel.ROUTE), {}))
+    def outcomes(self, route: Route, reach: ScopeLevel = ScopeLevel.ROUTE) -> dict[Outcome, int]:
+        """Return the outcomes so far on a route, or on its key, each with its count."""
+        return dict(self._outcomes.get(route.scope(reach), {}))
 
     def in_flight(self, route: Route, reach: ScopeLevel = ScopeLevel.KEY) -> int:
         """Return how many requests are in flight on the route's key, or on the route itself."""

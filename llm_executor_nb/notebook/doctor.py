@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import sys
+import textwrap
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import is_made_up
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
@@ -31,7 +34,7 @@ from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -57,7 +60,11 @@ _PACKAGES = (
     "ipywidgets",
     "anywidget",
 )
-_WHERE_TO_REVOKE = "openrouter.ai/settings/keys, huggingface.co/settings/tokens"
+_REVOKED_AT = {OPENROUTER: "openrouter.ai/settings/keys", HUGGINGFACE: "huggingface.co/settings/tokens"}
+_BACKEND_OF = {"OpenRouter key": OPENROUTER, "Hugging Face token": HUGGINGFACE}
+"""Whose the kinds of keys are that are found in notebooks."""
+_WIDEST = 44
+"""Characters of a column in the report as text."""
 _LEAKS = "keys left in notebooks"
 
 
@@ -75,16 +82,41 @@ def examine(shell: InteractiveShell | None) -> list[CheckResult]:
 
 
 def report_bundle(results: Iterable[CheckResult]) -> Bundle:
-    """Return the report as a display: a heading for each part, and its results below."""
+    """Return the report as a display: a heading for each part, and its results below, in columns."""
     html, text = "", []
     for part, group in groupby(results, key=lambda result: result.part):
         of_part = list(group)
-        html += line(part, "head") + marked([(_MARKS[one.kind], one.kind, one.words, one.next_step) for one in of_part])
-        text.append(part)
-        for one in of_part:
-            text.append(f"  {_MARKS[one.kind]:<4} {one.words}")
-            text += [f"       -> {one.next_step}"] if one.next_step else []
+        columns = 5 if any(one.about for one in of_part) else 4
+        html += line(part, "head") + marked(_columns(one)[:columns] for one in of_part)
+        text += [part, *_text_lines(of_part)]
     return {"text/plain": plain("\n".join(text)), "text/html": block(html)}
+
+
+def _columns(one: CheckResult) -> tuple[str, ...]:
+    words = one.words.removeprefix(one.about).lstrip(": ")
+    return _MARKS[one.kind], one.kind, words, one.next_step, one.about
+
+
+def _text_lines(results: Sequence[CheckResult]) -> Iterator[str]:
+    """Yield the lines of one part: the mark, what it is about, the words, and the next step below them."""
+    width = max((len(one.about) for one in results if len(one.about) <= _WIDEST), default=0)
+    for one in results:
+        mark, _, words, step, about = _columns(one)
+        yield _wrapped(f"  {mark:<4} " + (f"{about:<{width}}  " if about else ""), words)
+        if step:
+            yield _wrapped(" " * 7 + "-> ", step)
+
+
+def _wrapped(begin: str, words: str) -> str:
+    """Return a line that is broken at the window's width; what follows stands below its words."""
+    return textwrap.fill(
+        words,
+        shutil.get_terminal_size().columns,
+        initial_indent=begin,
+        subsequent_indent=" " * (len(begin) if len(begin) <= _WIDEST else 9),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _versions() -> Iterator[CheckResult]:
@@ -112,8 +144,9 @@ def _keys() -> list[CheckResult]:
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
         unknown = "could not be looked up in time"
-        return [CheckResult(part, LOOK, f"{key.backend} {key.shown}, from {key.source}: {unknown}") for key in keys]
+        return [_of_key(f"{key.backend} {key.shown}, from {key.source}", LOOK, unknown) for key in keys]
     is_practice = session().is_rehearsal
+    made_up = {(key.backend, key.label) for key in keys if not is_practice and is_made_up(key.secret.reveal())}
     practice = CheckResult(part, LOOK, "a rehearsal is running: these are practice keys", "%llm rehearse off ends it")
     rows: list[Any] = list(checked.itertuples())
     unreached = [row for row in rows if pd.isna(row.is_alive) and row.outcome in _NO_NETWORK]
@@ -121,7 +154,7 @@ def _keys() -> list[CheckResult]:
         unreached = []
     return [
         *([practice] if is_practice else []),
-        *(_key(row) for row in rows if row not in unreached),
+        *(_key(row, is_made_up=(row.backend, row.label) in made_up) for row in rows if row not in unreached),
         *_unreached_keys(unreached),
     ]
 
@@ -134,27 +167,40 @@ def _unreached_keys(rows: list[Any]) -> Iterator[CheckResult]:
     words = f"{len(rows)} keys could not be looked up, and that is the network" + (f": {causes}" if causes else "")
     yield CheckResult("keys", LOOK, words, f"see {NETWORK} below; a key may be fine all the same")
     for row in rows:
-        yield CheckResult("keys", FACT, f"{row.backend} {row.label} {row.key}, from {row.source}")
+        yield CheckResult("keys", FACT, _name(row), about=_name(row))
 
 
-def _key(row: Any) -> CheckResult:  # noqa: ANN401 - a row of a frame has no type
-    name = f"{row.backend} {row.label} {row.key}, from {row.source}"
-    words = "" if pd.isna(row.message) else f" ({row.message})"
+def _key(row: Any, *, is_made_up: bool) -> CheckResult:  # noqa: ANN401 - a row of a frame has no type
+    name, words = _name(row), "" if pd.isna(row.message) else f" ({row.message})"
     if pd.isna(row.is_alive):
-        return CheckResult("keys", LOOK, f"{name}: could not be looked up: {row.outcome}{words}")
+        return _of_key(name, LOOK, f"could not be looked up: {row.outcome}{words}")
+    if not row.is_alive and is_made_up:
+        return _of_key(name, LOOK, "made up, so no provider accepts it", _replaced(row.backend))
     if not row.is_alive:
-        step = f"replace it: {_WHERE_TO_REVOKE}"
-        return CheckResult("keys", BAD, f"{name}: not accepted: {row.outcome}{words}", step)
+        return _of_key(name, BAD, f"not accepted: {row.outcome}{words}", _replaced(row.backend))
     left = "" if pd.isna(row.credit_usd) else f", {dollars(row.credit_usd)} left"
     if row.outcome == "ok":
-        return CheckResult("keys", GOOD, f"{name}: alive{left}")
-    return CheckResult("keys", LOOK, f"{name}: alive{left}, but {row.outcome}{words}", "top it up, or add another key")
+        return _of_key(name, GOOD, f"alive{left}")
+    return _of_key(name, LOOK, f"alive{left}, but {row.outcome}{words}", "top it up, or add another key")
+
+
+def _name(row: Any) -> str:  # noqa: ANN401 - a row of a frame has no type
+    return f"{row.backend} {row.label} {row.key}, from {row.source}"
+
+
+def _of_key(name: str, kind: str, words: str, step: str = "") -> CheckResult:
+    return CheckResult("keys", kind, f"{name}: {words}", step, about=name)
+
+
+def _replaced(backend: str) -> str:
+    return f"replace it: {_REVOKED_AT.get(backend, f'llm.add_backend({backend!r}, keys=[...])')}"
 
 
 def _models() -> Iterator[CheckResult]:
     """Yield the results for each model; of a large table for the worst ones first, and for the rest in one line."""
-    if not len(session().options.keys) and not session().options.backends:
-        yield CheckResult("models", BAD, "no model has a route, because there is no key")
+    if not _used():
+        words = f"{len(session().options.models):,} in the table; their routes are shown once there is a key"
+        yield CheckResult("models", FACT, words)
         return
     by_model = [list(_model(model)) for model in tuple(session().options.models)]
     if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
@@ -172,18 +218,21 @@ def _model(model: str) -> Iterator[CheckResult]:
     try:
         routes = list(compiled(model, session().options, health).routes())
     except MissingKeyError:
-        yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any")
+        yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any", about=model)
         return
     except ConfigError as error:
-        yield CheckResult(part, BAD, f"{model}: {error}")
+        yield CheckResult(part, BAD, f"{model}: {error}", about=model)
         return
     held = [(route, holds[0]) for route in routes if (holds := health.of(route, now))]
     names = ", ".join(route.name for route in routes)
-    yield CheckResult(part, GOOD if len(held) < len(routes) else BAD, f"{model}: {len(routes)} routes: {names}")
+    words = f"{model}: {len(routes)} routes: {names}"
+    yield CheckResult(part, GOOD if len(held) < len(routes) else BAD, words, about=model)
     for route, hold in held:
-        yield CheckResult(part, LOOK, f"{route.name}: {hold_words(hold, now)}")
+        yield CheckResult(part, LOOK, f"{route.name}: {hold_words(hold, now)}", about=route.name)
     for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
-        yield CheckResult(part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}")
+        yield CheckResult(
+            part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}", about=provider
+        )
 
 
 def _ledger() -> Iterator[CheckResult]:
@@ -199,10 +248,21 @@ def _size(count: int) -> str:
 
 
 def _urls() -> list[tuple[str, str]]:
+    """Return the backends that are used and have a URL."""
     config = session().options
     own = {name: backend.base_url for name, backend in config.backends.items()}
-    urls = {name: config.base_url(name) for name in (OPENROUTER, HUGGINGFACE)} | own
+    urls = {name: own[name] if name in own else config.base_url(name) for name in _used()}
     return [(name, url) for name, url in urls.items() if url is not None]
+
+
+def _used() -> list[str]:
+    """Return the backends that have a key, and the user's own ones that serve a model without one."""
+    config = session().options
+    named = {key.backend for key in config.keys}
+    for row in tuple(config.models.providers.values()):
+        if isinstance(row, list):  # another row is a fault of its model, which is told there
+            named.update(config.backends.keys() & set(map(str, row)))
+    return [name for name in config.backend_names if name in named]
 
 
 def _leaks() -> Iterator[CheckResult]:
@@ -212,9 +272,14 @@ def _leaks() -> Iterator[CheckResult]:
     if (more := len(search.leaks) - _SHOWN_LEAKS) > 0:
         yield CheckResult(_LEAKS, BAD, f"and {more} more")
     if search.leaks:
-        yield CheckResult(_LEAKS, BAD, "who has one of these files has the key", f"revoke it: {_WHERE_TO_REVOKE}")
+        places = {_REVOKED_AT.get(_BACKEND_OF.get(leak.kind, ""), "where you got it") for leak in search.leaks}
+        yield CheckResult(
+            _LEAKS, BAD, "who has one of these files has the key", f"revoke it: {', '.join(sorted(places))}"
+        )
     else:
         yield CheckResult(_LEAKS, GOOD, f"none in {search.searched} notebooks below this folder")
+    if search.made_up:
+        yield CheckResult(_LEAKS, FACT, f"made-up keys, nothing to do: {', '.join(search.made_up[:_SHOWN_LEAKS])}")
     if not search.is_whole:
         step = "start the kernel in a smaller folder"
         yield CheckResult(_LEAKS, LOOK, "not all were read, because the folder is large", step)

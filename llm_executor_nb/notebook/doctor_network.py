@@ -41,12 +41,14 @@ class CheckResult:
         kind: good, wait, bad or dim.
         words: what was found.
         next_step: what to do about it; empty: nothing.
+        about: the beginning of the words, which has a column of its own.
     """
 
     part: str
     kind: str
     words: str
     next_step: str = ""
+    about: str = ""
 
 
 def look_at_network(urls: Sequence[tuple[str, str]], *, within_s: float) -> list[CheckResult]:
@@ -63,8 +65,7 @@ def look_at_network(urls: Sequence[tuple[str, str]], *, within_s: float) -> list
         *_variables(),
         _certificates(network),
         *(
-            way
-            or CheckResult(PART, BAD, f"{backend}, {_host(url)}: {late}", "check the connection, or set HTTPS_PROXY")
+            way or _result(BAD, f"{backend}, {_host(url)}", f": {late}", "check the connection, or set HTTPS_PROXY")
             for (backend, url), way in zip(urls, ways, strict=True)
         ),
     ]
@@ -127,11 +128,15 @@ def _way(network: Network, backend: str, url: str) -> CheckResult:
                 with network.tls().wrap_socket(plain, server_hostname=parts.hostname):
                     pass
     except ConfigError as error:
-        return CheckResult(PART, BAD, f"{name}: {error}")
+        return _result(BAD, name, f": {error}")
     except OSError as error:  # ssl.SSLError and socket.gaierror are OSErrors
-        return CheckResult(PART, BAD, f"{name} cannot be reached: {type(error).__name__}: {error}", _advice(error))
+        return _result(BAD, name, f" cannot be reached: {type(error).__name__}: {error}", _advice(error))
     by = f" through the proxy {_without_password(proxy)}" if proxy else ""
-    return CheckResult(PART, GOOD, f"{name} can be reached{by}")
+    return _result(GOOD, name, f" can be reached{by}")
+
+
+def _result(kind: str, name: str, found: str, next_step: str = "") -> CheckResult:
+    return CheckResult(PART, kind, name + found, next_step, about=name)
 
 
 def _advice(error: OSError) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.secret import kinds_of_keys
+from llm_executor_nb.core.secret import kinds_of_leaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +53,14 @@ class Search:
 
     Attributes:
         leaks: the keys.
+        made_up: notebooks with keys that were obviously never given out.
         searched: how many notebooks were read.
         unread: files that could not be read or were too large.
         is_whole: whether it ended before its bounds of time and number.
     """
 
     leaks: list[Leak] = field(default_factory=list)
+    made_up: list[str] = field(default_factory=list)
     searched: int = 0
     unread: list[str] = field(default_factory=list)
     is_whole: bool = True
@@ -78,8 +80,16 @@ def search_notebooks(folder: Path, *, within_s: float) -> Search:
             continue
         search.searched += 1
         if _MAYBE.search(content):
-            search.leaks += [Leak(name, place, kind) for place, kind in _leaks_in(content.decode(errors="replace"))]
+            _look_into(search, name, content.decode(errors="replace"))
     return search
+
+
+def _look_into(search: Search, name: str, content: str) -> None:
+    """Add the keys of one notebook to a search."""
+    found = list(_leaks_in(content))
+    search.leaks += [Leak(name, place, kind) for place, kind, is_real in found if is_real]
+    if not all(is_real for *_, is_real in found):
+        search.made_up.append(name)
 
 
 def search_history(path: str) -> list[str]:
@@ -92,7 +102,7 @@ def search_history(path: str) -> list[str]:
             rows = history.execute(_HISTORY_LINES).fetchall()
     except sqlite3.Error:
         return []
-    return [f"{session}/{number}" for session, number, source in rows if kinds_of_keys(source or "")]
+    return [f"{session}/{number}" for session, number, source in rows if any(kinds_of_leaks(source or "").values())]
 
 
 def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
@@ -118,8 +128,8 @@ def _is_searched(name: str) -> bool:
     return name == CHECKPOINTS or not (name.startswith(".") or name in _SKIPPED)
 
 
-def _leaks_in(content: str) -> Iterator[tuple[str, str]]:
-    """Yield (place, kind) for the source and the outputs of each cell, and for the rest of the notebook."""
+def _leaks_in(content: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield (place, kind, whether it can be real) for the source and the outputs of each cell, and for the rest."""
     try:
         notebook = json.loads(content)
         cells = list(notebook["cells"])
@@ -128,7 +138,7 @@ def _leaks_in(content: str) -> Iterator[tuple[str, str]]:
     except (ValueError, TypeError, KeyError, AttributeError):  # a broken notebook can hold a key as well
         parts, rest = [("somewhere in the file", content)], {}
     for place, text in [*parts, ("the notebook's metadata (saved widgets)", _text(rest))]:
-        yield from ((place, kind) for kind in kinds_of_keys(text))
+        yield from ((place, kind, is_real) for kind, is_real in kinds_of_leaks(text).items())
 
 
 def _parts(number: int, cell: dict[str, Any]) -> list[tuple[str, str]]:

@@ -96,7 +96,7 @@ class LLMMagics(Magics):
         if options.is_dry:
             show_dry_run(options)
         else:
-            run_cell(options, make_answer_display(), partial(self._keep, options.out))
+            run_cell(options, make_answer_display(options.form), partial(self._keep, options.out))
 
     def _keep(self, name: str | None, message: AIMessage) -> None:
         if name is not None and self.shell is not None:

@@ -65,6 +65,7 @@ class KeyRing:
         self.lock = threading.RLock()
         self.is_practice = practice is not None
         self._sources = KeySources()
+        self._labels: dict[str, dict[Secret, str]] = {}  # by backend: how each key was called last
 
     def of(self, backend: str) -> tuple[Key, ...]:
         """Return the enabled keys of a backend, in order, each once. A chat model object has none."""
@@ -84,8 +85,10 @@ class KeyRing:
         if not keys:
             return ()
         noted = [self._with_note(key) for key in keys.values()]
+        labelled = list(_labelled(noted, self._labels.get(backend, {})))
+        self._labels[backend] = {key.secret: key.label for key in labelled}
         order = {secret: number for number, secret in enumerate(self.order.get(backend, ()))}
-        return tuple(sorted(_labelled(noted), key=lambda key: order.get(key.secret, len(order))))
+        return tuple(sorted(labelled, key=lambda key: order.get(key.secret, len(order))))
 
     def lines(self) -> tuple[Key, ...]:
         """Return every key with where it is saved, disabled keys too, in the order they are asked."""
@@ -208,11 +211,13 @@ def _as_text(key: Key) -> str:
     return f"{key.backend:<12} {key.shown:<18} from {key.source}{saved}{state}"
 
 
-def _labelled(keys: list[Key]) -> Iterator[Key]:
-    """Yield the keys; one without a label gets its number in the search, so that no `move` renames it."""
+def _labelled(keys: list[Key], former: Mapping[Secret, str]) -> Iterator[Key]:
+    """Yield the keys. One without a label keeps its former one, else gets its number in the search."""
     taken = {key.label for key in keys}
+    kept = {key.secret: label for key in keys if not key.label and (label := former.get(key.secret)) not in taken}
+    taken.update(filter(None, kept.values()))
     for number, key in enumerate(keys, start=1):
-        label = key.label or free_label(number, taken)
+        label = key.label or kept.get(key.secret) or free_label(number, taken)
         taken.add(label)
         yield key if key.label else replace(key, label=label)
 

@@ -14,7 +14,7 @@ from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.markup import untypeset
 from llm_executor_nb.view.html import MOST_RENDERED, Bundle, block, line_part, pre, rest_of, stacked, table_part
 from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
-from llm_executor_nb.view.markdown import fenced, harmless
+from llm_executor_nb.view.markdown import fenced, harmless, wrapped
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
@@ -32,9 +32,13 @@ _FIRST_LINE_S = 0.3
 """Seconds without that line: a quick answer needs none."""
 _ONE_LINE = {ord(sign): f"&#{ord(sign)};" for sign in "\n\r$\\`~*_[]@"}
 """Characters that begin something in Markdown or a formula, as HTML that begins nothing."""
-_COSTLY = re.compile(r"\$|\\\\|\\begin")
+_COSTLY = re.compile(r"\$|\\\\|\\begin|\\[()\[\]]")
 """What begins or ends a formula. A browser needs milliseconds for each."""
 _MOST_COSTLY = 2_000
+_PER_CHARACTER_S, _PER_FORMULA_S = 3e-5, 4e-3
+"""Seconds between two updates for what is rendered: a browser is busy for a third of them."""
+_UNDECIDED = re.compile(r"(?:\A|\n)[-=+*_#>|`~:.\d)\\$ \t]+\Z")
+"""A last line of signs only. The next piece decides what it is: `-` below a text is a heading until the space comes."""
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
 _ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "waited s", "took s", "then", "message")
 
@@ -78,10 +82,19 @@ def answer_bundle(text: str, form: str, *, cut: str = "") -> Bundle:
     if form == "md":
         head, rest = _split(text)
         ending = f"\n\n**{mark}**" if mark else ""
-        return {"text/markdown": harmless(head) + rest + ending, "text/plain": as_text}
+        return {"text/markdown": wrapped(harmless(head)) + rest + ending, "text/plain": as_text}
     if len(as_text) > MOST_RENDERED:
         return {"text/html": block(pre(as_text)), "text/plain": as_text}
     return {"text/plain": as_text}
+
+
+def draft_bundle(text: str, form: str) -> Bundle:
+    """Return the display of an answer that still grows. Markdown looks as it will in the end, so that nothing jumps."""
+    # of a text that is too long to be rendered the end is shown, where it grows
+    draft = {"text/plain": plain(text[-MOST_RENDERED:])}
+    if form != "md" or len(text) > MOST_RENDERED:
+        return draft
+    return answer_bundle(_UNDECIDED.sub("", text), form) | draft
 
 
 def is_json(text: str) -> bool:
@@ -149,12 +162,17 @@ def _json_of(text: str) -> str | None:
 
 
 class CellAnswer:
-    """Draws in one display of a kernel: plain text while it grows, the whole bundle at the end, which the file keeps.
+    """Draws in one display of a kernel: what has arrived while it grows, the whole bundle at the end.
 
-    A ticker updates it, so that a fast stream costs no more than a slow one.
+    A ticker updates it, so that a fast stream costs no more than a slow one; a long text is drawn less often.
+
+    Args:
+        form: md, text or json.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form: str = "text") -> None:
+        self._form = form
+        self._pause_s = _REDRAW_S
         self._display = LiveDisplay()
         self._text = ""
         self._drawn = 0
@@ -190,13 +208,15 @@ class CellAnswer:
             if not self._text.strip():
                 if age_s >= _WAITING_S:
                     self._display.update(_text_bundle(self._waiting()))
-            elif age_s >= _REDRAW_S:
+            elif age_s >= self._pause_s:
                 self._draw()
 
     def _draw(self) -> None:
         if len(text := self._text) > self._drawn:
             self._drawn = len(text)
-            self._display.update(_text_bundle(text[-MOST_RENDERED:]))  # of a longer one the end, where it grows
+            bundle = draft_bundle(text, self._form)
+            self._pause_s = max(_REDRAW_S, _rendering_s(bundle.get("text/markdown", "")))
+            self._display.update(bundle)
 
 
 class TerminalAnswer:
@@ -248,9 +268,13 @@ class TerminalAnswer:
 AnswerDisplay = CellAnswer | TerminalAnswer
 
 
-def make_answer_display() -> AnswerDisplay:
-    """Return the display that suits the front end."""
-    return CellAnswer() if frontend() == "kernel" else TerminalAnswer()
+def make_answer_display(form: str) -> AnswerDisplay:
+    """Return the display that suits the front end, for an answer in a form: md, text or json."""
+    return CellAnswer(form) if frontend() == "kernel" else TerminalAnswer()
+
+
+def _rendering_s(markdown: str) -> float:
+    return len(markdown) * _PER_CHARACTER_S + sum(1 for _ in _COSTLY.finditer(markdown)) * _PER_FORMULA_S
 
 
 def _text_bundle(text: str) -> Bundle:

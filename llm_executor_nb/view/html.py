@@ -87,11 +87,12 @@ def line(text: str, kind: str = "") -> str:
     return f'<div class="{kind}">{_bounded(text)}</div>'
 
 
-def marked(lines: Iterable[tuple[str, str, str, str]]) -> str:
-    """Return lines as a table: a mark, its style, the words, and the next step."""
+def marked(lines: Iterable[Sequence[str]]) -> str:
+    """Return lines as a table: a mark, its style, the words, the next step, and perhaps what the words are about."""
     rows = "".join(
-        f'<tr><td>{span(mark, kind)}</td><td class="long">{_bounded(words)}{_next_step(step)}</td></tr>'
-        for mark, kind, words, step in lines
+        f'<tr><td style="width: 3em">{span(mark, kind)}</td>'
+        f"{_about(*about)}{_bounded(words)}{_next_step(step)}</td></tr>"
+        for mark, kind, words, step, *about in lines
     )
     return f'<table class="plain"><tbody>{rows}</tbody></table>'
 
@@ -171,6 +172,13 @@ def _bounded(text: str) -> str:
 
 def _folded(words: str, inside: str) -> str:
     return f"<details><summary>{escaped(words)}</summary>{inside}</details>"
+
+
+def _about(text: str | None = None) -> str:
+    """Return what begins the words of a line: a column for what they are about, where the table has one."""
+    if text is None:
+        return '<td class="long">'
+    return f'<td>{_bounded(text)}</td><td class="long">' if text else '<td class="long" colspan="2">'
 
 
 def _next_step(words: str) -> str:

@@ -34,6 +34,19 @@ def is_attended() -> bool:
     return bool(getattr(getattr(_shell(), "kernel", None), "_allow_stdin", False))  # the kernel has no public name
 
 
+def has_widgets() -> bool:
+    """Whether a widget can be drawn for a person: in a kernel that is attended, and in marimo."""
+    # an unattended run is for its file, and a widget in a file is empty without a network
+    return (frontend() == "kernel" and is_attended()) or _marimo() is not None
+
+
+def widget_thread(work: Callable[[], None], name: str) -> threading.Thread:
+    """Return a daemon thread that may change a widget. In marimo no other thread than its own kind reaches the page."""
+    marimo = _marimo()
+    thread: type[threading.Thread] = threading.Thread if marimo is None else marimo.Thread
+    return thread(target=work, name=name, daemon=True)
+
+
 def show(bundle: Bundle) -> None:
     """Draw what does not change any more; a terminal prints its text."""
     from IPython.display import display  # noqa: PLC0415 - only within IPython
@@ -146,6 +159,11 @@ class Ticker:
         while not self._is_over.wait(pause_s):
             self._tick()
             pause_s = self._every_s
+
+
+def _marimo() -> Any:  # noqa: ANN401 - the module, in a notebook of marimo
+    marimo = sys.modules.get("marimo")
+    return marimo if marimo is not None and marimo.running_in_notebook() else None
 
 
 def _shell() -> Any:  # noqa: ANN401 - IPython's shell, if there is one

@@ -1,15 +1,19 @@
-"""A model's Markdown, made harmless: what a trusted notebook would run, fetch or draw is shown as text.
+r"""A model's Markdown, made harmless: what a trusted notebook would run, fetch or draw is shown as text.
 
 JupyterLab renders the Markdown outputs of a trusted notebook without its sanitizer. A `<script>`, an `onerror` or a
 `javascript:` link in an answer would run with the notebook's rights; a picture or a diagram would fetch. There is no
 Markdown parser here. What we take for a block of code is written as one that no renderer can take for anything else:
 at the margin, with a fence longer than any in it, in a language that is only coloured. A span of code is left alone
 where its backticks certainly pair up. All other text has its tags escaped and its commands of TeX checked.
+
+What renderers would lose is written so that they keep it: single line breaks, formulas between `\(` and `\)`, and
+the end of a word that is wider than the page.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.view.tex import harmless_tex
@@ -20,12 +24,22 @@ if TYPE_CHECKING:
 _FENCE = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?:(`{3,})([^`]*)|(~{3,})(.*))")
 _RUN = re.compile(r"`{3,}|~{3,}")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_MATH = re.compile(r"\$\$[^$`]+\$\$|\$[^$`\n]+\$")
-_MATH_BEGINS = re.compile(r"\$|\\begin\{|\\\\[(\[]")
+_BRACKETED = r"\\\\\[(?:[^\\]|\\(?!\\[()\[\]]))*\\\\\]"
+_MATH = re.compile(rf"\$\$[^$`]+\$\$|\$[^$`\n]+\$|{_BRACKETED}|\\\\\((?:[^\\]|\\(?!\\[()\[\]]))*\\\\\)")
+_MATH_BEGINS = re.compile(r"\$|\\begin\{|\\[(\[]")
 _LINK = re.compile(r"\]\((?=\s*(\S{0,80}))")
 """Where a link's address begins, and enough of it to see its scheme. It is a look-ahead, because links may nest."""
 _SAFE = re.compile(r"(https?://|mailto:)|[^:&\\<]*(?=[/?#)\s]|$)", re.IGNORECASE)
 _SPAN = re.compile(r"(^|(?<=\s))([*_(\"'\[]{0,3})`([^`|\n]*[^`|\n\\])`(?!`)", re.MULTILINE)
+_LATEX = re.compile(r"`[^`\n]*`|(?<!\\)\\(?:(\()|\[)((?:[^\\]|\\[^()\[\]])+)\\(?(1)\)|\])")
+r"""A formula between `\(` and `\)`, as most models write it. Renderers take each backslash for an escape."""
+_DISPLAYED = re.compile(rf"(\$\$[^$]+\$\$|{_BRACKETED})")
+"""A formula of several lines."""
+_UNBROKEN = re.compile(r"[ \t>]*(?:#{1,6}[ \t]|\||[-=*_ \t]*$)")
+"""A heading, a row of a table, a rule, an underline: no line of text follows in the same paragraph."""
+_BEGINS_A_BLOCK = re.compile(rf"{_UNBROKEN.pattern}|[ \t>]*(?:[-+*]|\d{{1,9}}[.)])[ \t]")
+_WIDE = re.compile(r"\S{60}")
+"""So many characters without a space may be wider than the page."""
 _BLANK_LINES = re.compile(r"(\n[ \t]*(?:\n[ \t]*)+)")
 _COLOURED = """
 bash bat c c# c++ clojure cmake cpp cs csharp css csv cuda cython dart diff docker dockerfile elixir erlang fortran
@@ -44,6 +58,11 @@ def harmless(text: str) -> str:
     # a formula ends at a blank line, so none begins in prose and swallows the fence behind it
     gap = "\n\n" if _MATH_BEGINS.search(text) else "\n"
     return gap.join(block if is_code else _prose(block) for block, is_code in blocks)
+
+
+def wrapped(text: str) -> str:
+    """Return Markdown in which a long word ends at the edge of the page and goes on below."""
+    return f'<div style="overflow-wrap: anywhere">\n\n{text}\n\n</div>' if _WIDE.search(text) else text
 
 
 def fenced(text: str, language: str = "", *, least: int = 3) -> str:
@@ -104,15 +123,16 @@ def _prose(text: str) -> str:
 
 def _paragraph(text: str) -> str:
     """Defuse a paragraph. Its code spans are left alone if every backtick certainly belongs to one."""
+    text = _with_formulas(text)
     outside = _SPAN.sub("", text)
     # an escape or a formula can make a backtick plain text
     if "`" in outside or "\\" in outside or _MATH_BEGINS.search(text):
-        return _defused(text)
+        return _with_breaks(_defused(text))
     parts, end = [], 0
     for span in _SPAN.finditer(text):
         parts += [_defused(text[end : span.start(3)]), span[3]]
         end = span.end(3)
-    return "".join([*parts, _defused(text[end:])])
+    return _with_breaks("".join([*parts, _defused(text[end:])]))
 
 
 def _defused(text: str) -> str:
@@ -128,3 +148,34 @@ def _defused(text: str) -> str:
 
 def _link(match: re.Match[str]) -> str:
     return match[0] if _SAFE.match(match[1]) else "]\\("
+
+
+def _with_formulas(text: str) -> str:
+    r"""Write `\(a\)` as renderers read it, `\\(a\\)`; a span of code stays as it is."""
+    return _LATEX.sub(_formula, text)
+
+
+def _formula(match: re.Match[str]) -> str:
+    if (inside := match[2]) is None:
+        return match[0]
+    return rf"\\({inside}\\)" if match[1] else rf"\\[{inside}\\]"
+
+
+def _with_breaks(text: str) -> str:
+    """Keep the line breaks of a paragraph: two spaces in front of each. Those of a formula mean nothing."""
+    if "\n" not in text:
+        return text
+    parts = _DISPLAYED.split(text)
+    parts[::2] = [part if r"\begin{" in part else _with_hard_breaks(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _with_hard_breaks(text: str) -> str:
+    lines = text.split("\n")
+    broken = [f"{line}  " if _is_broken(line, after) else line for line, after in pairwise(lines)]
+    return "\n".join([*broken, lines[-1]])
+
+
+def _is_broken(line: str, after: str) -> bool:
+    """Whether two lines of a paragraph are text that a renderer would put into one."""
+    return not (line.endswith(("\\", "  ")) or _UNBROKEN.match(line) or _BEGINS_A_BLOCK.match(after))

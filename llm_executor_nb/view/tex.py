@@ -144,7 +144,9 @@ def _end_of(delimiter: str) -> str:
 
 def _undelimited(match: re.Match[str]) -> str:
     text = match[0]
-    return text.replace("$$", "$ $").replace("$$", "$ $") if "$" in text else text.replace("\\", _BACKSLASH)
+    if "$" in text:
+        return text.replace("$$", "$ $").replace("$$", "$ $")
+    return text.replace("\\\\", _BACKSLASH).replace("\\", _BACKSLASH)
 
 
 def _entity(match: re.Match[str]) -> str:

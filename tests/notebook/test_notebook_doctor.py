@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -15,7 +16,7 @@ from shells import extended_shell
 
 import llm_executor_nb as llm
 from llm_executor_nb.notebook.doctor import examine, report_bundle
-from llm_executor_nb.notebook.doctor_network import GOOD, CheckResult, all_within, look_at_network
+from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -189,3 +190,83 @@ def test_of_a_large_table_the_doctor_names_twenty_models_and_those_first_that_do
     assert models[-1].words == f"and {len(llm.models) - 20 + 3001:,} more models, all with a route"
     assert "%llm models gemma" in models[-1].next_step
     assert len(models) < 30
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-or-v1-not-a-real-key-0000",
+        "sk-or-v1-fake-0001-0002-0003",
+        "sk-or-v1-" + "0" * 64,
+        "sk-or-v1-" + "x" * 32,
+        "sk-or-v1-" + "abc1" * 16,
+        "sk-or-v1-my-team-key-number-7",
+        "sk-your-key-here-1234567890",
+        "sk-proj-example-9f8a7b6c5d4e3f2a1b0c",
+        "hf_practicetokennumber0001",
+        "hf_" + "a" * 34,
+        "Bearer placeholder-token-9f8a7b6c5d4e",
+    ],
+)
+def test_a_key_that_was_obviously_never_given_out_is_told_without_alarm(tmp_path, monkeypatch, key):
+    write(tmp_path / "lesson.ipynb", new_code_cell(f"llm.OPENROUTER_KEYS = ['{key}']"))
+    monkeypatch.chdir(tmp_path)
+    with llm.rehearse():
+        leaks = [one for one in examine(None) if one.part == "keys left in notebooks"]
+    assert [one.kind for one in leaks] == [GOOD, FACT]
+    assert leaks[1].words == "made-up keys, nothing to do: lesson.ipynb"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEY,
+        TOKEN,
+        "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",
+        "sk-ant-api03-Zk2pQ7rT9xW1vB4nM6cD8fG0hJ3kL5sA",
+        "hf_qWeRtYuIoPaSdFgHjKlZxCvBnM12345678",
+        "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+    ],
+)
+def test_a_key_that_may_be_real_is_a_leak_also_beside_one_that_is_made_up(tmp_path, key):
+    write(tmp_path / "typed.ipynb", new_code_cell(f"a = '{key}'\nb = 'sk-or-v1-fake-0001-0002-0003'"))
+    search = search_notebooks(tmp_path, within_s=10)
+    assert {leak.where for leak in search.leaks} == {"typed.ipynb"}
+
+
+def test_our_own_notebooks_give_no_red_line(monkeypatch):
+    monkeypatch.chdir(Path(llm.__file__).parents[1] / "notebooks")
+    with llm.rehearse():
+        assert [one.words for one in examine(None) if one.kind == BAD] == []
+
+
+def test_only_backends_that_are_used_are_spoken_of():
+    with llm.rehearse(huggingface_tokens=0):
+        report = report_bundle(examine(None))["text/plain"]
+    assert "openrouter, 127.0.0.1" in report
+    assert "hugging" not in report.replace("langchain-huggingface", "").lower()
+    with llm.rehearse(openrouter_keys=0, huggingface_tokens=0):
+        findings = examine(None)
+        assert sum(one.kind == BAD for one in findings) == 1
+        assert not [one for one in words(findings, "network") if "reached" in one]
+        llm.add_backend("mine", base_url="http://127.0.0.1:9/v1", allow_http=True)
+        assert not [one for one in words(examine(None), "network") if "mine" in one]
+        llm.models.add("some/model", providers=["mine"], openrouter=False)
+        assert [one for one in words(examine(None), "network") if one.startswith("mine, 127.0.0.1:9 cannot")]
+
+
+def test_a_key_that_is_not_accepted_is_replaced_where_it_came_from():
+    with llm.rehearse("openrouter: 401; huggingface: 401"):
+        steps = [one.next_step for one in examine(None) if one.part == "keys" and "not accepted" in one.words]
+    assert set(steps) == {"replace it: openrouter.ai/settings/keys", "replace it: huggingface.co/settings/tokens"}
+
+
+def test_the_report_stands_in_columns_and_keeps_to_the_window(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    with llm.rehearse("openrouter[1]: 401"):
+        report = report_bundle(examine(None))
+    lines = report["text/plain"].splitlines()
+    keys = lines[lines.index("keys") + 1 : lines.index("models")]
+    assert {line.index(word) for line in keys for word in ("alive", "not accepted") if word in line} == {44}
+    assert max(map(len, lines)) <= 90
+    assert report["text/html"].count('<td style="width: 3em">') == report["text/html"].count("<tr>")

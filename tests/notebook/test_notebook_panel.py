@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 import threading
+import types
 from pathlib import Path
 
 import nbclient
@@ -10,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 from rehearsing import MODEL, fresh, wait_until
+from shells import a_kernel  # noqa: F401 - a fixture
 
 import llm_executor_nb as llm
 from llm_executor_nb.core import clock
@@ -149,6 +152,52 @@ def test_a_key_of_the_environment_is_not_removed_and_the_answer_says_where_it_is
     answer = _tell(shown, "keys", "remove", backend="openrouter", shown="key 1 ..1a2b")
     assert (answer["ok"], "OPENROUTER_API_KEY" in answer["text"]) == (False, True)
     assert _keys(shown) == [("key 1 ..1a2b", "OPENROUTER_API_KEY", "on")]
+
+
+def test_the_tab_shows_what_holds_and_replies_say_of_each_key(shown):
+    with llm.rehearse("openrouter[1]: 401; openrouter[2]: 429 retry-after=40"):
+        _tell(shown, "keys", "refresh")
+        assert [(row["held"], row["outcomes"]) for row in shown.key_rows] == [("", "no reply yet")] * 3
+        for _ in range(2):
+            llm.run_llm(MODEL, "x")
+        _tell(shown, "keys", "test", backend="openrouter", shown="key 2 ..0002")
+        assert [(row["held"], row["outcomes"]) for row in shown.key_rows] == [
+            ("on hold (auth), 600 s left", "auth 1"),
+            ("on hold (rate_limited), 40 s left", "rate_limited 1"),
+            ("", "ok 2"),
+        ]
+        assert [row["found"] != "" for row in shown.key_rows] == [True, True, False]
+        assert "key 1 ..0001" in text_form()
+        assert "on hold (auth), 600 s left · auth 1" in text_form()
+
+
+def test_a_label_stays_when_a_key_before_it_is_removed(shown):
+    llm.OPENROUTER_KEYS = [KEY, SECOND]
+    _tell(shown, "keys", "refresh")
+    _tell(shown, "keys", "remove", backend="openrouter", shown="key 1 ..1a2b")
+    assert _keys(shown) == [("key 2 ..3c4d", "code", "on")]
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({"tab": "keys", "do": "add", "backend": "openrouter", "key": f"{KEY} {SECOND}", "label": "a"}, "key"),
+        ({"tab": "keys", "do": "add", "backend": "openrouter", "key": "", "label": "a"}, "key"),
+        ({"tab": "keys", "do": "add", "backend": "openrouter", "key": KEY, "label": SECOND}, "label"),
+        ({"tab": "keys", "do": "add", "backend": "openrouter", "key": KEY, "label": "x" * 50}, "label"),
+        ({"tab": "models", "do": "add", "model": MODEL, "providers": "", "alias": ""}, "model"),
+        ({"tab": "models", "do": "add", "model": KEY, "providers": "", "alias": ""}, "model"),
+        ({"tab": "models", "do": "add", "model": "x/y", "providers": KEY, "alias": ""}, "providers"),
+        ({"tab": "models", "do": "add", "model": "x/y", "providers": "a", "alias": MODEL}, "alias"),
+    ],
+    ids=str,
+)
+def test_a_refusal_names_its_field_and_changes_nothing(shown, told, field):
+    before = dict(llm.MODEL_INFERENCE_PROVIDERS), len(llm.keys)
+    answer = _tell(shown, told.pop("tab"), told.pop("do"), **told)
+    assert (answer["ok"], answer["field"]) == (False, field)
+    assert (dict(llm.MODEL_INFERENCE_PROVIDERS), len(llm.keys)) == before
+    assert CANARY not in _state(shown)
 
 
 # --- models -------------------------------------------------------------------------------------------------------
@@ -348,19 +397,49 @@ def test_every_function_that_the_text_names_is_there():
         assert callable(thing)
 
 
-def test_a_notebook_that_shows_the_panel_holds_its_text_and_no_key(tmp_path):
-    source = (
-        "import llm_executor_nb as llm\n"
-        "llm.keys.add('openrouter', 'sk-or-v1-' + 'can' + 'ary-0007', label='team')\n"
-        "llm.panel()"
-    )
+SHOW = (
+    "import llm_executor_nb as llm\n"
+    "llm.keys.add('openrouter', 'sk-or-v1-' + 'can' + 'ary-0007', label='team')\n"
+    "llm.panel()"
+)
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def test_a_notebook_that_a_program_runs_holds_the_panel_as_text_and_so_does_its_export(tmp_path):
     magic = "%load_ext llm_executor_nb\n%llm panel"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (source, magic)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (SHOW, magic)])
     nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    [by_function], [by_magic] = (cell.outputs for cell in notebook.cells)
-    view = "application/vnd.jupyter.widget-view+json"
-    assert by_function.data[view]["model_id"] == by_magic.data[view]["model_id"]
-    assert "team ..0007" in by_function.data["text/plain"]
+    for cell in notebook.cells:
+        assert "team ..0007" in "".join(output.text for output in cell.outputs if output.output_type == "stream")
     nbformat.validate(notebook)
-    assert CANARY not in nbformat.writes(notebook)
-    assert "..0007" in json.dumps(notebook.metadata["widgets"])
+    written = nbformat.writes(notebook)
+    assert CANARY not in written
+    assert VIEW not in written
+    exporters = pytest.importorskip("nbconvert.exporters", reason="nbconvert comes with JupyterLab")
+    html, _ = exporters.HTMLExporter().from_notebook_node(notebook)
+    assert "team ..0007" in html
+    assert "llm.keys.add(&quot;openrouter&quot;" in html or 'llm.keys.add("openrouter"' in html
+
+
+def test_where_a_person_attends_the_panel_is_one_widget_with_its_text_beside_it(a_kernel):  # noqa: F811 - the fixture
+    by_function, by_magic = (a_kernel.run(code) for code in (SHOW, "%llm panel"))
+    [first] = by_function.of("execute_result")
+    [second] = by_magic.of("display_data")
+    assert first["data"][VIEW]["model_id"] == second["data"][VIEW]["model_id"]
+    assert "team ..0007" in first["data"]["text/plain"]
+    assert CANARY not in json.dumps([ran.messages for ran in (by_function, by_magic)], default=str)
+
+
+def test_in_marimo_it_is_a_widget_whose_thread_is_one_of_marimos(monkeypatch):
+    class Thread(threading.Thread):
+        """As `marimo.Thread`: only these reach the page."""
+
+    marimo = types.SimpleNamespace(running_in_notebook=lambda: True, Thread=Thread)
+    monkeypatch.setitem(sys.modules, "marimo", marimo)
+    shown = panel()
+    shown._handle_custom_msg({"id": "drawn"}, [])
+    assert [type(worker) for worker in _workers()] == [Thread]
+    shown.close()
+    wait_until(lambda: not _workers())
+    monkeypatch.setattr(marimo, "running_in_notebook", lambda: False)
+    assert panel() is None

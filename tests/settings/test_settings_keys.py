@@ -129,6 +129,20 @@ def test_moving_a_key_renames_none():
     assert _shown() == ["team ..0003", "key 1 ..0001", "key 2 ..0002"]
 
 
+def test_a_key_that_goes_or_comes_renames_none():
+    llm.OPENROUTER_KEYS = [ONE, TWO, THREE]
+    assert _shown() == ["key 1 ..0001", "key 2 ..0002", "key 3 ..0003"]
+    llm.keys.remove("openrouter", "key 1")
+    assert _shown() == ["key 2 ..0002", "key 3 ..0003"]
+    llm.OPENROUTER_KEYS.insert(0, "sk-or-v1-keyring-0009")
+    assert _shown() == ["key 1 ..0009", "key 2 ..0002", "key 3 ..0003"]
+    llm.keys.rename("openrouter", "..0003", "key 4")
+    llm.OPENROUTER_KEYS.insert(0, ONE)
+    assert _shown() == ["key 3 ..0001", "key 1 ..0009", "key 2 ..0002", "key 4 ..0003"]
+    llm.OPENROUTER_KEYS = [TWO]
+    assert _shown() == ["key 2 ..0002"]
+
+
 def test_a_list_assigned_in_code_counts_in_its_own_order():
     llm.OPENROUTER_KEYS = [ONE, TWO]
     llm.keys.move("openrouter", "..0002", to=1)

@@ -236,11 +236,11 @@ class Notebook:
                     return json.loads(self.path.read_text(encoding="utf-8"))
         raise TimeoutError(f"{self.path.name} was not saved")
 
-    def looks(self) -> Iterator[str]:
+    def looks(self, widths: tuple[int, ...] = WIDTHS) -> Iterator[str]:
         """Take each theme and each width in turn; yield what it is."""
         for is_dark in (False, True):
             self.take_theme(is_dark=is_dark)
-            for width in WIDTHS:
+            for width in widths:
                 self.page.set_viewport_size({"width": width, "height": 1200})
                 self.page.wait_for_timeout(300)
                 yield f"{width}-{'dark' if is_dark else 'light'}"

@@ -7,7 +7,7 @@ import re
 import hostile
 import pytest
 
-from llm_executor_nb.view.answer import answer_bundle
+from llm_executor_nb.view.answer import answer_bundle, draft_bundle
 from llm_executor_nb.view.html import block, line, pre, span, table, text_table
 from llm_executor_nb.view.markdown import fenced, harmless
 
@@ -205,3 +205,52 @@ def test_every_value_of_a_display_is_escaped():
 
 def test_a_text_table_has_one_line_a_row():
     assert text_table(["a", "b"], [["x\ny", 1.25], [None, "z\x1b"]]) == "a    b\nx y  1.2\n     z"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("Roses are red\nViolets are blue\nSugar", "Roses are red  \nViolets are blue  \nSugar"),
+        ("a\n\nb\nc", "a\n\nb  \nc"),
+        ("> a\n> b", "> a  \n> b"),
+        ("- a\n  b\n- c", "- a  \n  b\n- c"),
+        ("a **b\nc** `d`\ne", "a **b  \nc** `d`  \ne"),
+        ("a  \nb\\\nc", "a  \nb\\\nc"),
+        ("Title\n===\nText\n---", "Title\n===\nText\n---"),
+        ("# Title\ntext", "# Title\ntext"),
+        ("items:\n- a\n* b\n+ c\n1. d\n2) e", "items:\n- a\n* b\n+ c\n1. d\n2) e"),
+        ("P(a|b)\nis", "P(a|b)  \nis"),
+        ("so\n$$\na\nb\n$$\nand\nc", "so\n$$\na\nb\n$$\nand  \nc"),
+        ("so\n\\[\na\nb\n\\]\nand\nc", "so\n\\\\[\na\nb\n\\\\]\nand  \nc"),
+        ("a <b>\nc", "a &lt;b>  \nc"),
+        ("-5\n-6", "-5  \n-6"),
+    ],
+)
+def test_a_single_line_break_stays_where_two_lines_are_text(typed, shown):
+    assert harmless(typed) == shown
+
+
+def test_the_renderer_of_exports_keeps_line_breaks_and_formulas():
+    renderer = pytest.importorskip("nbconvert.filters.markdown_mistune", reason="nbconvert comes with JupyterLab")
+    html = renderer.markdown2html_mistune(harmless("Roses\nViolets\n\nso \\(a\\)\n\n| a | b |\n|--|--|\n| 1 | 2 |\n"))
+    assert re.search(r"Roses<br ?/?>\s*Violets", html)
+    assert r"\(a\)" in html or "$a$" in html
+    assert "<td" in html
+
+
+@pytest.mark.parametrize("text", ["x" * 4_000, "a " * 50 + "https://a.org/" + "y" * 100])
+def test_a_word_that_is_wider_than_a_page_is_wrapped_and_others_are_left_alone(text):
+    shown = answer_bundle(text, "md")
+    assert shown["text/markdown"] == f'<div style="overflow-wrap: anywhere">\n\n{text}\n\n</div>'
+    assert shown["text/plain"] == text
+    assert answer_bundle("word " * 1_000, "md")["text/markdown"] == "word " * 1_000
+
+
+def test_markdown_that_grows_looks_as_in_the_end_and_its_last_signs_wait_for_what_they_become():
+    text = "# Title\n\nSome\ntext:\n- one\n- two\n\n```python\nx = 1\n```\n"
+    for end in range(1, len(text) + 1):
+        draft = draft_bundle(text[:end], "md")
+        assert draft["text/plain"] == text[:end]
+        assert not re.search(r"text:[ ]*\n-\Z|\n`{1,2}\Z", draft["text/markdown"])
+    assert draft_bundle(text, "md") == answer_bundle(text, "md")
+    assert draft_bundle("{", "json") == {"text/plain": "{"}

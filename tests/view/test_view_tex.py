@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import hostile
 import pytest
@@ -95,3 +96,29 @@ def test_a_formula_that_is_nested_too_deep_for_a_browser_begins_nowhere(opens, c
         outside = re.sub(r"^(`{3,})\n(?:.*\n)*?\1$", "", shown, flags=re.MULTILINE)
         assert not re.search(rf"\\\w|\$.*{re.escape(opens)}", outside)
     assert "$" in harmless(f"${opens * 9}x{closes * 9}$")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (r"\(a\)", r"\\(a\\)"),
+        (r"so \(a_1 < b\) and \(c\).", r"so \\(a_1 < b\\) and \\(c\\)."),
+        (r"\(a<b\)", r"\\(a< b\\)"),
+        ("\\[\nx = \\frac{1}{2}\n\\]", "\\\\[\nx = \\frac{1}{2}\n\\\\]"),
+        ("\\[ \\begin{aligned} a &= b \\\\[2pt] c &= d \\end{aligned} \\]", None),
+        (r"`\(a\)` is how \(a\) is typed", r"`\(a\)` is how \\(a\\) is typed"),
+        (r"\\(a\\)", r"\\(a\\)"),
+        (r"1\) one, \[x, f\(x", r"1\) one, \[x, f\(x"),
+        (r"\(a \(b\)", r"\(a \\(b\\)"),
+    ],
+)
+def test_a_formula_in_latexs_brackets_is_one(typed, shown):
+    result = harmless(typed)
+    assert result == shown if shown else result.startswith("\\\\[ \\begin{aligned}") and "2pt" not in result
+
+
+def test_brackets_that_never_close_cost_no_time():
+    began = time.process_time()
+    for text in (r"\(" * 25_000, r"\[ a " * 10_000, r"\(" + r"\\" * 20_000, "`" * 50_000, r"$$\[" * 10_000):
+        harmless(text)
+    assert time.process_time() - began < 5

@@ -10,19 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from llm_executor_nb.notebook.panel.text import text_form
-from llm_executor_nb.view.live import frontend
+from llm_executor_nb.view.live import has_widgets
 
 
 def panel() -> Any:  # noqa: ANN401 - a widget, or nothing
     """Show keys, models and health, with a button for every change. Only the buttons that say so send a request.
 
-    Where no widget can be drawn, as in a terminal, the same is printed, with the function to call for each change. In a
-    notebook there is one panel for all cells: calling this again shows the same one.
+    Where no one can press a button, as in a terminal or a notebook that is run by a program, the same is printed, with
+    the function to call for each change. A notebook has one panel for all cells: calling this again shows the same one.
 
     Returns:
         The widget, which shows itself at the end of a cell; None where the text was printed.
     """
-    if frontend() != "kernel":
+    if not has_widgets():
         print(text_form())  # noqa: T201 - the text form is printed
         return None
     from llm_executor_nb.notebook.panel.widget import the_panel  # noqa: PLC0415 - loads the widget libraries

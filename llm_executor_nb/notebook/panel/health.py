@@ -12,7 +12,7 @@ from llm_executor_nb.view.text import time_left
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llm_executor_nb.chain.inspection import RouteState
+    from llm_executor_nb.chain.inspection import HealthState
 
 _WORDS = {
     RouteStatus.FREE: "free",
@@ -30,9 +30,9 @@ def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
             "route": state.route,
             "tier": state.tier,
             "is_free": state.standing is RouteStatus.FREE,
-            "state": _state_words(state),
+            "state": state_words(state),
             "in_flight": state.in_flight,
-            "outcomes": _outcome_words(state.outcomes),
+            "outcomes": outcome_words(state.outcomes),
         }
         for state in route_states(models)
     ]
@@ -48,14 +48,15 @@ def route_lines(models: Sequence[str]) -> list[str]:
 
 def _reset(_: Mapping[str, Any]) -> str:
     reset_health()
-    return "Every hold was dropped; all routes are asked again."
+    return "Nothing is on hold any more; all routes are asked again."
 
 
 ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"reset": _reset}
 """The buttons of the tab."""
 
 
-def _state_words(state: RouteState) -> str:
+def state_words(state: HealthState) -> str:
+    """Return whether a route or a key can be asked, and if not, why and for how long."""
     words = _WORDS[state.standing]
     if state.seconds_left is None:
         return words
@@ -66,7 +67,7 @@ def _state_words(state: RouteState) -> str:
     return f"{words}, {left}" if left.startswith("until") else f"{words}, {left} left"
 
 
-def _outcome_words(counts: Mapping[Outcome, int]) -> str:
+def outcome_words(counts: Mapping[Outcome, int]) -> str:
     """Return how often each outcome came, answers first."""
     ordered = sorted(counts.items(), key=lambda entry: (entry[0] is not Outcome.OK, -entry[1], entry[0]))
     return " · ".join(f"{outcome.value} {count:,}" for outcome, count in ordered)

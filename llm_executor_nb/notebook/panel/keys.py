@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from llm_executor_nb.chain.inspection import key_state
 from llm_executor_nb.chain.lookups import check_keys
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.holds import RouteStatus
+from llm_executor_nb.core.secret import Secret
+from llm_executor_nb.notebook.panel.fields import typed_into
+from llm_executor_nb.notebook.panel.health import outcome_words, state_words
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llm_executor_nb.core.records import Key
     from llm_executor_nb.settings.keys import Keys
 
     Message = Mapping[str, Any]
+
+_UNASKED = "no reply yet"
 
 
 class KeysTab:
@@ -40,24 +48,35 @@ class KeysTab:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what may be shown of each key, in the order they are asked."""
-        return [
-            {
-                "backend": line.backend,
-                "label": line.label,
-                "ending": line.secret.ending,
-                "shown": line.shown,
-                "source": line.source,
-                "saved_in": line.saved_in,
-                "state": line.state,
-                "is_enabled": line.is_enabled,
-                "found": (result := self._tested.get((line.backend, line.secret.ending), ("", "")))[1],
-                "grade": result[0],
-            }
-            for line in session().options.keys.lines()
-        ]
+        return [self._row(key) for key in session().options.keys.lines()]
+
+    def _row(self, key: Key) -> dict[str, Any]:
+        grade, found = self._tested.get((key.backend, key.secret.ending), ("", ""))
+        state = key_state(key)
+        is_held = state.standing is not RouteStatus.FREE
+        if is_held and grade == "ok":  # it worked when it was tested, and was put on hold since then
+            del self._tested[key.backend, key.secret.ending]
+            grade, found = "", ""
+        return {
+            "backend": key.backend,
+            "label": key.label,
+            "ending": key.secret.ending,
+            "shown": key.shown,
+            "source": key.source,
+            "saved_in": key.saved_in,
+            "state": key.state,
+            "is_enabled": key.is_enabled,
+            "held": state_words(state) if is_held else "",
+            "outcomes": outcome_words(state.outcomes) or _UNASKED,
+            "found": found,
+            "grade": grade,
+        }
 
     def _add(self, message: Message) -> str:
-        shown = _keys().add(message["backend"], message["key"], label=message.get("label") or None)
+        with typed_into("key"):
+            Secret(message["key"])
+        with typed_into("label"):
+            shown = _keys().add(message["backend"], message["key"], label=message.get("label") or None)
         self._tested.pop((message["backend"], shown.split()[-1]), None)
         return f"Added {shown} for this session."
 
@@ -100,7 +119,14 @@ class KeysTab:
 
     def _refresh(self, _: Message) -> str:
         _keys().refresh()
-        return f"Looked again: {len(_keys())} keys are in use."
+        return f"Searched every place for keys: {len(_keys())} are in use."
+
+
+def known_of(key: Key) -> str:
+    """Return what holds and replies say of a key, as text."""
+    state = key_state(key)
+    held = [] if state.standing is RouteStatus.FREE else [state_words(state)]
+    return " · ".join([*held, outcome_words(state.outcomes) or _UNASKED])
 
 
 def _keys() -> Keys:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.chain.lookups import sync_models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.notebook.panel.fields import FieldRefusedError, typed_into
 from llm_executor_nb.settings.models import aliases_by_model, problems_of
 
 if TYPE_CHECKING:
@@ -75,10 +76,20 @@ class ModelsTab:
         return f"{counts['matching']:,} of {counts['total']:,} models have that text in a name." if self._part else ""
 
     def _add(self, message: Message) -> str:
-        model, providers = str(message["model"]).strip(), _names(message["providers"])
-        if model in _table().providers:
-            raise ConfigError(f"{model} is in the table already. Change its row there.")
-        _table().add(model, providers=providers, alias=_names(message["alias"])[0] if message.get("alias") else None)
+        model, table = str(message["model"]).strip(), _table()
+        with typed_into("model"):
+            if model in table.providers:
+                raise ConfigError(f"{model} is in the table already. Change its row there.")
+            table.add(model)
+        try:
+            with typed_into("providers"):
+                table.set_providers(model, _names(message["providers"]))
+            with typed_into("alias"):
+                for alias in _names(message.get("alias")):
+                    table.add_alias(alias, model)
+        except FieldRefusedError:
+            table.remove(model)
+            raise
         # in a large table the new model would be out of sight
         if model not in self.shown():
             self._part = model

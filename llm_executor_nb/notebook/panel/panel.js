@@ -19,9 +19,11 @@ function button(text, name, run, props = {}) {
   return h("button", { type: "button", "aria-label": name === text ? undefined : name, title: name, onclick: run, ...props }, text);
 }
 
-function field(text, props) {
-  const input = h("input", { type: "text", autocomplete: "off", spellcheck: "false", ...props });
-  return [h("label", { class: "field" }, h("span", {}, text), input), input];
+// A field has room below it for what is wrong with it.
+function field(text, below, props) {
+  const input = h("input", { type: "text", autocomplete: "off", spellcheck: "false", "aria-describedby": below.id, ...props });
+  below.input = input;
+  return [h("div", { class: "field" }, h("label", {}, h("span", {}, text), input), below), input];
 }
 
 function onEnter(run) {
@@ -37,15 +39,36 @@ function render({ model, el }) {
   let open = "keys";
 
   // --- messages to the kernel, and its replies
+  // One live region speaks. What belongs to a field or a row is seen there, in the spot of that name, not at the end.
   const status = h("p", { class: "status", role: "status", "aria-live": "polite" });
-  function say(text, kind = "") { status.textContent = text; status.className = `status ${kind}`; }
+  let told = {};
+  function say(text, kind = "", name = "") {
+    told = { text, kind, name };
+    const spots = [...root.querySelectorAll("[data-spot]")];
+    spots.forEach(paint);
+    status.textContent = text;
+    status.className = `status ${kind} ${spots.some((one) => one.dataset.spot === name && one.offsetParent) ? "unseen" : ""}`;
+  }
+  function paint(spot) {
+    const isTold = Boolean(told.text) && told.name === spot.dataset.spot;
+    spot.className = `spot ${isTold ? told.kind : ""}`;
+    spot.replaceChildren(...(isTold ? [told.text] : spot.usual));
+    spot.input?.setAttribute("aria-invalid", String(isTold));
+  }
+  function spot(name, ...usual) {
+    const node = h("p", { "data-spot": name, id: `${view}-${name.replace(/\W+/g, "-")}` });
+    node.usual = usual;
+    paint(node);
+    return node;
+  }
 
-  // `then` is called on success; after a refusal the typed text stays in its field.
-  function send(tab, what, fields = {}, then = () => {}) {
+  // `then` is called on success; after a refusal the typed text stays in its field, and the reason stands at `name`.
+  function send(tab, what, fields = {}, name = "", then = () => {}) {
     const id = `${view}-${++sent}`;
+    ask("");
     say("…", "wait");
     const late = setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200);
-    waiting.set(id, { late, then });
+    waiting.set(id, { late, name, then });
     model.send({ id, tab, do: what, ...fields });
   }
 
@@ -57,18 +80,45 @@ function render({ model, el }) {
 
   function receive(reply) {
     if (!reply || !waiting.has(reply.id)) return;
-    const { late, then } = waiting.get(reply.id);
+    const { late, name, then } = waiting.get(reply.id);
     clearTimeout(late);
     waiting.delete(reply.id);
     if (reply.ok) then();
-    say(reply.text, reply.ok ? "good" : "bad");
+    say(reply.text, reply.ok ? "good" : "bad", reply.ok ? "" : [name, reply.field].filter(Boolean).join(" "));
   }
+
+  // --- what takes something away asks first: a second press does it; Escape, or leaving the button, does not
+  let asked = "";
+  function ask(mark) {
+    asked = mark;
+    root.querySelectorAll("button.asks").forEach(paintAsking);
+  }
+  function paintAsking(node) {
+    const [text, name] = node.usual, isAsked = node.dataset.at === asked;
+    if (isAsked && node.offsetWidth) node.style.minWidth = `${node.offsetWidth}px`;
+    node.textContent = isAsked ? (text.length > 1 ? "Sure?" : "?") : text;
+    node.setAttribute("aria-label", isAsked ? `Sure? ${name}` : name);
+    node.classList.toggle("sure", isAsked);
+  }
+  function asking(text, name, question, where, run, props) {
+    const mark = props["data-at"];
+    const node = button(text, name, () => {
+      if (asked === mark) { run(); return; }
+      ask(mark);
+      say(`${question} Press again to do it, Escape to leave it.`, "wait", where);
+    }, { ...props, class: `asks ${props.class || ""}` });
+    node.usual = [text, name];
+    node.addEventListener("blur", () => { if (!isRedrawn && asked === mark) ask(""); });  // the question stays, so nothing moves
+    paintAsking(node);
+    return node;
+  }
+  function forget() { ask(""); say(""); }
 
   // --- tabs
   const panes = {};
   const heads = {};
   function choose(name, focus) {
-    if (name !== open && !waiting.size) say("");
+    if (name !== open && !waiting.size) forget();
     open = name;
     for (const one of Object.keys(TABS)) {
       heads[one].setAttribute("aria-selected", String(one === name));
@@ -92,16 +142,19 @@ function render({ model, el }) {
     list.append(heads[name]);
   }
 
-  // Redraw a part. The element that had the focus is replaced, so its successor with the same mark gets the focus.
+  // Redraw a part. What had the focus is replaced, so what has the same mark gets it, or else the tab's head.
+  let isRedrawn = false;
   function redraw(place, ...content) {
-    const active = place.contains(el.ownerDocument.activeElement) ? el.ownerDocument.activeElement : null;
-    const mark = active && active.dataset.at;
-    const typed = active && active.tagName === "INPUT" ? active.value : null;
+    const active = el.getRootNode().activeElement;  // not the document's: marimo draws within a shadow root
+    const had = place.contains(active) ? active : null;
+    const typed = had && had.tagName === "INPUT" ? had.value : null;
+    isRedrawn = true;  // what is replaced loses the focus, and no one left it
     place.replaceChildren(...content.flat());
-    const again = mark && [...place.querySelectorAll("[data-at]")].find((node) => node.dataset.at === mark);
-    if (!again) return;
-    if (typed !== null && again.tagName === "INPUT" && again.type !== "checkbox") again.value = typed;
-    (again.disabled ? again.parentElement.querySelector("button:enabled") : again)?.focus();
+    isRedrawn = false;
+    if (!had) return;
+    const again = [...place.querySelectorAll("[data-at]")].find((node) => node.dataset.at === had.dataset.at);
+    if (again && typed !== null && again.type !== "checkbox") again.value = typed;
+    (again?.disabled ? again.parentElement.querySelector("button:enabled") : again || heads[open])?.focus();
   }
 
   function table(caption, columns, rows, empty) {
@@ -109,40 +162,51 @@ function render({ model, el }) {
     return h("table", {},
       h("caption", {}, caption),
       h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, rows));
+      h("tbody", {}, rows.flat()));
   }
 
   // --- keys
-  const keyList = h("div", {});
+  const keyList = h("div", { class: "keys" });
   const backend = h("select", { class: "grow" });
-  const [keyField, key] = field("API key", { type: "password", onkeydown: onEnter(add), class: "wide" });
-  const [labelField, label] = field("Label", { placeholder: "optional", onkeydown: onEnter(add) });
+  const [keyField, key] = field("API key", spot("add-key key"), { type: "password", onkeydown: onEnter(add), class: "wide" });
+  const [labelField, label] = field("Label", spot("add-key label"), { placeholder: "optional", onkeydown: onEnter(add) });
   const saveTo = h("select", {}, h("option", { value: "keyring" }, "the system's keyring"), h("option", { value: "file" }, "a file only you can read"));
   function add() {
-    if (!key.value.trim()) { say("Paste a key first.", "bad"); key.focus(); return; }
-    send("keys", "add", { backend: backend.value, key: key.value, label: label.value.trim() }, emptier(label));
+    if (!key.value.trim()) { say("Paste a key first.", "bad", "add-key key"); key.focus(); return; }
+    send("keys", "add", { backend: backend.value, key: key.value, label: label.value.trim() }, "add-key", emptier(label));
     key.value = "";
   }
   panes.keys.append(
     h("div", { class: "bar", role: "group", "aria-label": "Add a key" },
-      h("label", { class: "field" }, h("span", {}, "Backend"), backend), keyField, labelField,
+      h("div", { class: "field" }, h("label", {}, h("span", {}, "Backend"), backend)), keyField, labelField,
       button("Add key", "Add key", add, { class: "main" })),
     keyList,
     h("div", { class: "bar foot" },
       h("label", { class: "field line" }, h("span", {}, "Save to"), saveTo),
-      button("Look again", "Look again for keys in all places", () => send("keys", "refresh"))));
+      button("Search for keys again", "Search for keys again in every place", () => send("keys", "refresh"))));
+
+  const spotOf = (row) => `key ${row.backend} ${row.ending}`;
+  function tell(place, row) {
+    const known = [!(row.held && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held), h("span", {}, row.outcomes),
+      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, `test: ${row.found}`)].filter(Boolean);
+    place.usual = known.flatMap((one, number) => (number ? [" · ", one] : [one]));
+    place.title = known.map((one) => one.textContent).join(" · ");
+    paint(place);
+    return place;
+  }
 
   function keyRow(row, number, last) {
     const fields = { backend: row.backend, shown: row.shown };
     const at = (what) => ({ "data-at": `${what} ${row.backend} ${row.ending}` });
-    const act = (what, more) => () => send("keys", what, { ...fields, ...more });
+    const here = spotOf(row);
+    const act = (what, more) => () => send("keys", what, { ...fields, ...more }, here);
     const name = h("input", { type: "text", value: row.label, "aria-label": `Label of ${row.label}`, title: row.label, size: Math.max(10, row.label.length + 1), class: "name", autocomplete: "off", spellcheck: "false", ...at("label") });
-    const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...fields, label: name.value }); };
+    const rename = () => { if (name.value.trim() !== row.label) send("keys", "rename", { ...fields, label: name.value }, here); };
     name.addEventListener("keydown", (event) => {
       if (event.key === "Escape") name.value = row.label;
       if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); name.blur(); }
     });
-    name.addEventListener("blur", () => { if (name.isConnected) rename(); });
+    name.addEventListener("blur", () => { if (!isRedrawn) rename(); });
     const move = (to) => act("move", { to });
     const shift = (event) => {
       if (!event.altKey || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
@@ -150,57 +214,55 @@ function render({ model, el }) {
       const to = number + (event.key === "ArrowUp" ? -1 : 1);
       if (to >= 1 && to <= last) move(to)();
     };
-    return h("tr", { class: row.is_enabled ? "" : "off", onkeydown: shift },
+    const kept = row.saved_in === "file" ? "the key file" : "the keyring";
+    const lost = row.saved_in ? ` It is also deleted from ${kept}.` : row.source === "session" ? " It is not saved anywhere." : "";
+    return [h("tr", { class: row.is_enabled ? "" : "off", onkeydown: shift },
       h("td", { "data-head": "Backend" }, row.backend),
-      h("td", { "data-head": "Key" }, h("span", { class: "key" }, name, h("code", {}, row.ending))),
+      h("td", { class: "key" }, name, h("code", {}, row.ending)),
       h("td", { "data-head": "From" }, row.source, row.saved_in && row.source !== `saved in the ${row.saved_in}` ? h("span", { class: "dim" }, ` · saved in the ${row.saved_in}`) : ""),
-      h("td", { "data-head": "State" }, h("span", { class: row.is_enabled ? "" : "dim" }, row.state),
-        row.found ? h("div", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, row.found) : ""),
       h("td", { class: "acts" }, h("div", {},
         button("Test", `Test ${row.label}`, act("test"), { disabled: !row.is_enabled, ...at("test") }),
         button("↑", `Move ${row.label} up`, move(number - 1), { disabled: number === 1, ...at("up") }),
         button("↓", `Move ${row.label} down`, move(number + 1), { disabled: number === last, ...at("down") }),
         row.is_enabled
-          ? button("Disable", `Disable ${row.label}`, act("disable"), at("switch"))
-          : button("Enable", `Enable ${row.label}`, act("enable"), at("switch")),
+          ? button("Disable", `Disable ${row.label}`, act("disable"), { class: "switch", ...at("switch") })
+          : button("Enable", `Enable ${row.label}`, act("enable"), { class: "switch", ...at("switch") }),
         row.saved_in
-          ? button("Forget saved", `Forget saved ${row.label}`, act("forget"), at("save"))
-          : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...fields, to: saveTo.value }), at("save")),
-        remover(row, act("remove"), at("remove")))));
+          ? asking("Delete saved", `Delete ${row.label} from ${kept}`, `Delete ${row.shown} from ${kept}? This session keeps it.`, here, act("forget"), { class: "save", ...at("save") })
+          : button("Save", `Save ${row.label}`, () => send("keys", "save", { ...fields, to: saveTo.value }, here), { class: "save", ...at("save") }),
+        asking("Remove", `Remove ${row.label}`, `Remove ${row.shown}?${lost}`, here, act("remove"), at("remove"))))),
+    h("tr", { class: "known" }, h("td", { colspan: 4 }, tell(spot(here), row)))];
   }
 
-  // Deleting a saved key cannot be undone, so its button asks once more.
-  function remover(row, run, props) {
-    const node = button("Remove", `Remove ${row.label}`, () => {
-      if (!row.saved_in || node.dataset.sure) { run(); return; }
-      node.dataset.sure = "yes";
-      node.textContent = "Delete for good?";
-      say(`${row.shown} is saved in the ${row.saved_in === "file" ? "key file" : row.saved_in}. Press again to delete it for good.`, "wait");
-    }, props);
-    return node;
-  }
-
+  let laidOut = "";
   function drawKeys() {
     const rows = model.get("key_rows") || [];
+    const layout = JSON.stringify(rows.map(({ held, outcomes, found, grade, ...row }) => row));
+    if (rows.length && layout === laidOut) {  // a hold counts down: a button that is replaced under a click would miss it
+      const spots = [...keyList.querySelectorAll("[data-spot]")];
+      for (const row of rows) spots.filter((one) => one.dataset.spot === spotOf(row)).forEach((one) => tell(one, row));
+      return;
+    }
+    laidOut = layout;
     const count = {};
     for (const row of rows) count[row.backend] = (count[row.backend] || 0) + 1;
     const seen = {};
-    redraw(keyList, table("Keys, in the order they are asked", ["Backend", "Key", "From", "State", "Actions"],
+    redraw(keyList, table("Keys, in the order they are asked", ["Backend", "Key", "From", "Actions"],
       rows.map((row) => keyRow(row, (seen[row.backend] = (seen[row.backend] || 0) + 1), count[row.backend])),
       "No key yet. Paste one above; it stays in this session unless you save it."));
   }
 
   // --- models
   const modelList = h("div", {});
-  const [modelField, modelName] = field("Model", { placeholder: "google/gemma-3-27b-it", onkeydown: onEnter(addModel), class: "wide" });
-  const [providersField, providerNames] = field("Providers", { placeholder: "scaleway, featherless-ai", onkeydown: onEnter(addModel) });
-  const [aliasField, aliasName] = field("Alias", { placeholder: "optional", onkeydown: onEnter(addModel) });
+  const [modelField, modelName] = field("Model", spot("add-model model"), { placeholder: "google/gemma-3-27b-it", onkeydown: onEnter(addModel), class: "wide" });
+  const [providersField, providerNames] = field("Providers", spot("add-model providers"), { placeholder: "scaleway, featherless-ai", onkeydown: onEnter(addModel) });
+  const [aliasField, aliasName] = field("Alias", spot("add-model alias"), { placeholder: "optional", onkeydown: onEnter(addModel) });
   function addModel() {
-    if (!modelName.value.trim()) { say("Enter the model's id first.", "bad"); modelName.focus(); return; }
+    if (!modelName.value.trim()) { say("Enter the model's id first.", "bad", "add-model model"); modelName.focus(); return; }
     const fields = { model: modelName.value, providers: providerNames.value, alias: aliasName.value };
-    send("models", "add", fields, emptier(modelName, providerNames, aliasName));
+    send("models", "add", fields, "add-model", emptier(modelName, providerNames, aliasName));
   }
-  const [partField, part] = field("Find models", { placeholder: "a part of a name", type: "search", oninput: () => {
+  const [partField, part] = field("Find models", spot("find"), { placeholder: "a part of a name", type: "search", oninput: () => {
     clearTimeout(finding);
     finding = setTimeout(() => send("models", "find", { part: part.value }), 300);
   } });
@@ -213,13 +275,14 @@ function render({ model, el }) {
     finder, modelList,
     h("div", { class: "bar foot" },
       button("Compare with Hugging Face", "Compare with Hugging Face", () => send("models", "sync")),
-      button("Apply what it offers", "Apply what Hugging Face offers: stale providers out, new ones in", () => send("models", "apply")),
+      asking("Update the table", "Update the table from Hugging Face", "Take out the providers that no longer offer a model, and add those that do?", "", () => send("models", "apply"), { "data-at": "apply" }),
       button("Save table", "Save table for later sessions", () => send("models", "save"))));
 
   function modelCard(row) {
     const at = (what) => ({ "data-at": `${what} ${row.model}` });
     const names = row.providers.map((one) => one.name);
-    const set = (providers, then) => send("models", "providers", { model: row.model, providers }, then);
+    const top = `card ${row.model}`, end = `providers ${row.model}`;
+    const set = (providers, then) => send("models", "providers", { model: row.model, providers }, end, then);
     const swap = (one, to) => { const next = [...names]; next.splice(to, 0, ...next.splice(one, 1)); set(next); };
     const addTo = (what, text, name, run) => {
       const input = h("input", { type: "text", "aria-label": name, placeholder: text, size: 14, autocomplete: "off", spellcheck: "false", ...at(what) });
@@ -239,25 +302,27 @@ function render({ model, el }) {
       h("header", {},
         h("strong", {}, row.model),
         row.aliases.map((alias) => h("span", { class: "chip" }, alias,
-          button("×", `Remove alias ${alias}`, () => send("models", "unalias", { alias })))),
-        addTo("alias", "alias", `Add alias to ${row.model}`, (alias, then) => send("models", "alias", { model: row.model, alias }, then)),
-        button("Remove", `Remove ${row.model}`, () => send("models", "remove", { model: row.model }), { class: "end" })),
+          asking("×", `Remove alias ${alias}`, `Remove the alias ${alias}?`, top, () => send("models", "unalias", { alias }, top), at(`unalias ${alias}`)))),
+        addTo("alias", "alias", `Add alias to ${row.model}`, (alias, then) => send("models", "alias", { model: row.model, alias }, top, then)),
+        asking("Remove", `Remove ${row.model}`, `Remove ${row.model} with its providers and aliases?`, top, () => send("models", "remove", { model: row.model }, top), { class: "end", ...at("remove") })),
+      spot(top),
       row.wrong ? h("p", { class: "bad" }, row.wrong) : "",
       h("label", { class: "line" },
         h("input", { type: "checkbox", checked: row.is_on_openrouter, "aria-label": `Ask OpenRouter for ${row.model}`, ...at("openrouter"),
-          onchange: (event) => send("models", "openrouter", { model: row.model, is_on: event.target.checked }) }),
+          onchange: (event) => send("models", "openrouter", { model: row.model, is_on: event.target.checked }, top) }),
         "OpenRouter first, then"),
       h("ol", { "aria-label": `Providers of ${row.model}` }, row.providers.map((one, number) =>
         h("li", { class: one.mark ? "stale" : "", onkeydown: shift(number) }, h("div", {},
           h("span", { class: "provider" }, one.name),
           button("↑", `Move ${one.name} up`, () => swap(number, number - 1), { disabled: number === 0, ...at(`up ${one.name}`) }),
           button("↓", `Move ${one.name} down`, () => swap(number, number + 1), { disabled: number === names.length - 1, ...at(`down ${one.name}`) }),
-          button("×", `Remove ${one.name} from ${row.model}`, () => set(names.filter((name) => name !== one.name))),
-          one.mark ? h("em", {}, one.mark) : "")))),
+          asking("×", `Remove ${one.name} from ${row.model}`, `Remove ${one.name} from ${row.model}?`, end, () => set(names.filter((name) => name !== one.name)), at(`out ${one.name}`)),
+          one.mark ? h("em", { title: one.mark }, one.mark) : "")))),
       h("div", { class: "line wrap" },
         addTo("provider", "provider", `Add provider to ${row.model}`, (name, then) => set([...names, name], then)),
         row.missing.length ? h("span", { class: "dim" }, "also offered:") : "",
-        row.missing.map((name) => button(`+ ${name}`, `Add ${name} to ${row.model}`, () => set([...names, name])))));
+        row.missing.map((name) => button(`+ ${name}`, `Add ${name} to ${row.model}`, () => set([...names, name])))),
+      spot(end));
   }
 
   function drawModels() {
@@ -268,7 +333,7 @@ function render({ model, el }) {
   function drawCounts() {
     const { part: sought = "", shown = 0, matching = 0, total = 0 } = counts();
     finder.hidden = !sought && shown === total;
-    if (el.ownerDocument.activeElement !== part) part.value = sought;
+    if (el.getRootNode().activeElement !== part) part.value = sought;
     counted.textContent = `${shown.toLocaleString("en")} of ${(sought ? matching : total).toLocaleString("en")} models ${sought ? "with that text in a name" : ""}`;
     cut.hidden = finder.hidden;
     drawModels();
@@ -278,15 +343,15 @@ function render({ model, el }) {
   const routeList = h("div", {});
   const cut = h("p", { class: "dim" }, "Only routes of the models that the tab Models shows; llm.health() lists every hold.");
   panes.health.append(cut, routeList, h("div", { class: "bar foot" },
-    button("Drop all holds", "Drop all holds, so that every route is asked again", () => send("health", "reset"))));
+    button("Ask all routes again", "Ask all routes again: nothing stays on hold", () => send("health", "reset"))));
   function drawRoutes() {
     const rows = model.get("route_rows") || [];
-    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "In flight", "Outcomes"],
+    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Running", "Outcomes"],
       rows.map((row) => h("tr", {},
         h("td", { "data-head": "Model" }, row.model),
         h("td", { "data-head": "Route" }, row.route),
         h("td", { "data-head": "State", class: row.is_free ? "good" : "held" }, row.state),
-        h("td", { "data-head": "In flight" }, String(row.in_flight)),
+        h("td", { "data-head": "Running" }, String(row.in_flight)),
         h("td", { "data-head": "Outcomes" }, row.outcomes || h("span", { class: "dim" }, "none yet")))),
       "No route yet: add a key."));
   }
@@ -302,7 +367,10 @@ function render({ model, el }) {
   }
   const root = h("div", { class: "llm-panel", role: "region", "aria-label": "Keys, models and health of llm_executor_nb" },
     practice, list, Object.values(panes), status);
-  root.addEventListener("keydown", (event) => event.stopPropagation());  // else a notebook acts on b, dd, x and Enter
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && asked) forget();
+    event.stopPropagation();  // else a notebook acts on b, dd, x and Enter
+  });
   el.append(root);
 
   const drawn = { key_rows: drawKeys, model_rows: drawModels, model_counts: drawCounts, route_rows: drawRoutes, place: drawPlace };

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.notebook.panel.health import route_lines
+from llm_executor_nb.notebook.panel.keys import known_of
 from llm_executor_nb.settings.models import SHOWN
 
 if TYPE_CHECKING:
@@ -28,13 +29,16 @@ _HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)
 def text_form() -> str:
     """Return the three tabs as text, with the functions that their buttons call."""
     config = session().options
+    keys = repr(config.keys).splitlines()
+    if listed := config.keys.lines():
+        keys = [f"{line} · {known_of(key)}" for line, key in zip(keys, listed, strict=False)]
     routes = route_lines(list(config.models)[:SHOWN]) or ["no route: add a key"]
     if (rest := len(config.models) - SHOWN) > 0:
         routes.append(f"… and the routes of {rest:,} more models")
     return "\n\n".join(
         [
             *(["A rehearsal is running: keys and answers are for practice."] if config.practice_url else []),
-            _part("Keys", repr(config.keys).splitlines(), _KEYS),
+            _part("Keys", keys, _KEYS),
             _part("Models", repr(config.models).splitlines(), _MODELS),
             _part("Health", routes, _HEALTH),
         ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,16 @@ import traitlets
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.foreign_text import scrub, shorten
+from llm_executor_nb.notebook.panel.fields import FieldRefusedError
 from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
 from llm_executor_nb.notebook.panel.keys import KeysTab
 from llm_executor_nb.notebook.panel.models import ModelsTab
 from llm_executor_nb.notebook.panel.text import text_form
 from llm_executor_nb.settings.key_list import KeyText
+from llm_executor_nb.view.live import widget_thread
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
 
 _HERE = Path(__file__).parent
@@ -85,7 +87,7 @@ class Panel(anywidget.AnyWidget):
         key = message.pop("key", None)
         self._messages.put({**message, "key": KeyText(key) if isinstance(key, str) else key})
         if self._worker is None:
-            self._worker = threading.Thread(target=self._serve, name="llm_executor_nb panel", daemon=True)
+            self._worker = widget_thread(self._serve, "llm_executor_nb panel")
             self._worker.start()
 
     def _serve(self) -> None:
@@ -106,16 +108,19 @@ class Panel(anywidget.AnyWidget):
                 _log.debug("the panel could not be updated: %s", type(error).__name__)
 
     def _carry_out(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out a message; return the reply, which says how that went."""
+        """Carry out a message; return the reply, which says how that went, and which field it is about."""
+        field: dict[str, str] = {}
         try:
             text, is_done = self._actions[str(message["tab"])][str(message["do"])](message), True
+        except FieldRefusedError as refused:
+            text, is_done, field = str(refused), False, {"field": refused.field}
         except LLMExecutorError as error:
             text, is_done = str(error), False
         except Exception as error:  # noqa: BLE001 - a thread cannot raise to anyone, and the panel must go on
             words = shorten(f"{type(error).__name__}: {error}")
             text, is_done = f"That did not work ({words}).", False
             _log.warning("the panel could not do %s", shorten(f"{message.get('do')}: {type(error).__name__}"))
-        return {"id": message.get("id"), "ok": is_done, "text": scrub(text)}
+        return {"id": message.get("id"), "ok": is_done, "text": scrub(text), **field}
 
     def _show(self) -> None:
         """Update the state; traitlets sends only what has changed."""
