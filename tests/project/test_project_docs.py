@@ -15,7 +15,7 @@ import llm_executor_nb as llm
 from llm_executor_nb import testing
 from llm_executor_nb.rehearsal.catalogue import known_faults
 
-pytestmark = pytest.mark.docs
+pytestmark = [pytest.mark.docs, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 LOADED = {("script", "src"), ("img", "src"), ("source", "srcset"), ("iframe", "src"), ("link", "href")}
 
