@@ -17,18 +17,19 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from lab import FLAGS, Lab, chromium  # noqa: E402 - found in the folder above only
 
-SCRIPT = "openrouter[1]: 401@200..; openrouter[2]: rate=25/s, 402@420..; huggingface/featherless-ai: 503@30.., 5%500"
-HIDDEN = f"""
+SCRIPT = "openrouter[1]: 401@300..; openrouter[2]: rate=25/s, 402@600..; "
+    "huggingface/nebius: 503@250..; huggingface: rate=40/s"
+PREPARED = f"""
 rehearsal = llm.rehearse({SCRIPT!r}, latency_s=0.4).start()
 topics = ("The box was damaged", "Fast delivery", "The price is fine", "Support never answered")
-reviews = pd.DataFrame({{"review": [f"{{topics[number % 4]}}, order {{number}}." for number in range(1200)]}})
+reviews = pd.DataFrame({{"review": [f"{{topics[number % 4]}}, order {{number}}." for number in range(4000)]}})
 """
 CELLS = (
     'job = reviews.llm.start("gemma", template="Is this review positive? {review}")\njob',
     "job.report().plot()",
 )
-SIZE = {"width": 1120, "height": 860}
-WHOLE_ROWS_DONE = 700
+SIZE = {"width": 1120, "height": 880}
+ROWS_DONE = 1300
 
 
 def main() -> None:
@@ -47,18 +48,21 @@ def main() -> None:
 
 def take(lab: Lab, path: Path, *, is_dark: bool) -> None:
     """Run the cells, and take the picture while the job runs."""
-    with lab.notebook("reviews", HIDDEN, *CELLS) as notebook:
+    with lab.notebook("reviews", PREPARED, *CELLS) as notebook:
         notebook.take_theme(is_dark=is_dark)
         notebook.run(1)
         notebook.run(2)
         notebook.page.wait_for_function(
             "rows => [...document.querySelectorAll('.jp-OutputArea')].some(area => "
-            "Number((area.innerText.match(/([\\d,]+)\\/1,?200 rows/) || ['', '0'])[1].replace(',', '')) > rows)",
-            arg=WHOLE_ROWS_DONE,
+            "Number((area.innerText.match(/([\\d,]+)\\/4,?000 rows/) || ['', '0'])[1].replace(',', '')) > rows)",
+            arg=ROWS_DONE,
         )
         notebook.run(3)
         notebook.page.set_viewport_size(SIZE)
-        notebook.cell(2).scroll_into_view_if_needed()
+        if (no_news := notebook.page.get_by_role("button", name="No", exact=True)).count():
+            no_news.click()
+        notebook.page.wait_for_timeout(700)  # the window is drawn at its new size
+        notebook.cell(2).evaluate("cell => cell.scrollIntoView({block: 'start'})")
         notebook.page.wait_for_timeout(700)
         notebook.page.screenshot(path=path)
 
