@@ -17,8 +17,10 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from lab import FLAGS, Lab, chromium  # noqa: E402 - found in the folder above only
 
-SCRIPT = "openrouter[1]: 401@300..; openrouter[2]: rate=25/s, 402@600..; "
+SCRIPT = (
+    "openrouter[1]: 401@300..; openrouter[2]: rate=25/s, 402@600..; "
     "huggingface/nebius: 503@250..; huggingface: rate=40/s"
+)
 PREPARED = f"""
 rehearsal = llm.rehearse({SCRIPT!r}, latency_s=0.4).start()
 topics = ("The box was damaged", "Fast delivery", "The price is fine", "Support never answered")
