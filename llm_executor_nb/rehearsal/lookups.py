@@ -158,7 +158,11 @@ class LookupHandlers:
             "object": "model",
             "created": 0,
             "owned_by": model.partition("/")[0],
-            "providers": [_provider(name, status) for name, status in statuses.items() if status is not None],
+            "providers": [
+                _provider(name, status, place)
+                for place, (name, status) in enumerate(statuses.items(), start=1)
+                if status is not None
+            ],
         }
 
     def _status_of(self, provider: str) -> str | None:
@@ -294,12 +298,13 @@ def _openrouter_model(model: str) -> dict[str, Any]:
     }
 
 
-def _provider(name: str, status: str) -> dict[str, Any]:
+def _provider(name: str, status: str, place: int) -> dict[str, Any]:
+    price = place * PRICE_USD * 1e6  # each provider is dearer than the one before it, so that there is a choice
     return {
         "provider": name,
         "status": status,
         "context_length": _CONTEXT,
-        "pricing": {"input": round(PRICE_USD * 1e6, 6), "output": round(PRICE_USD * 1e6, 6)},
+        "pricing": {"input": round(price, 6), "output": round(2 * price, 6)},
         "supports_tools": True,
         "supports_structured_output": True,
     }

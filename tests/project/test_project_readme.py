@@ -1,10 +1,16 @@
-"""What the README names is there, and what it says of keys is what the code does."""
+"""What the README shows runs as it stands, what it names is there, and what it says of keys is what the code does."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 import stat
+import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
 
@@ -12,13 +18,149 @@ import pandas as pd
 import pytest
 from backing import practice_providers
 from rehearsing import fresh
+from shells import extended_shell
 
 import llm_executor_nb as llm
 from llm_executor_nb.notebook.commands import Commands
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"(?<![\w.`\"'])llm\.([a-z_]+(?:\.[a-z_]+)*)", README.replace("`", " "))))
 KEY = "sk-or-v1-readme-canary-0001"
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+CELLS = [block for language, block in BLOCKS if language == "ipython"]
+INSTALL, NOTEBOOK, KEYS, TESTS = (block for language, block in BLOCKS if language == "sh")
+(SHOWN,) = (block for language, block in BLOCKS if not language)
+AT_THIS_MACHINE = {
+    # pip takes what is installed here: it reaches no other machine
+    "PIP_NO_INDEX": "1",
+    "PIP_NO_BUILD_ISOLATION": "0",  # to pip, "0" says no to the isolation
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a copy of what a clone has, as a working folder."""
+    place = tmp_path / "clone"
+    kept = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("llm_executor_nb", "notebooks"):
+        shutil.copytree(ROOT / name, place / name, ignore=kept)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place)
+    return place
+
+
+def bash(block, folder, **environment):
+    """Run a block as a reader pastes it; return what it printed."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],  # noqa: S607 - the reader's own
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def end_group(running):
+    """End a process and those it started, unless it has ended by itself."""
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGTERM)
+
+
+def test_the_ten_lines_print_what_stands_below_them(capsys):
+    exec(PYTHON[0], {})  # noqa: S102 - the README's own code
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == SHOWN.splitlines()
+
+
+@pytest.mark.parametrize("block", PYTHON[1:])
+def test_every_other_block_of_python_runs_as_one_piece(block, capsys):
+    with llm.rehearse():
+        exec(block, {})  # noqa: S102 - the README's own code
+    shown = capsys.readouterr().out
+    assert shown.count("[practice answer") == 2
+    assert "openrouter ..0001" in shown
+
+
+def test_the_cells_run_one_after_the_other():
+    with extended_shell() as shell, llm.rehearse():
+        for cell in CELLS:
+            shell.run_cell(cell).raise_error()
+        assert "the box was damaged" in shell.user_ns["answer"].content
+
+
+def test_the_keys_that_the_block_exports_are_found(tmp_path):
+    show = f"\n{sys.executable} -c 'import llm_executor_nb as llm; print(llm.keys)'"
+    shown = bash(KEYS + show, tmp_path, PYTHONPATH=str(ROOT))
+    assert "OPENROUTER_API_KEY" in shown
+    assert "HF_TOKEN" in shown
+
+
+@pytest.mark.docs
+@pytest.mark.timeout(600)
+def test_the_two_commands_install_it_and_run_the_main_job(clone):
+    python = Path(sys.executable).parent
+    installed = [path for path in sys.path if path.endswith("site-packages")]
+    shown = bash(
+        INSTALL,
+        clone,
+        **AT_THIS_MACHINE,
+        PIP_NO_DEPS="1",
+        PATH=f"{python}{os.pathsep}{os.environ['PATH']}",
+        PYTHONPATH=os.pathsep.join(installed),
+    )
+    assert "200 ok" in shown
+    assert [*(clone / ".venv").glob("lib/*/site-packages/llm_executor_nb")]
+
+
+@pytest.mark.docs
+@pytest.mark.timeout(600)
+def test_one_line_opens_the_quickstart_in_jupyterlab(clone, tmp_path):
+    (clone / ".venv").symlink_to(sys.prefix)  # Jupyter is installed here; pip only says what it would install
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >"{opened}.part" && mv "{opened}.part" "{opened}"\n')
+    browser.chmod(0o700)
+    config = tmp_path / "jupyter"
+    config.mkdir()
+    (config / "jupyter_server_config.py").write_text("c.ServerApp.allow_root = True\n")
+    environment = {**AT_THIS_MACHINE, "PIP_DRY_RUN": "1", "BROWSER": f"{browser} %s", "JUPYTER_CONFIG_DIR": str(config)}
+    log = tmp_path / "log"
+    with ExitStack() as ended:
+        running = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", NOTEBOOK],  # noqa: S607 - the reader's own
+            cwd=clone,
+            env={**os.environ, **environment},
+            stdout=ended.enter_context(log.open("wb")),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        ended.callback(running.wait, 30)
+        ended.callback(end_group, running)
+        end = time.monotonic() + 300
+        while not opened.exists():
+            assert running.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        page = Path(opened.read_text().strip().removeprefix("file://"))
+        assert "01_quickstart.ipynb" in page.read_text()
+
+
+def test_one_line_alone_runs_the_tests():
+    """CI runs that line in a fresh clone."""
+    assert [line for line in README.splitlines() if "-m pytest" in line] == TESTS.splitlines()
+
+
+def test_the_files_and_pictures_that_it_links_to_are_there():
+    links = re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", README)
+    named = [link or picture for link, picture in links if "://" not in link]
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
