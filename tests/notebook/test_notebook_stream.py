@@ -52,9 +52,9 @@ def test_a_pause_in_a_stream_leaves_nothing_undrawn(rehearsal):
 
 def test_stop_after_some_text_leaves_it_with_a_mark_and_closes_the_connection(rehearsal):
     running = rehearsal("*: pace=0.2")
-    ran = running.run(LONG.replace("gemma", "gemma -o kept", 1), stop_after_s=1.5)
+    ran = running.run(LONG.replace("gemma", "gemma -o partial", 1), stop_after_s=1.5)
     assert ran.took_s < 1
-    assert "the connection is closed. kept and llm.last are the message so far; run " in assert_one_line(ran)
+    assert "the connection is closed. partial and llm.last are the message so far; run " in assert_one_line(ran)
     answer, footer = ran.shown
     assert "[cut: stopped by hand]" in answer["text/plain"]
     assert "**[cut: stopped by hand]**" in answer["text/markdown"]
@@ -62,7 +62,7 @@ def test_stop_after_some_text_leaves_it_with_a_mark_and_closes_the_connection(re
     assert " s" in footer["text/plain"]
     time.sleep(0.1)
     assert "client left" in running.run("print(practice.lines[-1].fault)").text
-    same = running.run("print(llm.last is kept, type(kept).__name__, kept.content)").text
+    same = running.run("print(llm.last is partial, type(partial).__name__, partial.content)").text
     assert same == f"True AIMessage {answer['text/plain'].removesuffix('[cut: stopped by hand]')}"
 
 
