@@ -21,6 +21,7 @@ from llm_executor_nb.chain.configuration import SettingsModule, add_backend, con
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
 from llm_executor_nb.chain.lookups import check_keys, sync_models
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.stopping import last as _last
 from llm_executor_nb.core.errors import (
     AllRoutesFailedError,
     BudgetError,
@@ -43,7 +44,9 @@ from llm_executor_nb.store.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
+    from langchain_core.messages import AIMessage
     from tenacity import RetryCallState
 
     from llm_executor_nb.settings.keys import Keys
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     keys: Keys
     models: ModelTable
     ledger: Ledger
+    last: AIMessage | pd.DataFrame | pd.Series[Any] | None
 
 __version__ = "0.1.0"
 __all__ = [
@@ -83,6 +87,7 @@ __all__ = [
     "configure",
     "health",
     "keys",
+    "last",
     "ledger",
     "models",
     "panel",
@@ -99,6 +104,8 @@ _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
     if name == "ledger":
         return Ledger(session().ledger)
+    if name == "last":
+        return _last()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,19 +6,21 @@ engine does the rest on the private loop.
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, cast
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.stopping import keep, kept_in_part, stoppable
 from llm_executor_nb.core.secret import door
 from llm_executor_nb.core.signatures import takes
 from llm_executor_nb.engine.bridge import stream_async, stream_sync
+from llm_executor_nb.engine.interrupts import interrupts_told
 from llm_executor_nb.engine.loop import run_async, run_sync
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, AIMessageChunk
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 @takes(make_request)
 @door
+@stoppable
 def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401, D417
     """Send one request down the model's fallback chain and return LangChain's message as it came.
 
@@ -59,58 +62,78 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
         RequestError: a provider refused this request on its merits.
         AllRoutesFailedError: every route failed or is on hold; `.attempts` has each request that was made.
         DeadlineError: the deadline passed; `.attempts` has what was tried.
+        JobInterrupted: ■ or Ctrl-C.
     """
+    warmup.wait()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return run_sync(lambda: engine.run(run_request))
+    return keep(run_sync(lambda: engine.run(run_request)))
 
 
 @takes(make_request)
+@stoppable
 async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     await warmup.loaded()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return await run_async(lambda: engine.run(run_request))
+    return keep(await run_async(lambda: engine.run(run_request)))
 
 
 @takes(make_request)
 @door
+@stoppable
 def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIMessageChunk]:  # noqa: ANN401
     """Send one request down the model's fallback chain and yield LangChain's chunks as they come.
 
     Takes what `run_llm` takes. Other routes take over until the first text was yielded. `timeout` bounds the time to
     the first text and any silence after it. With `schema` or `accept` nothing is yielded before the whole answer is
     accepted; the parsed object is in the last chunk, and so in their sum. Closing the iterator, an exception in the
-    loop's body or Ctrl-C closes the connection at once.
+    loop's body or Ctrl-C closes the connection at once; `llm.last` is the sum of the chunks that had come.
 
     Yields:
         AIMessageChunk; the last one carries `usage_metadata` and the finish_reason, and their sum is the message.
 
     Raises:
         StreamInterruptedError: the stream broke after text was yielded; `.partial` is that text.
-        LLMExecutorError: as `run_llm`. A wrong argument raises at the call, not at the first chunk.
+        LLMExecutorError, JobInterrupted: as `run_llm`. A wrong argument raises at the call, not at the first chunk.
     """
+    warmup.wait()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return stream_sync(lambda on_chunk: engine.run(run_request, on_chunk=on_chunk))
+    return _read(stream_sync(lambda on_chunk: _whole(engine.run(run_request, on_chunk=on_chunk))))
 
 
 @takes(make_request)
 async def astream_llm(model_name: str, request: object, **options: Any) -> AsyncIterator[AIMessageChunk]:  # noqa: ANN401
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
-    await warmup.loaded()
-    run_request = make_request(model_name, request, **options)
-    engine = session().engine()
-    chunks: AsyncGenerator[AIMessageChunk, None] = stream_async(
-        lambda on_chunk: engine.run(run_request, on_chunk=on_chunk)
-    )
-    async with aclosing(chunks):  # a reader that leaves ends the request now, not when the generator is collected
-        async for chunk in chunks:
+    with kept_in_part() as came:
+        with interrupts_told():
+            await warmup.loaded()
+        run_request = make_request(model_name, request, **options)
+        engine = session().engine()
+        chunks: AsyncGenerator[AIMessageChunk, None] = stream_async(
+            lambda on_chunk: _whole(engine.run(run_request, on_chunk=on_chunk))
+        )
+        async with aclosing(chunks):  # a reader that leaves ends the request now, not when the generator is collected
+            async for chunk in chunks:
+                came.append(chunk)
+                yield chunk
+
+
+def _read(chunks: Iterator[AIMessageChunk]) -> Iterator[AIMessageChunk]:
+    with kept_in_part() as came, closing(cast("Generator[AIMessageChunk, None, None]", chunks)):
+        for chunk in chunks:
+            came.append(chunk)
             yield chunk
 
 
+async def _whole(work: Coroutine[Any, Any, AIMessage]) -> AIMessage:
+    return keep(await work)
+
+
 @door
+@stoppable
 def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - call parameters, checked by name
     """Return the model's fallback chain as a LangChain chat model, for LCEL, agents, tools and structured output.
 
@@ -130,6 +153,7 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
         ModelNotSupportedError: the model is not in the table.
         ConfigError: an option is unknown or invalid. `api_key` is refused: the key ring has the keys.
     """
+    warmup.wait()
     from llm_executor_nb.chain.chat_model import ChatChain  # noqa: PLC0415 - loads LangChain
 
     session().options.models.resolve(name)  # an unknown name is an error here, not at the first call

@@ -7,6 +7,8 @@ Everything else that lives as long as the process is listed here, with the reaso
 
 - `chain/compile`: the cache of chains, which the first users read under its name (design 2).
 - `chain/warmup`: the thread that imports LangChain; imports happen once per process.
+- `chain/stopping`: what the last call gave; it is still wanted when the rehearsal around the call has ended.
+- `engine/interrupts`: the handler of SIGINT; a process has one.
 - `engine/loop`: the private loop and its lock; a process has one, and a forked child must make its own.
 - `engine/paid_calls` and `core/clock`: the switches of `testing.py`, for all sessions and threads.
 - `core/secret`: every key ever seen; it is scrubbed from texts until the process ends.

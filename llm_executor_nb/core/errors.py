@@ -12,7 +12,7 @@ LLMExecutorError
 ├── BudgetError                        a bound you set
 ├── PaidCallForbiddenError             a test's switch: this call may have cost something; nothing was sent
 └── StreamInterruptedError             a stream broke after text was handed on
-JobInterrupted(KeyboardInterrupt)      you stopped a job; what is done is kept
+JobInterrupted(KeyboardInterrupt, CancelledError)   you stopped a call; what is done is kept
 LLMExecutorWarning(UserWarning)
 
 An error must not hold a provider's exception, a response or a request: they carry keys in their headers.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from asyncio import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,14 +158,22 @@ class StreamInterruptedError(LLMExecutorError):
         self.partial = partial
 
 
-class JobInterrupted(_Plain, KeyboardInterrupt):
-    """A job was stopped by hand; the rows that were done are safe.
+class JobInterrupted(_Plain, KeyboardInterrupt, CancelledError):  # noqa: N818 - nothing failed: somebody wanted it
+    """A call was stopped by hand, with ■ or Ctrl-C; what was done is safe.
+
+    It is a CancelledError too. An interrupt of an awaited call is a cancellation, and asyncio lets a bare
+    KeyboardInterrupt of a task end the event loop, which is the kernel's.
 
     Attributes:
-        result: the frame (or Series) with what had been answered; of a `%%llm` cell the text that had come.
+        result: what had come, which is also `llm.last`: a frame or Series, or a message; None: nothing had.
     """
 
-    def __init__(self, message: str = "", *, result: Any = None) -> None:  # noqa: ANN401 - a frame or a Series, and core knows no pandas
+    def __init__(
+        self,
+        message: str = "Stopped before anything had come. Run it again to ask.",
+        *,
+        result: Any = None,  # noqa: ANN401 - a frame or a message, and core knows neither
+    ) -> None:
         super().__init__(clean(message))
         self.result = result
 

@@ -12,7 +12,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, JobInterrupted
+from llm_executor_nb.engine.interrupts import interruptible, interrupts_told
 from llm_executor_nb.engine.loop import (
     WAIT_SLICE_S,
     drained,
@@ -102,6 +103,7 @@ def stream_sync(produce: Produce[T]) -> Iterator[T]:
 
     Raises:
         ConfigError: the caller is the private loop itself.
+        JobInterrupted: the wait for a piece was interrupted, and the producer is cancelled.
     """
     refuse_own_loop()
     thread, wake = main_loop(), threading.Semaphore(0)
@@ -110,10 +112,13 @@ def stream_sync(produce: Produce[T]) -> Iterator[T]:
     try:
         while channel.is_flowing:
             yield from channel.drain()
-            wake.acquire(timeout=WAIT_SLICE_S)  # not for ever: Ctrl-C arrives between two waits
+            with interruptible():
+                wake.acquire(timeout=WAIT_SLICE_S)  # not for ever: Ctrl-C arrives between two waits
         yield from channel.drain()
         with ending_in_silence(thread):
             future.result()
+    except KeyboardInterrupt:
+        raise JobInterrupted from None
     finally:
         if channel.is_to_be_cancelled:
             future.cancel()
@@ -132,7 +137,7 @@ async def stream_async(produce: Produce[T]) -> AsyncGenerator[T, None]:
     channel: _Channel[T] = _Channel(thread, wake)
     future = thread.submit(channel.fill(produce))
     try:
-        with ticking():
+        with interrupts_told(), ticking():
             while channel.is_flowing:
                 for piece in channel.drain():
                     yield piece

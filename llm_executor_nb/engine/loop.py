@@ -18,8 +18,9 @@ import threading
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.errors import ConfigError, JobInterrupted
 from llm_executor_nb.core.threads import LoopThread
+from llm_executor_nb.engine.interrupts import interruptible, interrupts_told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -115,14 +116,17 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     Raises:
         ConfigError: the caller is the private loop itself, so waiting would never end.
+        JobInterrupted: the wait was interrupted, and the work is cancelled.
     """
     refuse_own_loop()
     thread = main_loop()
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
-        with ending_in_silence(thread):
+        with ending_in_silence(thread), interruptible():
             return _wait(future)
+    except KeyboardInterrupt:
+        raise JobInterrupted from None
     finally:
         if not future.done():
             future.cancel()
@@ -141,6 +145,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     Raises:
         ConfigError: asyncio is not what awaits it.
+        JobInterrupted: an interrupt cancelled it.
     """
     refuse_without_asyncio()
     thread = main_loop()
@@ -149,7 +154,7 @@ async def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
-        with ending_in_silence(thread), ticking():
+        with interrupts_told(), ending_in_silence(thread), ticking():
             return await asyncio.wrap_future(future)
     except asyncio.CancelledError:
         await drained_async(ended)

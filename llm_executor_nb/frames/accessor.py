@@ -8,6 +8,7 @@ store nothing.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import attempts
 from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import no_result, run_columns, status_column
 from llm_executor_nb.frames.plan import make_plan
@@ -29,7 +31,7 @@ from llm_executor_nb.jobs.options import NAME
 from llm_executor_nb.jobs.results import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from llm_executor_nb.frames.job import Job
     from llm_executor_nb.frames.plan import Plan
@@ -51,6 +53,7 @@ class FrameAccessor:
         self._frame = frame
 
     @RUN_OPTIONS.of_frame
+    @stoppable
     def run(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:
         """Send every row's prompt down the model's chain and return a new frame with the answers.
 
@@ -94,21 +97,23 @@ class FrameAccessor:
 
         Raises:
             ConfigError: an argument is not valid, a column is missing, or there is no key; nothing was sent.
-            JobInterrupted: Ctrl-C or ■; `.result` is the frame with the results so far; run it again to go on.
+            JobInterrupted: Ctrl-C or ■; `llm.last` is the frame with the results so far; run it again to go on.
             LLMExecutorError: a row failed or a budget was used up, and `on_error="raise"` was given; `.result` is the
                 frame.
         """
-        return self.start(model, column, **options).result()
+        return make_job(self._frame, model, column, options).result()
 
     @RUN_OPTIONS.of_frame
+    @stoppable
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
-        await warmup.loaded()
+        await warmup.loaded(is_told=options.get("progress", True))
         if options.get("budget_usd") is not None and options.get("price") is None:
             await aprices_of(model)  # the prices are cached, so making the job below does not block the loop
         return await make_job(self._frame, model, column, options).aresult()
 
     @RUN_OPTIONS.of_frame
+    @stoppable
     def start(self, model: str, column: Hashable | None = None, **options: Any) -> Job:
         """Begin what `run` does and return at once; the kernel stays free.
 
@@ -127,6 +132,7 @@ class FrameAccessor:
         return make_job(self._frame, model, column, options).begin()
 
     @RUN_OPTIONS.of_frame
+    @stoppable
     def plan(self, model: str, column: Hashable | None = None, **options: Any) -> Plan:
         """Count what `run` would do, without a request: rows, distinct requests, stored answers, tokens, price range.
 
@@ -142,6 +148,7 @@ class FrameAccessor:
         return make_plan(row_options, prompts, session().ledger)
 
     @RUN_OPTIONS.of_frame
+    @stoppable
     def preview(self, model: str, column: Hashable | None = None, *, n: int = 5, **options: Any) -> Preview:
         """Buy a few rows spread over the frame, and show prompt, answer, route and price side by side.
 
@@ -161,10 +168,11 @@ class FrameAccessor:
         """
         row_options, prompts = check_arguments(self._frame, model, column, **options)
         positions = spread(prompts, n)
-        job = make_job(self._frame.iloc[positions], model, column, options).begin()
+        job = make_job(self._frame.iloc[positions], model, column, options)
         return make_preview(job.result(), row_options.out, prompts, positions, row_options.concurrency)
 
     @RUN_OPTIONS.of_retry
+    @stoppable
     def retry_failed(
         self, model: str | None = None, *, skip_routes: Iterable[str] = (), **options: Any
     ) -> pd.DataFrame:
@@ -182,7 +190,7 @@ class FrameAccessor:
             ConfigError: it is not the result of a job of this process; nothing was sent.
             JobInterrupted, LLMExecutorError: as `run`; `.result` is the whole frame.
         """
-        return with_retries(self._frame, model, options, skip_routes)
+        return keep(with_retries(self._frame, model, options, skip_routes))
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts behind this frame's answers, one row each, as `attempts(frame)` does.
@@ -221,6 +229,7 @@ class SeriesAccessor:
         self._series = series
 
     @RUN_OPTIONS.of_series
+    @stoppable
     def run(self, model: str, *, out: str | None = None, **options: Any) -> pd.Series[Any]:
         """Send every value down the model's chain; return the answers as a text Series with the same index.
 
@@ -236,18 +245,16 @@ class SeriesAccessor:
             ConfigError, JobInterrupted, LLMExecutorError: as `df.llm.run`.
         """
         frame, out = self._as_frame(out)
-        try:
-            return take_column(FrameAccessor(frame).run(model, _TEXT, out=out, **options), out)
-        except (LLMExecutorError, JobInterrupted) as stopped:
-            if stopped.result is not None:
-                stopped.result = take_column(stopped.result, out)
-            raise
+        with _column_kept(out):
+            return keep(take_column(FrameAccessor(frame).run(model, _TEXT, out=out, **options), out))
 
     @RUN_OPTIONS.of_series
+    @stoppable
     async def arun(self, model: str, *, out: str | None = None, **options: Any) -> pd.Series[Any]:
         """Do what `run` does, awaited from the caller's event loop."""
         frame, out = self._as_frame(out)
-        return take_column(await FrameAccessor(frame).arun(model, _TEXT, out=out, **options), out)
+        with _column_kept(out):
+            return keep(take_column(await FrameAccessor(frame).arun(model, _TEXT, out=out, **options), out))
 
     @RUN_OPTIONS.of_series
     def start(self, model: str, *, out: str | None = None, **options: Any) -> Job:
@@ -272,6 +279,17 @@ class SeriesAccessor:
         frame = self._series.to_frame(_TEXT)  # a Series' own name may be missing, or the name of the answers
         default = NAME if self._series.name is None else f"{self._series.name}_{NAME}"
         return frame, default if out is None else out
+
+
+@contextmanager
+def _column_kept(out: str) -> Iterator[None]:
+    """Give an error that carries a job's frame the column of its answers instead, as the caller expects it."""
+    try:
+        yield
+    except (LLMExecutorError, JobInterrupted) as stopped:
+        if stopped.result is not None:
+            stopped.result = take_column(stopped.result, out)
+        raise
 
 
 def register_accessors() -> None:

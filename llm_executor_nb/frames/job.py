@@ -9,12 +9,15 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted, warn
+from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
+from llm_executor_nb.jobs.results import Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
 
@@ -35,6 +38,7 @@ _SLICE_S = 0.1
 _DRAIN_S = 1.0
 _FLUSH_S = 1.0
 _GO_ON = "Run the cell again to go on: what is answered is not asked again."
+_BEGIN_AGAIN = "With reuse=False, running the cell again asks all rows again."
 
 
 class Job:
@@ -105,35 +109,40 @@ class Job:
             self._cancel()
             self._done.wait(_DRAIN_S)
 
+    @stoppable
     def result(self) -> pd.DataFrame:
-        """Wait until the job has ended and return its frame.
+        """Begin the job if it has not begun, wait until it has ended, and return its frame.
 
         Raises:
-            JobInterrupted: Ctrl-C or ■; `.result` is the frame with the results so far.
+            JobInterrupted: Ctrl-C or ■; `.result` and `llm.last` are the frame with the results so far.
             LLMExecutorError: a row failed and `on_error="raise"` was given; its `.result` is the frame.
         """
         refuse_own_loop()
         try:
-            while not self._done.wait(_SLICE_S):
-                self._progress.show(self._runner.snapshot())
+            with interruptible():
+                if self._future is None:
+                    self.begin()
+                while not self._done.wait(_SLICE_S):
+                    self._progress.show(self._runner.snapshot())
+                return self._finished()
         except KeyboardInterrupt:
-            # A second Ctrl-C cuts the wait short; the frame is returned in any case.
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
                 self.stop()
-                self._ledger.flush(_FLUSH_S)
-            self._progress.close(self._runner.snapshot())
             raise self._interrupted() from None
-        return self._finished()
 
+    @stoppable
     async def aresult(self) -> pd.DataFrame:
-        """Do what `result` does, awaited from the caller's loop; cancelling it stops the job."""
+        """Do what `result` does, awaited from the caller's loop; a cancellation stops the job and sets `llm.last`."""
         refuse_without_asyncio()
         self._runner.enter()
         try:
             with self._shown():
                 await run_async(self._tracked)
+        except JobInterrupted:
+            raise self._interrupted() from None
         except asyncio.CancelledError:
             self._progress.close(self._runner.snapshot())
+            keep(self.frame())
             raise
         return self._finished()
 
@@ -216,12 +225,18 @@ class Job:
             warn(text)
         if rules.note:
             warn(f"The job {rules.note}. {_GO_ON}")
-        return frame
+        return keep(frame)
 
     def _interrupted(self) -> JobInterrupted:
-        now, unsaved = self._runner.snapshot(), self._unsaved()
-        stopped = f"Stopped at {now.done} of {now.total} rows. The frame with what was done is in .result."
-        return JobInterrupted(" ".join(filter(None, (stopped, unsaved, _GO_ON))), result=self.frame())
+        """Return the error of a job that was stopped, with its frame; the ledger and the display are brought to it."""
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
+            self._ledger.flush(_FLUSH_S)
+        self._progress.close(self._runner.snapshot())
+        counts = self._runner.results.counts()
+        answered = counts[Status.OK] + counts[Status.CACHED]
+        stopped = f"Stopped: {answered:,} of {len(self._frame):,} rows have an answer; llm.last is the result so far."
+        go_on = _GO_ON if self._runner.options.reuse else _BEGIN_AGAIN
+        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), go_on))), result=self.frame())
 
     def _unsaved(self) -> str:
         """Return how many answers the ledger has not stored yet, as a text; "": none."""

@@ -64,7 +64,7 @@ def _asked_again(
     taken = frame[f"{out}{RUN}"].dropna().astype(str)
     job = make_job(frame.iloc[rows], model, column, arguments, skip_routes=skipped, taken=taken)
     try:
-        return _put_back(frame, rows, job.begin().result(), job.columns)
+        return _put_back(frame, rows, job.result(), job.columns)
     except (LLMExecutorError, JobInterrupted) as stopped:
         if stopped.result is not None:  # the user goes on with the whole frame, not with the rows asked again
             stopped.result = _put_back(frame, rows, stopped.result, job.columns)

@@ -82,7 +82,7 @@ def check_arguments(
         ConfigError: one of them is not valid; nothing was sent.
     """
     prompts = Prompts(frame, column, template)
-    warmup.wait()
+    warmup.wait(is_told=progress)
     current = session()
     config = current.options
     chain = compiled(model, config, current.health)

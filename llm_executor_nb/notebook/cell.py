@@ -10,9 +10,11 @@ import json
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
+from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.api import run_llm, stream_llm
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.stopping import message_of, stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, MissingKeyError
@@ -37,28 +39,34 @@ _BROKEN = "the stream broke off"
 _ROUTE_COLUMNS = ("", "route", "model there", "tier", "now")
 
 
+@stoppable
 def run_cell(options: CellOptions, display: AnswerDisplay, keep: Callable[[AIMessage], None]) -> None:
     """Send a cell's prompt, hand LangChain's message over, and draw the answer.
 
     Args:
         options: what the cell says.
         display: draws the answer while it arrives.
-        keep: takes the message as soon as it is complete.
+        keep: takes the message as soon as it is complete, or what had come of it when the cell was stopped.
 
     Raises:
-        JobInterrupted: the cell was stopped by hand; `.result` is the text that had arrived.
+        JobInterrupted: the cell was stopped by hand; `.result` is the message so far.
         LLMExecutorError: as `run_llm` and `stream_llm`.
     """
     cell = _Cell(options, display)
     try:
+        cell.load()
         message = cell.stream() if options.is_streamed else cell.wait()
     except KeyboardInterrupt:
         cell.cut(_STOPPED, ())
-        arrived = "The text that had arrived is shown above" if cell.text else "No text had arrived"
+        arrived = "No text had come"
+        if (part := cell.so_far()) is not None:
+            keep(part)
+            names = "llm.last is" if options.out is None else f"{options.out} and llm.last are"
+            arrived = f"{names} the message so far"
         raise JobInterrupted(
             f"The cell was {_STOPPED} after {cell.took_s:.1f} s, and the connection is closed. "
             f"{arrived}; run the cell to ask again.",
-            result=cell.text,
+            result=part,
         ) from None
     except LLMExecutorError as error:
         cell.cut(_BROKEN, error.attempts)
@@ -80,6 +88,7 @@ class _Cell:
 
     def __init__(self, options: CellOptions, display: AnswerDisplay) -> None:
         self.text = ""
+        self._chunks: list[AIMessageChunk] = []
         self._options = options
         self._display = display
         self._began = clock.current().now()
@@ -91,21 +100,28 @@ class _Cell:
         """Seconds since it began."""
         return clock.current().now() - self._began
 
+    def load(self) -> None:
+        """Wait for LangChain, which the first call loads, and say so in the place of the answer."""
+        if warmup.is_loading():
+            self._begin()
+            warmup.wait(is_told=False)
+
+    def so_far(self) -> AIMessage | None:
+        """Return the pieces that have arrived as a message; None: there are none."""
+        return message_of(self._chunks) if self._chunks else None
+
     def stream(self) -> AIMessage:
         """Draw each piece as it arrives; return their sum as the message it is."""
-        from langchain_core.messages import message_chunk_to_message  # noqa: PLC0415 - nothing heavy at %load_ext
-
-        chunks: list[AIMessageChunk] = []
         stream = stream_llm(self._options.model, self._options.prompt.text, **self._options.call_options())
         self._begin()
         # closed at once after ■, not when it is collected: an open stream goes on costing money
         with closing(cast("Generator[AIMessageChunk, None, None]", stream)) as arriving:
             for chunk in arriving:
-                chunks.append(chunk)
+                self._chunks.append(chunk)
                 piece = str(chunk.text)
                 self.text += piece
                 self._display.add(piece)
-        return cast("AIMessage", message_chunk_to_message(chunks[0] + chunks[1:]))
+        return message_of(self._chunks)
 
     def wait(self) -> AIMessage:
         """Wait for the whole answer."""
@@ -138,8 +154,9 @@ class _Cell:
         self._show_footer(attempts, self._options.notes)
 
     def _begin(self) -> None:
-        self._display.begin(self._waiting)
-        self._has_begun = True
+        if not self._has_begun:
+            self._display.begin(self._waiting)
+            self._has_begun = True
 
     def _show_footer(self, attempts: Sequence[Attempt], notes: Sequence[str]) -> None:
         default = [f"{self._options.model}, the default model"] if self._options.is_default else []
@@ -156,6 +173,8 @@ class _Cell:
 
     def _waiting(self) -> str:
         """Return what is shown until the first text: the model, the seconds, and the outcomes so far."""
+        if warmup.is_loading():
+            return warmup.LOADING
         outcomes = [one.outcome.value for one in session().log.all() if one.started_utc >= self._began_utc]
         so_far = f"; so far {', '.join(outcomes)}" if outcomes else ""
         took = f" {self.took_s:.0f} s" if self.took_s >= 1 else ""

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.view.html import block, escaped, line, span
@@ -34,6 +35,10 @@ _MOST_NOTES = 10
 """Notes that are kept for a job that nobody waits for: one a minute, and a job without answers ends after ten."""
 _BY_INTERRUPT = "■ in the toolbar stops it"
 _BY_CALL = "job.stop() stops it"
+_INTERRUPT = """<div class="llm-stop in-notebook" style="display:none" onkeydown="event.stopPropagation()"><button
+type="button" data-commandlinker-command="notebook:interrupt-kernel"><span aria-hidden="true">■ </span>Stop the job
+</button></div>"""
+"""The notebook's own shortcuts (b, dd, x, Enter) must not act on the cell while the button has the focus."""
 
 
 class JobDisplay:
@@ -121,7 +126,7 @@ class CellBlock(JobDisplay):
         self._block = LiveDisplay()
         self._first_at = time.monotonic() + FIRST_S
         self._has_waiting_cell = False
-        self._waiting_button = StopButton(None)
+        self._waiting_button = LiveDisplay()
         self._job_button: StopButton | None = None
 
     def show(self, snapshot: Snapshot) -> None:
@@ -133,9 +138,8 @@ class CellBlock(JobDisplay):
             if not self._has_waiting_cell:
                 self._has_waiting_cell = True
                 self._block.show(self._bundle(snapshot))
-                self._waiting_button.load()
-            elif self._waiting_button.is_loaded and not self._waiting_button.is_shown:
-                self._waiting_button.show()
+                if is_attended():
+                    self._waiting_button.show(interrupt_button())
 
     def open(self, snapshot: Snapshot, stop: Callable[[], object]) -> bool:
         """Draw the block in a cell that ends at once; its Stop button calls `stop`."""
@@ -165,12 +169,12 @@ class CellBlock(JobDisplay):
                 self._update(snapshot)
             else:
                 self._block.show(self._bundle(snapshot))
-            self._waiting_button.take_out()
+            self._waiting_button.clear()
 
     def _update(self, snapshot: Snapshot) -> None:
         self._block.update(self._bundle(snapshot))
         if snapshot.is_over:
-            self._waiting_button.take_out()
+            self._waiting_button.clear()
             if self._job_button is not None:
                 self._job_button.take_out()
 
@@ -193,53 +197,41 @@ def make_progress(*, is_shown: bool) -> JobDisplay:
 
 
 class StopButton:
-    """A button below a job, where a person may press it; elsewhere nothing.
+    """A button below a job that no cell waits for, where a person may press it; elsewhere nothing.
 
     Args:
-        stop: called when it is pressed, as soon as the kernel is free; None: the browser interrupts the kernel.
+        stop: called when it is pressed, as soon as the kernel is free.
     """
 
-    def __init__(self, stop: Callable[[], object] | None) -> None:
+    def __init__(self, stop: Callable[[], object]) -> None:
         self._stop = stop
         self._display = LiveDisplay()
-        self._widget: Any = None
-        self._loading: threading.Thread | None = None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether it can be pressed."""
-        return self._display.is_shown
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether it can be shown at once."""
-        return self._loading is not None and not self._loading.is_alive()
-
-    def load(self) -> None:
-        """Load the widget libraries in a thread: that may take a second, and ■ must not wait for it."""
-        if self._loading is None and is_attended():
-            self._loading = threading.Thread(target=_widget_class, name="llm_executor_nb button", daemon=True)
-            self._loading.start()
+        self._widget: StopWidget | None = None
 
     def show(self) -> None:
         """Show it in the running cell."""
         if is_attended():
-            self._widget = self._widget or _widget_class()(self._stop)
+            from llm_executor_nb.view.stop import StopWidget  # noqa: PLC0415 - loads the widget libraries
+
+            self._widget = self._widget or StopWidget(self._stop)
             self._display.show(self._widget.bundle())
 
     def take_out(self) -> None:
-        """Leave nothing of it, neither on the screen nor in the file; to be shown again it must be loaded again."""
-        self._loading = None
+        """Leave nothing of it, neither on the screen nor in the file."""
         if self._widget is not None:
             self._display.clear()
             self._widget.close()
             self._widget = None
 
 
-def _widget_class() -> type[StopWidget]:
-    from llm_executor_nb.view.stop import StopWidget  # noqa: PLC0415 - loads the widget libraries
+def interrupt_button() -> Bundle:
+    """Return the button below a job that a cell waits for. It does what ■ in the toolbar does.
 
-    return StopWidget
+    It is not a widget. A browser answers a new widget with messages, and after each of them the kernel reports that it
+    is idle, although the cell runs. Lab and Notebook 7 run the command that plain HTML names; elsewhere it is hidden.
+    """
+    style = Path(__file__).with_name("stop.css").read_text(encoding="utf-8")
+    return {"text/plain": "", "text/html": f"<style>{style}</style>{_INTERRUPT}"}
 
 
 def job_bundle(snapshot: Snapshot, *, hint: str = "") -> Bundle:

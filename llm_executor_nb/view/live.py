@@ -9,12 +9,14 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.view.html import line_part, stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from llm_executor_nb.view.html import Bundle
 
@@ -124,6 +126,26 @@ class StatusLine:
     def _put(self, text: str, end: str) -> None:
         self._stream.write("\r" + text.ljust(self._width) + end)
         self._stream.flush()
+
+
+@contextmanager
+def noted(words: str) -> Iterator[None]:
+    """Show words in the running cell, or in a terminal's line, and take them away at the end."""
+    clear: Callable[[], None] | None = None
+    match frontend():
+        case "kernel":
+            display = LiveDisplay()
+            display.show(stacked(line_part(words, "dim small")))
+            clear = display.clear
+        case "terminal":
+            status = StatusLine(sys.stderr)
+            status.write(words)
+            clear = status.clear
+    try:
+        yield
+    finally:
+        if clear is not None:
+            clear()
 
 
 class Ticker:

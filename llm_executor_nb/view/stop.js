@@ -1,10 +1,7 @@
-// A Stop button below a job. It draws nothing where it can do nothing.
+// A Stop button below a job that no cell waits for.
 
 function render({ model, el }) {
-  const isInterrupt = model.get("is_interrupt");
   const kernel = model.widget_manager?.kernel;
-  if (isInterrupt && typeof kernel?.interrupt !== "function") return;
-
   const button = document.createElement("button");
   button.type = "button";
   const square = document.createElement("span");
@@ -14,11 +11,6 @@ function render({ model, el }) {
   const message = document.createElement("span");
   message.setAttribute("role", "status");
   let late;
-
-  function fail() {
-    message.textContent = "It could not be stopped from here; use ■ in the toolbar.";
-    button.disabled = false;
-  }
 
   // A kernel that was killed or restarted ends the job, and can no longer take the button out.
   function checkKernel(_, status) {
@@ -32,12 +24,8 @@ function render({ model, el }) {
   button.addEventListener("click", () => {
     button.disabled = true;
     message.textContent = "Stopping …";
-    if (isInterrupt) {
-      Promise.resolve(kernel.interrupt()).catch(fail);
-    } else {
-      model.send({ do: "stop" });
-      late = setTimeout(() => { message.textContent = "It stops when the running cell has ended."; }, 1500);
-    }
+    model.send({ do: "stop" });
+    late = setTimeout(() => { message.textContent = "It stops when the running cell has ended."; }, 1500);
   });
   // the notebook's own shortcuts (b, dd, x, Enter) must not act on the cell while the button has the focus
   el.addEventListener("keydown", (event) => event.stopPropagation());

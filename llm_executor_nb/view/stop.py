@@ -1,8 +1,6 @@
 """The Stop button in the browser. Importing this loads the widget libraries, so it is done when one is shown.
 
-While a cell waits for the job, a press interrupts the kernel from the browser, like ■ in the toolbar. For a job that
-nobody waits for, it sends a message, which the kernel receives as soon as it is free. The button draws nothing where
-the browser has no connection to the kernel.
+It is for a job that nobody waits for: it sends a message, which the kernel receives as soon as it is free.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
-import traitlets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,16 +20,15 @@ class StopWidget(anywidget.AnyWidget):
     """One button.
 
     Args:
-        stop: called when it is pressed; None: the browser interrupts the kernel.
+        stop: called when it is pressed.
     """
 
     _esm = (_HERE / "stop.js").read_text(encoding="utf-8")
     _css = (_HERE / "stop.css").read_text(encoding="utf-8")
-    is_interrupt = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, stop: Callable[[], object] | None) -> None:
+    def __init__(self, stop: Callable[[], object]) -> None:
         self._stop = stop
-        super().__init__(is_interrupt=stop is None)
+        super().__init__()
         self.on_msg(self._receive)
 
     def bundle(self) -> dict[str, Any]:
@@ -41,5 +37,5 @@ class StopWidget(anywidget.AnyWidget):
         return {**(bundle[0] if isinstance(bundle, tuple) else bundle), "text/plain": ""}
 
     def _receive(self, _: object, message: Any, __: object) -> None:  # noqa: ANN401 - whatever the browser sends
-        if self._stop is not None and message == {"do": "stop"}:
+        if message == {"do": "stop"}:
             self._stop()

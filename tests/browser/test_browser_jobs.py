@@ -28,6 +28,7 @@ def test_the_stop_button_under_a_blocking_run_interrupts_it_and_leaves_no_widget
         stop = notebook.output(2).get_by_role("button", name="Stop the job")
         stop.wait_for()
         notebook.page.wait_for_timeout(1500)
+        assert notebook.page.locator(".jp-Notebook-ExecutionIndicator[data-status='busy']").count() == 1
         stop.click()
         notebook.wait_until_idle()
         assert "JobInterrupted" in notebook.text(2)

@@ -47,10 +47,10 @@ def displays(ran) -> dict[str, list[dict]]:
 
 def block_and_button(ran) -> tuple[list[dict], list[dict]]:
     """Return what was shown in the block of a job, and in the place of its button."""
-    shown = list(displays(ran).values())
-    [block] = [bundles for bundles in shown if "rows" in bundles[0]["text/plain"]]
-    [button] = [bundles for bundles in shown if WIDGET in bundles[0]]
-    assert len(shown) == 2
+    block, button = displays(ran).values()
+    assert "rows" in block[0]["text/plain"]
+    assert button[0]["text/plain"] == ""
+    assert "Stop the job" in button[0].get("text/html", "") or WIDGET in button[0]
     return block, button
 
 
@@ -64,33 +64,39 @@ def test_a_run_is_one_display_redrawn_four_times_a_second_and_a_button_that_is_t
     assert "■" not in block[-1]["text/plain"]
     assert all("<progress" in bundle["text/html"] for bundle in block)
     assert all(before != after for before, after in itertools.pairwise(block))
-    assert button[0]["text/plain"] == ""
     assert button[1:] == [NOTHING]
-    assert [message["comm_id"] for message in ran.of("comm_close")]
 
 
-def test_no_button_comes_after_the_end_of_the_job(kernel):
+@pytest.mark.parametrize("waits", ["df.llm.run('gemma', 'q', reuse=False)", "await df.llm.arun('gemma', 'q')"])
+def test_the_kernel_is_busy_until_the_cell_of_a_column_ends(kernel, waits):
+    """A front end answers a widget of a running cell with messages, and each of them ends with the status idle."""
+    ran = kernel.run(f"out = {waits}")
+    block_and_button(ran)
+    kinds = [message["msg_type"] for message in ran.messages]
+    assert not [kind for kind in kinds if kind.startswith("comm")]
+    assert [status["execution_state"] for status in ran.of("status")] == ["busy", "idle"]
+    assert kinds[-1] == "status"
+
+
+def test_no_button_stays_after_the_end_of_the_job(kernel):
     """The loop draws the end while the cell that waits has looked just before it."""
     ran = kernel.run(
         """
-import threading
-import llm_executor_nb.view.stop  # so that the button is loaded in no time
 from llm_executor_nb.view.job import CellBlock, FIRST_S
 job = df.head(3).llm.start('gemma', 'q', progress=False)
 block, sooner = CellBlock(), job.snapshot()
 job.result()
 time.sleep(FIRST_S)
 block.show(sooner)
-while any(thread.name == "llm_executor_nb button" for thread in threading.enumerate()):
-    time.sleep(0.01)
 block.redraw(job.snapshot())
 block.show(sooner)
 block.close(job.snapshot())
 """
     )
     assert ran.reply["status"] == "ok"
-    [bundles] = displays(ran).values()
-    assert bundles[-1]["text/plain"].startswith("3/3 rows")
+    block, button = block_and_button(ran)
+    assert block[-1]["text/plain"].startswith("3/3 rows")
+    assert button[1:] == [NOTHING]
 
 
 def test_redraws_are_a_quarter_of_a_second_apart(kernel):

@@ -83,7 +83,7 @@ class Kernel:
         self._client = client
 
     def run(self, code: str, *, stop_after_s: float | None = None) -> Ran:
-        """Execute a cell to its end; press ■ after some seconds."""
+        """Execute a cell to its end; press ■ some seconds after it has begun."""
         return self._runner.run(self._run(code, stop_after_s))
 
     def complete(self, code: str, at: int | None = None) -> dict[str, Any]:
@@ -91,9 +91,10 @@ class Kernel:
         return self._runner.run(self._client.complete(code, at, reply=True, timeout=30))["content"]
 
     async def _run(self, code: str, stop_after_s: float | None) -> Ran:
-        ran, pressed = Ran(), [time.monotonic()]
+        ran, pressed, has_begun = Ran(), [time.monotonic()], asyncio.Event()
 
         async def press() -> None:
+            await has_begun.wait()
             await asyncio.sleep(stop_after_s or 0)
             pressed.append(time.monotonic())
             await self._manager.interrupt_kernel()
@@ -102,6 +103,8 @@ class Kernel:
 
         def take(message: dict[str, Any]) -> None:
             ran.messages.append({**message, "came_at": time.time()})
+            if message["msg_type"] == "execute_input":
+                has_begun.set()
 
         reply = await self._client.execute_interactive(code, timeout=60, output_hook=take)
         ran.reply, ran.took_s = reply["content"], time.monotonic() - pressed[-1]
@@ -110,9 +113,12 @@ class Kernel:
         return ran
 
 
-def until_stopped(line: str) -> str:
-    """Return a cell that awaits and is stopped. IPython draws no traceback of it, which takes longer than the stop."""
-    return f"import asyncio\ntry:\n    {line}\nexcept asyncio.CancelledError:\n    print('stopped')"
+def assert_one_line(ran: Ran) -> str:
+    """Check that a cell that was stopped ends in one line, and return it."""
+    assert ran.reply["ename"] == "JobInterrupted", ran.reply
+    assert ran.reply["traceback"] == [f"JobInterrupted: {ran.reply['evalue']}"]
+    assert "\n" not in ran.reply["evalue"]
+    return ran.reply["evalue"]
 
 
 @contextmanager
