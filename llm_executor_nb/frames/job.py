@@ -16,6 +16,7 @@ from llm_executor_nb.frames.columns import names, with_results
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.wait_text import QUIET_S
+from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Job:
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts made so far, one row each, as `attempts(job)` does."""
-        return self._ledger.attempts_frame(job_ids=[self.job_id])
+        return AttemptsFrame(self._ledger.attempts_frame(job_ids=[self.job_id]))
 
     def report(self) -> Report:
         """Return the report so far: rows, attempts by route and outcome, waits, tokens, dollars."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import kinds_of_keys
 from llm_executor_nb.settings import saved_models
@@ -65,6 +66,7 @@ class ModelTable:
             self.__dict__.setdefault(part, value)
         return self.__dict__[name]
 
+    @noted_as("llm.models.add")
     def add(
         self,
         model: str,
