@@ -104,14 +104,14 @@ def test_a_report_says_model_date_time_and_pace():
 
 
 def test_routes_stand_in_the_order_they_were_asked():
-    report = report_of("openrouter[1]: 503*2; openrouter[2]: 401; huggingface/one: 401", concurrency=1)
+    report = report_of("openrouter: 401", concurrency=1)
     asked = list(report.attempts["route"].unique())
     assert asked != sorted(asked)
     assert list(report.by_route["route"].unique()) == asked
 
 
 def test_the_rows_of_a_later_route_can_be_counted_in_the_table():
-    report = report_of("openrouter[1]: 401; openrouter[2]: 429@4..")
+    report = report_of("openrouter[1]: 401")
     ok = report.by_route.query("outcome == 'ok'")
     assert report.fallbacks == ok["later"].sum() > 0
     assert (report.by_route.query("outcome != 'ok'")["later"] == 0).all()
@@ -130,15 +130,16 @@ def test_rows_that_were_stored_before_count_where_their_attempts_are_in_the_log(
         again = questions.llm.run("report/model", "q", progress=False).llm.report()
         job = questions.llm.start("report/model", "q", progress=False)
         job.result()
+        report = job.report()
     assert again.rows["cached"] == again.asked == 8
-    assert job.report().asked == 0
-    assert "time" not in dict(job.report().lines())
+    assert report.asked == 0
+    assert "time" not in dict(report.lines())
 
 
 def test_a_report_over_several_days_says_both():
     began = pd.Timestamp("2026-11-24 23:59", tz="UTC")
     report = report_of("", rows=2)
-    dated = report.attempts.assign(started_utc=[began, began + pd.Timedelta(minutes=2)])
+    dated = report.attempts.assign(started_utc=[began, began + pd.Timedelta(minutes=2)], duration_s=0.1)
     lines = dict(make_report({}, dated).lines())
     assert lines["date"] == "2026-11-24 23:59 to 2026-11-25 00:01 UTC"
     assert lines["pauses"].startswith("2 min ")
