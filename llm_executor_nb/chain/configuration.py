@@ -5,7 +5,6 @@ A setting belongs to the session in force: what is set in a rehearsal ends with 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import did_you_mean, near_names, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.backends import make_backend
@@ -56,6 +56,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 
 
 @forgetful
+@noted_as("llm.configure")
 def configure(
     *,
     openrouter_keys: Iterable[str | None] | Unset = UNSET,
@@ -115,6 +116,7 @@ def configure(
 
 
 @forgetful
+@noted_as("llm.add_backend")
 def add_backend(
     name: str,
     *,
@@ -236,8 +238,7 @@ class SettingsModule(ModuleType):
     @forgetful
     def __setattr__(self, name: str, value: object) -> None:
         if name.isupper() and name not in SETTINGS and not name.startswith("_"):
-            similar = difflib.get_close_matches(name, SETTINGS, n=1)
-            hint = f" Did you mean {similar[0]}?" if similar else f" There are {', '.join(SETTINGS)}."
+            hint = did_you_mean(near_names(name, SETTINGS)) or f" There are {', '.join(SETTINGS)}."
             raise ConfigError(f"{name} is not a setting of llm_executor_nb.{hint}")
         super().__setattr__(name, value)
 

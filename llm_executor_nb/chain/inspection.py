@@ -15,6 +15,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import Route
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
+from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.holds import HoldsFrame
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.records import Key
 
 _RUN = "_run"
+JOB_ATTRS = "llm"
+"""Where the answers of `s.llm.run` hold the id of their job, in `Series.attrs`."""
 _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
 """The form of a job's run ids."""
 
@@ -33,15 +36,21 @@ def attempts(of: object = None) -> pd.DataFrame:
     """Return the attempt log: which route was asked, what came back, how long it took, what it cost.
 
     Args:
-        of: a reply, an exception of this package, a frame that a job returned (merged or not), its `*_run` column, a
-            job, or a run id; None: all attempts of this process (of calls by hand the last 10,000).
+        of: a reply, an exception of this package, a frame that a job returned (merged or not), its `*_run` column, the
+            answers of `s.llm.run`, a job, or a run id; None: all attempts of this process (of calls by hand the last
+            10,000).
 
     Returns:
-        One row per request, by the time it was sent; the columns of `Attempt`.
+        One row per request, by the time it was sent; the columns of `Attempt`. It is displayed with row, attempt,
+        route, outcome, message, decision, seconds and cost.
 
     Raises:
         ConfigError: `of` has no attempts.
     """
+    return AttemptsFrame(_attempts(of))
+
+
+def _attempts(of: object) -> pd.DataFrame:
     if of is None:
         return session().attempts()
     if isinstance(of, BaseException) and isinstance(records := getattr(of, "attempts", None), tuple):
@@ -50,6 +59,8 @@ def attempts(of: object = None) -> pd.DataFrame:
         return session().attempts_of(job_ids=[job_id])
     if (run_ids := run_ids_of(of)) is not None:
         return session().attempts_of(run_ids=run_ids)
+    if isinstance(of, pd.Series) and (made := of.attrs.get(JOB_ATTRS)):
+        return session().attempts_of(job_ids=[made["job_id"]])
     raise ConfigError(
         f"A {type(of).__name__} has no attempts. Give a reply, an exception of this package, a job, a frame that "
         "df.llm.run returned, or a run id; without an argument all attempts are shown.",

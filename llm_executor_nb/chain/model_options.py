@@ -6,11 +6,18 @@ that nothing a user sets is dropped in silence.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.providers.parameters import PARAMETERS, check_params
+from llm_executor_nb.core.near_names import arguments_of, note_arguments
+from llm_executor_nb.providers.parameters import (
+    KEY_ARGUMENTS,
+    OF_SOME_BACKENDS,
+    PARAMETERS,
+    check_params,
+    key_advice,
+    unknown_parameter,
+)
 from llm_executor_nb.settings.options import check_bound, check_retries
 
 if TYPE_CHECKING:
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-_KEYS = ("api_key", "openai_api_key", "openrouter_api_key", "huggingfacehub_api_token", "hf_token", "token")
 _URLS = ("base_url", "openai_api_base")
 _OTHERS = (
     "deadline",
@@ -34,6 +40,8 @@ _OTHERS = (
     "tiktoken_model_name",
 )
 """Fields beside the call parameters and those that every LangChain model has."""
+_TAKER = "llm.chat_model"
+note_arguments(_TAKER, _OTHERS)
 _OUTPUT_VERSIONS = (None, "v0", "v1")
 _SWITCHED_OFF: dict[str, Any] = {
     "openai_api_key": None,
@@ -117,18 +125,15 @@ _BOUNDS: dict[str, Callable[[Any], Any]] = {
 
 def _check_values(taken: Mapping[str, Any], in_body: Mapping[str, Any]) -> None:
     sent = {name: value for name, value in taken.items() if name in PARAMETERS and not (name == "stop" and not value)}
-    check_params({**sent, **in_body})
+    check_params({**sent, **in_body}, door=_TAKER)
     check_call({name: value for name, value in taken.items() if name in {*_BOUNDS, "request_timeout"}})
     if taken.get("output_version") not in _OUTPUT_VERSIONS:
         raise ConfigError(f"output_version={taken['output_version']!r} must be 'v0' or 'v1'.")
 
 
 def _refuse_keys(names: Mapping[str, Any]) -> None:
-    if keys := [name for name in _KEYS if names.get(name) is not None]:
-        raise ConfigError(
-            f"{keys[0]} is not taken here: a chain uses all keys there are. "
-            "Give keys with llm.OPENROUTER_KEYS = [...], llm.HUGGINGFACE_TOKENS = [...] or llm.keys.add(...).",
-        )
+    if keys := [name for name in KEY_ARGUMENTS if names.get(name) is not None]:
+        raise ConfigError(key_advice(keys[0]))
 
 
 def _is_default(name: str, value: Any, field: FieldInfo) -> bool:  # noqa: ANN401 - a field's own value
@@ -141,12 +146,6 @@ def _is_default(name: str, value: Any, field: FieldInfo) -> bool:  # noqa: ANN40
 def _unknown(name: str, others: Iterable[str], *, is_known: bool) -> str:
     if name in _URLS:
         return f"{name} is not taken here: a chain has several. Use llm.configure(openrouter_base_url=...)."
-    if is_known:
+    if is_known and name not in OF_SOME_BACKENDS:
         return f"{name} is an option of LangChain's OpenAI client, which a chain does not use. Leave it out."
-    known = sorted({*PARAMETERS, *_OTHERS, *others})
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return (
-        f"Unknown option {name!r}.{hint} Call parameters: {', '.join(PARAMETERS)}. "
-        f"A field that only one backend knows goes into extra_body={{'openrouter': {{{name!r}: ...}}}}."
-    )
+    return unknown_parameter(name, {*arguments_of(_TAKER), *others})

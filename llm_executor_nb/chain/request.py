@@ -10,6 +10,7 @@ from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.engine.request import RunRequest
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 
+@noted_as("llm.run_llm")
 def make_request(
     model_name: str,
     request: object,

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.inspection import attempts
+from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
 from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import keep, stoppable
-from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
-from llm_executor_nb.frames.columns import no_result, run_columns, status_column
+from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
+from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.preview import make_preview, spread
 from llm_executor_nb.frames.prompts import take_column
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _TEXT = "values of the series"
 """The column of a Series' values: a name that nobody gives to the answers' column."""
+_MOST_CAUSES = 3
 
 
 class FrameAccessor:
@@ -107,10 +109,7 @@ class FrameAccessor:
     @stoppable
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
-        await warmup.loaded(is_told=options.get("progress", True))
-        if options.get("budget_usd") is not None and options.get("price") is None:
-            await aprices_of(model)  # the prices are cached, so making the job below does not block the loop
-        return await make_job(self._frame, model, column, options).aresult()
+        return await (await _amake_job(self._frame, model, column, options)).aresult()
 
     @RUN_OPTIONS.of_frame
     @stoppable
@@ -172,6 +171,7 @@ class FrameAccessor:
         return make_preview(job.result(), row_options.out, prompts, positions, row_options.concurrency)
 
     @RUN_OPTIONS.of_retry
+    @noted_as("df.llm.retry_failed")
     @stoppable
     def retry_failed(
         self, model: str | None = None, *, skip_routes: Iterable[str] = (), **options: Any
@@ -192,6 +192,18 @@ class FrameAccessor:
         """
         return keep(with_retries(self._frame, model, options, skip_routes))
 
+    @property
+    def answers(self) -> pd.DataFrame:
+        """The frame without the columns that a job writes about its work: status, attempts, route, error and run.
+
+        The answers and a schema's fields stay.
+
+        Raises:
+            ConfigError: the frame has no `{out}_run` column.
+        """
+        self._check_is_result()
+        return without_log(self._frame)
+
     def attempts(self) -> pd.DataFrame:
         """Return the attempts behind this frame's answers, one row each, as `attempts(frame)` does.
 
@@ -211,7 +223,9 @@ class FrameAccessor:
         runs = run_columns(self._frame)
         statuses = pd.concat([status_column(self._frame, run).astype("string") for run in runs])
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
-        return make_report(counts, attempts(self._frame))
+        log = attempts(self._frame)
+        made_here = [int(self._frame[run].isin(log["run_id"]).sum()) for run in runs]
+        return make_report(counts, log, asked=sum(made_here))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -239,22 +253,25 @@ class SeriesAccessor:
             **options: as `df.llm.run` takes them, except `column` and `template`.
 
         Returns:
-            The answers, missing where there is none; `attempts()` has the attempts of each.
+            The answers, missing where there is none. A warning says how many values failed, and why;
+            `.llm.attempts()` and `.llm.report()` of the answers show the work of the job.
 
         Raises:
             ConfigError, JobInterrupted, LLMExecutorError: as `df.llm.run`.
         """
         frame, out = self._as_frame(out)
-        with _column_kept(out):
-            return keep(take_column(FrameAccessor(frame).run(model, _TEXT, out=out, **options), out))
+        job = make_job(frame, model, _TEXT, {**options, "out": out})
+        with _stopped_as_series(job, out):
+            return keep(_answers(job, job.result(), out, is_warning=True))
 
     @RUN_OPTIONS.of_series
     @stoppable
     async def arun(self, model: str, *, out: str | None = None, **options: Any) -> pd.Series[Any]:
         """Do what `run` does, awaited from the caller's event loop."""
         frame, out = self._as_frame(out)
-        with _column_kept(out):
-            return keep(take_column(await FrameAccessor(frame).arun(model, _TEXT, out=out, **options), out))
+        job = await _amake_job(frame, model, _TEXT, {**options, "out": out})
+        with _stopped_as_series(job, out):
+            return keep(_answers(job, await job.aresult(), out, is_warning=True))
 
     @RUN_OPTIONS.of_series
     def start(self, model: str, *, out: str | None = None, **options: Any) -> Job:
@@ -274,6 +291,24 @@ class SeriesAccessor:
         frame, out = self._as_frame(out)
         return FrameAccessor(frame).preview(model, _TEXT, n=n, out=out, **options)
 
+    def attempts(self) -> pd.DataFrame:
+        """Return the attempts of the job that gave these answers, one row each.
+
+        Raises:
+            ConfigError: the Series is not the result of `s.llm.run`.
+        """
+        return attempts(self._series)
+
+    def report(self) -> Report:
+        """Return the report of the job that gave these answers: rows by status, attempts, times, tokens, dollars.
+
+        Raises:
+            ConfigError: the Series is not the result of `s.llm.run`.
+        """
+        if (made := self._series.attrs.get(JOB_ATTRS)) is None:
+            raise ConfigError("This Series has no report. Take that of the answers of s.llm.run, or of a job's frame.")
+        return make_report({Status(name): count for name, count in made["rows"].items()}, self.attempts())
+
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
         frame = self._series.to_frame(_TEXT)  # a Series' own name may be missing, or the name of the answers
@@ -281,15 +316,39 @@ class SeriesAccessor:
         return frame, default if out is None else out
 
 
+async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, options: dict[str, Any]) -> Job:
+    """Return a job that has not begun, made without blocking the caller's event loop."""
+    await warmup.loaded(is_told=options.get("progress", True))
+    if options.get("budget_usd") is not None and options.get("price") is None:
+        await aprices_of(model)  # the prices are cached, so making the job does not block the loop
+    return make_job(frame, model, column, options)
+
+
 @contextmanager
-def _column_kept(out: str) -> Iterator[None]:
-    """Give an error that carries a job's frame the column of its answers instead, as the caller expects it."""
+def _stopped_as_series(job: Job, out: str) -> Iterator[None]:
+    """Let an error that has a frame as its result have the answers of it."""
     try:
         yield
     except (LLMExecutorError, JobInterrupted) as stopped:
         if stopped.result is not None:
-            stopped.result = take_column(stopped.result, out)
+            stopped.result = _answers(job, stopped.result, out)
         raise
+
+
+def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = False) -> pd.Series[Any]:
+    """Return the answers of a job's frame; they know their job, and a warning says what failed."""
+    answers, statuses = take_column(frame, out), take_column(frame, f"{out}_status")
+    rows = {str(name): int(count) for name, count in statuses.value_counts().items()}
+    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
+    if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
+        causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
+        listed = [f"{count:,} x {cause}" for cause, count in causes.head(_MOST_CAUSES).items()]
+        listed += [f"{len(causes) - _MOST_CAUSES:,} other causes"] if len(causes) > _MOST_CAUSES else []
+        warn(
+            f"{failed:,} of {len(frame):,} values failed: {'; '.join(listed)}. "
+            "The answers' .llm.attempts() and .llm.report() show what happened; run it again to ask for the rest only."
+        )
+    return answers
 
 
 def register_accessors() -> None:

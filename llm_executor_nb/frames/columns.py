@@ -143,6 +143,13 @@ def put(frame: pd.DataFrame, columns: Mapping[str, pd.Series[Any]], out: str) ->
     return filled.iloc[:, [*range(after), *new, *range(after, len(frame.columns))]]
 
 
+def without_log(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a new frame without the columns that jobs write about their work; answers and fields stay."""
+    parts = [run.rpartition(RUN) for run in run_columns(frame)]
+    logged = {f"{out}{name}{suffix}" for out, _, suffix in parts for name in _SUFFIXES[1:]}
+    return frame.drop(columns=[name for name in frame.columns if name in logged])
+
+
 def without_fields(frame: pd.DataFrame, out: str, fields: Collection[str]) -> pd.DataFrame:
     """Return a new frame without an earlier schema's fields, where they stand between the answers and their status.
 

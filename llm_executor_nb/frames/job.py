@@ -19,6 +19,7 @@ from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.results import Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
+from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Job:
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts made so far, one row each, as `attempts(job)` does."""
-        return self._ledger.attempts_frame(job_ids=[self.job_id])
+        return AttemptsFrame(self._ledger.attempts_frame(job_ids=[self.job_id]))
 
     def report(self) -> Report:
         """Return the report so far: rows, attempts by route and outcome, waits, tokens, dollars."""

@@ -1,4 +1,4 @@
-"""The report of a job: rows by status, attempts by route and outcome, waits, fallbacks, tokens, dollars."""
+"""The report of a job: rows by status, attempts by route and outcome, times, fallbacks, tokens, dollars."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import pandas as pd
 from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.core.install_line import install_line
 from llm_executor_nb.jobs.results import STATUSES, Status
-from llm_executor_nb.view.html import block, pairs, table
+from llm_executor_nb.view.html import block, pairs, table, text_table
+from llm_executor_nb.view.log_times import LogTimes
 from llm_executor_nb.view.text import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.figure import Figure
+
+_LATER = "by a later route"
+_COLUMNS = ("route", "outcome", "attempts", _LATER, "seconds (median)", "cost")
+_MOST_MODELS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,24 +31,39 @@ class Report:
     Attributes:
         rows: status -> number of rows, for all five statuses.
         attempts: the attempts, one row each, as `attempts()` returns them.
+        asked: the rows whose attempts these are, without those that were stored before.
         saved_usd: what the reused answers had cost; None: unknown, or there were none.
     """
 
     rows: pd.Series[int]
     attempts: pd.DataFrame
+    asked: int
     saved_usd: float | None = None
 
     @property
     def by_route(self) -> pd.DataFrame:
-        """Attempts by route and outcome, with their number, median seconds, and dollars (missing: unknown)."""
-        grouped = self.attempts.groupby(["route", "outcome"], observed=True)
+        """Attempts by route and outcome, routes in the order they were first asked.
+
+        Columns route, outcome, attempts, later (of these, answers of runs that had asked another route before),
+        seconds (median), cost_usd (missing: unknown).
+        """
+        order = {route: place for place, route in enumerate(self.attempts["route"].unique())}
+        grouped = self.attempts.assign(later=self._is_later).groupby(["route", "outcome"], observed=True)
         # design 3.1: an unknown cost is missing, never 0; the sum of nothing would be 0 without min_count
         counted = grouped.agg(
             attempts=("attempt", "size"),
+            later=("later", "sum"),
             seconds=("duration_s", "median"),
             cost_usd=("cost_usd", lambda costs: costs.sum(min_count=1)),
         )
-        return counted.reset_index()
+        return counted.reset_index().sort_values(
+            "route", key=lambda routes: routes.map(order), kind="stable", ignore_index=True
+        )
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds in which its jobs were at work; the time between two jobs does not count."""
+        return LogTimes.of(self.attempts).wall_s
 
     @property
     def waited_s(self) -> float:
@@ -52,10 +72,8 @@ class Report:
 
     @property
     def fallbacks(self) -> int:
-        """Runs that were answered by a later route than their first."""
-        routes = self.attempts.groupby("run_id")["route"].nunique()
-        answered = self.attempts.loc[self.attempts["outcome"] == "ok", "run_id"]
-        return int((routes.reindex(answered.unique()) > 1).sum())
+        """Answers that came by a later route than their run's first; the column `later` of `by_route` adds up to it."""
+        return int(self._is_later.sum())
 
     @property
     def truncations(self) -> int:
@@ -81,17 +99,48 @@ class Report:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the report as pairs of a name and a text."""
+        answers = int((self.attempts["outcome"] == "ok").sum())
         unknown = int(self.attempts.loc[self.attempts["outcome"] == "ok", "cost_usd"].isna().sum())
-        spent = dollars(self.cost_usd) + (f", and {unknown} answers of unknown cost" if unknown else "")
-        lines = [
-            ("rows", ", ".join(f"{count} {status}" for status, count in self.rows.items() if count) or "none"),
-            ("attempts", f"{len(self.attempts)}, {self.fallbacks} runs via fallback"),
+        spent = dollars(self.cost_usd) + (f", and {unknown:,} answers of unknown cost" if unknown else "")
+        return [
+            ("rows", ", ".join(f"{count:,} {status}" for status, count in self.rows.items() if count) or "none"),
+            *self._log_lines(),
+            ("attempts", f"{len(self.attempts):,}"),
+            ("answers", f"{answers:,}" + (f", {self.fallbacks:,} of them {_LATER}" if self.fallbacks else "")),
             ("waits", duration(self.waited_s) + (", all rows added up" if self.waited_s else "")),
-            ("truncated", str(self.truncations)),
-            ("tokens", f"{self.input_tokens} in, {self.output_tokens} out"),
+            *self._pauses(),
+            ("truncated", f"{self.truncations:,}"),
+            ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
             ("cost", spent if len(self.attempts) else "nothing was asked"),
+            *([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else []),
         ]
-        return lines + ([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else [])
+
+    @property
+    def _is_later(self) -> pd.Series[bool]:
+        """Whether each attempt is the answer of a run that had asked another route before."""
+        routes = self.attempts.groupby("run_id")["route"].transform("nunique")
+        return (self.attempts["outcome"] == "ok") & (routes > 1)
+
+    def _log_lines(self) -> list[tuple[str, str]]:
+        """Return who was asked, when, and for how long; nothing where nobody was."""
+        if self.attempts.empty:
+            return []
+        asked = self.attempts[["request_model", "provider"]].drop_duplicates().fillna("").to_numpy(dtype=str)
+        # Hugging Face is asked for `model:provider`
+        models = list(dict.fromkeys(model.removesuffix(f":{provider}") for model, provider in asked))
+        more = f" and {len(models) - _MOST_MODELS} more" if len(models) > _MOST_MODELS else ""
+        rate = f", {self.asked / self.wall_s:,.1f} rows/s" if self.wall_s else ""
+        return [
+            ("model", ", ".join(models[:_MOST_MODELS]) + more),
+            ("date", _dates(self.attempts["started_utc"].min(), self.attempts["started_utc"].max())),
+            ("time", duration(self.wall_s) + rate),
+        ]
+
+    def _pauses(self) -> list[tuple[str, str]]:
+        if self.attempts.empty or not (pauses := LogTimes.of(self.attempts).pauses()):
+            return []
+        paused_s = sum(end - start for start, end in pauses)
+        return [("pauses", f"{duration(paused_s)} in which nothing could be asked: all on hold, or waiting")]
 
     def plot(self) -> Figure:
         """Return two pictures of the attempts: outcomes by route, and answers over time.
@@ -106,25 +155,44 @@ class Report:
             from llm_executor_nb.view.plots import attempts_figure  # noqa: PLC0415 - loads matplotlib
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"Pictures need matplotlib. Type: {install_line('plots')}") from error
-        return attempts_figure(self.attempts)
+        return attempts_figure(self.attempts, ", ".join(text for _, text in self._log_lines()))
 
     def _repr_html_(self) -> str:
-        rows = [
-            (one.route, str(one.outcome), int(str(one.attempts)), _or_none(one.seconds), _cost(one.cost_usd))
-            for one in self.by_route.itertuples()
-        ]
-        names = ("route", "outcome", "attempts", "seconds (median)", "cost")
-        return block(pairs(self.lines()) + (table(names, rows) if rows else ""))
+        rows = self._rows()
+        return block(pairs(self.lines()) + (table(_COLUMNS, rows) if rows else ""))
 
     def __repr__(self) -> str:
         head = "\n".join(f"{name:<10} {text}" for name, text in self.lines())
-        return f"{head}\n\n{self.by_route.to_string(index=False)}" if len(self.attempts) else head
+        return f"{head}\n\n{text_table(_COLUMNS, rows)}" if (rows := self._rows()) else head
+
+    def _rows(self) -> list[tuple[object, ...]]:
+        """Return the rows of the table, a route and an outcome each."""
+        return [
+            (one.route, one.outcome, one.attempts, one.later or None, _or_none(one.seconds), _cost(one.cost_usd))
+            for one in self.by_route.itertuples()
+        ]
 
 
-def make_report(rows: Mapping[Status, int], attempts: pd.DataFrame, *, saved_usd: float | None = None) -> Report:
-    """Return the report of rows by status and of the attempts behind them."""
+def make_report(
+    rows: Mapping[Status, int], attempts: pd.DataFrame, *, asked: int | None = None, saved_usd: float | None = None
+) -> Report:
+    """Return the report of rows and of the attempts behind them.
+
+    Args:
+        rows: the number of rows by status.
+        attempts: the attempts, by time.
+        asked: the rows that these attempts were made for; None: those that ended as ok or failed.
+        saved_usd: what the reused answers had cost.
+    """
     counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
-    return Report(counts, attempts, saved_usd or None)
+    ended = int(counts["ok"] + counts["failed"])
+    return Report(counts, attempts, ended if asked is None else asked, saved_usd or None)
+
+
+def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:
+    """Return the minutes in which the first and the last request were sent."""
+    begin, end = f"{first:%Y-%m-%d %H:%M}", f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+    return f"{begin} UTC" if begin.endswith(end) else f"{begin} to {end} UTC"
 
 
 def _or_none(value: Any) -> float | None:  # noqa: ANN401 - a cell of a frame

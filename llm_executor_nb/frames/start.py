@@ -16,6 +16,7 @@ from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.request import check_accept, check_alone
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.frames.columns import check_names, jobs_of, without_fields
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import Prompts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 _REMEMBERED = 1000
+_RUN = "df.llm.run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ _arguments: dict[str, JobArguments] = {}
 """Of the jobs of this process, by their ids: a result holds only the job's id, and a retry needs the arguments."""
 
 
+@noted_as(_RUN)
 def check_arguments(
     frame: pd.DataFrame,
     model: str,
@@ -96,7 +99,7 @@ def check_arguments(
         column=NAME if column is None else str(column),
         out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,
         fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
-        params=check_params(params),
+        params=check_params(params, door=_RUN),
         system=system,
         extra_body=check_extra_body(extra_body, config.backend_names),
         schema=checked,

@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
-from llm_executor_nb.notebook.fill import Filled, fill, is_data
+from llm_executor_nb.notebook.fill import Filled, fill, is_data, not_filled_in
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -63,8 +63,8 @@ class CellOptions:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left as typed although the user probably meant a variable."""
-        return tuple(dict.fromkeys([*self.prompt.notes, *(self.system.notes if self.system else ())]))
+        """What was left as typed, in words; empty: nothing that may be meant as a variable was."""
+        return not_filled_in([*self.prompt.left, *(self.system.left if self.system else ())])
 
     def call_options(self) -> dict[str, Any]:
         """Return the options of `run_llm`, without the schema."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +14,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.holds import describe
+from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine, report_bundle
 from llm_executor_nb.notebook.panel import panel
@@ -81,8 +81,7 @@ class Commands:
         models = session().options.models
         if name in models.providers or name in models.aliases:
             return f"A prompt is a cell that begins with %%llm {name}, with two % signs; %llm takes a command."
-        near = difflib.get_close_matches(name, self.BY_NAME, n=1)
-        hint = f" Did you mean %llm {near[0]}?" if near else ""
+        hint = did_you_mean(f"%llm {near}" for near in near_names(name, self.BY_NAME))
         return f"%llm takes one of {', '.join(self.BY_NAME)}.{hint} A prompt is a cell that begins with %%llm MODEL."
 
     def _panel(self, rest: str) -> None:

@@ -6,7 +6,6 @@ for byte. A key is never filled in: a variable that is one stays as typed, and o
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -20,8 +19,10 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.near_names import near_names
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.settings.key_list import KeyList, KeyText
+from llm_executor_nb.view.html import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
 
 LONGEST = 20_000
 """Characters of the longest variable that is filled in. A longer one is costly, and rarely intended."""
-_BRACES = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
+_BRACES = re.compile(
+    r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}|\{ *([A-Za-z_]\w*)(?: *|[.\[!(][^{}\n]*|:[^\s{}][^{}\n]*)\}"
+)
+"""`{{name}}`, `{name}`, and what an f-string would take: `{ name }`, `{name:.2f}`, `{name.upper()}`."""
+_BEFORE_TEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\[[^\[\]\n]*\])?(?:\{[^{}\n]*\})*|[_^])\Z")
+_SIGNS_OF_TEX = ("\\", "$")
+_LONGEST_COMMAND = 100
+_MOST_LEFT, _LONGEST_SHOWN = 5, 60
+"""What the note on braces that were left as typed lists: how many of them, and characters of each."""
 _KEYS = (Secret, KeyText, KeyList)
 _TABLES = (pd.DataFrame, pd.Series, pd.Index, np.ndarray)
-_NEAR = 0.8
 _BARE_REPR = re.compile(r"<.* at 0x[0-9A-Fa-f]+>", re.DOTALL)
 
 
@@ -44,12 +52,12 @@ class Filled:
     Attributes:
         text: the text to send.
         names: the variables that were filled in, each once.
-        notes: in words, what was left as typed although the user probably meant a variable.
+        left: what was left as typed and may be meant as a variable, each once, with the reason where it is known.
     """
 
     text: str
     names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def fill(text: str, names: Mapping[str, object]) -> Filled:
@@ -63,12 +71,12 @@ def fill(text: str, names: Mapping[str, object]) -> Filled:
         ConfigError: a variable is too long, or holds something like a key.
     """
     filled: dict[str, str] = {}
-    left: dict[str, None] = {}
+    left: dict[str, str] = {}
 
     def replacement(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        if not is_data(names, name):
-            left.setdefault(name)
+        if not name or not is_data(names, name):
+            left[match[0]] = left.get(match[0]) or _left(match, names)
             return match[0]
         if match[1]:
             return "{" + name + "}"
@@ -78,7 +86,14 @@ def fill(text: str, names: Mapping[str, object]) -> Filled:
 
     # one pass: braces in a text that was filled in are that text's own
     done = _BRACES.sub(replacement, text)
-    return Filled(done, tuple(filled), tuple(note for name in left if (note := _note(name, names))))
+    return Filled(done, tuple(filled), tuple(filter(None, left.values())))
+
+
+def not_filled_in(left: Iterable[str]) -> tuple[str, ...]:
+    """Return the note on what was left as typed, or no note."""
+    each = list(dict.fromkeys(left))
+    more = f" and {len(each) - _MOST_LEFT} more" if len(each) > _MOST_LEFT else ""
+    return (f"not filled in: {', '.join(each[:_MOST_LEFT])}{more}",) if each else ()
 
 
 def variables_of(shell: InteractiveShell | None) -> dict[str, Any]:
@@ -163,12 +178,24 @@ def _place_of_key(value: object) -> str:
     return f" in its {scrub(place)}" if place else ""
 
 
-def _note(name: str, names: Mapping[str, object]) -> str:
-    """Return a note on braces that were left as typed; empty: there is nothing to say."""
+def _left(match: re.Match[str], names: Mapping[str, object]) -> str:
+    """Return braces that were left as typed, with the reason where it is known; empty: no variable can be meant."""
+    name = match[1] or match[2] or match[3]
+    value = names.get(name)
+    if match[1] or _is_of_tex(match) or (match[3] and not is_data(names, name)):
+        return ""
+    if match[3]:
+        return f"{cut(scrub(match[0]), _LONGEST_SHOWN)} (write {{{name}}})"
+    if isinstance(value, _KEYS) or (isinstance(value, str) and _is_key(value)):
+        return f"{match[0]} (a key)"
     if name in names:
-        value = names[name]
-        is_key = isinstance(value, _KEYS) or (isinstance(value, str) and _is_key(value))
-        return f"{{{name}}} is a key and stays as typed" if is_key else ""
-    near = difflib.get_close_matches(name, list(names), n=3, cutoff=_NEAR)
-    meant = next((one for one in near if is_data(names, one)), None)
-    return f"{{{name}}} stays as typed; did you mean {{{meant}}}?" if meant else ""
+        return f"{match[0]} (a {type(value).__name__})"
+    meant = next((one for one in near_names(name, names) if is_data(names, one)), None)
+    return f"{match[0]} (did you mean {{{meant}}}?)" if meant else match[0]
+
+
+def _is_of_tex(match: re.Match[str]) -> bool:
+    """Whether braces belong to a command, an index or a power of LaTeX."""
+    text, start = match.string, match.start()
+    is_tex = any(sign in text for sign in _SIGNS_OF_TEX)
+    return is_tex and _BEFORE_TEX.search(text, max(0, start - _LONGEST_COMMAND), start) is not None

@@ -7,13 +7,13 @@ knows goes in `extra_body` (design 3.5).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.near_names import arguments_of, did_you_mean, note_arguments, unknown_argument
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 _SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
@@ -25,19 +25,27 @@ _BOUND_BY_LANGCHAIN = frozenset(
 """LangChain's runnables pass these along. They mean nothing to a provider, or not under that name."""
 # Suggested, not accepted: each parameter has one name (design 3.5).
 _ALIASES = {"max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
+OF_SOME_BACKENDS = frozenset(
+    {"chat_template", "chat_template_kwargs", "include_reasoning", "length_penalty", "min_tokens", "models", "provider"}
+    | {"reasoning", "repetition_penalty", "route", "stop_token_ids", "top_a", "top_k", "user"},
+)
+"""Fields of OpenRouter and vLLM whose names resemble ours: they are not misspelled."""
+KEY_ARGUMENTS = ("api_key", "openai_api_key", "openrouter_api_key", "huggingfacehub_api_token", "hf_token", "token")
+_RUN_LLM = "llm.run_llm"
 
 
-def check_params(params: Mapping[str, Any]) -> dict[str, Any]:
+def check_params(params: Mapping[str, Any], *, door: str = _RUN_LLM) -> dict[str, Any]:
     """Return the parameters that are to be sent, each checked and in the form of JSON.
 
     Args:
         params: by name, as the user or LangChain gave them; those that are None are left out.
+        door: the function that they were given to, for the near names of an unknown one.
 
     Raises:
         ConfigError: a name is unknown or a value cannot be right; nothing was sent.
     """
     return {
-        name: _checked(name, value)
+        name: _checked(name, value, door)
         for name, value in params.items()
         if value is not None and name not in _BOUND_BY_LANGCHAIN
     }
@@ -91,22 +99,42 @@ def _fields_of(name: str, fields: Any, backends: Sequence[str]) -> dict[str, Any
     return dict(fields)
 
 
-def _checked(name: str, value: Any) -> Any:  # noqa: ANN401 - a user's own value
+def _checked(name: str, value: Any, door: str) -> Any:  # noqa: ANN401 - a user's own value
     check = _CHECKS.get(name)
     if check is None:
-        raise ConfigError(_unknown(name))
+        raise ConfigError(unknown_parameter(name, arguments_of(door)))
     try:
         return check(value)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}={_short(value)}: {_first_line(error)}. Nothing was sent.") from None
 
 
-def _unknown(name: str) -> str:
-    near = [_ALIASES[name]] if name in _ALIASES else get_close_matches(name, _CHECKS, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+def unknown_parameter(name: str, own: Collection[str]) -> str:
+    """Return what is said of a call parameter that is not taken: where it belongs, or the near name of ours.
+
+    Args:
+        name: the parameter, as the user wrote it.
+        own: the arguments that are taken where it was given.
+    """
+    in_body = f"extra_body={{'openrouter': {{{name!r}: ...}}}}"
+    if name in KEY_ARGUMENTS:
+        return key_advice(name)
+    if name in _ALIASES:
+        return f"Unknown argument {name!r}.{did_you_mean([_ALIASES[name]])}"
+    if name in OF_SOME_BACKENDS:
+        return f"{name} is not a parameter of every backend. Give it in {in_body}."
+    return unknown_argument(
+        name,
+        own,
+        otherwise=f"Call parameters: {', '.join(PARAMETERS)}. What only one backend knows goes in {in_body}.",
+    )
+
+
+def key_advice(name: str) -> str:
+    """Return what is said of a key that was given as an argument."""
     return (
-        f"Unknown parameter {name!r}.{hint} Known: {', '.join(_CHECKS)}. "
-        f"What only one backend knows goes in extra_body={{'openrouter': {{{name!r}: ...}}}}."
+        f"{name} is not taken here: a chain uses all keys there are. "
+        "Give keys with llm.OPENROUTER_KEYS = [...], llm.HUGGINGFACE_TOKENS = [...] or llm.keys.add(...)."
     )
 
 
@@ -236,3 +264,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 
 PARAMETERS: tuple[str, ...] = tuple(_CHECKS)
 """The names of all call parameters."""
+for _taker in (_RUN_LLM, "df.llm.run", "llm.chat_model"):
+    note_arguments(_taker, PARAMETERS)

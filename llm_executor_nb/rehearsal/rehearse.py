@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.rehearsal.lookups import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
@@ -121,6 +122,7 @@ class Rehearsal:
         return f"<Rehearsal {state}: {self._server.script or 'every request is answered'}>"
 
 
+@noted_as("llm.rehearse")
 def rehearse(
     script: str = "",
     *,

@@ -26,6 +26,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import did_you_mean
 from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
 from llm_executor_nb.rehearsal.catalogue import find_fault, listing, near_names
@@ -106,7 +107,7 @@ def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
         raise fail(f"in {text!r}, a key or a provider needs the name of its backend before it.")
     if backend not in {EVERYTHING, *BOTH}:
         near = get_close_matches(backend, BOTH, n=1)
-        raise fail(f"{backend!r} is not a backend.{_did_you_mean(near)}")
+        raise fail(f"{backend!r} is not a backend.{did_you_mean(map(repr, near))}")
     if provider and backend == OPENROUTER:
         # OpenRouter's requests do not name a provider, so a rule on one would never apply
         raise fail(f"in {text!r}, {provider!r} cannot be a target: OpenRouter chooses its providers itself.")
@@ -136,7 +137,7 @@ def _effect(text: str, target: Target, fail: Callable[[str], ConfigError]) -> Ef
     name, value = match.group("fault", "value")
     spec = find_fault(name)
     if spec is None:
-        raise fail(f"{name!r} is not a fault.{_did_you_mean(near_names(name))}")
+        raise fail(f"{name!r} is not a fault.{did_you_mean(map(repr, near_names(name)))}")
     if target.backend not in {None, *spec.backends}:
         raise fail(f"{name!r} is a fault of {' and '.join(spec.backends)}; {target.backend} never says that.")
     _check_value(head, value, spec, fail)
@@ -200,7 +201,3 @@ _FLAG_EXAMPLES = {
     AS_429: f"at-once=6 {AS_429}",
 }
 _OPTION_EXAMPLES = {RETRY_AFTER: "retry-after=1", SOURCE: "source=openrouter_key_limit", "burst": "burst=5"}
-
-
-def _did_you_mean(near: list[str]) -> str:
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

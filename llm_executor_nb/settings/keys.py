@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, forgetful
 from llm_executor_nb.settings.key_list import NEVER_PICKLED
@@ -37,6 +38,7 @@ class Keys:
         self._ring = ring
 
     @forgetful
+    @noted_as("llm.keys.add")
     def add(self, backend: str, key: str, *, label: str | None = None, rpm: float | None = None) -> str:
         """Add a key for this session. A key that is already there gets the label and the pace, and is enabled.
 

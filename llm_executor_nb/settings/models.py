@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError, to_type
 from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
@@ -65,6 +66,7 @@ class ModelTable:
         return self.__dict__[name]
 
     @door
+    @noted_as("llm.models.add")
     def add(
         self,
         model: str,

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.notebook.fill import fill
+from llm_executor_nb.notebook.fill import fill, not_filled_in
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 
@@ -101,13 +101,46 @@ def test_doubled_braces_are_single_ones_where_the_name_exists():
     assert fill("{{city}} {{town}} {city}", {"city": "Lyon"}).text == "{city} {{town}} Lyon"
 
 
-def test_it_says_what_was_filled_in_and_what_looks_meant():
-    filled = fill("{city} {city} {review_txt} {key} {a}", {"city": "Lyon", "review_text": "x", "key": Secret(KEY)})
-    assert filled.names == ("city",)
-    assert filled.notes == (
-        "{review_txt} stays as typed; did you mean {review_text}?",
-        "{key} is a key and stays as typed",
+def noted(text: str, **names: object) -> str:
+    """Return the note on what was left as typed."""
+    return "".join(not_filled_in(fill(text, names).left))
+
+
+def test_it_says_what_was_filled_in_and_what_was_not():
+    filled = fill(
+        "{city} {city} {review_txt} {key} {undefined}", {"city": "Lyon", "review_text": "x", "key": Secret(KEY)}
     )
+    assert filled.names == ("city",)
+    assert filled.left == ("{review_txt} (did you mean {review_text}?)", "{key} (a key)", "{undefined}")
+    assert noted("Is {undefined} {city}? {undefined}", city="Lyon") == "not filled in: {undefined}"
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("{price:.2f} {price!r} {price + 1}", "{price:.2f} (write {price}), {price!r} (write {price})"),
+        ("{ price } and {{ price }}", "{ price } (write {price})"),
+        ("{np.pi} {fn} {np}", "{fn} (a function), {np} (a module)"),
+        ("report_{year}.txt", "{year}"),
+        (" ".join(f"{{v{number}}}" for number in range(1, 9)), "{v1}, {v2}, {v3}, {v4}, {v5} and 3 more"),
+    ],
+)
+def test_what_may_be_meant_as_a_variable_is_noted(text, note):
+    assert noted(text, price=1.5, np=np, fn=lambda: 1) == f"not filled in: {note}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {"b": 1}} {} {0} {a: 1}',
+        r"\frac{a}{b} \begin{align} x_{i} \sqrt[3]{n} \textbf{word} y^{k}",
+        "$x_{i} + y^{k}$",
+        "{{undefined}} {{price}}",
+        "{other.name} {other:.2f} {price: 3}",
+    ],
+)
+def test_json_latex_and_doubled_braces_get_no_note(text):
+    assert noted(text, price=1.5) == ""
 
 
 def test_prose_that_speaks_of_a_key_is_data():

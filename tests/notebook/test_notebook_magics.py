@@ -16,6 +16,7 @@ from shells import extended_shell
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.view.answer import Footer, footer_bundle
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef"
 
@@ -240,10 +241,18 @@ def test_a_cell_of_blanks_is_refused(shell):
     assert not practice.lines
 
 
-def test_a_variable_that_was_nearly_named_is_hinted_at(shell, capsys):
-    with llm.rehearse():
-        cell(shell, "gemma", "What is {citty}?\n")
-    assert "{citty} stays as typed; did you mean {city}?" in capsys.readouterr().out
+def test_what_is_not_filled_in_goes_out_as_typed_and_the_foot_line_says_so(shell, sent, capsys):
+    prompt = "What is {citty} to {undefined}?"
+    shell.run_cell(f"%%llm {MODEL} -s 'Be {{mood}}.'\n{prompt}")
+    assert sent[0]["messages"][-1]["content"] == prompt
+    note = "not filled in: {citty} (did you mean {city}?), {undefined}, {mood}"
+    assert note in capsys.readouterr().out
+
+
+def test_the_note_on_what_is_not_filled_in_is_orange():
+    shown = footer_bundle(Footer(attempts=(), took_s=1.0, notes=["not filled in: {undefined}"]))
+    assert '<div class="wait small">not filled in: {undefined}</div>' in shown["text/html"]
+    assert shown["text/plain"].splitlines()[-1] == "not filled in: {undefined}"
 
 
 def test_the_help_is_good_reading(shell):

@@ -100,10 +100,15 @@ def test_numbers_of_numpy_become_numbers_of_json():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("temprature", "temperature"), ("max_token", "max_tokens"), ("max_new_tokens", "max_tokens"), ("xyz", "Known:")],
+    [
+        ("temprature", "Did you mean temperature"),
+        ("max_token", "Did you mean max_tokens"),
+        ("max_new_tokens", "Did you mean max_tokens"),
+        ("xyz", "Call parameters: temperature, .*extra_body"),
+    ],
 )
 def test_an_unknown_parameter_is_refused_with_near_names(name, hint):
-    with pytest.raises(ConfigError, match=rf"Unknown parameter '{name}'.*{hint}.*extra_body"):
+    with pytest.raises(ConfigError, match=rf"Unknown argument '{name}'. {hint}"):
         check_params({name: 1})
 
 

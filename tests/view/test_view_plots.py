@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,10 @@ from llm_executor_nb.frames.report import make_report
 from llm_executor_nb.store.tables import attempts_frame
 
 pytest.importorskip("matplotlib", reason="the extra `plots`")
+
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from PIL import Image
 
 from llm_executor_nb.view.plots import STYLES, attempts_figure
 
@@ -34,6 +39,8 @@ def log(count: int, *, routes=ROUTES, outcomes=("ok", "rate_limited", "timeout")
             "duration_s": pd.array(chance.lognormal(-0.5, 0.6, count), dtype="Float64"),
             "outcome": pd.Categorical(chance.choice(list(outcomes), count)),
             "route": pd.array(chance.choice(list(routes), count), dtype="string"),
+            "job_id": pd.array(["job"] * count, dtype="string"),
+            "run_id": pd.array([f"job-{number}" for number in range(count)], dtype="string"),
         }
     )
     return made.astype({"started_utc": attempts_frame(())["started_utc"].dtype})
@@ -134,3 +141,74 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "llm_executor_nb.view.plots", None)
     with pytest.raises(MissingExtraError, match=r'pip install .*\[plots\]"'):
         make_report({}, attempts_frame(())).plot()
+
+
+# --- what a reader of the pictures needs --------------------------------------------------------------------------
+
+
+def by_title(figure):
+    return {axes.get_title(loc="left"): axes for axes in figure.axes}
+
+
+def test_the_ground_is_the_pages_own_and_every_ink_can_be_read_on_white_and_on_black():
+    figure = attempts_figure(log(50), "a caption")
+    picture = np.asarray(Image.open(BytesIO(drawn(log(50))[0])).convert("RGBA"))
+    assert (picture[..., 3] == 0).mean() > 0.5
+    texts = figure.findobj(Text)
+    inks = {to_rgb(text.get_color()) for text in texts if text.get_text() and text.get_visible()}
+    assert all(contrast(ink, ground) > 4 for ink in inks for ground in ((1, 1, 1), to_rgb("#111111")))
+    for colour, _ in STYLES.values():
+        assert all(contrast(to_rgb(colour), ground) > 1.2 for ground in ((1, 1, 1), to_rgb("#111111")))
+
+
+def contrast(ink, ground) -> float:
+    """Return the contrast of two colours, as WCAG counts it."""
+    lights = sorted(_light(colour) for colour in (ink, ground))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def _light(colour) -> float:
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_every_axis_has_a_label_and_the_caption_stands_below():
+    figure = attempts_figure(log(50), "google/gemma-3-27b-it, 2026-11-24 10:00 UTC")
+    titles = by_title(figure)
+    assert list(titles) == ["Outcomes by route", "Answers over time"]
+    for axes in titles.values():
+        assert axes.get_xlabel()
+        assert axes.get_ylabel()
+    assert figure.get_supxlabel() == "google/gemma-3-27b-it, 2026-11-24 10:00 UTC"
+
+
+def test_the_picture_of_a_report_says_model_date_time_and_pace():
+    attempts = log(50).assign(request_model="own/$model$", provider=None, wait_s=0.0)
+    caption = make_report({"ok": 50}, attempts).plot().get_supxlabel()
+    assert caption.startswith("own/$model$, 2026-11-24 00:00 UTC, ")
+    assert caption.endswith(" rows/s")
+
+
+def test_routes_stand_in_the_order_they_were_asked():
+    attempts = log(50, routes=["z first", "a second"])
+    attempts = pd.concat([attempts[attempts["route"] == name] for name in ("z first", "a second")], ignore_index=True)
+    names = [label.get_text() for label in by_title(attempts_figure(attempts))["Outcomes by route"].get_yticklabels()]
+    assert names == ["z first", "a second"]
+
+
+def test_times_in_which_nothing_could_be_asked_are_marked():
+    early, late = log(50, seconds=10.0), log(50, seconds=10.0)
+    late = late.assign(started_utc=late["started_utc"] + pd.Timedelta(seconds=60))
+    figure = attempts_figure(pd.concat([early, late], ignore_index=True))
+    answers = by_title(figure)["Answers over time"]
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in answers.patches]
+    assert len(spans) == 1
+    assert spans[0][0] < 20
+    assert 55 < spans[0][1] < 65
+    assert [text.get_text() for text in answers.get_legend().get_texts()].count("all on hold or waiting") == 1
+    assert "nothing could be asked" in figure.alt
+
+
+def test_a_log_without_pauses_has_no_mark():
+    answers = by_title(attempts_figure(log(300)))["Answers over time"]
+    assert not answers.patches
