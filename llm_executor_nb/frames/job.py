@@ -17,6 +17,7 @@ from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
+from llm_executor_nb.view.live import at_cell_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ class Job:
         return self._runner.snapshot()
 
     def frame(self) -> pd.DataFrame:
-        """Return the input with the results so far; rows without a result count as cancelled."""
+        """Return the input with the results so far; while the job runs, rows without a result are `pending`."""
         options, results = self._runner.options, self._runner.results
         typed = None
         if options.schema is not None:
@@ -104,6 +105,7 @@ class Job:
         if self._future is not None:
             self._cancel()
             self._done.wait(_DRAIN_S)
+            self._runner.results.close()  # also if a request takes longer to end
 
     def result(self) -> pd.DataFrame:
         """Wait until the job has ended and return its frame.
@@ -163,6 +165,7 @@ class Job:
             for task in beside:
                 task.cancel()
             self._redraw()
+            at_cell_end(lambda: self._progress.end(self._runner.snapshot()))
             self._done.set()
 
     async def _keep_redrawing(self) -> None:
@@ -184,9 +187,9 @@ class Job:
                 await clock.current().sleep(due - now)
                 continue
             explained_at = now
-            if reason := self._runner.snapshot().wait:
-                _log.warning("job %s: %s", self.job_id, reason)
-                self._progress.say(reason)
+            if (snapshot := self._runner.snapshot()).wait:
+                _log.warning("job %s: %s", self.job_id, snapshot.wait)
+                self._progress.say(f"{snapshot.rows()} · {snapshot.wait}")
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
@@ -220,11 +223,11 @@ class Job:
 
     def _interrupted(self) -> JobInterrupted:
         now, unsaved = self._runner.snapshot(), self._unsaved()
-        stopped = f"Stopped at {now.done} of {now.total} rows. The frame with what was done is in .result."
+        stopped = f"Stopped at {now.done:,} of {now.total:,} rows. The frame with what was done is in .result."
         return JobInterrupted(" ".join(filter(None, (stopped, unsaved, _GO_ON))), result=self.frame())
 
     def _unsaved(self) -> str:
         """Return how many answers the ledger has not stored yet, as a text; "": none."""
         count = self._ledger.unsaved
         why = self._ledger.trouble or "the disk is slow"
-        return f"{count} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""
+        return f"{count:,} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
-from llm_executor_nb.jobs.results import STATUSES, Status
+from llm_executor_nb.jobs.results import FINAL_STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table
 from llm_executor_nb.view.text import dollars, duration
 
@@ -23,7 +23,7 @@ class Report:
     """The report of a job, or of several.
 
     Attributes:
-        rows: status -> number of rows, for all five statuses.
+        rows: status -> number of rows, for all five final statuses; `pending` too, while there are such rows.
         attempts: the attempts, one row each, as `attempts()` returns them.
         saved_usd: what the reused answers had cost; None: unknown, or there were none.
     """
@@ -122,7 +122,8 @@ class Report:
 
 def make_report(rows: Mapping[Status, int], attempts: pd.DataFrame, *, saved_usd: float | None = None) -> Report:
     """Return the report of rows by status and of the attempts behind them."""
-    counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
+    statuses = [*FINAL_STATUSES, *([Status.PENDING] if rows.get(Status.PENDING) else [])]
+    counts = pd.Series({status.value: rows.get(status, 0) for status in statuses}, name="rows", dtype="int64")
     return Report(counts, attempts, saved_usd or None)
 
 
