@@ -33,7 +33,7 @@ FAULTS = {
 OUTAGE = "; ".join(FAULTS)
 COSTS = {
     "auth": "The dead key cost {}: those under way when it failed first. Then it was asked no more.",
-    "rate_limited": "The rate limit cost {}. Their rows waited, or went on to Hugging Face.",
+    "rate_limited": "The rate limit cost {}. Those rows waited, or went on to Hugging Face.",
     "connection": "The outage cost {}: those under way when it began, then one after each pause.",
 }
 """What a fault costs, by its outcome in the log of attempts."""
