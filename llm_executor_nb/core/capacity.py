@@ -7,7 +7,8 @@ is the bound. A refusal by chance sets none: as many in flight were answered jus
    refusals of requests sent with so many in flight, or more, outweigh the answers to them. Older replies weigh less.
 2. *The way back.* The bound rises by one when it was used up for a while. That while doubles, up to a minute, each
    time the next number is refused again.
-3. *After a hold* requests return one by one: one more with each answer.
+3. *Proof.* A refusal that is taken for "too many at once" sends no more until an answer shows that the server is up.
+4. *After a hold* requests return one by one: one more with each answer.
 
 Pure: the time is an argument.
 """
@@ -35,6 +36,7 @@ class Capacity:
     def __init__(self) -> None:
         self.limit: int | None = None
         self._ramp: int | None = None
+        self._lacks_proof = False
         self._replies: deque[tuple[int, bool]] = deque(maxlen=_KEPT)
         self._refused = 0
         self._raises = self._failed_raises = 0
@@ -48,11 +50,13 @@ class Capacity:
 
     def forget(self) -> None:
         """Drop the bound, because the refusals have another reason."""
-        self.limit, self._refused = None, 0
+        self.limit, self._refused, self._lacks_proof = None, 0, False
         self._replies.clear()
 
     def has_room(self, in_flight: int) -> bool:
         """Whether one more request may go out beside those in flight."""
+        if self._lacks_proof and in_flight:
+            return False
         return (self.limit is None or in_flight < self.limit) and (self._ramp is None or in_flight < self._ramp)
 
     def return_slowly(self) -> None:
@@ -60,8 +64,13 @@ class Capacity:
         self.forget()  # the refusals of an outage say nothing about how many are too many
         self._ramp = 1
 
+    def wait_for_proof(self) -> None:
+        """Send no more beside the requests in flight until one of them is answered."""
+        self._lacks_proof = True
+
     def answered(self, in_flight: int, now: float) -> None:
         """Note an answer to a request that was sent with so many in flight, itself included."""
+        self._lacks_proof = False
         self._replies.append((in_flight, False))
         if self._ramp is not None:
             self._ramp += 1

@@ -2,7 +2,8 @@
 
 Rows of a job are each other's evidence (design 3.2). If a route answers a request that was sent after a row's, that row
 fails by itself: it uses up its tries, and says nothing about the route. Failures that no answer explains make the
-streak that puts a route on hold. Pure: the time is an argument.
+streak that puts a route on hold. Refusals that may only say "too many at once" are excused while others are in flight;
+if none of those is answered, they were failures like the rest. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Evidence:
 
     def __init__(self) -> None:
         self._streaks: dict[Scope, _Streak] = {}
+        self._excused: Counter[Scope] = Counter()
         self._answered_at: dict[Scope, float] = {}
         self._proved_until: dict[Scope, float] = {}
         self._answered_models: defaultdict[Scope, set[str]] = defaultdict(set)
@@ -49,6 +51,7 @@ class Evidence:
         self._proved_until[scope] = max(sent_at, self._proved_until.get(scope, sent_at))
         self._answered_models[key].add(route.model)
         self._unpaid.pop(key, None)
+        self._excused.pop(scope, None)
         streak = self._streaks.get(scope)
         # an answer to an earlier request says nothing: the route may have gone down since
         if streak is not None and sent_at > streak.began:
@@ -62,15 +65,32 @@ class Evidence:
         """Return when the latest request that the route answered was sent; never: minus infinity."""
         return self._proved_until.get(route.scope(ScopeLevel.ROUTE), -math.inf)
 
-    def failed(self, route: Route, now: float, *, limit: int) -> bool:
-        """Count a failure that no answer explains; return whether the streak is now long enough for a hold."""
-        streak = self._streaks.setdefault(route.scope(ScopeLevel.ROUTE), _Streak(began=now, limit=limit))
+    def excuse(self, route: Route) -> None:
+        """Note a refusal that an answer to one of the requests in flight will explain."""
+        self._excused[route.scope(ScopeLevel.ROUTE)] += 1
+
+    def failed(self, route: Route, now: float, *, limit: int, is_last: bool) -> bool:
+        """Count a failure that no answer explains; return whether the streak is now long enough for a hold.
+
+        Args:
+            route: the route that failed.
+            now: when it failed.
+            limit: how many failures make a hold.
+            is_last: nothing else is in flight on the route. So nothing is left that may explain refusals, and all
+                requests that were under way when the streak began have come back.
+        """
+        scope = route.scope(ScopeLevel.ROUTE)
+        streak = self._streaks.setdefault(scope, _Streak(began=now, limit=limit))
         streak.count += 1
+        if is_last:
+            streak.count += self._excused.pop(scope, 0)
+            streak.limit = min(streak.limit, limit)
         return streak.count >= streak.limit
 
     def end_streak(self, scope: Scope) -> None:
         """Forget the streak of a scope."""
         self._streaks.pop(scope, None)
+        self._excused.pop(scope, None)
 
     def is_in_doubt(self, routes: Iterable[Route]) -> bool:
         """Whether one of the routes has failures that no answer explains."""

@@ -211,17 +211,18 @@ class Health:
         seconds = min(_STREAK_S * 2**strikes, _LONGEST_S)
         return self._set(scope, HoldKind.STREAK, verdict, now, seconds, is_probe=is_probe, strikes=strikes)
 
-    def count_failure(self, route: Route, now: float, *, limit: int) -> bool:
+    def count_failure(self, route: Route, now: float, *, limit: int, is_last: bool) -> bool:
         """Count one transient failure in a job; return whether the streak is now long enough for a hold.
 
         Args:
             route: the route that failed.
             now: when it failed.
-            limit: how many failures make a hold, if this one begins the streak.
+            limit: how many failures make a hold.
+            is_last: nothing else is in flight on the route.
         """
         if self.status(route, now)[0] is RouteStatus.HELD:
             return False
-        return self.evidence.failed(route, now, limit=limit)
+        return self.evidence.failed(route, now, limit=limit, is_last=is_last)
 
     # --- probing ------------------------------------------------------------------------------------------------
 

@@ -303,6 +303,8 @@ class Learning:
             run.leave(route)
             return
         if self._is_too_much(move, verdict, sent, now):  # design 3.2: it uses up no retry of a row
+            if not self._is_of_the_row(route, sent):
+                self._health.evidence.excuse(route)
             run.uncharged[route] += 1
             run.ready_at[route] = now + (retry_after_s or 0.0)
             return
@@ -326,18 +328,22 @@ class Learning:
             self._strike(route, verdict, now, is_probe=True)
 
     def _count_in_streak(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
-        """Count a failure in the route's streak, unless the row itself is at fault.
+        """Count a failure in the route's streak, unless the row itself is at fault."""
+        if self._is_of_the_row(route, sent):
+            return
+        streak = _STREAK if self._has_another(route, now) else _STREAK_ON_LAST_ROUTE
+        others = self._health.traffic.in_flight(route, ScopeLevel.ROUTE)
+        limit = max(1, min(max(streak, others + 1), 2 * self._rows_left()))
+        if self._health.count_failure(route, now, limit=limit, is_last=not others):
+            self._strike(route, verdict, now)
+
+    def _is_of_the_row(self, route: Route, sent: SendRecord) -> bool:
+        """Whether a failure says nothing of its route, because the row itself is at fault.
 
         It is if the route answered a request that was sent after this one. So is a row that fails again after a route
         where it failed has answered any other.
         """
-        if self._health.evidence.proved_until(route) >= sent.at or self._is_own_fault():
-            return
-        streak = _STREAK if self._has_another(route, now) else _STREAK_ON_LAST_ROUTE
-        limit = max(streak, self._health.traffic.in_flight(route, ScopeLevel.ROUTE) + 1)
-        limit = max(1, min(limit, 2 * self._rows_left()))
-        if self._health.count_failure(route, now, limit=limit):
-            self._strike(route, verdict, now)
+        return self._health.evidence.proved_until(route) >= sent.at or self._is_own_fault()
 
     def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
         scope = route.scope(ScopeLevel.ROUTE)

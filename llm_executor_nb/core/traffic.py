@@ -153,7 +153,10 @@ class Traffic:
 
     def overloaded(self, route: Route, sent: SendRecord, now: float) -> bool:
         """Let a refusal bound what may be in flight on the route; return whether too much at once explains it."""
-        return self._capacity(route).refused(sent.in_flight, now)
+        capacity = self._capacity(route)
+        if is_explained := capacity.refused(sent.in_flight, now):
+            capacity.wait_for_proof()
+        return is_explained
 
     def return_slowly(self, route: Route) -> None:
         """Let requests return to a route one by one, after a hold."""

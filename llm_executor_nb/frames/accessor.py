@@ -23,6 +23,7 @@ from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.preview import make_preview, spread
+from llm_executor_nb.frames.prompts import VALUES as _TEXT
 from llm_executor_nb.frames.prompts import take_column
 from llm_executor_nb.frames.report import make_report
 from llm_executor_nb.frames.retry import with_retries
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.preview import Preview
     from llm_executor_nb.frames.report import Report
 
-_TEXT = "values of the series"
-"""The column of a Series' values: a name that nobody gives to the answers' column."""
 _MOST_CAUSES = 3
 
 
@@ -176,7 +175,7 @@ class FrameAccessor:
     def retry_failed(
         self, model: str | None = None, *, skip_routes: Iterable[str] = (), **options: Any
     ) -> pd.DataFrame:
-        """Ask again for every failed or cancelled row of a result; all other rows stay as they are.
+        """Ask again for every row of a result without an answer (failed, cancelled, pending); others stay as they are.
 
         Args:
             model: the model to ask; None: as before.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from llm_executor_nb.chain.inspection import has_run_ids
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.jobs.results import STATUSES
+from llm_executor_nb.jobs.results import FINAL_STATUSES, STATUSES, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -113,8 +113,10 @@ def with_results(
         results: the results of its rows.
         typed: a schema's columns, by name.
     """
-    known = pd.CategoricalDtype([status.value for status in STATUSES])
-    statuses = pd.Categorical.from_codes(results.statuses(), dtype=known)
+    codes = results.statuses()
+    # only a job under way has pending rows: a result keeps the five categories that it always had
+    known = STATUSES if (codes == STATUSES.index(Status.PENDING)).any() else FINAL_STATUSES
+    statuses = pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype([status.value for status in known]))
     columns = {
         out: _texts(results.answers()),
         **{name: values.array for name, values in (typed or {}).items()},

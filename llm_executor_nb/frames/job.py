@@ -21,6 +21,7 @@ from llm_executor_nb.jobs.results import Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
+from llm_executor_nb.view.live import at_cell_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ class Job:
         return self._runner.snapshot()
 
     def frame(self) -> pd.DataFrame:
-        """Return the input with the results so far; rows without a result count as cancelled."""
+        """Return the input with the results so far; while the job runs, rows without a result are `pending`."""
         options, results = self._runner.options, self._runner.results
         typed = None
         if options.schema is not None:
@@ -109,6 +110,7 @@ class Job:
         if self._future is not None:
             self._cancel()
             self._done.wait(_DRAIN_S)
+            self._runner.results.close()  # also if a request takes longer to end
 
     @stoppable
     def result(self) -> pd.DataFrame:
@@ -173,6 +175,7 @@ class Job:
             for task in beside:
                 task.cancel()
             self._redraw()
+            at_cell_end(lambda: self._progress.end(self._runner.snapshot()))
             self._done.set()
 
     async def _keep_redrawing(self) -> None:
@@ -194,9 +197,9 @@ class Job:
                 await clock.current().sleep(due - now)
                 continue
             explained_at = now
-            if reason := self._runner.snapshot().wait:
-                _log.warning("job %s: %s", self.job_id, reason)
-                self._progress.say(reason)
+            if (snapshot := self._runner.snapshot()).wait:
+                _log.warning("job %s: %s", self.job_id, snapshot.wait)
+                self._progress.say(f"{snapshot.rows()} · {snapshot.wait}")
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
@@ -243,4 +246,4 @@ class Job:
         """Return how many answers the ledger has not stored yet, as a text; "": none."""
         count = self._ledger.unsaved
         why = self._ledger.trouble or "the disk is slow"
-        return f"{count} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""
+        return f"{count:,} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""

@@ -22,6 +22,8 @@ from llm_executor_nb.providers.messages import plain
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+VALUES = "values of the series"
+"""The column of a Series' values: a name that nobody gives to the answers' column."""
 _WINDOW = 4096
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _SPEC = r"(?=[^{}]*(?:\.\d+[a-zA-Z%]\}|[<>=^]\d))(?:.?[<>=^])?[-+ ]?z?\#?\d*[,_]?(?:\.\d+)?[a-zA-Z%]?"

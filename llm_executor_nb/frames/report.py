@@ -9,7 +9,7 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.core.install_line import install_line
-from llm_executor_nb.jobs.results import STATUSES, Status
+from llm_executor_nb.jobs.results import FINAL_STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table, text_table
 from llm_executor_nb.view.log_times import LogTimes
 from llm_executor_nb.view.text import dollars, duration
@@ -29,7 +29,7 @@ class Report:
     """The report of a job, or of several.
 
     Attributes:
-        rows: status -> number of rows, for all five statuses.
+        rows: status -> number of rows, for all five final statuses; `pending` too, while there are such rows.
         attempts: the attempts, one row each, as `attempts()` returns them.
         asked: the rows whose attempts these are, without those that were stored before.
         saved_usd: what the reused answers had cost; None: unknown, or there were none.
@@ -184,7 +184,8 @@ def make_report(
         asked: the rows that these attempts were made for; None: those that ended as ok or failed.
         saved_usd: what the reused answers had cost.
     """
-    counts = pd.Series({status.value: rows.get(status, 0) for status in STATUSES}, name="rows", dtype="int64")
+    statuses = [*FINAL_STATUSES, *([Status.PENDING] if rows.get(Status.PENDING) else [])]
+    counts = pd.Series({status.value: rows.get(status, 0) for status in statuses}, name="rows", dtype="int64")
     ended = int(counts["ok"] + counts["failed"])
     return Report(counts, attempts, ended if asked is None else asked, saved_usd or None)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.frames.start import JobArguments
 
-_WITHOUT_ANSWER = (Status.FAILED.value, Status.CANCELLED.value)
+_WITHOUT_ANSWER = (Status.FAILED.value, Status.CANCELLED.value, Status.PENDING.value)
 _BUDGETS = ("budget_usd", "budget_s")
 """Bounds of the earlier job, which it may have used up; a retry takes none of them over."""
 _RUN_AGAIN = "Run df.llm.run again instead: what is answered is not asked again."
@@ -26,7 +26,7 @@ _RUN_AGAIN = "Run df.llm.run again instead: what is answered is not asked again.
 def with_retries(
     frame: pd.DataFrame, model: str | None, options: dict[str, Any], skip_routes: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """Return a frame in which every failed or cancelled row was asked again.
+    """Return a frame in which every row without an answer was asked again.
 
     Args:
         frame: the result of a job.
@@ -132,21 +132,25 @@ def _put_back(frame: pd.DataFrame, rows: list[int], result: pd.DataFrame, writte
     changed = {}
     for name in written:
         new = result[name]
-        column = _as_dtype(frame[name], new.dtype) if name in frame.columns else _missing(new, frame.index)
+        column = _as_dtype(frame[name], new.dtype, rows) if name in frame.columns else _missing(new, frame.index)
         column.iloc[rows] = new.array
         changed[name] = column
     return put(frame, changed, written[0])
 
 
-def _as_dtype(column: pd.Series[Any], dtype: Any) -> pd.Series[Any]:  # noqa: ANN401 - pandas' own
-    """Return a copy of a column that can hold values of a dtype: as that dtype where no value is lost by it."""
+def _as_dtype(column: pd.Series[Any], dtype: Any, replaced: list[int]) -> pd.Series[Any]:  # noqa: ANN401 - pandas' own
+    """Return a copy of a column that can hold values of a dtype: as that dtype if only replaced values are lost."""
     if column.dtype == dtype:
         return column.copy()
+    is_category = isinstance(dtype, pd.CategoricalDtype)
+    known = column.where(column.isin(dtype.categories)) if is_category else column  # pandas warns of other values
     try:
-        converted = column.astype(dtype)  # CSV forgets dtypes, so a result that was read back has others
+        converted = known.astype(dtype)  # CSV forgets dtypes, so a result that was read back has others
     except (TypeError, ValueError):
         return column.astype(object)
-    return converted if converted.isna().equals(column.isna()) else column.astype(object)
+    is_lost = converted.isna().to_numpy() & ~column.isna().to_numpy()
+    is_lost[replaced] = False
+    return column.astype(object) if is_lost.any() else converted
 
 
 def _missing(like: pd.Series[Any], index: pd.Index[Any]) -> pd.Series[Any]:

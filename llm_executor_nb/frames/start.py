@@ -19,7 +19,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.frames.columns import check_names, jobs_of, without_fields
 from llm_executor_nb.frames.job import Job
-from llm_executor_nb.frames.prompts import Prompts
+from llm_executor_nb.frames.prompts import VALUES, Prompts
 from llm_executor_nb.jobs.options import NAME, JobOptions, prices_for
 from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.providers.parameters import check_extra_body, check_params
@@ -27,6 +27,7 @@ from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
 from llm_executor_nb.settings.options import check_bound, check_concurrency
 from llm_executor_nb.view.job import make_progress
+from llm_executor_nb.view.live import has_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 1000
 _RUN = "df.llm.run"
+_RETRY = "out.llm.retry_failed()"
+_RUN_AGAIN = "run it once more; what is answered is not asked again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ def check_arguments(
         budget_s=check_bound("budget_s", budget_s),
         prices=prices_for(chain, price, is_needed=budget_usd is not None),
         shows_progress=progress,
+        again=_RETRY if has_cells() and column is not VALUES else _RUN_AGAIN,
     )
     make_payload("check", options.params, system=system)  # LangChain refuses some parameters only here
     check_names(frame, options.out, list(options.fields.values()), earlier=_earlier_fields(frame, options.out))

@@ -13,20 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from llm_executor_nb.core.outcomes import Outcome
+
 _NONE = -1
 
 
 class Status(StrEnum):
-    """The final status of a row."""
+    """The status of a row: `pending` until its job gives it one of the others."""
 
     OK = auto()
     CACHED = auto()
     FAILED = auto()
     SKIPPED = auto()
     CANCELLED = auto()
+    PENDING = auto()
 
 
 STATUSES = tuple(Status)
+"""A row's status is stored as its place in here."""
+FINAL_STATUSES = STATUSES[: STATUSES.index(Status.PENDING)]
+_OUTCOMES = frozenset(Outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +89,17 @@ class Results:
 
     Attributes:
         fallbacks: rows that a later route answered.
+        causes: why rows failed, with how many rows did, and the words of the first of them.
     """
 
     def __init__(self, is_asked: bytearray) -> None:
         rows, self._requested = len(is_asked), sum(is_asked)
-        cancelled, skipped = STATUSES.index(Status.CANCELLED), STATUSES.index(Status.SKIPPED)
+        pending, skipped = STATUSES.index(Status.PENDING), STATUSES.index(Status.SKIPPED)
         self.fallbacks = 0
+        self.causes: dict[str, tuple[int, str]] = {}
+        self._without_result = Status.PENDING
         # Arrays instead of lists: Python's garbage collector visits every item of a list, again and again.
-        self._statuses = bytearray(cancelled if asked else skipped for asked in is_asked)
+        self._statuses = bytearray(pending if asked else skipped for asked in is_asked)
         self._is_set = bytearray(rows)
         self._first = array("i", range(rows))
         self._sharers: Counter[int] = Counter()
@@ -123,24 +132,34 @@ class Results:
             self._errors[position] = result.error
         self._statuses[position] = STATUSES.index(result.status)
         self._is_set[position] = 1
-        self._ended[result.status] += 1 + self._sharers.get(position, 0)
+        self._count(position, 1 + self._sharers.get(position, 0))
 
     def share(self, position: int, first: int) -> None:
         """Let a row share the result of the first row with an equal request, now or when it comes."""
         self._first[position] = first
         self._sharers[first] += 1
         if self._is_set[first]:
-            self._ended[STATUSES[self._statuses[first]]] += 1
+            self._count(first, 1)
 
     def counts(self) -> Counter[Status]:
-        """Return how many rows have each status; a row without a result counts as cancelled."""
-        return Counter({**self._ended, Status.CANCELLED: self.rows_left})
+        """Return how many rows have each status; one without a result is pending, and cancelled after `close`."""
+        return Counter({**self._ended, Status.CANCELLED: 0, self._without_result: self.rows_left})
+
+    def close(self) -> None:
+        """Let rows without a result count as cancelled: the job has ended."""
+        self._without_result = Status.CANCELLED
+
+    @property
+    def has_sharers(self) -> bool:
+        """Whether a row has the result of another row, whose request is equal."""
+        return bool(self._sharers)
 
     # --- as columns ---------------------------------------------------------------------------------------------
 
     def statuses(self) -> np.ndarray[Any, Any]:
         """Return the status of each row as its number in STATUSES."""
-        return self._for_all_rows(np.frombuffer(bytes(self._statuses), dtype=np.uint8))
+        pending, without = (bytes([STATUSES.index(status)]) for status in (Status.PENDING, self._without_result))
+        return self._for_all_rows(np.frombuffer(bytes(self._statuses).replace(pending, without), dtype=np.uint8))
 
     def answers(self) -> np.ndarray[Any, Any]:
         """Return the answer of each row, or None."""
@@ -167,6 +186,18 @@ class Results:
     def parsed(self) -> np.ndarray[Any, Any]:
         """Return the parsed answer of each row, or None."""
         return self._for_all_rows(self._filled(self._parsed))
+
+    def _count(self, position: int, rows: int) -> None:
+        """Count rows that have the result of a position."""
+        status = STATUSES[self._statuses[position]]
+        self._ended[status] += rows
+        if status is Status.FAILED:
+            error = self._errors.get(position, "")
+            cause, _, words = error.partition(": ")
+            # not an outcome: nothing was sent, and each such row may have words of its own
+            cause, words = (cause, words) if cause in _OUTCOMES else ("", error)
+            count, first_words = self.causes.get(cause, (0, words))
+            self.causes[cause] = (count + rows, first_words)
 
     def _for_all_rows(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the values with those of the first row in all rows that share its request."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.holds import HoldKind, describe
+from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
@@ -23,16 +23,16 @@ from llm_executor_nb.jobs.results import Results, RowResult, Status
 from llm_executor_nb.jobs.rows import RowRun
 from llm_executor_nb.jobs.slots import ConcurrencyLimit
 from llm_executor_nb.jobs.stop_rules import StopRules
-from llm_executor_nb.jobs.wait_text import QUIET_S, held_routes, wait_text
+from llm_executor_nb.jobs.wait_text import QUIET_S, STUCK_S, held_routes, held_texts, wait_text
 from llm_executor_nb.store.records import Answer, JobStart, Turn
-from llm_executor_nb.view.snapshot import Held, Snapshot
+from llm_executor_nb.view.snapshot import Failure, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
-    from llm_executor_nb.core.holds import Health
+    from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.engine.engine import Engine
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.requests import PromptSource, Request
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN_S = 0.25
 """Seconds between looks at what another job asks, or at a ledger that cannot be written."""
-_FEW = 5
-"""Answers after which the time left can be estimated."""
 
 
 class JobRunner:
@@ -84,7 +82,7 @@ class JobRunner:
         self._asked_elsewhere: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
         self._feeding: asyncio.Task[None] | None = None
-        self._runs = 0
+        self._runs = self._asked = 0
         self._crash: BaseException | None = None
 
     def enter(self) -> None:
@@ -120,6 +118,7 @@ class JobRunner:
             self._feeding.cancel()
             await self._cancel_rows()
             self._ledger.end_job(self.job_id, status)
+            self.results.close()
             self.ended_at = clock.current().now()
         if self._crash is not None:
             raise self._crash
@@ -128,36 +127,45 @@ class JobRunner:
         """Return how the job stands; from any thread."""
         now, is_over = clock.current().now(), self.ended_at is not None
         counts, total, left = self.results.counts(), len(self.results), self.results.rows_left
-        bought = counts[Status.OK] + counts[Status.FAILED]
-        elapsed_s = (self.ended_at or now) - self.began_at
-        holds = [hold for hold in self._health.holds(now) if hold.is_active(now)]
+        held = held_routes(self._routes, self._health, now)
+        if is_over:  # a dead key stays worth knowing
+            held = [hold for hold in held if hold.kind is HoldKind.CONDEMNED]
+        has_others = counts[Status.CACHED] or self.results.has_sharers
         return Snapshot(
             total=total,
             done=total - left,
             failed=counts[Status.FAILED],
             skipped=counts[Status.SKIPPED],
             cached=counts[Status.CACHED],
+            asked=self._asked if has_others else None,
             fallbacks=self.results.fallbacks,
-            held=tuple(Held(describe(hold.scope), hold.until - now) for hold in holds),
+            failures=self._failures(),
+            again=self.options.again,
+            held=tuple(held_texts(held, len(self._routes), now)),
             waiting=len(self._asked_elsewhere),
             trouble=self._ledger.trouble,
             spent_usd=self.stop_rules.budget.spent_usd or None,
             saved_usd=self.reuse.saved_usd or None,
             oldest_utc=self.reuse.oldest_utc,
-            elapsed_s=elapsed_s,
-            left_s=elapsed_s / bought * left if bought >= _FEW and not is_over else None,
+            elapsed_s=(self.ended_at or now) - self.began_at,
             is_over=is_over,
             note=self.stop_rules.note,
-            wait="" if is_over else self._wait_text(now),
+            wait="" if is_over else self._wait_text(held, now),
         )
 
-    def _wait_text(self, now: float) -> str:
-        """Return why there was no answer for a minute or longer; "": there was one, or nothing stands in the way."""
+    def _failures(self) -> tuple[Failure, ...]:
+        """Return why rows failed, the most frequent cause first."""
+        causes = [Failure(rows, cause, words) for cause, (rows, words) in list(self.results.causes.items())]
+        return tuple(sorted(causes, key=lambda failure: -failure.rows))
+
+    def _wait_text(self, held: Sequence[Hold], now: float) -> str:
+        """Return why nothing has been answered for a while; "": something was, or nothing stands in the way."""
         silent_s = now - self.stop_rules.silent_since
-        if silent_s < QUIET_S or self.stop_rules.is_ending:
+        is_stuck = len(held) == len(self._routes)
+        if silent_s < (STUCK_S if is_stuck else QUIET_S) or self.stop_rules.is_ending:
             return ""
         return wait_text(
-            held_routes(self._routes, self._health, now),
+            held,
             routes=len(self._routes),
             now=now,
             silent_s=silent_s,
@@ -375,6 +383,7 @@ class JobRunner:
     def _attempted(self, run: RowRun, attempt: Attempt) -> None:
         """Store an attempt at once; an accepted one is stored together with its answer."""
         run.attempts.append(attempt)
+        self._asked += len(run.attempts) == 1
         self.stop_rules.attempted(attempt)
         if attempt.decision is not Decision.ACCEPT:
             self._ledger.keep([attempt], None)

@@ -1,4 +1,4 @@
-"""Why a job has no answers at the moment, in one line: what fails, when it is tried next, and what bounds the wait."""
+"""What stands in a job's way, in sentences: what fails and why, when it is tried next, and what bounds the wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.holds import HoldKind
+from llm_executor_nb.core.holds import HoldKind, describe
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 # design 3.3: while it waits, a job says once a minute what fails, why, when it tries next and what bounds it
 QUIET_S = 60.0
 """Seconds without an answer after which a job says why, and seconds between two such messages."""
+STUCK_S = 10.0
+"""The same where no route can be asked: then nothing but time can help."""
 _LONGEST_CAUSE = 120
+_DEAD, _EMPTY, _LEFT_OUT = ("is", "are", "dead"), ("has", "have", "no credit left"), ("is", "are", "not asked any more")
+"""What is said of one, and of several, that are held until something is changed."""
+_OF_A_KEY = {Outcome.AUTH: _DEAD, Outcome.FORBIDDEN: _DEAD, Outcome.QUOTA: _EMPTY}
 
 
 def wait_text(
@@ -43,7 +49,7 @@ def wait_text(
         trouble: why the ledger cannot be written; "": it can.
         others: rows that another job is asking for.
     """
-    causes = [*_of_ledger(trouble), *_of_others(others), *_of_routes(held, routes, now)]
+    causes = [*_of_ledger(trouble), *_of_others(others), *held_texts(held, routes, now)]
     if not causes:
         return ""
     is_bounded = not trouble and not others  # the silence bound counts only the providers' silence
@@ -61,45 +67,70 @@ def held_routes(routes: Iterable[Route], health: Health, now: float) -> list[Hol
     return longest
 
 
+def held_texts(held: Sequence[Hold], routes: int, now: float) -> list[str]:
+    """Return what cannot be asked and why, a sentence for each cause, and when the next try is."""
+    # design 3.2: a job never waits for a condemned hold, so its end is not the next try
+    waited_for = [hold for hold in held if hold.kind is not HoldKind.CONDEMNED]
+    texts = _of_condemned(hold for hold in held if hold.kind is HoldKind.CONDEMNED)
+    if waited_for:
+        failing = _counted(len(waited_for), routes, dead=len(held) - len(waited_for))
+        texts += [f"{failing} ({_causes(waited_for)}).", _next_try(waited_for, now)]
+    return texts
+
+
 def _of_ledger(trouble: str) -> list[str]:
     return [f"The ledger cannot be written ({_short(trouble)}), so nothing is asked until it can."] if trouble else []
 
 
 def _of_others(rows: int) -> list[str]:
-    return [f"{rows} {'row waits' if rows == 1 else 'rows wait'} for another job's answers."] if rows else []
+    return [f"{rows:,} {'row waits' if rows == 1 else 'rows wait'} for another job's answers."] if rows else []
 
 
-def _of_routes(held: Sequence[Hold], routes: int, now: float) -> list[str]:
-    if not held:
-        return []
+def _of_condemned(holds: Iterable[Hold]) -> list[str]:
+    """Return a sentence for each state: which keys are dead, and what else is not asked until a change."""
+    alike: dict[tuple[str, str, str], dict[str, Hold]] = {}
+    for hold in holds:
+        is_key = hold.scope.reach is ScopeLevel.KEY
+        state = _OF_A_KEY.get(hold.why, _LEFT_OUT) if is_key and hold.scope.secret else _LEFT_OUT
+        name = describe(hold.scope) if hold.scope.secret or not is_key else hold.scope.backend
+        alike.setdefault(state, {})[name] = hold
+    return [_condemned(state, list(group), group.values()) for state, group in alike.items()]
+
+
+def _condemned(state: tuple[str, str, str], names: list[str], holds: Iterable[Hold]) -> str:
+    one, several, what = state
+    more = f" and {len(names) - 1} more {several}" if len(names) > 1 else f" {one}"
+    return f"{names[0][:1].upper()}{names[0][1:]}{more} {what} ({_causes(holds)})."
+
+
+def _causes(holds: Iterable[Hold]) -> str:
+    """Return each cause once: the words of the first reply with it, or its name where there are none."""
     causes: dict[str, str] = {}
-    for hold in held:
+    for hold in holds:
         causes[hold.why.value] = causes.get(hold.why.value) or _short(hold.message)
-    why = "; ".join(f"{cause}: {message}" if message else cause for cause, message in causes.items())
-    return [f"{_counted(len(held), routes)} ({why}).", *_next_try(held, now)]
+    return "; ".join(words or cause.replace("_", " ") for cause, words in causes.items())
 
 
-def _counted(held: int, routes: int) -> str:
-    if held < routes:
-        return f"{held} of {routes} routes {'fails' if held == 1 else 'fail'}"
-    return "The only route fails" if routes == 1 else f"All {routes} routes fail"
+def _counted(failing: int, routes: int, dead: int) -> str:
+    if failing + dead < routes:
+        return f"{failing} of {routes} routes {'fails' if failing == 1 else 'fail'}"
+    others = f"{routes - dead} routes fail"
+    if dead:
+        return "The other route fails" if failing == 1 else f"The other {others}"
+    return "The only route fails" if routes == 1 else f"All {others}"
 
 
-def _next_try(held: Iterable[Hold], now: float) -> list[str]:
-    # design 3.2: a job never waits for a condemned hold, so its end is not the next try
-    waited_for = [hold for hold in held if hold.kind is not HoldKind.CONDEMNED]
-    if not waited_for:
-        return []
-    if any(hold.is_probing for hold in waited_for):
-        return ["The next try is under way."]
-    return [f"Next try in {_time(min(hold.until for hold in waited_for) - now)}."]
+def _next_try(held: Iterable[Hold], now: float) -> str:
+    if any(hold.is_probing for hold in held):
+        return "The next try is under way."
+    return f"Next try in {_time(min(hold.until for hold in held) - now)}."
 
 
 def _bound(silence_s: float | None, budget_left_s: float | None) -> str:
-    ends = [] if silence_s is None else [f"after {_time(silence_s)} without one"]
-    ends += [] if budget_left_s is None else [f"in {_time(budget_left_s)} by its budget_s="]
-    text = f"Ends {', or '.join(ends)}" if ends else "Waits without end"
-    return f"{text}; bound it with budget_s=." if budget_left_s is None else f"{text}."
+    silence = [] if silence_s is None else [f"after {_time(silence_s)} without an answer"]
+    if budget_left_s is not None:
+        return f"Ends {', or '.join([*silence, f'in {_time(budget_left_s)} by its budget_s='])}."
+    return f"Bound it with budget_s=. Else it {f'ends {silence[0]}' if silence else 'waits without end'}."
 
 
 def _short(message: str) -> str:

@@ -1,8 +1,8 @@
 """How a job shows its progress: a block in a notebook's cell, one line of a terminal, or the lines of a log.
 
 Two threads use a display. The thread that waits for the job calls `show` again and again, and `close` at the end. The
-private loop calls `redraw` and `say`. A terminal and a log are written by the waiting thread alone, so they keep what
-is said until it looks.
+private loop calls `redraw` and `say`. A terminal is written by the waiting thread alone, so it keeps what is said until
+that looks. After the end of a job that nobody waited for, the next cell calls `end`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ REDRAW_S = 0.25
 """Seconds between two updates, at least."""
 FIRST_S = 0.3
 """Seconds until a job is shown; of a shorter job only the end is shown."""
-_LOG_STEPS = 10
+_LOG_S = 60.0
+"""Seconds between two lines of a log."""
 _MOST_NOTES = 10
 """Notes that are kept for a job that nobody waits for: one a minute, and a job without answers ends after ten."""
 _BY_INTERRUPT = "■ in the toolbar stops it"
@@ -53,6 +54,9 @@ class JobDisplay:
     def close(self, snapshot: Snapshot) -> None:
         """Show the last snapshot: the thread waits no longer."""
 
+    def end(self, snapshot: Snapshot) -> None:
+        """Show the end of a job, unless a thread that waited for it has shown it; called at the end of a cell."""
+
     def say(self, words: str) -> None:
         """Show a line that stays, why the job waits; called on the private loop."""
 
@@ -62,36 +66,31 @@ class JobDisplay:
 
 
 class LogLines(JobDisplay):
-    """A line for each tenth of the rows, where a line cannot be written over."""
+    """A line a minute, and the end, where a line cannot be written over."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._notes: deque[str] = deque(maxlen=_MOST_NOTES)
-        self._step = 0
-
-    def say(self, words: str) -> None:
-        """Keep a line for the thread that writes."""
-        self._notes.append(words)
+        self._due_s = _LOG_S
+        self._is_closed = False
 
     def show(self, snapshot: Snapshot) -> None:
-        """Write the notes, and a line if another tenth is done."""
-        self._write_notes()
-        step = _LOG_STEPS * snapshot.done // max(1, snapshot.total)
-        if self._step < step < _LOG_STEPS:
-            self._step = step
-            self._write_line(snapshot.line())
+        """Write a line if the last one is a minute old."""
+        if snapshot.elapsed_s >= self._due_s:
+            self._due_s = snapshot.elapsed_s + _LOG_S
+            self._write(snapshot.line())
 
     def close(self, snapshot: Snapshot) -> None:
-        """Write the notes and the last line."""
-        self._write_notes()
-        self._write_line(snapshot.line())
+        """Write how the job stands at the end of the wait, once."""
+        if not self._is_closed:
+            self._is_closed = snapshot.is_over
+            self._write(snapshot.text())
 
-    def _write_notes(self) -> None:
-        while self._notes:
-            self._write_line(self._notes.popleft())
+    def end(self, snapshot: Snapshot) -> None:
+        """Write the end if nobody has waited for it."""
+        self.close(snapshot)
 
-    def _write_line(self, words: str) -> None:
-        self._stream.write(plain(words) + "\n")
+    def _write(self, text: str) -> None:
+        self._stream.write(plain(text) + "\n")
         self._stream.flush()
 
 
@@ -101,7 +100,12 @@ class TerminalLine(LogLines):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._line = StatusLine(stream)
+        self._notes: deque[str] = deque(maxlen=_MOST_NOTES)
         self._next_at = time.monotonic() + FIRST_S
+
+    def say(self, words: str) -> None:
+        """Keep a line for the thread that writes."""
+        self._notes.append(words)
 
     def show(self, snapshot: Snapshot) -> None:
         """Write over the line; notes stay above it."""
@@ -110,8 +114,18 @@ class TerminalLine(LogLines):
             self._next_at = now + REDRAW_S
             self._line.write(snapshot.line())
 
-    def _write_line(self, words: str) -> None:
-        self._line.end(words)
+    def close(self, snapshot: Snapshot) -> None:
+        """Write the notes, and how the job stands at the end of the wait."""
+        self._write_notes()
+        super().close(snapshot)
+
+    def _write_notes(self) -> None:
+        while self._notes:
+            self._write(self._notes.popleft())
+
+    def _write(self, text: str) -> None:
+        for line_of_text in text.split("\n"):
+            self._line.end(line_of_text)
 
 
 class CellBlock(JobDisplay):
@@ -125,7 +139,7 @@ class CellBlock(JobDisplay):
         self._lock = threading.Lock()
         self._block = LiveDisplay()
         self._first_at = time.monotonic() + FIRST_S
-        self._has_waiting_cell = False
+        self._has_waiting_cell = self._is_closed = False
         self._waiting_button = LiveDisplay()
         self._job_button: StopButton | None = None
 
@@ -164,15 +178,24 @@ class CellBlock(JobDisplay):
     def close(self, snapshot: Snapshot) -> None:
         """Show how the job stands at the end of the wait, and take out the button of the wait."""
         with self._lock:
-            self._has_waiting_cell = False
+            is_sure, self._has_waiting_cell = self._has_waiting_cell, False
+            self._is_closed = snapshot.is_over
             if self._block.is_shown:
-                self._update(snapshot)
+                self._update(snapshot, again=not is_sure)
             else:
                 self._block.show(self._bundle(snapshot))
             self._waiting_button.clear()
 
-    def _update(self, snapshot: Snapshot) -> None:
-        self._block.update(self._bundle(snapshot))
+    def end(self, snapshot: Snapshot) -> None:
+        """Draw the end of a job once more, in a cell that runs."""
+        with self._lock:
+            if self._block.is_shown and not self._is_closed:
+                self._is_closed = True
+                self._update(snapshot, again=True)
+
+    def _update(self, snapshot: Snapshot, *, again: bool = False) -> None:
+        # nbclient and its kin drop what is sent between two cells, so the end may have to be sent again
+        self._block.update(self._bundle(snapshot), again=again)
         if snapshot.is_over:
             self._waiting_button.clear()
             if self._job_button is not None:
@@ -242,12 +265,10 @@ def job_bundle(snapshot: Snapshot, *, hint: str = "") -> Bundle:
         hint: how it can be stopped; left out when it is over.
     """
     hint = "" if snapshot.is_over else hint
-    text = "\n".join(filter(None, [" · ".join(filter(None, [snapshot.line(), hint])), snapshot.wait]))
     html = _bar(snapshot) + _counts(snapshot)
     html += line(" · ".join(filter(None, [*snapshot.bounds(), hint])), "dim small")
-    html += "".join(line(words, f"{kind} small") for kind, words in snapshot.notices())
-    html += line(snapshot.wait, "wait small") if snapshot.wait else ""
-    return {"text/plain": plain(text), "text/html": block(html)}
+    html += "".join(line(words, kind) for kind, words in snapshot.notices())
+    return {"text/plain": plain(snapshot.text(hint)), "text/html": block(html)}
 
 
 def _bar(snapshot: Snapshot) -> str:

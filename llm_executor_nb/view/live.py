@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.view.html import line_part, stacked
+from llm_executor_nb.view.text import columns_of, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,9 +87,9 @@ class LiveDisplay:
         self._handle = display(bundle, raw=True, display_id=self._handle.display_id if self._handle else True)
         self._updated_at = time.monotonic()
 
-    def update(self, bundle: Bundle) -> None:
-        """Replace what is drawn. The same bundle is not sent twice: front ends redraw whatever they get."""
-        if bundle != self._bundle:
+    def update(self, bundle: Bundle, *, again: bool = False) -> None:
+        """Replace what is drawn. Only `again` sends the same bundle twice: front ends redraw whatever they get."""
+        if again or bundle != self._bundle:
             self._bundle = bundle
             self._handle.update(bundle, raw=True)
         self._updated_at = time.monotonic()
@@ -107,10 +109,10 @@ class StatusLine:
         self._width = 0
 
     def write(self, text: str) -> None:
-        """Replace the line. It is cut at the terminal's width: a wrapped line cannot be written over."""
-        text = plain(text)[: shutil.get_terminal_size().columns - 1]
+        """Replace the line. It is cut at the window's width: a wrapped line cannot be written over."""
+        text = fitted(" ".join(plain(text).split()), _columns(self._stream) - 1)
         self._put(text, "")
-        self._width = len(text)
+        self._width = columns_of(text)
 
     def end(self, text: str) -> None:
         """Replace the line by one that stays, at its whole length."""
@@ -124,7 +126,7 @@ class StatusLine:
             self._width = 0
 
     def _put(self, text: str, end: str) -> None:
-        self._stream.write("\r" + text.ljust(self._width) + end)
+        self._stream.write(f"\r{text}{' ' * (self._width - columns_of(text))}{end}")
         self._stream.flush()
 
 
@@ -186,6 +188,32 @@ class Ticker:
 def _marimo() -> Any:  # noqa: ANN401 - the module, in a notebook of marimo
     marimo = sys.modules.get("marimo")
     return marimo if marimo is not None and marimo.running_in_notebook() else None
+
+
+def has_cells() -> bool:
+    """Whether code is run cell by cell, so that the result of one can be used in the next."""
+    return _shell() is not None
+
+
+def at_cell_end(call: Callable[[], object]) -> None:
+    """Call a function once at the end of the running cell, or of the next one; outside of IPython never."""
+    shell = _shell()
+    if shell is None:
+        return
+
+    def once(*_: object) -> None:
+        shell.events.unregister("post_run_cell", once)
+        call()
+
+    shell.events.register("post_run_cell", once)
+
+
+def _columns(stream: TextIO) -> int:
+    """Return the width of the window behind a stream."""
+    with suppress(OSError, ValueError):  # shutil looks at stdout only, which may be a file
+        if not os.environ.get("COLUMNS") and (columns := os.get_terminal_size(stream.fileno()).columns):
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 def _shell() -> Any:  # noqa: ANN401 - IPython's shell, if there is one

@@ -1,8 +1,9 @@
-"""Amounts in words, the same everywhere: dollars, times, and how long a hold still lasts."""
+"""Amounts in words, the same everywhere (dollars, times, paces), and what fits into a line of a terminal."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 
 
 def dollars(amount: float | None) -> str:
@@ -25,3 +26,34 @@ def time_left(seconds: float) -> str:
     """Return how long a hold still lasts. An infinite one ends when its key or its row of the table changes."""
     # design 3.2: a condemned provider is held until its row changes, so no number can be given
     return "until a change" if math.isinf(seconds) else f"{max(0, math.ceil(seconds))} s"
+
+
+def pace(rows: int, seconds: float) -> str:
+    """Return how fast rows are done: `1,250 rows/s`, `3.2 rows/s`, `12 rows/min`."""
+    per_s = rows / seconds
+    amount, unit = (per_s, "s") if per_s >= 1 else (per_s * 60, "min")
+    return f"{amount:,.0f} rows/{unit}" if amount >= 10 else f"{amount:.1f} rows/{unit}"
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a line takes: a Chinese character takes two, an accent none."""
+    return len(text) if text.isascii() else sum(map(_columns_of_one, text))
+
+
+def fitted(text: str, columns: int) -> str:
+    """Return a line as it fits into so many columns of a terminal; `…` stands for what was cut."""
+    if columns_of(text) <= columns:
+        return text
+    left, kept = columns - 1, ""
+    for char in text:
+        left -= _columns_of_one(char)
+        if left < 0:
+            break
+        kept += char
+    return f"{kept.rstrip()}…"[: max(0, columns)]
+
+
+def _columns_of_one(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -86,7 +86,7 @@ def test_a_new_streak_soon_after_a_probe_lifted_the_hold_doubles_too(health, rou
 def test_failures_that_arrive_while_a_route_is_held_change_nothing(health, route):
     first = _strike(health, route)
     assert _strike(health, route, NOW + 4) is first
-    assert not health.count_failure(route, NOW + 4, limit=1)
+    assert not health.count_failure(route, NOW + 4, limit=1, is_last=False)
     assert health.holds(NOW + 4) == [first]
 
 
@@ -234,14 +234,35 @@ def test_nobody_is_woken_by_an_attempt_that_was_no_probe(health):
 
 
 def test_a_streak_is_long_enough_at_the_limit_it_began_with(health, route):
-    assert [health.count_failure(route, NOW, limit=8 if n == 0 else 3) for n in range(8)] == [False] * 7 + [True]
+    limits = [8, *[3] * 7]
+    assert [health.count_failure(route, NOW, limit=limit, is_last=False) for limit in limits] == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize("excused", [1, 20])
+def test_refusals_that_no_answer_explained_count_when_the_last_request_is_back(health, route, excused):
+    for _ in range(excused):
+        health.evidence.excuse(route)
+    assert not health.count_failure(route, NOW, limit=excused + 2, is_last=False)
+    assert health.count_failure(route, NOW, limit=excused + 2, is_last=True)
+
+
+def test_refusals_that_an_answer_explained_do_not(health, route):
+    for _ in range(20):
+        health.evidence.excuse(route)
+    health.evidence.answered(route, NOW - 1, NOW)
+    assert not health.count_failure(route, NOW, limit=8, is_last=True)
+
+
+def test_when_the_last_request_is_back_a_streak_does_not_wait_for_those_that_were_answered(health, route):
+    assert not health.count_failure(route, NOW, limit=60, is_last=False)
+    assert [health.count_failure(route, NOW, limit=8, is_last=True) for _ in range(7)] == [False] * 6 + [True]
 
 
 @pytest.mark.parametrize(("sent_at", "is_ended"), [(NOW - 1, False), (NOW, False), (NOW + 1, True)])
 def test_only_an_answer_to_a_request_sent_after_the_first_failure_ends_a_streak(health, route, sent_at, is_ended):
-    health.count_failure(route, NOW, limit=2)
+    health.count_failure(route, NOW, limit=2, is_last=False)
     health.evidence.answered(route, sent_at, NOW + 2)
-    assert health.count_failure(route, NOW + 3, limit=2) is not is_ended
+    assert health.count_failure(route, NOW + 3, limit=2, is_last=False) is not is_ended
 
 
 # --- in flight ----------------------------------------------------------------------------------------------------

@@ -46,6 +46,34 @@ def test_start_returns_at_once_and_frame_shows_what_there_is():
     assert job.job_id in repr(job)
 
 
+def test_open_rows_are_pending_while_a_job_runs_and_cancelled_when_it_was_stopped():
+    with llm.rehearse("*: latency=0.2"):
+        job = start(prompts(20), concurrency=2)
+        wait_until(lambda: job.snapshot().done >= 2)
+        half = job.frame()
+        assert set(half["q_llm_status"]) == {"ok", "pending"}
+        assert job.report().rows["pending"] > 0
+        assert half.llm.report().rows["pending"] == statuses(half)["pending"]
+        job.stop()
+        for stopped in (job.frame(), job.result()):
+            assert set(statuses(stopped)) == {"ok", "cancelled"}
+        assert "pending" not in job.report().rows
+        again = half.llm.retry_failed(progress=False, concurrency=20)
+    assert set(statuses(again)) <= {"ok", "cached"}
+    assert again["q_llm_status"].dtype == stopped["q_llm_status"].dtype
+
+
+def test_failed_rows_are_told_by_cause_with_all_that_share_a_request(capsys):
+    frame = pd.DataFrame({"q": ["bad.", "bad.", "good.", [1], "bad."]})
+    with llm.rehearse("*: content_filter@1"):
+        frame.llm.run(MODEL, "q", concurrency=1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("5/5 rows · 4 failed · 2 asked, the others were equal or stored")
+    assert said[1].startswith("3 failed: content_filter (")
+    assert said[2].startswith("1 not sent: ")
+    assert said[3].startswith("Ask again: run it once more")
+
+
 def test_stop_cancels_what_is_in_flight_and_a_rerun_asks_only_the_rest():
     with llm.rehearse("*: latency=0.3") as server:
         job = start(prompts(30), concurrency=4)

@@ -159,3 +159,26 @@ def test_two_keys_of_a_server_that_is_down_are_asked_little(monkeypatch):
     came = run_column(monkeypatch, {"own": own}, prompts_of(300, 0, "first"), keys=2)
     assert came.counts == {"ok": 300}
     assert len(own.requests) <= 300 + 100
+
+
+def holds_within(seconds):
+    """Return how many holds of a streak begin within so many seconds: of 5 s, then twice as long each, up to 60 s."""
+    count = began = 0
+    while began <= seconds:
+        began += min(5 * 2**count, 60)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(("start_s", "bursts"), [(0, 1), (2, 4)])
+@pytest.mark.parametrize("fails_in_s", [0.0, 0.1, 3.0])
+@pytest.mark.parametrize("kind", [Outcome.CONNECTION, Outcome.OVERLOADED, Outcome.SERVER_ERROR, Outcome.EMPTY])
+def test_a_provider_that_is_down_costs_the_requests_under_way_and_one_for_each_hold(
+    kind, fails_in_s, start_s, bursts, monkeypatch
+):
+    """Answers still on their way when it goes down look as if it were up, so that it costs a few bursts then."""
+    down, up = Practice(is_down(start_s, 1e9, kind), fails_in=lambda _: fails_in_s), Practice()
+    came = run_column(monkeypatch, {"down": down, "up": up}, prompts_of(600, 0, "first"), concurrency=30)
+    assert came.counts == {"ok": 600}
+    cost = sum(at - down.requests[0][0] >= start_s for at, _, _ in down.requests)
+    assert cost <= 30 * bursts + holds_within(came.seconds)

@@ -198,7 +198,7 @@ def test_a_job_that_waits_for_the_ledger_says_so_once_a_minute(place, caplog):
     for record in caplog.records:
         said = "The ledger cannot be written (locked by another program), so nothing is asked until it can."
         assert record.getMessage().startswith(f"job {job.job_id}: {said} No answer for ")
-        assert record.getMessage().endswith("Waits without end; bound it with budget_s=.")
+        assert record.getMessage().endswith("Bound it with budget_s=. Else it waits without end.")
 
 
 def test_stop_while_the_ledger_is_locked_takes_a_second(place):

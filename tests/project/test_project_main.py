@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,23 +15,53 @@ from loopback import Loopback
 import llm_executor_nb as llm
 from llm_executor_nb.__main__ import main
 from llm_executor_nb.chain.session import own_session
+from llm_executor_nb.jobs.slots import LARGEST
 from llm_executor_nb.settings.options import Options
 
 
-def test_without_a_key_it_rehearses_200_rows_and_says_how_to_go_on():
+def test_without_a_key_it_rehearses_200_rows_and_tells_what_came_of_it():
     done = subprocess.run(
         [sys.executable, "-m", "llm_executor_nb"], capture_output=True, text=True, timeout=60, check=True
     )
     assert "200/200 rows" in done.stderr
     for words in (
-        "Rows: 200 ok",
-        "auth",
-        "rate_limited",
-        "connection",
+        "The first OpenRouter key is dead.",
+        "The dead key cost ",
+        "The rate limit cost ",
+        "The outage cost ",
+        "No row was lost: all 200 have an answer.",
+        "Only the 200 answers had a price.",
+        "would have cost $0.",
         "export OPENROUTER_API_KEY=",
         "[practice answer",
     ):
-        assert words in done.stdout
+        assert words in " ".join(done.stdout.split())
+    assert max(map(len, (done.stdout + done.stderr).splitlines())) <= 80
+    told = " ".join(done.stdout.split())
+    dead, outage = (
+        re.search(rf"The {what} cost (\d+) requests of (\d+) rows", told) for what in ("dead key", "outage")
+    )
+    assert int(dead[1]) <= 8, "a job begins with 8 at once"
+    assert int(outage[2]) <= LARGEST + 3, "a job has so many rows under way, and holds are 5 s and longer"
+    assert int(outage[1]) <= 2 * int(outage[2]), "a kept-alive connection that died is replaced once"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--model", "gemma"],
+        ["--column", "a"],
+        ["--csv", "a.csv"],
+        ["--model", "gemma", "--column", "a"],
+        ["--prompt", "x", "--csv", "a.csv"],
+        ["--prompt", "x", "--csv", "a.csv", "--column", "a"],
+    ],
+)
+def test_a_call_that_asks_nothing_or_too_much_says_what_to_give(arguments, capsys):
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith('Say what to ask: --prompt "...", or both --csv FILE and --column COLUMN.')
 
 
 def test_a_prompt_is_answered(capsys):
@@ -82,7 +113,6 @@ def test_a_key_among_the_arguments_is_not_printed(arguments, capsys):
         (["--prompt", "x"], "No key for google/gemma-3-27b-it"),
         (["--model", "nope", "--prompt", "x"], "Model not supported: nope"),
         (["--csv", "missing.csv", "--column", "a"], "missing.csv"),
-        (["--csv", "missing.csv"], "Give both"),
     ],
 )
 def test_a_wrong_call_says_what_to_do_in_one_message(arguments, words, capsys):
