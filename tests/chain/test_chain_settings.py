@@ -314,7 +314,7 @@ def test_without_a_key_the_error_says_the_cause_then_what_to_type_then_the_place
         "llm.keys.add('huggingface', token)",
         "export OPENROUTER_API_KEY=key",
         "llm.panel()",
-        "with llm.rehearse():",
+        "with llm.rehearse(): ...",
     ]
     assert [line.partition(":")[0].strip() for line in lines[lines.index("Looked in:") + 1 :]] == [
         "llm.OPENROUTER_KEYS",
