@@ -46,7 +46,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     "max_tokens=, or try a stronger model",
     Outcome.REJECTED: "your accept= function rejected every answer: loosen it, or change the prompt",
     Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",
-    Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it; asking again will not help",
+    Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it, or it is refused again",
     Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }

@@ -344,7 +344,7 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
     if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
         causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
-        listed = [f"{count:,} x {cause}" for cause, count in causes.head(_MOST_CAUSES).items()]
+        listed = [f"{count:,} x {str(cause).rstrip('.')}" for cause, count in causes.head(_MOST_CAUSES).items()]
         listed += [f"{len(causes) - _MOST_CAUSES:,} other causes"] if len(causes) > _MOST_CAUSES else []
         warn(
             f"{failed:,} of {len(frame):,} values failed: {'; '.join(listed)}. "

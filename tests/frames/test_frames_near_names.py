@@ -79,6 +79,12 @@ def test_a_misspelled_parameter_is_told_its_name_at_every_door(door, wrong, righ
         ("on_eror", "on_error"),
         ("maxage", "max_age"),
         ("skip_route", "skip_routes (of df.llm.retry_failed)"),
+        ("n_jobs", "concurrency"),
+        ("max_workers", "concurrency"),
+        ("response_model", "schema"),
+        ("json_schema", "schema"),
+        ("prompt", "column or template"),
+        ("output", "out"),
     ],
 )
 def test_a_misspelled_argument_of_a_column_is_told_its_name(door, wrong, right):

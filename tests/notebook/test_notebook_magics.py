@@ -131,6 +131,9 @@ def test_a_system_variable_has_to_be_a_text(shell, line, words):
         ("gemma -t warm", "invalid float"),
         ("gemma -f html", "invalid choice"),
         ("gemma --bad 1", "unrecognized arguments: --bad"),
+        ("gemma --temprature 1", r"Did you mean --temperature\?"),
+        ("gemma --no-steam", r"Did you mean --no-stream\?"),
+        ("gemma --max_tokens 5", r"Did you mean --max-tokens\?"),
         ("gemma -s be short", "Quote text"),
         ("gemma --schema Review", "write @"),
         (f"gemma -s {KEY}", "revoke it"),
@@ -423,7 +426,8 @@ def test_frames_of_the_package_escape_what_providers_say(shell):
     try:
         with llm.rehearse("openrouter[1]: 401"):
             llm.run_llm(hostile, "x")
-            shown = [shell.display_formatter.format(one)[0]["text/html"] for one in (llm.models, llm.attempts())]
+            frames = (llm.models, llm.attempts().assign(asked=hostile))
+            shown = [shell.display_formatter.format(one)[0]["text/html"] for one in frames]
         for html in shown:
             assert "<img" not in html
             assert "&lt;img" in html
