@@ -133,17 +133,20 @@ class Job:
                 self.stop()
             raise self._interrupted() from None
 
-    @stoppable
     async def aresult(self) -> pd.DataFrame:
         """Do what `result` does, awaited from the caller's loop; a cancellation stops the job and sets `llm.last`."""
         refuse_without_asyncio()
-        self._runner.enter()
+        work = self._joined
+        if self._future is None:
+            self._runner.enter()
+            work = self._tracked
         try:
             with self._shown():
-                await run_async(self._tracked)
-        except JobInterrupted:
-            raise self._interrupted() from None
-        except asyncio.CancelledError:
+                await run_async(work)
+        except asyncio.CancelledError as error:
+            self.stop()
+            if isinstance(error, JobInterrupted):
+                raise self._interrupted() from None
             self._progress.close(self._runner.snapshot())
             keep(self.frame())
             raise
@@ -166,6 +169,10 @@ class Job:
         """Cancel the work and return at once."""
         if self._future is not None:
             self._future.cancel()
+
+    async def _joined(self) -> None:
+        while not self._done.is_set():  # noqa: ASYNC110 - another thread may stop it
+            await asyncio.sleep(_SLICE_S)
 
     async def _tracked(self) -> None:
         beside = [asyncio.ensure_future(task) for task in (self._keep_redrawing(), self._keep_explaining())]
@@ -220,7 +227,7 @@ class Job:
         self._progress.close(self._runner.snapshot())
         if self._future is not None and not self._future.cancelled() and (crash := self._future.exception()):
             raise crash
-        frame = self.frame()
+        frame = keep(self.frame())
         rules = self._runner.stop_rules
         if rules.error is not None:
             rules.error.result = frame
@@ -229,10 +236,15 @@ class Job:
             warn(text)
         if rules.note:
             warn(f"The job {rules.note}. {_GO_ON}")
-        return keep(frame)
+        return frame
 
     def _interrupted(self) -> JobInterrupted:
         """Return the error of a job that was stopped, with its frame; the ledger and the display are brought to it."""
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # ■ once more must not lose what was paid for
+                return self._told()
+
+    def _told(self) -> JobInterrupted:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
             self._ledger.flush(_FLUSH_S)
         self._progress.close(self._runner.snapshot())
@@ -240,7 +252,7 @@ class Job:
         answered = counts[Status.OK] + counts[Status.CACHED]
         stopped = f"Stopped: {answered:,} of {len(self._frame):,} rows have an answer; llm.last is the result so far."
         go_on = _GO_ON if self._runner.options.reuse else _BEGIN_AGAIN
-        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), go_on))), result=self.frame())
+        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), go_on))), result=keep(self.frame()))
 
     def _unsaved(self) -> str:
         """Return how many answers the ledger has not stored yet, as a text; "": none."""
