@@ -62,9 +62,12 @@ def faults_of(ran: Ran, facts: str, call: str) -> Iterator[str]:
         return  # IPython was stopped before the cell began
     if len(told) > LONGEST or "CancelledError" in told or ran.reply["ename"] != "JobInterrupted":
         yield f"{len(told):,} characters: {told}"
-    *odd, facts = facts.strip().splitlines()
-    yield from (f"shown by the next cell: {line}" for line in odd)
-    is_before, is_kept, kind, rows, answered = facts.split()
+    last = re.search(r"^(True|False) (True|False) (\w+) (\d+) (\d+)$", facts, re.MULTILINE)
+    if last is None or last[0] != facts.strip():
+        yield f"the next cell shows {facts!r}"
+    if last is None:
+        return
+    is_before, is_kept, kind, rows, answered = last.groups()
     says_last = "llm.last" in evalue
     if ran.reply["ename"] == "JobInterrupted" and says_last == (is_before == "True") and call not in REPEATED:
         yield f"{evalue!r}, but llm.last is {facts}"
