@@ -91,7 +91,11 @@ class Trial:
     def stop(self, running: Kernel, after_s: float) -> None:
         """Run the call, stop it after some seconds, and note its end."""
         running.run(BEFORE)
-        ran = running.run(CALLS[self.call], stop_after_s=after_s)
+        try:
+            ran = running.run(CALLS[self.call], stop_after_s=after_s)
+        except TimeoutError:  # a stop in the moment before it begins the cell makes ipykernel forget its reply
+            self.ends["no reply"] += 1
+            return
         facts = running.run(FACTS)
         self.ends[ran.reply.get("ename", "ok")] += 1
         found = [f"the next cell failed: {facts.reply}"] if facts.reply["status"] != "ok" else []
