@@ -34,7 +34,8 @@ OUTAGE = "; ".join(FAULTS)
 COSTS = {
     "auth": "The dead key cost {}: those under way when it failed first. Then it was asked no more.",
     "rate_limited": "The rate limit cost {}. Those rows waited, or went on to Hugging Face.",
-    "connection": "The outage cost {}: those under way when it began, then one after each pause.",
+    "connection": "The outage cost {}: those under way when it began, sent twice where the connection was an open one; "
+    "then one after each pause.",
 }
 """What a fault costs, by its outcome in the log of attempts."""
 PRICE = PRICE_USD * 1e6

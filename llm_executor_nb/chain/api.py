@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.chain.stopping import keep, kept_in_part, stoppable
+from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, kept_in_part, stoppable
 from llm_executor_nb.core.secret import door
 from llm_executor_nb.core.signatures import takes
 from llm_executor_nb.engine.bridge import stream_async, stream_sync
@@ -67,17 +67,17 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
     warmup.wait()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
-    return keep(run_sync(lambda: engine.run(run_request)))
+    return run_sync(lambda: _whole(engine.run(run_request)))
 
 
 @takes(make_request)
-@stoppable
 async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
-    await warmup.loaded()
-    run_request = make_request(model_name, request, **options)
-    engine = session().engine()
-    return keep(await run_async(lambda: engine.run(run_request)))
+    with KeptWhenStopped(), interrupts_told():
+        await warmup.loaded()
+        run_request = make_request(model_name, request, **options)
+        engine = session().engine()
+        return await run_async(lambda: _whole(engine.run(run_request)))
 
 
 @takes(make_request)
@@ -129,6 +129,7 @@ def _read(chunks: Iterator[AIMessageChunk]) -> Iterator[AIMessageChunk]:
 
 
 async def _whole(work: Coroutine[Any, Any, AIMessage]) -> AIMessage:
+    # on the private loop: a caller that is stopped now must not lose what was paid for
     return keep(await work)
 
 

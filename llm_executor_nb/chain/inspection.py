@@ -10,11 +10,13 @@ import pandas as pd
 
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import Route
+from llm_executor_nb.core.secret import door
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
 from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.holds import HoldsFrame
@@ -33,7 +35,9 @@ _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
 """The form of a job's run ids."""
 
 
+@door
 @noted_as("llm.attempts")
+@stoppable
 def attempts(of: object = None) -> pd.DataFrame:
     """Return the attempt log: which route was asked, what came back, how long it took, what it cost.
 

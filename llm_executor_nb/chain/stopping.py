@@ -1,18 +1,17 @@
 """`llm.last`, and the end of a call that is stopped: one line at any moment of it, and what had come is kept.
 
-Each public function that takes time is stoppable. That adds nothing to what is raised below it, except where an
-interrupt comes between the waits of `engine/`, as in a table that is read or a frame that is made.
+Each public function that takes time is stoppable, or in its own `with KeptWhenStopped()` where it is async: a wrapper
+would refuse a wrong call of a coroutine function only when it is awaited. That adds nothing to what is raised below it,
+except where an interrupt comes between the waits of `engine/`, as in a table that is read or a frame that is made.
 """
 
 from __future__ import annotations
 
-import inspect
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError
-from llm_executor_nb.engine.interrupts import interrupts_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 _CUT = "Stopped: the connection is closed, and llm.last is the message so far. Run it again to ask again."
+_LATE = "Stopped when the result had just come: it is llm.last."
 _last: list[Any] = [None]
 
 
@@ -40,39 +40,35 @@ def last() -> Any:  # noqa: ANN401 - a message, a frame or a Series
     return _last[0]
 
 
+class KeptWhenStopped:
+    """Lets an interrupt end a block with JobInterrupted and a short traceback; keeps what an error of ours carries."""
+
+    def __enter__(self) -> None:
+        self._before = last()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, JobInterrupted | LLMExecutorError) and error.result is not None:
+            keep(error.result)
+        if isinstance(error, KeyboardInterrupt):
+            # without the lines of this package where it happened to wait: they help nobody
+            raise self._told(error).with_traceback(None) from None
+
+    def _told(self, error: KeyboardInterrupt) -> JobInterrupted:
+        told = error if isinstance(error, JobInterrupted) else JobInterrupted()
+        if told.result is None and last() is not self._before:
+            return JobInterrupted(_LATE, result=last())
+        return told
+
+
 def stoppable(function: Callable[P, R]) -> Callable[P, R]:
-    """Let an interrupt end a function with JobInterrupted and a short traceback; keep what an error of ours carries."""
-    if inspect.iscoroutinefunction(function):
-
-        @wraps(function)
-        async def awaited(*args: P.args, **options: P.kwargs) -> Any:  # noqa: ANN401 - what the function returns
-            try:
-                with interrupts_told():
-                    return await function(*args, **options)
-            except (JobInterrupted, LLMExecutorError) as error:
-                _keep_part(error)
-                raise
-
-        return cast("Callable[P, R]", awaited)
+    """Do that for a function."""
 
     @wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        try:
+        with KeptWhenStopped():
             return function(*args, **options)
-        except (JobInterrupted, LLMExecutorError) as error:
-            _keep_part(error)
-            raise
-        except KeyboardInterrupt:
-            raise JobInterrupted from None
 
     return called
-
-
-def _keep_part(error: JobInterrupted | LLMExecutorError) -> None:
-    if isinstance(error, JobInterrupted):
-        error.__traceback__ = None  # the lines of this package where it happened to wait help nobody
-    if error.result is not None:
-        keep(error.result)
 
 
 @contextmanager

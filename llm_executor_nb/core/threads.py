@@ -71,6 +71,15 @@ def _carry_out(future: Future[T], function: Callable[[], T]) -> None:
         del future  # the error's traceback holds this frame: a circle would keep all that it refers to
 
 
+def _give_up(handed_over: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, Any], begun: list[Any]) -> None:
+    """Cancel work that has begun; it begins one turn of the loop after it came. Else close what nobody awaits."""
+    for task in begun:
+        task.cancel()
+    if not begun:
+        handed_over.close()
+        work.close()
+
+
 class LoopThread:
     """An event loop in a daemon thread of its own.
 
@@ -129,8 +138,20 @@ class LoopThread:
         return threading.get_ident() == self._thread.ident
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start work on the loop, with the context variables of the caller."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Start work on the loop, with the context variables of the caller; interrupted in here, it is cancelled."""
+        begun: list[asyncio.Task[Any] | None] = []
+
+        async def noted() -> T:
+            begun.append(asyncio.current_task())
+            return await work
+
+        handed_over = noted()
+        try:
+            return asyncio.run_coroutine_threadsafe(handed_over, self.loop)
+        except KeyboardInterrupt:
+            # nobody has its future, and it may run already: a job would go on, and cost money, unseen
+            self.loop.call_soon_threadsafe(self.loop.call_soon, _give_up, handed_over, work, begun)
+            raise
 
     def stop(self, wait_s: float = 0.0) -> None:
         """Stop the loop and close it; wait no longer than `wait_s` seconds for what it does at the moment."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def interrupts_told() -> Iterator[None]:
     """Raise JobInterrupted where an interrupt cancels what the caller awaits; a cancellation by code stays one."""
-    with _interrupts.counted() as before:
+    with _interrupts.counted() as told:
         try:
             yield
         except asyncio.CancelledError as error:
-            if _interrupts.count == before or isinstance(error, JobInterrupted):
+            if isinstance(error, JobInterrupted) or not (_interrupts.count > told or _interrupts.is_of_kernel()):
                 raise
+            _interrupts.told = _interrupts.count
             raise JobInterrupted from None
 
 
@@ -51,11 +53,12 @@ class _Interrupts:
 
     Attributes:
         count: the interrupts that came.
+        told: how many of them a caller was told of. One that came at the end of a call cancels the next await.
         is_raised: whether the next one raises KeyboardInterrupt too.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.told = 0
         self.is_raised = False
         self._users = 0
         self._below: Callable[[int, FrameType | None], Any] = signal.default_int_handler
@@ -72,19 +75,28 @@ class _Interrupts:
         is_here = threading.current_thread() is threading.main_thread()
         return is_here and callable(handler) and handler is not signal.default_int_handler
 
+    def is_of_kernel(self) -> bool:
+        """Whether ipykernel took an interrupt in this cell, perhaps before this handler stood above its own."""
+        if not self.is_needed() or not inspect.isfunction(self._below):
+            return False
+        # private: where it is missing, such an interrupt stays the cancellation that the kernel makes of it
+        taken = inspect.getclosurevars(self._below).nonlocals.get("sigint_future")
+        return isinstance(taken, asyncio.Future) and taken.done() and not taken.cancelled()
+
     @contextlib.contextmanager
     def counted(self) -> Iterator[int]:
-        """Count the interrupts meanwhile; yield how many there were before."""
+        """Count the interrupts meanwhile; yield how many of those that came sooner were told."""
         if not self.is_needed():
             yield self.count
             return
         self._users += 1
         handler: Any = signal.getsignal(signal.SIGINT)
-        if handler is not self:  # a kernel sets a new one for each cell that awaits
-            self._below = handler
+        if handler is not self:
+            if handler is not self._below:  # a kernel sets a new one for each cell that awaits
+                self._below, self.told = handler, self.count
             signal.signal(signal.SIGINT, self)
         try:
-            yield self.count
+            yield self.told
         finally:
             self._users -= 1
             handler = signal.getsignal(signal.SIGINT)

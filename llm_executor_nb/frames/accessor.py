@@ -17,9 +17,10 @@ from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
 from llm_executor_nb.chain.lookups import aprices_of
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.chain.stopping import keep, stoppable
+from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
 from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.engine.interrupts import interrupts_told
 from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.preview import make_preview, spread
@@ -107,10 +108,10 @@ class FrameAccessor:
         return make_job(self._frame, model, column, options).result()
 
     @RUN_OPTIONS.of_frame
-    @stoppable
     async def arun(self, model: str, column: Hashable | None = None, **options: Any) -> pd.DataFrame:
         """Do what `run` does, awaited from the caller's event loop; cancelling it stops the job."""
-        return await (await _amake_job(self._frame, model, column, options)).aresult()
+        with KeptWhenStopped(), interrupts_told():
+            return await (await _amake_job(self._frame, model, column, options)).aresult()
 
     @RUN_OPTIONS.of_frame
     @stoppable
@@ -267,13 +268,13 @@ class SeriesAccessor:
             return keep(_answers(job, job.result(), out, is_warning=True))
 
     @RUN_OPTIONS.of_series
-    @stoppable
     async def arun(self, model: str, *, out: str | None = None, **options: Any) -> pd.Series[Any]:
         """Do what `run` does, awaited from the caller's event loop."""
         frame, out = self._as_frame(out)
-        job = await _amake_job(frame, model, _TEXT, {**options, "out": out})
-        with _stopped_as_series(job, out):
-            return keep(_answers(job, await job.aresult(), out, is_warning=True))
+        with KeptWhenStopped(), interrupts_told():
+            job = await _amake_job(frame, model, _TEXT, {**options, "out": out})
+            with _stopped_as_series(job, out):
+                return keep(_answers(job, await job.aresult(), out, is_warning=True))
 
     @RUN_OPTIONS.of_series
     def start(self, model: str, *, out: str | None = None, **options: Any) -> Job:

@@ -135,18 +135,21 @@ class Job:
                 self.stop()
             raise self._interrupted() from None
 
-    @stoppable
     async def aresult(self) -> pd.DataFrame:
         """Do what `result` does, awaited from the caller's loop; a cancellation stops the job and sets `llm.last`."""
         refuse_without_asyncio()
         self._is_awaited = True
-        self._runner.enter()
+        work = self._joined
+        if self._future is None:
+            self._runner.enter()
+            work = self._tracked
         try:
             with self._shown():
-                await run_async(self._tracked)
-        except JobInterrupted:
-            raise self._interrupted() from None
-        except asyncio.CancelledError:
+                await run_async(work)
+        except asyncio.CancelledError as error:
+            self.stop()
+            if isinstance(error, JobInterrupted):
+                raise self._interrupted() from None
             self._progress.close(self.snapshot())
             keep(self.frame())
             raise
@@ -169,6 +172,10 @@ class Job:
         """Cancel the work and return at once."""
         if self._future is not None:
             self._future.cancel()
+
+    async def _joined(self) -> None:
+        while not self._done.is_set():  # noqa: ASYNC110 - another thread may stop it
+            await asyncio.sleep(_SLICE_S)
 
     async def _tracked(self) -> None:
         beside = [asyncio.ensure_future(task) for task in (self._keep_redrawing(), self._keep_explaining())]
@@ -223,7 +230,7 @@ class Job:
         self._progress.close(self.snapshot())
         if self._future is not None and not self._future.cancelled() and (crash := self._future.exception()):
             raise crash
-        frame = self.frame()
+        frame = keep(self.frame())
         rules = self._runner.stop_rules
         if rules.error is not None:
             rules.error.result = frame
@@ -232,17 +239,23 @@ class Job:
             warn(text)
         if rules.note:
             warn(f"The job {rules.note}. {self._go_on()}")
-        return keep(frame)
+        return frame
 
     def _interrupted(self) -> JobInterrupted:
         """Return the error of a job that was stopped, with its frame; the ledger and the display are brought to it."""
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # ■ once more must not lose what was paid for
+                return self._told()
+
+    def _told(self) -> JobInterrupted:
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
             self._ledger.flush(_FLUSH_S)
         self._progress.close(self.snapshot())
         counts = self._runner.results.counts()
         answered = counts[Status.OK] + counts[Status.CACHED]
         stopped = f"Stopped: {answered:,} of {len(self._frame):,} rows have an answer; llm.last is the result so far."
-        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), self._go_on()))), result=self.frame())
+        words = " ".join(filter(None, (stopped, self._unsaved(), self._go_on())))
+        return JobInterrupted(words, result=keep(self.frame()))
 
     def _go_on(self) -> str:
         """Return how to go on after an early end, and what that asks."""

@@ -14,7 +14,7 @@ from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.api import run_llm, stream_llm
 from llm_executor_nb.chain.request import make_request
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.chain.stopping import message_of, stoppable
+from llm_executor_nb.chain.stopping import message_of
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import JobInterrupted, LLMExecutorError, MissingKeyError
@@ -39,7 +39,6 @@ _BROKEN = "the stream broke off"
 _ROUTE_COLUMNS = ("", "route", "model there", "tier", "now")
 
 
-@stoppable
 def run_cell(options: CellOptions, display: AnswerDisplay, keep: Callable[[AIMessage], None]) -> None:
     """Send a cell's prompt, hand LangChain's message over, and draw the answer.
 
@@ -56,10 +55,13 @@ def run_cell(options: CellOptions, display: AnswerDisplay, keep: Callable[[AIMes
     try:
         cell.load()
         message = cell.stream() if options.is_streamed else cell.wait()
-    except KeyboardInterrupt:
+        # before it is drawn: a message that was paid for is kept even if the front end fails
+        keep(message)
+    except KeyboardInterrupt as stopped:
         cell.cut(_STOPPED, ())
         arrived = "No text had come"
-        if (part := cell.so_far()) is not None:
+        # a whole answer that had just come is with the error
+        if (part := cell.so_far() or getattr(stopped, "result", None)) is not None:
             keep(part)
             names = "llm.last is" if options.out is None else f"{options.out} and llm.last are"
             arrived = f"{names} the message so far"
@@ -74,8 +76,6 @@ def run_cell(options: CellOptions, display: AnswerDisplay, keep: Callable[[AIMes
     except BaseException:
         cell.cut(_BROKEN, ())
         raise
-    # before it is drawn: a message that was paid for is kept even if the front end fails
-    keep(message)
     cell.finish(message)
 
 
@@ -155,8 +155,8 @@ class _Cell:
 
     def _begin(self) -> None:
         if not self._has_begun:
-            self._display.begin(self._waiting)
             self._has_begun = True
+            self._display.begin(self._waiting)
 
     def _show_footer(self, attempts: Sequence[Attempt], notes: Sequence[str]) -> None:
         default = [f"{self._options.model}, the default model"] if self._options.is_default else []

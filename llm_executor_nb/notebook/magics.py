@@ -6,6 +6,7 @@ IPython is imported at the top, so this module is loaded by `%load_ext` only.
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from llm_executor_nb.chain import warmup
+from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.notebook import completion
 from llm_executor_nb.notebook.arguments import cell_options, default_model, refuse_key
@@ -67,6 +69,7 @@ class LLMMagics(Magics):
     @argument("-v", "--verbose", action="store_true", help="show the attempts below the answer")
     @argument("-n", "--dry-run", action="store_true", help="show the filled prompt and the routes; send nothing")
     @line_cell_magic
+    @stoppable
     def llm(self, line: str, cell: str | None = None) -> None:
         """Send a cell as a prompt down the model's fallback chain, and show the answer as it comes.
 
@@ -98,7 +101,8 @@ class LLMMagics(Magics):
         if options.is_dry:
             show_dry_run(options)
         else:
-            run_cell(options, make_answer_display(options.form), partial(self._keep, options.out))
+            with closing(make_answer_display(options.form)) as display:
+                run_cell(options, display, partial(self._keep, options.out))
 
     def _keep(self, name: str | None, message: AIMessage) -> None:
         if name is not None and self.shell is not None:

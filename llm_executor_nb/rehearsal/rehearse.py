@@ -16,6 +16,7 @@ from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.secret import door
 from llm_executor_nb.rehearsal.lookups import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.settings.backends import OwnBackend
@@ -122,6 +123,7 @@ class Rehearsal:
         return f"<Rehearsal {state}: {self._server.script or 'every request is answered'}>"
 
 
+@door
 @noted_as("llm.rehearse")
 def rehearse(
     script: str = "",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.markup import untypeset
 from llm_executor_nb.view.html import MOST_RENDERED, Bundle, block, line_part, pre, rest_of, stacked, table_part
-from llm_executor_nb.view.live import NOTHING, LiveDisplay, StatusLine, Ticker, frontend
+from llm_executor_nb.view.live import LiveDisplay, StatusLine, Ticker, frontend
 from llm_executor_nb.view.markdown import fenced, harmless, wrapped
 from llm_executor_nb.view.text import dollars
 
@@ -195,12 +195,17 @@ class CellAnswer:
 
     def end(self, bundle: Bundle) -> None:
         """Replace the text by the whole answer."""
-        self._ticker.stop()
+        self.close()
         self._display.update(bundle)
 
     def give_up(self) -> None:
         """Leave an empty display."""
-        self.end(NOTHING)
+        self.close()
+        self._display.clear()
+
+    def close(self) -> None:
+        """Draw nothing more."""
+        self._ticker.stop()
 
     def _tick(self) -> None:
         with self._lock:
@@ -249,20 +254,21 @@ class TerminalAnswer:
 
     def give_up(self) -> None:
         """Leave what was written of an answer, and nothing of the line."""
-        self._end_wait()
+        self.close()
+
+    def close(self) -> None:
+        """Write nothing more of the wait, and leave nothing of it."""
+        self._ticker.stop()
+        self._line.clear()
 
     def _tick(self) -> None:
         self._line.write(self._waiting())
 
     def _write(self, text: str) -> None:
-        self._end_wait()
+        self.close()
         self._written += text
         sys.stdout.write(text)
         sys.stdout.flush()
-
-    def _end_wait(self) -> None:
-        self._ticker.stop()
-        self._line.clear()
 
 
 AnswerDisplay = CellAnswer | TerminalAnswer

@@ -81,10 +81,12 @@ class LiveDisplay:
 
     def show(self, bundle: Bundle) -> None:
         """Draw it in the running cell; where it is drawn already, this is a second view of it."""
-        from IPython.display import display  # noqa: PLC0415 - only within IPython
+        from IPython.display import DisplayHandle  # noqa: PLC0415 - only within IPython
 
         self._bundle = bundle
-        self._handle = display(bundle, raw=True, display_id=self._handle.display_id if self._handle else True)
+        # before it is drawn: what is interrupted in between can be taken away
+        self._handle = self._handle or DisplayHandle()
+        self._handle.display(bundle, raw=True)
         self._updated_at = time.monotonic()
 
     def update(self, bundle: Bundle, *, again: bool = False) -> None:

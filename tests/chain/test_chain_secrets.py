@@ -209,6 +209,10 @@ def test_a_key_that_cannot_be_one_is_not_shown_in_the_refusal(bad, monkeypatch):
         lambda bad: llm.keys.add("openrouter", bad),
         lambda bad: llm.keys.add("nobackend", bad),
         lambda bad: llm.configure(openrouter_keys=[bad], timeout=-1),
+        llm.check_keys,
+        llm.sync_models,
+        llm.rehearse,
+        lambda bad: llm.attempts([bad]),
     ],
 )
 def test_a_refusal_leaves_no_frame_of_ours_that_holds_the_key(give):
@@ -240,6 +244,9 @@ WRONG = {
     "add_backend": lambda key: llm.add_backend(key, base_url="http://127.0.0.1:1/v1"),
     "add_backend, URL": lambda key: llm.add_backend("own", base_url=key),
     "models": lambda key: llm.configure(models=key),
+    "check_keys": llm.check_keys,
+    "sync_models": llm.sync_models,
+    "rehearse": llm.rehearse,
 }
 
 

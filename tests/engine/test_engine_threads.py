@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from loopback import started
 from rehearsing import MODEL, assert_log_is_what_the_server_saw, assert_nothing_is_in_flight, fresh, settle
 
 import llm_executor_nb as llm
+from llm_executor_nb.core.threads import LoopThread
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells of a process in /proc")
@@ -148,3 +150,31 @@ def test_streams_that_are_left_and_calls_that_fail_leave_no_file_open():
         before = open_files()
         hundred()
         assert open_files() <= before
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False])
+def test_an_interrupt_while_work_is_handed_over_leaves_nothing_running(is_handed_over):
+    thread, ended, begun = LoopThread("interrupted"), threading.Event(), threading.Event()
+    real = thread.loop.call_soon_threadsafe
+
+    def interrupted(*args, **options):
+        thread.loop.call_soon_threadsafe = real
+        if is_handed_over:
+            real(*args, **options)
+        raise KeyboardInterrupt
+
+    async def work():
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    thread.loop.call_soon_threadsafe = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            thread.submit(work())
+        assert thread.submit(asyncio.sleep(0, "next")).result(5) == "next"
+        assert ended.wait(5) if is_handed_over else not begun.is_set()
+    finally:
+        thread.stop(1)

@@ -146,3 +146,51 @@ except asyncio.CancelledError:
 """
     )
     assert ran.text.startswith("cancelled 40\n")
+
+
+@pytest.mark.parametrize("call", ["arun_llm", "astream", "awaited column", "awaited series", "in a task"])
+def test_a_stop_before_the_call_has_begun_ends_it_in_one_line_too(practising, call):
+    """The kernel cancels the cell only when it awaits, so a stop in the code above the call reaches the call."""
+    assert_one_line(practising.run(f"import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n{CALLS[call]}"))
+
+
+def test_a_stop_while_the_cell_is_read_ends_in_one_line(practising):
+    practising.run(
+        """
+from llm_executor_nb.notebook import magics
+real = magics.cell_options
+def interrupted(*_):
+    magics.cell_options = real
+    raise KeyboardInterrupt
+magics.cell_options = interrupted
+"""
+    )
+    assert_one_line(practising.run(CALLS["cell"]))
+
+
+def test_a_second_stop_loses_nothing(practising):
+    practising.run(FASTER.format("*: latency=0.3"))
+    practising.run(
+        """
+from llm_executor_nb.frames.job import Job
+real = Job.frame
+def interrupted(job):
+    Job.frame = real
+    raise KeyboardInterrupt
+Job.frame = interrupted
+"""
+    )
+    told = assert_one_line(practising.run("df.llm.run('gemma', 'q', concurrency=4, reuse=False)", stop_after_s=1.5))
+    answered = practising.run("print(len(llm.last), llm.last['q_llm'].notna().sum())").text.split()
+    assert told.startswith(f"Stopped: {answered[1]} of {answered[0]} rows have an answer; llm.last is the result")
+
+
+def test_a_started_job_is_awaited_and_stopped_as_well(practising):
+    practising.run(FASTER.format("*: latency=0.1"))
+    ran = practising.run("job = df.llm.start('gemma', 'q', reuse=False)\nout = await job.aresult()\nprint(len(out))")
+    assert "40\n" in ran.text
+    told = assert_one_line(
+        practising.run("await df.llm.start('gemma', 'q', concurrency=1, reuse=False).aresult()", stop_after_s=0.6)
+    )
+    assert told.startswith("Stopped: ")
+    assert practising.run("print(len(llm.attempts(job)))").text == "40\n"
