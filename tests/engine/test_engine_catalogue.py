@@ -68,7 +68,7 @@ BESIDE = {
 }
 """Who is asked next when what is left out reaches that far."""
 HALVES = {"openrouter": {"run", "astream"}, "huggingface": {"arun", "stream"}}
-"""The doors of a fault that both backends know: together they are all four, and each backend has a whole and a stream."""
+"""The doors of a fault that both backends know: all four together, and each backend has a whole and a stream."""
 CASES = [
     pytest.param(name, backend, door, id=f"{name}-{backend}-{door}")
     for name, entry in general_faults().items()
