@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import os
 import re
@@ -51,12 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(SECRETS_AND_ADDRESSES.fullmatch, list(os.environ)):
         del os.environ[name]
     os.environ["HF_HOME"] = str(home / "huggingface")
-
-
-def pytest_collection_finish() -> None:
-    """Keep what is loaded by now from the garbage collector: its walk over it takes a second, and tests collect too."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -159,7 +159,8 @@ def answer():
         content = llm.run_llm(MODEL, QUESTION).content
     gc.collect()
     gc.freeze()
-    return content
+    yield content
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(("name", "backend", "door"), CASES)
