@@ -196,12 +196,14 @@ class ModelTable:
         return [model for model in self if any(part in name.casefold() for name in (model, *aliases.get(model, ())))]
 
     def row(self, model: str) -> tuple[str, ...]:
-        """Return the providers of a model, in order, each once.
+        """Return the providers of a model, given by its name or an alias, in order, each once.
 
         Raises:
+            ModelNotSupportedError: there is no such model; the message names similar ones.
             ConfigError: the row is not a list of provider names.
         """
-        return tuple(dict.fromkeys(_row(model, self.providers[model])))
+        name = self.resolve(model)
+        return tuple(dict.fromkeys(_row(name, self.providers[name])))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.providers)

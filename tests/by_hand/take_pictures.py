@@ -58,6 +58,7 @@ def take(lab: Lab, path: Path, *, is_dark: bool) -> None:
             "rows => [...document.querySelectorAll('.jp-OutputArea')].some(area => "
             "Number((area.innerText.match(/([\\d,]+)\\/4,?000 rows/) || ['', '0'])[1].replace(',', '')) > rows)",
             arg=ROWS_DONE,
+            timeout=300_000,
         )
         notebook.run(3)
         notebook.page.set_viewport_size(SIZE)

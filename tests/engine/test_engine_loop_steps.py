@@ -10,7 +10,7 @@ import pytest
 from doors import chunks_of
 from loopback import DONE, JSON, MODEL, STREAM, says, served_by, whole
 from rehearsing import fresh
-from steps import bound_s, measured_steps
+from steps import LONGEST_S, bound_s, measured_steps
 
 import llm_executor_nb as llm
 
@@ -122,8 +122,13 @@ ERRORS = {
 
 
 def longest(sent, door):
-    """Return the steps of the best of three tries: a busy machine slows one of them, an unbounded step slows all."""
-    return min((_tried(sent, door) for _ in range(3)), key=lambda steps: steps.longest_s)
+    """Return the steps of the best of up to three tries: a busy machine slows one, an unbounded step slows all."""
+    steps = _tried(sent, door)
+    for _ in range(2):
+        if steps.longest_s < LONGEST_S:
+            break
+        steps = min(steps, _tried(sent, door), key=lambda one: one.longest_s)
+    return steps
 
 
 def _tried(sent, door):

@@ -91,7 +91,8 @@ def test_a_provider_commands_no_terminal(reply, door, caplog):
             frame = pd.DataFrame({"q": ["What?"]}).llm.run(MODEL, "q", progress=False)
     told += [str(one.message) for one in warned]
     told += [caplog.text, *frame["q_llm_error"].fillna(""), repr(llm.health())]
-    told += [str(value) for column in llm.attempts() for value in llm.attempts()[column]]
+    log = llm.attempts()
+    told += [str(value) for column in log for value in log[column]]
     assert len(told) > 30
     assert [text for text in told if not _is_harmless(text)] == []
     assert [text for text in told if KEY[20:] in text or KEY[:20] in text] == []

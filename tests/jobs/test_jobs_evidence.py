@@ -55,7 +55,7 @@ def fails_in(kind):
 
 @pytest.mark.parametrize("answers_in_s", [0.0, 1.0])
 @pytest.mark.parametrize("where", ["first", "scattered", "last"])
-@pytest.mark.parametrize("bad", [1, 10, 40])
+@pytest.mark.parametrize("bad", [1, 40])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_always_fail_end_with_their_own_words_and_delay_nobody(kind, bad, where, answers_in_s, monkeypatch):
     prompts = prompts_of(100, bad, where)
@@ -171,7 +171,7 @@ def holds_within(seconds):
 
 
 @pytest.mark.parametrize(("start_s", "bursts"), [(0, 1), (2, 4)])
-@pytest.mark.parametrize("fails_in_s", [0.0, 0.1, 3.0])
+@pytest.mark.parametrize("fails_in_s", [0.0, 3.0])
 @pytest.mark.parametrize("kind", [Outcome.CONNECTION, Outcome.OVERLOADED, Outcome.SERVER_ERROR, Outcome.EMPTY])
 def test_a_provider_that_is_down_costs_the_requests_under_way_and_one_for_each_hold(
     kind, fails_in_s, start_s, bursts, monkeypatch

@@ -39,6 +39,13 @@ def test_a_row_can_be_named_by_its_alias(table):
     assert table.providers[GEMMA] == ["scaleway"]
 
 
+def test_a_row_is_read_by_its_alias_and_an_unknown_one_is_told_near_names(table):
+    table.add("my/model", providers=["a", "b", "a"], alias="mine")
+    assert table.row("mine") == table.row("my/model") == ("a", "b")
+    with pytest.raises(ModelNotSupportedError, match="my/model"):
+        table.row("my/modell")
+
+
 @pytest.mark.parametrize("providers", ["scaleway", [3], [""], 7])
 def test_what_is_no_list_of_names_is_refused_and_changes_nothing(table, providers):
     with pytest.raises(ConfigError):
