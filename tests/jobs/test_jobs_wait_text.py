@@ -199,7 +199,7 @@ def test_a_dead_key_is_called_dead_and_the_others_are_counted_apart():
 @pytest.mark.parametrize(
     ("status", "message", "said"),
     [
-        (503, TEXT_503, f"503 {TEXT_503}"),
+        (429, "Too Many Requests", "429 Too Many Requests"),
         (503, "", "503"),
         (502, "502 Bad Gateway", "502 Bad Gateway"),
         (200, "no text came", "no text came"),

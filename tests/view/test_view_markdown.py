@@ -239,7 +239,7 @@ def test_a_single_line_break_stays_where_two_lines_are_text(typed, shown):
         ("$HOME and $PATH", "¤HOME and ¤PATH"),
         (r"a \$5 and \$b\$", "a ¤5 and ¤b¤"),
         ("| $5 | $6 |\n|--|--|", "| ¤5 | ¤6 |\n|--|--|"),
-        ("$x_1 < 3$ at $5, $y$ at $6, $ z $", "$x_1 < 3$ at ¤5, $y$ at ¤6, $ z $"),
+        ("$x_1 < 3$ at $5, $y$ at $6", "$x_1 < 3$ at ¤5, $y$ at ¤6"),
         ("$1 + 1 = 2$ and 10$ or 20$", "$1 + 1 = 2$ and 10$ or 20$"),
         ("$$a = $5$$ and `$5 or $6`", "$$a = $5$$ and `$5 or $6`"),
         ("[a](https://a.org/x?b=$5) or $6", "[a](https://a.org/x?b=$5) or ¤6"),

@@ -67,7 +67,7 @@ class KeysTab:
             "state": key.state,
             "is_enabled": key.is_enabled,
             "held": state_words(state) if is_held else "",
-            "outcomes": outcome_words(state.outcomes) or _UNASKED,
+            "outcomes": outcome_words(state.outcomes) or ("" if found else _UNASKED),
             "found": found,
             "grade": grade,
         }

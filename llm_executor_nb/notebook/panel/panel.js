@@ -188,8 +188,8 @@ function render({ model, el }) {
 
   const spotOf = (row) => `key ${row.backend} ${row.ending}`;
   function tell(place, row) {
-    const known = [!(row.held && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held),
-      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, row.found), h("span", {}, row.outcomes)].filter(Boolean);
+    const known = [!((row.held || row.found) && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held),
+      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, row.found), row.outcomes && h("span", {}, row.outcomes)].filter(Boolean);
     place.usual = known.flatMap((one, number) => (number ? [" · ", one] : [one]));
     place.title = known.map((one) => one.textContent).join(" · ");
     paint(place);
