@@ -236,5 +236,7 @@ def test_progress_says_what_is_done_on_one_line(capsys):
     with llm.rehearse("openrouter[1]: 401"):
         reviews(20).llm.run(MODEL, "review")
     shown = capsys.readouterr().err
-    assert shown.splitlines()[-1].startswith("20/20 rows · ")
-    assert "via fallback" in shown
+    state, *notices = shown.split("\r")[-1].splitlines()
+    assert state.startswith("20/20 rows · ")
+    assert "via fallback" in state
+    assert notices == ["Key ..0001 of openrouter is dead (User not found)."]
