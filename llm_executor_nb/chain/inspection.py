@@ -12,6 +12,7 @@ from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import Route
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
@@ -32,6 +33,7 @@ _OF_A_JOB = r"[0-9a-f]{12}-[0-9a-f]+"
 """The form of a job's run ids."""
 
 
+@noted_as("llm.attempts")
 def attempts(of: object = None) -> pd.DataFrame:
     """Return the attempt log: which route was asked, what came back, how long it took, what it cost.
 
@@ -62,8 +64,8 @@ def _attempts(of: object) -> pd.DataFrame:
     if isinstance(of, pd.Series) and (made := of.attrs.get(JOB_ATTRS)):
         return session().attempts_of(job_ids=[made["job_id"]])
     raise ConfigError(
-        f"A {type(of).__name__} has no attempts. Give a reply, an exception of this package, a job, a frame that "
-        "df.llm.run returned, or a run id; without an argument all attempts are shown.",
+        f"There are no attempts of this {type(of).__name__}. Give a reply, an exception of this package, a job, a "
+        "result of df.llm.run or s.llm.run, or a run id; without an argument all attempts are shown.",
     )
 
 

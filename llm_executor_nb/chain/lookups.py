@@ -15,6 +15,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import CONDEMNED_KEY_S, HoldKind
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
 from llm_executor_nb.engine import paid_calls
@@ -66,6 +67,7 @@ _SYNC_COLUMNS: Final = {
 # --- keys -------------------------------------------------------------------------------------------------------
 
 
+@noted_as("llm.check_keys")
 def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFrame:
     """Look up whether each key is alive and what is left on it. Costs nothing; a reply is cached for five minutes.
 
@@ -166,6 +168,7 @@ def _key_row(key: Key, status: KeyStatus) -> dict[str, Any]:
 # --- models -----------------------------------------------------------------------------------------------------
 
 
+@noted_as("llm.sync_models")
 def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False, fresh: bool = False) -> pd.DataFrame:
     """Compare the provider table with the offers of Hugging Face's router. Costs nothing; the list is kept for an hour.
 

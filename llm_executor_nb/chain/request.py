@@ -40,13 +40,11 @@ def make_request(
     warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
     current = session()
     config = current.options
-    chain = compiled(model_name, config, current.health)
     request, params = split_request(request, params)
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
     return RunRequest(
-        chain=chain,
         payload=make_payload(request, params, system=system),
         extra_body=check_extra_body(extra_body, config.backend_names),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
@@ -54,6 +52,7 @@ def make_request(
         schema=checked,
         accept=check_accept(accept),
         record=current.log.record,
+        chain=compiled(model_name, config, current.health),  # last: who has no key yet is told what else is wrong
     )
 
 

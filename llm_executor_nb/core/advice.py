@@ -36,7 +36,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.OVERLOADED: "the provider is overloaded: try again in a minute, or add a provider to the model's row",
     Outcome.EMPTY: "the provider answered with nothing: try again, or another model",
     Outcome.MALFORMED: "the reply could not be read: try again; a login page of a network is a usual cause",
-    Outcome.RATE_LIMITED: "the rate limit is reached: wait, lower concurrency=, or add a key",
+    Outcome.RATE_LIMITED: "the rate limit is reached: wait, or add a key; concurrency= slows a column down",
     Outcome.QUOTA: "the credit is used up: top it up, or add another key",
     Outcome.AUTH: "the key is not accepted: replace it",
     Outcome.FORBIDDEN: "the key may not do this: give it the permission, or add another key",
@@ -46,7 +46,7 @@ _NEXT_STEP: dict[Outcome, str] = {
     "max_tokens=, or try a stronger model",
     Outcome.REJECTED: "your accept= function rejected every answer: loosen it, or change the prompt",
     Outcome.CONTEXT_LENGTH: "the prompt is too long for the model: shorten it, or take a model with a longer window",
-    Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it; asking again will not help",
+    Outcome.BAD_REQUEST: "the provider refused a parameter or a message: correct it, or it is refused again",
     Outcome.CONTENT_FILTER: "the content was refused: change the prompt",
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
@@ -61,7 +61,7 @@ _OF_BACKEND: dict[tuple[str, Outcome], str] = {
         OPENROUTER,
         Outcome.NOT_FOUND,
     ): "OpenRouter does not have this model: compare its id with openrouter.ai/models, or "
-    "leave OpenRouter out with llm.models.add(..., openrouter=False)",
+    "leave OpenRouter out: llm.models.off_openrouter.add({model})",
     (OPENROUTER, Outcome.UNSUPPORTED): "no provider of the model at OpenRouter takes this request: change it, or try "
     "another model",
     (HUGGINGFACE, Outcome.QUOTA): "the credit is used up: top it up at huggingface.co/settings/billing, or add another "
@@ -70,7 +70,7 @@ _OF_BACKEND: dict[tuple[str, Outcome], str] = {
     (HUGGINGFACE, Outcome.FORBIDDEN): "the token may not do this: tick 'Make calls to Inference Providers' at "
     "huggingface.co/settings/tokens",
     (HUGGINGFACE, Outcome.NOT_FOUND): "the provider does not serve the model any more: take it out of the row, or let "
-    "llm.sync_models(apply=True) do so",
+    "llm.sync_models({model}, apply=True) do so",
     (HUGGINGFACE, Outcome.UNSUPPORTED): "the provider does not support this: take it out of the model's row",
 }
 """What the user has to do where that differs by backend. A page of one does nothing for a key of another."""
@@ -98,9 +98,9 @@ _SERVER: dict[Outcome, str] = {
     Outcome.AUTH: "{backend} does not accept the key: give another, {again}",
     Outcome.FORBIDDEN: "the key may not do this at {backend}: give another, {again}",
     Outcome.QUOTA: "the credit at {backend} is used up: top it up there, or give another key, {again}",
-    Outcome.RATE_LIMITED: "{backend} limits its rate: wait, lower concurrency=, or raise the limit there",
+    Outcome.RATE_LIMITED: "{backend} limits its rate: wait, or raise the limit there; concurrency= slows a column down",
     Outcome.SERVER_ERROR: "{backend} has trouble: look at its own log, or try again in a minute",
-    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute, or lower concurrency=",
+    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute; concurrency= slows a column down",
     Outcome.CONNECTION: "the connection to {url} failed: check that {backend} runs and listens there",
     Outcome.MALFORMED: f"the reply could not be read: check that chat completions are at {{url}}; {_V1}",
 }
@@ -110,9 +110,9 @@ _OBJECT: dict[Outcome, str] = {
     Outcome.AUTH: "the key that the chat model of {backend} holds is not accepted: {again}",
     Outcome.FORBIDDEN: "the key that the chat model of {backend} holds may not do this: {again}",
     Outcome.QUOTA: "the credit of the chat model of {backend} is used up: top it up, or {again}",
-    Outcome.RATE_LIMITED: "{backend} limits its rate: wait, or lower concurrency=",
+    Outcome.RATE_LIMITED: "{backend} limits its rate: wait; concurrency= slows a column down",
     Outcome.SERVER_ERROR: "the chat model of {backend} has trouble: its message says which; try again",
-    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute, or lower concurrency=",
+    Outcome.OVERLOADED: "{backend} is overloaded: try again in a minute; concurrency= slows a column down",
     Outcome.CONNECTION: "the chat model of {backend} could not connect: check that its server runs",
     Outcome.MALFORMED: "the chat model of {backend} gave no readable answer: its message says why",
 }
@@ -132,18 +132,18 @@ def all_failed(
         alike = [a for a in attempts if a.outcome is cause]
         left_out = [(route, hold) for route, hold in held if hold.why is cause]
         lines += [*attempt_lines(alike), *held_lines(left_out, now)]
-        lines += [f"    Next: {step}." for step in dict.fromkeys(_steps(cause, alike, left_out, own))]
+        lines += [f"    Next: {step}." for step in dict.fromkeys(_steps(cause, alike, left_out, own, model))]
     return "\n".join(lines)
 
 
 def _steps(
-    cause: Outcome, attempts: Iterable[Attempt], held: Iterable[tuple[Route, Hold]], own: OwnUrls
+    cause: Outcome, attempts: Iterable[Attempt], held: Iterable[tuple[Route, Hold]], own: OwnUrls, model: str
 ) -> Iterator[str]:
     """Yield the next steps for a cause; backends of the user's own may need others than OpenRouter does."""
     for attempt in attempts:
-        yield next_step(cause, attempt, own)
+        yield _next_step(cause, attempt, own, model)
     for route, hold in held:
-        yield _step(cause, route.backend, own, has_key=route.key is not None, message=hold.message)
+        yield _step(cause, route.backend, own, model, has_key=route.key is not None, message=hold.message)
 
 
 def refused(attempt: Attempt) -> str:
@@ -214,37 +214,32 @@ def _detail(attempt: Attempt) -> str:
     return f" ({detail[:120]})" if detail else ""
 
 
-def next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls) -> str:
-    """Return what a user can do about an outcome.
-
-    Args:
-        cause: the outcome.
-        attempt: an attempt with this outcome; None: none is known.
-        own: the user's own backends.
-    """
+def _next_step(cause: Outcome, attempt: Attempt | None, own: OwnUrls, model: str) -> str:
     if attempt is None:
         return _NEXT_STEP.get(cause, _OTHERWISE)
-    return _step(cause, attempt.backend, own, has_key=attempt.key is not None, message=attempt.message or "")
+    return _step(cause, attempt.backend, own, model, has_key=attempt.key is not None, message=attempt.message or "")
 
 
-def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -> str:
-    """Return what a user can do about the outcome that ended a job.
+def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls, model: str) -> str:
+    """Return what a user can do about an outcome of a job.
 
     Args:
         cause: the outcome.
         attempts: one for each outcome in the job.
         own: the user's own backends.
+        model: its name in the provider table.
     """
     if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
         return _NETWORK
-    return next_step(cause, next((one for one in attempts if one.outcome is cause), None), own)
+    return _next_step(cause, next((one for one in attempts if one.outcome is cause), None), own, model)
 
 
-def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, message: str) -> str:
+def _step(cause: Outcome, backend: str, own: OwnUrls, model: str, *, has_key: bool, message: str) -> str:
     step = next((step for words, step in _CERTIFICATES.items() if message.startswith(words)), None)
     if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
-    return step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)
+    step = step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)
+    return step.replace("{model}", repr(model))
 
 
 # --- backends of the user's own -----------------------------------------------------------------------------------

@@ -21,26 +21,35 @@ R = TypeVar("R")
 _LIKENESS = 0.75
 """Of a misspelled name and the one that was meant; 1.0: they are equal."""
 _SHORTEST = 4
-"""Characters from which the beginning of a name stands for it, as `temp` does for `temperature`."""
+"""Characters from which a part of a name stands for it, as `temp` does for `temperature`, or `schema`."""
 _MOST = 3
+_MOST_LISTED = 20
 _NOT_OF_THE_USER = ("self", "frame")
 _takers: dict[str, list[str]] = {}
 """Argument -> the functions that take it, as a user writes them."""
 
 
 def near_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that may have been meant: those that are alike, then those that begin alike."""
+    """Return the known names that may have been meant: alike, beginning alike, or one a word of the other."""
     typed, names = name.lower(), {one.lower(): one for one in known}
     alike = get_close_matches(typed, names, n=_MOST, cutoff=_LIKENESS)
     long = [one for one in names if min(len(one), len(typed)) >= _SHORTEST]
     begun = [one for one in long if one.startswith(typed) or typed.startswith(one)]
-    return [names[one] for one in dict.fromkeys([*alike, *begun])][:_MOST]
+    parts = [one for one in long if one in typed.split("_") or typed in one.split("_")]
+    return [names[one] for one in dict.fromkeys([*alike, *begun, *parts])][:_MOST]
 
 
 def did_you_mean(near: Iterable[str]) -> str:
     """Return ` Did you mean a or b?`, to be put behind a sentence; empty: there is no near name."""
     names = " or ".join(near)
     return f" Did you mean {names}?" if names else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message, the first of very many."""
+    every = list(names)
+    more = f" and {len(every) - _MOST_LISTED:,} more" if len(every) > _MOST_LISTED else ""
+    return ", ".join(every[:_MOST_LISTED]) + more
 
 
 def note_arguments(taker: str, names: Iterable[str]) -> None:
@@ -93,6 +102,11 @@ def unknown_argument(name: str, own: Collection[str], *, otherwise: str) -> str:
     """
     near = [] if name in own else near_names(name, own)
     if not near and name in _takers:
-        return f"{name} is not taken here: it is an argument of {' and '.join(_takers[name])}."
-    near = near or [f"{one} (of {' and '.join(_takers[one])})" for one in near_names(name, _takers)]
+        return f"{name} is not taken here: it is an argument of {_joined(_takers[name])}."
+    near = near or [f"{one} (of {_joined(_takers[one])})" for one in near_names(name, _takers)]
     return f"Unknown argument {name!r}.{did_you_mean(near) or f' {otherwise}'}"
+
+
+def _joined(takers: list[str]) -> str:
+    *others, last = takers
+    return f"{', '.join(others)} and {last}" if others else last

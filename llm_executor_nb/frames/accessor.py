@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.report import Report
 
 _MOST_CAUSES = 3
+_OVER = ("ok", "cached", "failed")
+"""Statuses of rows that count as done per second; a row that was cancelled is not."""
 
 
 class FrameAccessor:
@@ -220,11 +222,12 @@ class FrameAccessor:
         """
         self._check_is_result()
         runs = run_columns(self._frame)
-        statuses = pd.concat([status_column(self._frame, run).astype("string") for run in runs])
+        by_run = {run: status_column(self._frame, run).astype("string") for run in runs}
+        statuses = pd.concat(by_run.values())
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         log = attempts(self._frame)
-        made_here = [int(self._frame[run].isin(log["run_id"]).sum()) for run in runs]
-        return make_report(counts, log, asked=sum(made_here))
+        over = [by_run[run].isin(_OVER) & self._frame[run].isin(log["run_id"]) for run in runs]
+        return make_report(counts, log, asked=sum(int(rows.sum()) for rows in over))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -305,7 +308,7 @@ class SeriesAccessor:
             ConfigError: the Series is not the result of `s.llm.run`.
         """
         if (made := self._series.attrs.get(JOB_ATTRS)) is None:
-            raise ConfigError("This Series has no report. Take that of the answers of s.llm.run, or of a job's frame.")
+            raise ConfigError("This Series has no report. Take the answers of s.llm.run, or the frame of a job.")
         return make_report({Status(name): count for name, count in made["rows"].items()}, self.attempts())
 
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
@@ -341,11 +344,11 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
     if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
         causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
-        listed = [f"{count:,} x {cause}" for cause, count in causes.head(_MOST_CAUSES).items()]
+        listed = [f"{count:,} x {str(cause).rstrip('.')}" for cause, count in causes.head(_MOST_CAUSES).items()]
         listed += [f"{len(causes) - _MOST_CAUSES:,} other causes"] if len(causes) > _MOST_CAUSES else []
         warn(
             f"{failed:,} of {len(frame):,} values failed: {'; '.join(listed)}. "
-            "The answers' .llm.attempts() and .llm.report() show what happened; run it again to ask for the rest only."
+            "llm.last.llm.attempts() and llm.last.llm.report() show what happened; run it again to ask for these again."
         )
     return answers
 

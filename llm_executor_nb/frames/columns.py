@@ -99,7 +99,10 @@ def no_result(frame: pd.DataFrame) -> ConfigError:
             )
         missing = next(name for name in names(out) if name not in frame.columns)
         return ConfigError(f"Beside {run!r} the column {missing!r} is missing; keep all columns of the job.")
-    return ConfigError("This frame has no column that ends in '_run', so it is not the result of df.llm.run.")
+    return ConfigError(
+        "This frame has no column that ends in '_run', so it is not the result of df.llm.run. "
+        "Take the frame that df.llm.run returned, with all its columns."
+    )
 
 
 def with_results(

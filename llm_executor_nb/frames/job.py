@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.stopping import keep, stoppable
@@ -15,13 +16,14 @@ from llm_executor_nb.core.errors import JobInterrupted, warn
 from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_results
+from llm_executor_nb.frames.prompts import VALUES
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.results import Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
-from llm_executor_nb.view.live import at_cell_end
+from llm_executor_nb.view.live import at_cell_end, has_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +41,6 @@ _SLICE_S = 0.1
 """Seconds between two looks of a caller that waits; Ctrl-C on Windows is seen only between them."""
 _DRAIN_S = 1.0
 _FLUSH_S = 1.0
-_GO_ON = "Run the cell again to go on: what is answered is not asked again."
-_BEGIN_AGAIN = "With reuse=False, running the cell again asks all rows again."
 
 
 class Job:
@@ -60,6 +60,7 @@ class Job:
         self._progress = progress
         self._future: Future[None] | None = None
         self._done = threading.Event()
+        self._is_awaited = False
 
     def begin(self) -> Job:
         """Start the work on the private loop and return at once."""
@@ -86,7 +87,7 @@ class Job:
 
     def snapshot(self) -> Snapshot:
         """Return how the job stands: counts, holds, dollars, time left."""
-        return self._runner.snapshot()
+        return replace(self._runner.snapshot(), again=self._again())
 
     def frame(self) -> pd.DataFrame:
         """Return the input with the results so far; while the job runs, rows without a result are `pending`."""
@@ -121,12 +122,13 @@ class Job:
             LLMExecutorError: a row failed and `on_error="raise"` was given; its `.result` is the frame.
         """
         refuse_own_loop()
+        self._is_awaited = True
         try:
             with interruptible():
                 if self._future is None:
                     self.begin()
                 while not self._done.wait(_SLICE_S):
-                    self._progress.show(self._runner.snapshot())
+                    self._progress.show(self.snapshot())
                 return self._finished()
         except KeyboardInterrupt:
             with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
@@ -137,6 +139,7 @@ class Job:
     async def aresult(self) -> pd.DataFrame:
         """Do what `result` does, awaited from the caller's loop; a cancellation stops the job and sets `llm.last`."""
         refuse_without_asyncio()
+        self._is_awaited = True
         self._runner.enter()
         try:
             with self._shown():
@@ -144,23 +147,23 @@ class Job:
         except JobInterrupted:
             raise self._interrupted() from None
         except asyncio.CancelledError:
-            self._progress.close(self._runner.snapshot())
+            self._progress.close(self.snapshot())
             keep(self.frame())
             raise
         return self._finished()
 
     def __repr__(self) -> str:
-        return f"<Job {self.job_id}: {self._runner.snapshot().line()}>"
+        return f"<Job {self.job_id}: {self.snapshot().line()}>"
 
     def _repr_html_(self) -> str:
-        return job_bundle(self._runner.snapshot())["text/html"]
+        return job_bundle(self.snapshot())["text/html"]
 
     def _ipython_display_(self) -> None:
         """Show a live display where that is possible; elsewhere, and when the job is done, IPython uses the reprs."""
-        if self.is_done or not self._progress.open(self._runner.snapshot(), self._cancel):
+        if self.is_done or not self._progress.open(self.snapshot(), self._cancel):
             raise NotImplementedError  # makes IPython take another repr
         if self.is_done:  # it ended meanwhile
-            self._progress.redraw(self._runner.snapshot())
+            self._progress.redraw(self.snapshot())
 
     def _cancel(self) -> None:
         """Cancel the work and return at once."""
@@ -175,7 +178,7 @@ class Job:
             for task in beside:
                 task.cancel()
             self._redraw()
-            at_cell_end(lambda: self._progress.end(self._runner.snapshot()))
+            at_cell_end(lambda: self._progress.end(self.snapshot()))
             self._done.set()
 
     async def _keep_redrawing(self) -> None:
@@ -185,7 +188,7 @@ class Job:
 
     def _redraw(self) -> None:
         with contextlib.suppress(Exception):  # an error of the front end must not stop the job
-            self._progress.redraw(self._runner.snapshot())
+            self._progress.redraw(self.snapshot())
 
     async def _keep_explaining(self) -> None:
         """Log and show once a minute why there are no answers, while there are none."""
@@ -197,7 +200,7 @@ class Job:
                 await clock.current().sleep(due - now)
                 continue
             explained_at = now
-            if (snapshot := self._runner.snapshot()).wait:
+            if (snapshot := self.snapshot()).wait:
                 _log.warning("job %s: %s", self.job_id, snapshot.wait)
                 self._progress.say(f"{snapshot.rows()} · {snapshot.wait}")
 
@@ -212,12 +215,12 @@ class Job:
 
     async def _keep_showing(self) -> None:
         while True:
-            self._progress.show(self._runner.snapshot())
+            self._progress.show(self.snapshot())
             await asyncio.sleep(_SLICE_S)
 
     def _finished(self) -> pd.DataFrame:
         is_stored = self._ledger.flush(_FLUSH_S)  # before the frame: a kernel killed after this loses nothing
-        self._progress.close(self._runner.snapshot())
+        self._progress.close(self.snapshot())
         if self._future is not None and not self._future.cancelled() and (crash := self._future.exception()):
             raise crash
         frame = self.frame()
@@ -228,19 +231,37 @@ class Job:
         if not is_stored and (text := self._unsaved()):
             warn(text)
         if rules.note:
-            warn(f"The job {rules.note}. {_GO_ON}")
+            warn(f"The job {rules.note}. {self._go_on()}")
         return keep(frame)
 
     def _interrupted(self) -> JobInterrupted:
         """Return the error of a job that was stopped, with its frame; the ledger and the display are brought to it."""
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C cuts the wait short
             self._ledger.flush(_FLUSH_S)
-        self._progress.close(self._runner.snapshot())
+        self._progress.close(self.snapshot())
         counts = self._runner.results.counts()
         answered = counts[Status.OK] + counts[Status.CACHED]
         stopped = f"Stopped: {answered:,} of {len(self._frame):,} rows have an answer; llm.last is the result so far."
-        go_on = _GO_ON if self._runner.options.reuse else _BEGIN_AGAIN
-        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), go_on))), result=self.frame())
+        return JobInterrupted(" ".join(filter(None, (stopped, self._unsaved(), self._go_on()))), result=self.frame())
+
+    def _go_on(self) -> str:
+        """Return how to go on after an early end, and what that asks."""
+        return f"Run {'the cell' if has_cells() else 'it'} again to go on: {self._what_is_kept()}."
+
+    def _again(self) -> str:
+        """Return what asks again for rows without an answer: code where it can be typed next, else words."""
+        options, results = self._runner.options, self._runner.results
+        is_of_values = self._is_awaited and options.column == VALUES  # then llm.last is a Series
+        if not has_cells() or is_of_values or not results.has_runs:
+            return f"run it once more; {self._what_is_kept()}"
+        return f"{'llm.last' if self._is_awaited else 'job.result()'}.llm.retry_failed()"
+
+    def _what_is_kept(self) -> str:
+        """Return what a second job of the same rows asks."""
+        if not self._runner.options.reuse:
+            return "with reuse=False all rows are asked again"
+        until = "" if self._ledger.path else ", until this process or rehearsal ends"
+        return f"what is answered is not asked again{until}"
 
     def _unsaved(self) -> str:
         """Return how many answers the ledger has not stored yet, as a text; "": none."""

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import did_you_mean, listed, near_names
 from llm_executor_nb.frames.cells import is_missing, is_plain, narrow_float, request_of, text_of, value_of
 from llm_executor_nb.providers.messages import plain
 
@@ -187,7 +188,9 @@ def take_column(frame: pd.DataFrame, column: Hashable) -> pd.Series[Any]:
         ConfigError: there is no such column, or several of that name.
     """
     if not isinstance(column, Hashable) or column not in frame.columns:
-        raise ConfigError(f"There is no column {column!r}. There are: {', '.join(map(repr, frame.columns))}.")
+        near = did_you_mean(map(repr, near_names(str(column), map(str, frame.columns))))
+        there_are = listed(map(repr, frame.columns)) or "none"
+        raise ConfigError(f"There is no column {column!r}.{near} There are: {there_are}.")
     cells = frame[column]
     if isinstance(cells, pd.DataFrame):
         raise ConfigError(f"There are {cells.shape[1]} columns called {column!r}; rename all but one.")
@@ -298,16 +301,22 @@ def _field(typed: str, names: Collection[str]) -> Field | None:
 
 
 def _check_fields(text: str, names: Collection[str], fields: Collection[Field]) -> None:
-    columns = ", ".join(names)
+    columns = listed(names)
     unknown = [
         name
         for match in _MEANT_AS_COLUMN.finditer(text)
         if (name := match[1] or match[2]) not in names and _field(match[0][1:-1], names) is None
     ]
     if unknown:
-        raise ConfigError(f"The template names {unknown[0]!r}, which is not a column. There are: {columns}. {_HINT}")
+        near = did_you_mean(near_names(unknown[0], names))
+        raise ConfigError(
+            f"The template names {unknown[0]!r}, which is not a column.{near} There are: {columns}. {_HINT}"
+        )
     for match in _NESTED.finditer(text):
         if match[1] in names:
             raise ConfigError(f"The format of {match[1]!r} contains braces; write it without, as in {{price:.2f}}.")
     if not fields:
-        raise ConfigError(f"The template names no column, so every row would be the same. There are: {columns}.")
+        raise ConfigError(
+            f"The template names no column, so every row would be the same. "
+            f"Write one in braces, as in {{review}}. There are: {columns}."
+        )

@@ -101,7 +101,8 @@ class Report:
         """Return the report as pairs of a name and a text."""
         answers = int((self.attempts["outcome"] == "ok").sum())
         unknown = int(self.attempts.loc[self.attempts["outcome"] == "ok", "cost_usd"].isna().sum())
-        spent = dollars(self.cost_usd) + (f", and {unknown:,} answers of unknown cost" if unknown else "")
+        spent = "unknown" if self.cost_usd is None else dollars(self.cost_usd)
+        spent += f", and {unknown:,} answers of unknown cost" if unknown and self.cost_usd is not None else ""
         return [
             ("rows", ", ".join(f"{count:,} {status}" for status, count in self.rows.items() if count) or "none"),
             *self._log_lines(),

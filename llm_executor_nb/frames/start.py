@@ -19,15 +19,14 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.frames.columns import check_names, jobs_of, without_fields
 from llm_executor_nb.frames.job import Job
-from llm_executor_nb.frames.prompts import VALUES, Prompts
-from llm_executor_nb.jobs.options import NAME, JobOptions, prices_for
+from llm_executor_nb.frames.prompts import Prompts
+from llm_executor_nb.jobs.options import NAME, JobOptions, check_price, prices_for
 from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.providers.parameters import check_extra_body, check_params
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
 from llm_executor_nb.settings.options import check_bound, check_concurrency
 from llm_executor_nb.view.job import make_progress
-from llm_executor_nb.view.live import has_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 _REMEMBERED = 1000
 _RUN = "df.llm.run"
-_RETRY = "out.llm.retry_failed()"
-_RUN_AGAIN = "run it once more; what is answered is not asked again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,22 +84,26 @@ def check_arguments(
     Raises:
         ConfigError: one of them is not valid; nothing was sent.
     """
-    prompts = Prompts(frame, column, template)
     warmup.wait(is_told=progress)
+    sent = check_params(params, door=_RUN)  # first: a misspelled name explains most other errors
+    prompts = Prompts(frame, column, template)
     current = session()
     config = current.options
-    chain = compiled(model, config, current.health)
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
     if checked is not None:
         check_alone(params, extra_body)
+    make_payload("check", sent, system=system)  # LangChain refuses some parameters only here
+    fields = {name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {}
+    answers = (NAME if column is None else f"{column}_{NAME}") if out is None else out
+    check_names(frame, answers, list(fields.values()), earlier=_earlier_fields(frame, answers))
+    own_price = check_price(price)
     options = JobOptions(
-        chain=chain,
         column=NAME if column is None else str(column),
-        out=(NAME if column is None else f"{column}_{NAME}") if out is None else out,
-        fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
-        params=check_params(params, door=_RUN),
+        out=answers,
+        fields=fields,
+        params=sent,
         system=system,
         extra_body=check_extra_body(extra_body, config.backend_names),
         schema=checked,
@@ -115,12 +116,11 @@ def check_arguments(
         max_age_s=_seconds(max_age),
         budget_usd=_dollars(budget_usd),
         budget_s=check_bound("budget_s", budget_s),
-        prices=prices_for(chain, price, is_needed=budget_usd is not None),
         shows_progress=progress,
-        again=_RETRY if has_cells() and column is not VALUES else _RUN_AGAIN,
+        # last: who has no key yet is told what else is wrong
+        chain=(chain := compiled(model, config, current.health)),
+        prices=prices_for(chain, own_price, is_needed=budget_usd is not None),
     )
-    make_payload("check", options.params, system=system)  # LangChain refuses some parameters only here
-    check_names(frame, options.out, list(options.fields.values()), earlier=_earlier_fields(frame, options.out))
     return options, prompts
 
 

@@ -46,7 +46,6 @@ class JobOptions:
         budget_usd, budget_s: bounds of the job, in dollars and seconds; None: no bound.
         prices: the price of tokens, where the reply does not say the cost.
         shows_progress: show a line of progress.
-        again: what asks again for rows without an answer: code, or words.
     """
 
     chain: Chain
@@ -68,7 +67,6 @@ class JobOptions:
     budget_s: float | None
     prices: Prices
     shows_progress: bool
-    again: str
 
 
 class Prices:

@@ -154,6 +154,11 @@ class Results:
         """Whether a row has the result of another row, whose request is equal."""
         return bool(self._sharers)
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether the frame has a run id of this job, which leads to what was asked."""
+        return bool(self._ended[Status.OK]) or any(tuple(self.causes))
+
     # --- as columns ---------------------------------------------------------------------------------------------
 
     def statuses(self) -> np.ndarray[Any, Any]:

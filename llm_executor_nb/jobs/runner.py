@@ -15,7 +15,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind
-from llm_executor_nb.core.outcomes import Decision
+from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
@@ -140,7 +140,6 @@ class JobRunner:
             asked=self._asked if has_others else None,
             fallbacks=self.results.fallbacks,
             failures=self._failures(),
-            again=self.options.again,
             held=tuple(held_texts(held, len(self._routes), now)),
             waiting=len(self._asked_elsewhere),
             trouble=self._ledger.trouble,
@@ -155,7 +154,11 @@ class JobRunner:
 
     def _failures(self) -> tuple[Failure, ...]:
         """Return why rows failed, the most frequent cause first."""
-        causes = [Failure(rows, cause, words) for cause, (rows, words) in list(self.results.causes.items())]
+        step = self.stop_rules.next_step
+        causes = [
+            Failure(rows, cause, words, step(Outcome(cause)) if cause else "")
+            for cause, (rows, words) in list(self.results.causes.items())
+        ]
         return tuple(sorted(causes, key=lambda failure: -failure.rows))
 
     def _wait_text(self, held: Sequence[Hold], now: float) -> str:

@@ -158,13 +158,18 @@ class StopRules:
     def give_up(self, note: str, cause: Outcome | None) -> None:
         """End the job because the providers have nothing more to give; rows that were tried have failed."""
         self.is_hopeless = self.is_hopeless or not self.is_ending
-        self.end(note if cause is None else f"{note} ({cause.value}: {self._next_step(cause)})")
+        self.end(note if cause is None else f"{note} ({cause.value}: {self.next_step(cause)})")
 
     def end(self, note: str) -> None:
         """End the job; only the first reason counts."""
         if not self.is_ending:
             self.is_ending, self.note = True, note
             self._notify()
+
+    def next_step(self, cause: Outcome) -> str:
+        """Return what the user can do about an outcome of the job."""
+        chain = self._options.chain
+        return advice.next_step_after(cause, list(self._causes.values()), chain.own_urls, chain.model)
 
     def was_in_time(self) -> None:
         """Take back that a bound ended the job: all rows had a result by then."""
@@ -174,9 +179,6 @@ class StopRules:
     def _forget_causes(self) -> None:
         self._same_cause = (None, 0)
         self._in_vain.clear()
-
-    def _next_step(self, cause: Outcome) -> str:
-        return advice.next_step_after(cause, list(self._causes.values()), self._options.chain.own_urls)
 
     def _end_over_budget(self, note: str) -> None:
         if self._options.is_raising and not self.is_ending:

@@ -23,7 +23,8 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.foreign_text import plain
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.holds import describe
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import is_made_up
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
@@ -211,6 +212,16 @@ def _models() -> Iterator[CheckResult]:
         bad = sum(any(one.kind == BAD for one in results) for results in rest)
         words = f"and {len(rest):,} more models, " + (f"{bad:,} of them without a route" if bad else "all with a route")
         yield CheckResult("models", BAD if bad else GOOD, words, "%llm models gemma finds some by a part of the name")
+    yield from _held_keys()
+
+
+def _held_keys() -> Iterator[CheckResult]:
+    """Yield the keys on hold: each is on hold for all models."""
+    now = clock.current().now()
+    for hold in session().health.holds(now):
+        if hold.scope.reach is ScopeLevel.KEY:
+            name = describe(hold.scope)
+            yield CheckResult("models", LOOK, f"{name}: {hold_words(hold, now)}", about=name)
 
 
 def _model(model: str) -> Iterator[CheckResult]:
@@ -224,15 +235,17 @@ def _model(model: str) -> Iterator[CheckResult]:
         yield CheckResult(part, BAD, f"{model}: {error}", about=model)
         return
     held = [(route, holds[0]) for route in routes if (holds := health.of(route, now))]
+    on_hold = f"; {len(held)} on hold" if held else ""
     names = ", ".join(route.name for route in routes)
-    words = f"{model}: {len(routes)} routes: {names}"
+    words = f"{model}: {len(routes)} routes: {names}{on_hold}"
     yield CheckResult(part, GOOD if len(held) < len(routes) else BAD, words, about=model)
     for route, hold in held:
-        yield CheckResult(part, LOOK, f"{route.name}: {hold_words(hold, now)}", about=route.name)
+        if hold.scope.reach is not ScopeLevel.KEY:  # that would be told for each model
+            yield CheckResult(part, LOOK, f"{route.name}: {hold_words(hold, now)}", about=route.name)
     for provider in dict.fromkeys(r.provider for r in routes if r.provider in LEFT):
-        yield CheckResult(
-            part, LOOK, f"{provider}: {LEFT[provider]}", f"take it out of the row of {model}", about=provider
-        )
+        others = [name for name in session().options.models.row(model) if name != provider]
+        step = f"llm.models.set_providers({model!r}, {others!r}) takes it out of the row"
+        yield CheckResult(part, LOOK, f"{provider}: {LEFT[provider]}", step, about=provider)
 
 
 def _ledger() -> Iterator[CheckResult]:

@@ -5,6 +5,7 @@ IPython is imported at the top, so this module is loaded by `%load_ext` only.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
 from llm_executor_nb.chain import warmup
+from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.notebook import completion
 from llm_executor_nb.notebook.arguments import cell_options, default_model, refuse_key
 from llm_executor_nb.notebook.cell import run_cell, show_dry_run
@@ -131,6 +133,13 @@ def _parsed(magic: Any, line: str) -> Namespace:  # noqa: ANN401 - IPython gives
     try:
         arguments: Namespace = parse_argstring(magic, line)
     except UsageError as error:
-        hint = ' Quote text that contains spaces: -s "Be short".' if "unrecognized" in str(error) else ""
+        hint = _hint(str(error), magic.parser.format_help()) if "unrecognized" in str(error) else ""
         raise UsageError(f"{error}.{hint} %%llm? shows the help.") from None
     return arguments
+
+
+def _hint(said: str, shown: str) -> str:
+    """Return what may help where an argument is not known: the near option, or quotes round a text."""
+    typed = next((word for word in said.split() if word.startswith("--")), "")
+    near = near_names(typed, re.findall(r"--[\w-]+", shown))
+    return did_you_mean(near) or ("" if typed else ' Quote text that contains spaces: -s "Be short".')

@@ -24,7 +24,16 @@ _BOUND_BY_LANGCHAIN = frozenset(
 )
 """LangChain's runnables pass these along. They mean nothing to a provider, or not under that name."""
 # Suggested, not accepted: each parameter has one name (design 3.5).
-_ALIASES = {"max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
+_CALLED_ELSEWHERE = {
+    **dict.fromkeys(("max_completion_tokens", "max_new_tokens", "max_output_tokens"), ("max_tokens",)),
+    **dict.fromkeys(("n_jobs", "workers", "max_workers", "batch_size"), ("concurrency",)),
+    "cache": ("reuse",),
+    "output": ("out",),
+    "prompt": ("request", "column", "template"),
+    "response_model": ("schema",),
+    "verbose": ("progress",),
+}
+"""What other libraries call an argument of ours."""
 OF_SOME_BACKENDS = frozenset(
     {"chat_template", "chat_template_kwargs", "include_reasoning", "length_penalty", "min_tokens", "models", "provider"}
     | {"reasoning", "repetition_penalty", "route", "stop_token_ids", "top_a", "top_k", "user"},
@@ -119,8 +128,8 @@ def unknown_parameter(name: str, own: Collection[str]) -> str:
     in_body = f"extra_body={{'openrouter': {{{name!r}: ...}}}}"
     if name in KEY_ARGUMENTS:
         return key_advice(name)
-    if name in _ALIASES:
-        return f"Unknown argument {name!r}.{did_you_mean([_ALIASES[name]])}"
+    if meant := [one for one in _CALLED_ELSEWHERE.get(name, ()) if one in own]:
+        return f"Unknown argument {name!r}.{did_you_mean(meant)}"
     if name in OF_SOME_BACKENDS:
         return f"{name} is not a parameter of every backend. Give it in {in_body}."
     return unknown_argument(

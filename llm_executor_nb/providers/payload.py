@@ -124,7 +124,7 @@ def _converted(request: list[Any]) -> list[BaseMessage]:
     try:
         return convert_to_messages(request)
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        detail = shorten(str(error).partition("\n")[0]) or type(error).__name__
+        detail = shorten(str(error).partition("\n")[0]).rstrip(".") or type(error).__name__
     raise ConfigError(f"This is not a list of messages ({detail}). {_WHAT_TO_GIVE}")
 
 

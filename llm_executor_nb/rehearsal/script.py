@@ -45,9 +45,12 @@ from llm_executor_nb.rehearsal.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from llm_executor_nb.rehearsal.rules import FaultSpec
+
+    Fail = Callable[..., ConfigError]
+    """Makes the error of a rule: of the problem, and of near names."""
 
 EVERYTHING = "*"
 _TARGET = re.compile(r"(?P<backend>\*|[\w-]+)(?:\[(?P<key>[^\[\]]*)\])?(?:/(?P<provider>[\w.-]+))?")
@@ -82,9 +85,12 @@ def parse_script(text: str) -> Script:
 
 
 def _rule(number: int, text: str) -> ScriptRule:
-    def fail(problem: str) -> ConfigError:
+    def fail(problem: str, near: Iterable[str] = ()) -> ConfigError:
+        cause = f"Rule {number} of the rehearsal, {text!r}: {problem}"
+        if hint := did_you_mean(map(repr, near)):  # two hundred other names would hide it
+            return ConfigError(cause + hint)
         return ConfigError(
-            f"Rule {number} of the rehearsal, {text!r}: {problem}\n"
+            f"{cause}\n"
             "Targets: * (everything), openrouter, huggingface, openrouter[1] (the first key), "
             "openrouter[..a1b2] (the key with that ending), huggingface/scaleway (a provider).\n"
             "Faults: 429*2 (twice), 503@10..20 (these requests), 5%503 (that share), 429 retry-after=1 (an option); "
@@ -98,7 +104,7 @@ def _rule(number: int, text: str) -> ScriptRule:
     return ScriptRule(target=target, effects=tuple(_effect(part.strip(), target, fail) for part in effects.split(",")))
 
 
-def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
+def _target(text: str, fail: Fail) -> Target:
     match = _TARGET.fullmatch(text)
     if match is None:
         raise fail(f"{text!r} is not a target.")
@@ -107,7 +113,7 @@ def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
         raise fail(f"in {text!r}, a key or a provider needs the name of its backend before it.")
     if backend not in {EVERYTHING, *BOTH}:
         near = get_close_matches(backend, BOTH, n=1)
-        raise fail(f"{backend!r} is not a backend.{did_you_mean(map(repr, near))}")
+        raise fail(f"{backend!r} is not a backend.", near)
     if provider and backend == OPENROUTER:
         # OpenRouter's requests do not name a provider, so a rule on one would never apply
         raise fail(f"in {text!r}, {provider!r} cannot be a target: OpenRouter chooses its providers itself.")
@@ -120,7 +126,7 @@ def _target(text: str, fail: Callable[[str], ConfigError]) -> Target:
     )
 
 
-def _key(text: str, fail: Callable[[str], ConfigError]) -> tuple[int | None, str | None]:
+def _key(text: str, fail: Fail) -> tuple[int | None, str | None]:
     if text.isdecimal() and int(text) > 0:
         return int(text), None
     shown = text.removeprefix("..")
@@ -129,7 +135,7 @@ def _key(text: str, fail: Callable[[str], ConfigError]) -> tuple[int | None, str
     return None, text
 
 
-def _effect(text: str, target: Target, fail: Callable[[str], ConfigError]) -> Effect:
+def _effect(text: str, target: Target, fail: Fail) -> Effect:
     head, *more = text.split() or [""]
     match = _EFFECT.fullmatch(head)
     if match is None:
@@ -137,7 +143,7 @@ def _effect(text: str, target: Target, fail: Callable[[str], ConfigError]) -> Ef
     name, value = match.group("fault", "value")
     spec = find_fault(name)
     if spec is None:
-        raise fail(f"{name!r} is not a fault.{did_you_mean(map(repr, near_names(name)))}")
+        raise fail(f"{name!r} is not a fault.", near_names(name))
     if target.backend not in {None, *spec.backends}:
         raise fail(f"{name!r} is a fault of {' and '.join(spec.backends)}; {target.backend} never says that.")
     _check_value(head, value, spec, fail)
@@ -160,7 +166,7 @@ def _last(match: re.Match[str]) -> int | None:
     return int(match["first"]) if match["first"] else None
 
 
-def _check_value(head: str, value: str | None, spec: FaultSpec, fail: Callable[[str], ConfigError]) -> None:
+def _check_value(head: str, value: str | None, spec: FaultSpec, fail: Fail) -> None:
     if value is None:
         if spec.needs_value:
             raise fail(f"{head!r} needs a value, as in {spec.example}.")
@@ -170,7 +176,7 @@ def _check_value(head: str, value: str | None, spec: FaultSpec, fail: Callable[[
         raise fail(f"{value!r} in {head!r} cannot be read; write it as in {spec.example}.")
 
 
-def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -> None:
+def _check_when(head: str, effect: Effect, fail: Fail) -> None:
     if effect.share is not None and not 0 < effect.share <= 100:
         raise fail(f"the share in {head!r} is above 0 and at most 100.")
     if effect.times == 0 or effect.first == 0:
@@ -179,7 +185,7 @@ def _check_when(head: str, effect: Effect, fail: Callable[[str], ConfigError]) -
         raise fail(f"{head!r} ends before it begins.")
 
 
-def _option(text: str, fault: str, spec: FaultSpec, fail: Callable[[str], ConfigError]) -> tuple[str, str]:
+def _option(text: str, fault: str, spec: FaultSpec, fail: Fail) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if name not in spec.options:
         known = ", ".join(spec.options) or "none"

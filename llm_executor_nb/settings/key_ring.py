@@ -9,6 +9,7 @@ What a user does with keys is in `keys.py`.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
@@ -31,9 +32,14 @@ _STEPS = {
     OPENROUTER: ("llm.keys.add('openrouter', key)", "a key from openrouter.ai/settings/keys"),
     HUGGINGFACE: ("llm.keys.add('huggingface', token)", "a token from huggingface.co/settings/tokens"),
 }
-_VARIABLES = {OPENROUTER: "OPENROUTER_API_KEY=key", HUGGINGFACE: "HF_TOKEN=token"}
-_ANYWHERE = (("llm.panel()", "a form for keys, in a notebook"), ("with llm.rehearse():", "practice without a key"))
-_IN_A_REHEARSAL = (("with llm.rehearse():", "begins one with practice keys; end this one first"),)
+_VARIABLES = {OPENROUTER: ("OPENROUTER_API_KEY", "key"), HUGGINGFACE: ("HF_TOKEN", "token")}
+_SET_VARIABLE = (
+    ("setx {} {}", "in a terminal; a Python that is started in a new one has it")
+    if os.name == "nt"
+    else ("export {}={}", "in a terminal, before Python starts")
+)
+_ANYWHERE = (("llm.panel()", "a form for keys, in a notebook"), ("with llm.rehearse(): ...", "practice without a key"))
+_IN_A_REHEARSAL = (("with llm.rehearse(): ...", "begins one with practice keys; end this one first"),)
 _GIVEN = "an empty list in code, which ends the search"
 _COLUMNS = ("backend", "key", "from", "saved in", "state")
 
@@ -156,8 +162,8 @@ class KeyRing:
 
     def how_to_give_one(self, backends: Iterable[str], *others: tuple[str, str]) -> str:
         """Return what to type where some backends lack a key, other steps first, and then the places searched."""
-        variables = [f"export {_VARIABLES[backend]}" for backend in self._searched(backends)[:1]]
-        in_a_terminal = ((line, "in a terminal, before Python starts") for line in variables)
+        line, effect = _SET_VARIABLE
+        in_a_terminal = ((line.format(*_VARIABLES[backend]), effect) for backend in self._searched(backends)[:1])
         given = (*(_STEPS[backend] for backend in backends), *in_a_terminal, *_ANYWHERE)
         steps = (*others, *(_IN_A_REHEARSAL if self.is_practice else given))
         return "\n  ".join([to_type("Type one of these:", steps) + "\nLooked in:", *self.places(backends)])
@@ -176,7 +182,8 @@ class KeyRing:
         if backend not in self.code:
             # the user's own text is never repeated: where the arguments stand in the wrong order, it is the key
             raise ConfigError(
-                f"Unknown backend; there are {', '.join(self.code)}. The backend comes first, then the key."
+                f"Unknown backend; there are {', '.join(self.code)}. The backend comes first, then the key. Another "
+                "server is added with its key: llm.add_backend(name, base_url=..., keys=[key])."
             )
 
     def __iter__(self) -> Iterator[Key]:

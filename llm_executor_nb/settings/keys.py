@@ -151,6 +151,7 @@ class Keys:
         self._enable(backend, key, is_enabled=True)
 
     @forgetful
+    @noted_as("llm.keys.save")
     def save(self, backend: str, key: str, *, to: Place = "keyring") -> str:
         """Save a key with its label and its pace for later sessions. It is deleted from the other place.
 

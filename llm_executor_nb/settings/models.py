@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError, to_type
 from llm_executor_nb.core.foreign_text import plain
-from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.core.near_names import listed, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Models in a display; a table may hold thousands."""
-_NAMED = 20
-"""Names in an error."""
+_LONGEST_NAME = 3
+"""Words of a model's name or alias; more of them are a prompt."""
 _IS_AN_ID = re.compile(r"[^\s/]+/[^\s/]+").fullmatch
 """Whether a text may be a model's id."""
 _PARTS = ("providers", "aliases", "names", "off_openrouter")
@@ -152,7 +152,7 @@ class ModelTable:
             ConfigError: the alias does not exist.
         """
         if alias not in self.aliases:
-            raise ConfigError(f"Unknown alias {alias!r}; there are {', '.join(self.aliases) or 'none'}.")
+            raise ConfigError(f"Unknown alias {alias!r}; there are {listed(self.aliases) or 'none'}.")
         del self.aliases[alias]
 
     def save(self) -> Path:
@@ -223,12 +223,13 @@ class ModelTable:
 
     def _unknown(self, name: str) -> str:
         near = f"Near names: {', '.join(names)}." if (names := self._near(name)) else "No name is near."
+        if len(str(name).split()) > _LONGEST_NAME:
+            near = "The model comes first, then the prompt."
         aliases = {alias: model for alias, model in self.aliases.items() if model in self.providers}
         named = set(aliases.values())
         known = [*aliases, *(str(model) for model in self if model not in named)]
-        some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else "")
         steps = to_type("To add a model:", _ways_to_add(name))
-        return f"Model not supported: {name}. {near}\n{steps}\nThe table has: {some or 'nothing'}"
+        return f"Model not supported: {name}. {near}\n{steps}\nThe table has: {listed(known) or 'nothing'}"
 
     def _near(self, name: str) -> dict[str, None]:
         """Return the models and aliases that may be meant, whatever the case; a model also by its ids at backends."""
@@ -246,7 +247,7 @@ def _ways_to_add(name: object) -> list[tuple[str, str]]:
             (f"llm.models.add({name!r})", "if openrouter.ai/models lists this id"),
             (f"llm.sync_models({name!r}, apply=True)", "then adds the Hugging Face providers that serve it"),
         ]
-    alias = f", alias={name!r}" if isinstance(name, str) and name.strip() else ""
+    alias = f", alias={name!r}" if isinstance(name, str) and 0 < len(name.split()) <= _LONGEST_NAME else ""
     return [(f"llm.models.add('maker/model'{alias})", "with its id as openrouter.ai/models has it")]
 
 
@@ -254,7 +255,8 @@ def check_table(table: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return a provider table that a user assigned, if it is a dict; its rows are checked when they are used."""
     if not isinstance(table, dict):
         raise ConfigError(
-            f"MODEL_INFERENCE_PROVIDERS must be a dict from model to providers, not {type(table).__name__}.",
+            "MODEL_INFERENCE_PROVIDERS must be a dict from model to providers, such as "
+            f"{{'google/gemma-3-27b-it': ['scaleway']}}, not {type(table).__name__}.",
         )
     return table
 
@@ -365,7 +367,8 @@ def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> d
     for backend, name in ids.items():
         if backend not in known:
             raise ConfigError(
-                f"names has {backend!r}, which is not in the row of {model}. There are {', '.join(known)}."
+                f"names has {backend!r}, which is not in the row of {model}. There are {listed(known)}. If it is a "
+                f"backend of your own, name it in providers=[{backend!r}] too."
             )
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"names[{backend!r}]={name!r} must be the model's id there, such as 'gemma3:27b'.")

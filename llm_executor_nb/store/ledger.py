@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 import pandas as pd
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.store import claims
 from llm_executor_nb.store.export import erase, export
 from llm_executor_nb.store.records import LedgerBusyError
@@ -102,6 +103,7 @@ class Ledger:
         export(self._store, target)
         return target
 
+    @noted_as("llm.ledger.forget")
     def forget(self, *, job: str | None = None, older_than: str | float | pd.Timedelta | None = None) -> int:
         """Erase answers and attempts for good: their bytes are gone from the file. This cannot be undone.
 

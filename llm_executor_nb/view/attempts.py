@@ -26,7 +26,7 @@ _FIRST = {
 }
 """Column -> its heading, in the order of the display."""
 _NO_ATTEMPTS = "No attempts: nothing was asked."
-_LEAST_MESSAGE = 20
+_LEAST_MESSAGE = 16
 """Characters of a message that a line of text has room for; narrower than that, columns are left out at its end."""
 
 

@@ -17,16 +17,25 @@ _MOST_CAUSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why some rows failed: how many, the outcome (empty: nothing was sent), and the words of the first."""
+    """Why some rows failed.
+
+    Attributes:
+        rows: how many.
+        cause: the outcome; empty: nothing was sent.
+        words: what the first of them met.
+        step: what can be done about it; empty: not known.
+    """
 
     rows: int
     cause: str
     words: str
+    step: str = ""
 
     def __str__(self) -> str:
         if not self.cause:
             return f"{self.rows:,} not sent: {self.words}"
-        return f"{self.rows:,} failed: {self.cause}{f' ({self.words})' if self.words else ''}"
+        step = f". Next: {self.step}" if self.step else ""
+        return f"{self.rows:,} failed: {self.cause}{f' ({self.words})' if self.words else ''}{step}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +131,7 @@ class Snapshot:
         if rest := self.failures[_MOST_CAUSES:]:
             rows = sum(failure.rows for failure in rest)
             failures.append(("bad", f"{rows:,} failed for {len(rest):,} other reasons; the column of errors has them"))
-        has_gaps = self.failed or self.done < self.total
+        has_gaps = any(failure.cause for failure in self.failures) or self.done < self.total
         again = [("", f"Ask again: {self.again}")] if self.is_over and has_gaps and self.again else []
         return [*self._obstacles(), *failures, *again]
 

@@ -106,7 +106,7 @@ def test_a_key_that_a_server_does_not_accept_is_replaced_there():
     ("status", "step"),
     [
         (402, "the credit at mine is used up: top it up there"),
-        (429, "mine limits its rate: wait, lower concurrency=, or raise the limit there"),
+        (429, "mine limits its rate: wait, or raise the limit there; concurrency= slows a column down"),
         (500, "mine has trouble: look at its own log"),
         (503, "mine is overloaded"),
     ],

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -314,7 +315,7 @@ def test_without_a_key_the_error_says_the_cause_then_what_to_type_then_the_place
         "llm.keys.add('huggingface', token)",
         "export OPENROUTER_API_KEY=key",
         "llm.panel()",
-        "with llm.rehearse():",
+        "with llm.rehearse(): ...",
     ]
     assert [line.partition(":")[0].strip() for line in lines[lines.index("Looked in:") + 1 :]] == [
         "llm.OPENROUTER_KEYS",
@@ -397,6 +398,26 @@ def test_what_an_unknown_model_says_to_type_can_be_typed():
             llm.run_llm(name, "x")
             assert server.lines[0].backend == "openrouter"
             assert llm.models.row(llm.models.resolve(name)) == (("practice",) if "/" in name else ())
+
+
+def test_what_an_error_about_a_model_that_is_gone_says_to_type_can_be_typed():
+    with llm.rehearse("*: 404"), pytest.raises(llm.AllRoutesFailedError) as raised:
+        llm.run_llm("gemma", "x")
+    typed = re.findall(r"llm\.[\w.]+\([^)]*\)", str(raised.value))
+    assert len(typed) == 2
+    with llm.rehearse() as server:
+        for step in typed:
+            eval(step, {"llm": llm})  # noqa: S307 - what the message says to type
+        llm.run_llm("gemma", "x")
+        assert server.lines[0].backend == "huggingface", "OpenRouter is left out"
+        assert "practice" in llm.models.row("google/gemma-3-27b-it"), "the row is as the catalogue has it"
+
+
+@pytest.mark.parametrize("prompt", ["What is the capital of France?", "Summarise this " * 9])
+def test_a_prompt_in_the_place_of_the_model_is_told_as_such(prompt):
+    with pytest.raises(llm.ModelNotSupportedError, match="The model comes first, then the prompt") as raised:
+        llm.run_llm(prompt, "gemma")
+    assert "alias=" not in str(raised.value)
 
 
 # --- waits --------------------------------------------------------------------------------------------------------

@@ -79,6 +79,12 @@ def test_a_misspelled_parameter_is_told_its_name_at_every_door(door, wrong, righ
         ("on_eror", "on_error"),
         ("maxage", "max_age"),
         ("skip_route", "skip_routes (of df.llm.retry_failed)"),
+        ("n_jobs", "concurrency"),
+        ("max_workers", "concurrency"),
+        ("response_model", "schema"),
+        ("json_schema", "schema"),
+        ("prompt", "column or template"),
+        ("output", "out"),
     ],
 )
 def test_a_misspelled_argument_of_a_column_is_told_its_name(door, wrong, right):
@@ -97,6 +103,11 @@ def test_a_misspelled_argument_of_a_column_is_told_its_name(door, wrong, right):
         (lambda **wrong: llm.keys.add("openrouter", "sk-or-v1-practice-0001", **wrong), "lable", "label"),
         (lambda **wrong: llm.chat_model(MODEL, **wrong), "max_retrys", "max_retries"),
         (llm.rehearse, "latency", "latency_s"),
+        (llm.sync_models, "aply", "apply"),
+        (llm.check_keys, "frehs", "fresh"),
+        (llm.attempts, "off", "of"),
+        (llm.ledger.forget, "olderthan", "older_than"),
+        (lambda **wrong: llm.keys.save("openrouter", "x", **wrong), "too", "to"),
     ],
 )
 def test_a_misspelled_argument_of_a_setting_is_told_its_name(door, wrong, right):
@@ -109,7 +120,7 @@ def test_an_argument_of_another_function_is_told_where_it_belongs():
         assert said.startswith(f"{wrong} is not taken here: it is an argument of ")
         assert where in said
         assert "extra_body" not in said
-    assert "an argument of llm.run_llm and df.llm.run" in refusal(llm.configure, "temperature")
+    assert "an argument of llm.run_llm, df.llm.run and llm.chat_model" in refusal(llm.configure, "temperature")
 
 
 def test_a_parameter_beside_the_messages_of_a_request_is_told_where_it_belongs():
@@ -137,3 +148,21 @@ def test_a_key_is_told_where_keys_go(door):
 
 def test_a_name_that_is_like_none_is_told_what_there_is():
     assert "llm.configure takes openrouter_keys, huggingface_tokens, " in refusal(llm.configure, "xyz")
+
+
+@pytest.mark.parametrize("door", [*BY_HAND, *OF_COLUMNS])
+def test_whoever_has_no_key_yet_is_told_first_what_else_is_wrong(door):
+    for wrong, said in {
+        "tempreture": r"^Unknown argument 'tempreture'. Did you mean temperature",
+        "timeout": r"^timeout='soon' must be seconds",
+        "max_tokens": r"^max_tokens='soon': it must be a whole number",
+    }.items():
+        with pytest.raises(llm.ConfigError, match=said) as refused:
+            {**BY_HAND, **OF_COLUMNS}[door](**{wrong: "soon"})
+        assert not isinstance(refused.value, llm.MissingKeyError)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("colum", "column"), ("templte", "template"), ("clumn", "column")])
+def test_a_misspelled_column_is_not_taken_for_a_missing_one(wrong, right):
+    with pytest.raises(llm.ConfigError, match=rf"^Unknown argument '{wrong}'. Did you mean {right}"):
+        FRAME.llm.run(MODEL, **{wrong: "q"})

@@ -192,6 +192,22 @@ def test_of_a_large_table_the_doctor_names_twenty_models_and_those_first_that_do
     assert len(models) < 30
 
 
+def test_a_dead_key_is_told_once_and_not_again_for_each_model():
+    with llm.rehearse("*: 401"):
+        with pytest.raises(llm.AllRoutesFailedError):
+            llm.run_llm("gemma", "x")
+        models = [one for one in examine(None) if one.part == "models"]
+        assert [one.about for one in models if "on hold for auth" in one.words] == [
+            "key ..0001 of openrouter",
+            "key ..0002 of openrouter",
+            "key ..0001 of huggingface",
+        ]
+        assert models[0].words.endswith("; 5 on hold")
+        step = next(one.next_step for one in models if one.about == "nebius")
+        eval(step.partition(" takes ")[0], {"llm": llm})  # noqa: S307 - what the doctor says to type
+        assert llm.models.row("google/gemma-3-27b-it") == ("featherless-ai", "scaleway")
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -218,6 +218,13 @@ def test_failed_rows_have_each_cause_once_and_at_the_end_what_asks_again():
     assert "Ask again" not in job_bundle(snapshot(again="x", done=60, is_over=True))["text/plain"]
 
 
+def test_a_failure_says_what_to_do_and_where_nothing_was_sent_no_line_asks_again():
+    dead = Failure(2, "auth", "no", "replace it")
+    assert "2 failed: auth (no). Next: replace it" in job_bundle(snapshot(failed=2, failures=(dead,)))["text/plain"]
+    unsent = snapshot(failed=1, failures=(Failure(1, "", "Row 0: no"),), again="x", done=60, is_over=True)
+    assert "Ask again" not in job_bundle(unsent)["text/plain"]
+
+
 def test_how_many_were_asked_is_said_at_the_end_if_others_had_their_answers():
     assert "asked" not in snapshot(asked=10).line()
     assert "asked" not in snapshot(done=60, is_over=True).line()
