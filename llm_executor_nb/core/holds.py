@@ -69,6 +69,7 @@ class Hold:
         since, until: seconds of the clock; `until` is infinite when only a change ends the hold.
         unbroken_since: when the hold was first set, if failed probes have renewed it since then.
         why: the outcome that set it.
+        http_status: of the reply that set it; None: there was none.
         message: the provider's words, scrubbed.
         strikes: how often a failed probe or a new streak has set it again.
         probed_at: when a probe was last sent; None: never.
@@ -81,6 +82,7 @@ class Hold:
     since: float
     until: float
     why: Outcome
+    http_status: int | None = None
     message: str = ""
     unbroken_since: float | None = None
     strikes: int = 0
@@ -314,6 +316,7 @@ class Health:
             since=now,
             until=now + seconds,
             why=verdict.outcome,
+            http_status=verdict.http_status,
             message=verdict.message or "",
             unbroken_since=unbroken_since,
             strikes=strikes,

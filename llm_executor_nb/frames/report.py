@@ -169,7 +169,14 @@ class Report:
     def _rows(self) -> list[tuple[object, ...]]:
         """Return the rows of the table, a route and an outcome each."""
         return [
-            (one.route, one.outcome, one.attempts, one.later or None, _or_none(one.seconds), _cost(one.cost_usd))
+            (
+                one.route,
+                one.outcome,
+                f"{one.attempts:,}",
+                f"{one.later:,}" if one.later else None,
+                _or_none(one.seconds),
+                _cost(one.cost_usd),
+            )
             for one in self.by_route.itertuples()
         ]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind, describe
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
+from llm_executor_nb.view.text import time_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ def wait_text(
         return ""
     is_bounded = not trouble and not others  # the silence bound counts only the providers' silence
     bound = _bound(silence_bound_s if is_bounded else None, budget_left_s)
-    return " ".join([*causes, f"No answer for {_time(silent_s)}.", bound])
+    return " ".join([*causes, f"No answer for {time_left(silent_s)}.", bound])
 
 
 def held_routes(routes: Iterable[Route], health: Health, now: float) -> list[Hold]:
@@ -107,8 +107,14 @@ def _causes(holds: Iterable[Hold]) -> str:
     """Return each cause once: the words of the first reply with it, or its name where there are none."""
     causes: dict[str, str] = {}
     for hold in holds:
-        causes[hold.why.value] = causes.get(hold.why.value) or _short(hold.message)
+        causes[hold.why.value] = causes.get(hold.why.value) or _words(hold)
     return "; ".join(words or cause.replace("_", " ") for cause, words in causes.items())
+
+
+def _words(hold: Hold) -> str:
+    """Return the reply's status and words; its words alone where they hold the status, or it was no error's."""
+    words, status = _short(hold.message), hold.http_status
+    return words if not status or status < 400 or str(status) in words else f"{status} {words}".rstrip()
 
 
 def _counted(failing: int, routes: int, dead: int) -> str:
@@ -123,13 +129,13 @@ def _counted(failing: int, routes: int, dead: int) -> str:
 def _next_try(held: Iterable[Hold], now: float) -> str:
     if any(hold.is_probing for hold in held):
         return "The next try is under way."
-    return f"Next try in {_time(min(hold.until for hold in held) - now)}."
+    return f"Next try in {time_left(min(hold.until for hold in held) - now)}."
 
 
 def _bound(silence_s: float | None, budget_left_s: float | None) -> str:
-    silence = [] if silence_s is None else [f"after {_time(silence_s)} without an answer"]
+    silence = [] if silence_s is None else [f"after {time_left(silence_s)} without an answer"]
     if budget_left_s is not None:
-        return f"Ends {', or '.join([*silence, f'in {_time(budget_left_s)} by its budget_s='])}."
+        return f"Ends {', or '.join([*silence, f'in {time_left(budget_left_s)} by its budget_s='])}."
     return f"Bound it with budget_s=. Else it {f'ends {silence[0]}' if silence else 'waits without end'}."
 
 
@@ -137,12 +143,3 @@ def _short(message: str) -> str:
     """Return a provider's message on one line, cut, and without the full stop at its end."""
     line = shorten(message)
     return (line if len(line) <= _LONGEST_CAUSE else f"{line[:_LONGEST_CAUSE].rstrip()} …").rstrip(".")
-
-
-def _time(seconds: float) -> str:
-    """Return a rounded time: `19 s`, `2 min`, `1 h 5 min`."""
-    whole = max(0, math.ceil(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

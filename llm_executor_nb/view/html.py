@@ -7,6 +7,7 @@ lays out more of them than a browser can draw at once; the rest is one click awa
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.foreign_text import plain, with_visible_direction
@@ -23,6 +24,7 @@ _MOST_IN_A_CELL = 2_000
 _MOST_ROWS = 200
 _LONG = 30
 """Characters from which a column may wrap inside a word, so that the other columns stay whole."""
+_NUMBER = re.compile(r"-?\$?\d[\d,]*(\.\d+)?")
 _STYLE = """<style>
 .llm-nb.llm-nb { --ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
   --dim: color-mix(in srgb, var(--jp-content-font-color2, var(--vscode-descriptionForeground, GrayText)) 75%,
@@ -109,7 +111,7 @@ def rest_of(text: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as an HTML table. Numbers are aligned to the right; None is an empty cell."""
+    """Return rows as an HTML table. Numbers and dollars are aligned to the right; None is an empty cell."""
     listed = [list(row) for row in rows]
     kinds = [_cell_class(row[place] for row in listed) for place in range(len(names))]
     rest = listed[_MOST_ROWS:]
@@ -186,7 +188,7 @@ def _next_step(words: str) -> str:
 
 
 def _cell_class(values: Iterable[object]) -> str:
-    present = [value for value in values if value is not None]
-    if present and all(isinstance(value, int | float) for value in present):
+    present = [text for text in map(shown, values) if text not in {"", "…"}]
+    if present and all(map(_NUMBER.fullmatch, present)):
         return ' class="number"'
-    return ' class="long"' if any(len(shown(value)) > _LONG for value in present) else ""
+    return ' class="long"' if any(len(value) > _LONG for value in present) else ""

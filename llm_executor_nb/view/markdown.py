@@ -6,8 +6,8 @@ Markdown parser here. What we take for a block of code is written as one that no
 at the margin, with a fence longer than any in it, in a language that is only coloured. A span of code is left alone
 where its backticks certainly pair up. All other text has its tags escaped and its commands of TeX checked.
 
-What renderers would lose is written so that they keep it: single line breaks, formulas between `\(` and `\)`, and
-the end of a word that is wider than the page.
+What renderers would lose is written so that they keep it: single line breaks, formulas between `\(` and `\)`, prices
+between two dollar signs, and the end of a word that is wider than the page.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ _LATEX = re.compile(r"`[^`\n]*`|(?<!\\)\\(?:(\()|\[)((?:[^\\]|\\[^()\[\]])+)\\(?
 r"""A formula between `\(` and `\)`, as most models write it. Renderers take each backslash for an escape."""
 _DISPLAYED = re.compile(rf"(\$\$[^$]+\$\$|{_BRACKETED})")
 """A formula of several lines."""
+_DOLLARS = re.compile(
+    rf"`[^`\n]*`|\]\(\S*|{_BRACKETED}|\\\\\((?:[^\\]|\\(?!\\[()\[\]]))*\\\\\)|\\\\|\$\$[^$]+\$\$|\$\$+"
+    r"|\$[^$`]+(?:(?<![\s(\[{*'])\$(?!\d)|(?<=[\s(\[{*'])\$(?!\w))|(\\\$|(?<![/?=&])\$(?=\w))"
+)
+"""Code, addresses and formulas, and in its group a dollar sign that is text: of `$5 or $6`, no sign ends a formula."""
+_TEXT_DOLLAR = "\x1a"
+"""Stands for such a sign while a paragraph is defused. `plain` leaves none in an answer."""
 _UNBROKEN = re.compile(r"[ \t>]*(?:#{1,6}[ \t]|\||[-=*_ \t]*$)")
 """A heading, a row of a table, a rule, an underline: no line of text follows in the same paragraph."""
 _BEGINS_A_BLOCK = re.compile(rf"{_UNBROKEN.pattern}|[ \t>]*(?:[-+*]|\d{{1,9}}[.)])[ \t]")
@@ -118,12 +125,15 @@ def _indent(line: str) -> int:
 
 def _prose(text: str) -> str:
     """Defuse the text between two fences, paragraph by paragraph."""
-    return "".join(part if not part.strip() else _paragraph(part) for part in _BLANK_LINES.split(text))
+    parts = [part if not part.strip() else _paragraph(part) for part in _BLANK_LINES.split(text)]
+    # an entity alone would do for the renderer, but not for the typesetter, which reads the page: it never pairs two
+    # signs that stand in different elements
+    return "".join(parts).replace(_TEXT_DOLLAR, "<span>&#36;</span>")
 
 
 def _paragraph(text: str) -> str:
     """Defuse a paragraph. Its code spans are left alone if every backtick certainly belongs to one."""
-    text = _with_formulas(text)
+    text = _with_text_dollars(_with_formulas(text))
     outside = _SPAN.sub("", text)
     # an escape or a formula can make a backtick plain text
     if "`" in outside or "\\" in outside or _MATH_BEGINS.search(text):
@@ -159,6 +169,13 @@ def _formula(match: re.Match[str]) -> str:
     if (inside := match[2]) is None:
         return match[0]
     return rf"\\({inside}\\)" if match[1] else rf"\\[{inside}\\]"
+
+
+def _with_text_dollars(text: str) -> str:
+    """Mark the dollar signs that stand in front of a word and end at no sign of their own."""
+    if "$" not in text or r"\begin{" in text:
+        return text
+    return _DOLLARS.sub(lambda found: _TEXT_DOLLAR if found[1] else found[0], text)
 
 
 def _with_breaks(text: str) -> str:

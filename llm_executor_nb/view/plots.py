@@ -169,7 +169,7 @@ def _draw_answers(axes: Axes, times: LogTimes, is_ok: Any) -> None:  # noqa: ANN
     axes.legend(
         frameon=False,
         fontsize=7.5,
-        handlelength=1.2,
+        handlelength=1.6,
         columnspacing=1.0,
         labelcolor=_INK,
         loc="lower right",

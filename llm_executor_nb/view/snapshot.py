@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.view.text import dollars, duration, pace
+from llm_executor_nb.view.text import dollars, duration, pace, time_left
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +83,10 @@ class Snapshot:
     def left_s(self) -> float | None:
         """Seconds left at the pace so far; None: not known."""
         bought = self._bought
-        return None if bought < _FEW or self.is_over else self.elapsed_s / bought * (self.total - self.done)
+        # a pace says nothing while no row is answered
+        return (
+            None if bought < _FEW or self.is_over or self.wait else self.elapsed_s / bought * (self.total - self.done)
+        )
 
     def line(self) -> str:
         """Return the whole state in one line."""
@@ -118,7 +121,7 @@ class Snapshot:
 
     def bounds(self) -> list[str]:
         """Return time, pace and money."""
-        left = f", {duration(self.left_s)} left" if self.left_s is not None else ""
+        left = f", {time_left(self.left_s)} left" if self.left_s is not None else ""
         speed = [pace(self._bought, self.elapsed_s)] if self._bought >= _FEW and self.elapsed_s > 0 else []
         return [duration(self.elapsed_s) + left, *speed, *([dollars(self.spent_usd)] if self.spent_usd else [])]
 
@@ -135,8 +138,8 @@ class Snapshot:
     def _obstacles(self) -> list[tuple[str, str]]:
         """Return what stands in the way now, or why the job ended early."""
         if self.is_over:
-            stopped = "" if self._is_complete else f"stopped, {self.total - self.done:,} rows have no answer"
-            obstacles = [("wait", self.note or stopped), ("wait", " ".join(self.held))]
+            left = "" if self._is_complete else f", {self.total - self.done:,} rows have no answer"
+            obstacles = [("wait", (self.note or (left and "stopped")) + left), ("wait", " ".join(self.held))]
             return [(kind, words) for kind, words in obstacles if words]
         obstacles = [
             ("wait", " ".join(self.held)),

@@ -23,9 +23,15 @@ def duration(seconds: float) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """Return how long a hold still lasts. An infinite one ends when its key or its row of the table changes."""
+    """Return a time to come, rounded: `19 s`, `2 min`, `1 h 5 min`. An infinite hold ends with a change."""
     # design 3.2: a condemned provider is held until its row changes, so no number can be given
-    return "until a change" if math.isinf(seconds) else f"{max(0, math.ceil(seconds))} s"
+    if math.isinf(seconds):
+        return "until a change"
+    whole = max(0, math.ceil(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def pace(rows: int, seconds: float) -> str:

@@ -196,6 +196,20 @@ def test_a_dead_key_is_called_dead_and_the_others_are_counted_apart():
     assert held(dead(1), hold(7), routes=2).split(". ")[1] == f"The other route fails ({TEXT_503})"
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "said"),
+    [
+        (429, "Too Many Requests", "429 Too Many Requests"),
+        (503, "", "503"),
+        (502, "502 Bad Gateway", "502 Bad Gateway"),
+        (200, "no text came", "no text came"),
+        (None, "the connection failed", "the connection failed"),
+    ],
+)
+def test_a_cause_has_the_status_of_its_reply_once(status, message, said):
+    assert held(hold(7, message=message, http_status=status), routes=1).startswith(f"The only route fails ({said}). ")
+
+
 def test_several_dead_keys_are_one_sentence_for_each_state():
     empty = dead(4, Outcome.QUOTA, "Insufficient credits")
     suspended = dead(3, Outcome.FORBIDDEN, "Suspended")

@@ -54,7 +54,7 @@ def test_every_count_is_said_in_words_in_both_forms(form):
         "1,203 failed",
         "1 skipped",
         "3,456 via fallback",
-        "1 min 40 s, 3 min 53 s left",
+        "1 min 40 s, 4 min left",
         "30 rows/s",
         "$1.25",
         "Key ..0001 of openrouter is dead (User not found). 1 of 3 routes fails (busy). Next try in 13 s.",
@@ -66,6 +66,11 @@ def test_every_count_is_said_in_words_in_both_forms(form):
         "2 not sent: no text",
     ):
         assert words in said, words
+
+
+def test_the_time_left_is_told_in_whole_seconds_and_not_while_nothing_is_answered():
+    assert snapshot().line().startswith("12/60 rows · 4.2 s, 17 s left · 2.9 rows/s")
+    assert "left" not in snapshot(wait="All routes fail.").line()
 
 
 def test_the_bar_is_native_and_tells_its_value_to_assistive_technology():
@@ -90,6 +95,8 @@ def test_a_job_that_was_stopped_says_what_is_missing_and_no_more_how_to_stop_it(
     assert "stopped, 48 rows have no answer" in bundle["text/plain"]
     assert "■" not in bundle["text/plain"] + bundle["text/html"]
     assert "All routes fail." not in bundle["text/plain"]
+    early = job_bundle(snapshot(is_over=True, note="ended early: its 75 s are over"))
+    assert "ended early: its 75 s are over, 48 rows have no answer" in early["text/plain"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_a_log_has_a_line_a_minute_and_one_at_the_end_with_all_there_is_to_say()
     for _ in range(2):
         log.close(snapshot(done=60, failed=1, failures=(Failure(1, "empty", ""),), is_over=True))
     *minutes, last, why = stream.getvalue().splitlines()
-    assert [line.split(" · ")[1] for line in minutes] == [f"{n} min 0 s, {4 * n} min 0 s left" for n in (1, 2, 3)]
+    assert [line.split(" · ")[1] for line in minutes] == [f"{n} min 0 s" for n in (1, 2, 3)]
     assert all(line.endswith(" · All routes fail.") for line in minutes)
     assert (last[:10], why) == ("60/60 rows", "1 failed: empty")
 

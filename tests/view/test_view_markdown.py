@@ -230,6 +230,25 @@ def test_a_single_line_break_stays_where_two_lines_are_text(typed, shown):
     assert harmless(typed) == shown
 
 
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("costs $5 or $6.", "costs ¤5 or ¤6."),
+        ("Apples: $5\nPears: $6", "Apples: ¤5  \nPears: ¤6"),
+        ("**$5** and **$6**, US$7-$8, ($9)", "**¤5** and **¤6**, US¤7-¤8, (¤9)"),
+        ("$HOME and $PATH", "¤HOME and ¤PATH"),
+        (r"a \$5 and \$b\$", "a ¤5 and ¤b¤"),
+        ("| $5 | $6 |\n|--|--|", "| ¤5 | ¤6 |\n|--|--|"),
+        ("$x_1 < 3$ at $5, $y$ at $6", "$x_1 < 3$ at ¤5, $y$ at ¤6"),
+        ("$1 + 1 = 2$ and 10$ or 20$", "$1 + 1 = 2$ and 10$ or 20$"),
+        ("$$a = $5$$ and `$5 or $6`", "$$a = $5$$ and `$5 or $6`"),
+        ("[a](https://a.org/x?b=$5) or $6", "[a](https://a.org/x?b=$5) or ¤6"),
+    ],
+)
+def test_a_price_is_no_formula(typed, shown):
+    assert harmless(typed) == shown.replace("¤", "<span>&#36;</span>")
+
+
 def test_the_renderer_of_exports_keeps_line_breaks_and_formulas():
     renderer = pytest.importorskip("nbconvert.filters.markdown_mistune", reason="nbconvert comes with JupyterLab")
     html = renderer.markdown2html_mistune(harmless("Roses\nViolets\n\nso \\(a\\)\n\n| a | b |\n|--|--|\n| 1 | 2 |\n"))

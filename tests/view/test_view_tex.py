@@ -24,7 +24,7 @@ COMMAND = re.compile(r"\\[A-Za-z]+")
         "$$\n\\begin{aligned}\na &= b \\\\\nc &= d\n\\end{aligned}\n$$",
         r"\\( \hat{\beta} = (X^\top X)^{-1} X^\top y \\)",
         r"\\[ \int_0^1 x\,dx = \tfrac12 \\]",
-        r"It costs $5 or $10, and a\_b is \*not\* slanted.",
+        r"It costs 5$ or 10$, and a\_b is \*not\* slanted.",
         "| a | b |\n|---|---|\n| $\\alpha$ | $\\beta$ |",
         "&nbsp;&lt;tag&gt; &amp; &#8364; AT&T",
     ],

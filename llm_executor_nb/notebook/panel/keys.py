@@ -67,7 +67,7 @@ class KeysTab:
             "state": key.state,
             "is_enabled": key.is_enabled,
             "held": state_words(state) if is_held else "",
-            "outcomes": outcome_words(state.outcomes) or _UNASKED,
+            "outcomes": outcome_words(state.outcomes) or ("" if found else _UNASKED),
             "found": found,
             "grade": grade,
         }
@@ -88,7 +88,7 @@ class KeysTab:
         this_key = checked[(checked["label"] + " " + checked["key"]) == shown]
         if this_key.empty:
             raise ConfigError(f"{shown} is disabled or gone. Enable it, then test it.")
-        return f"{shown}: {_words(next(this_key.itertuples()))}"
+        return f"{shown} {_words(next(this_key.itertuples()))}."
 
     def _rename(self, message: Message) -> str:
         return f"Renamed: {_keys().rename(message['backend'], message['shown'], message['label'])}."
@@ -142,17 +142,19 @@ def _grade(row: Any) -> str:  # noqa: ANN401 - a row of a frame
 
 def _words(row: Any) -> str:  # noqa: ANN401 - a row of a frame
     """Return the result of a test in words."""
-    message = "" if pd.isna(row.message) else str(row.message)
+    message = "" if pd.isna(row.message) else str(row.message).rstrip(".")
+    why = f"({message or row.outcome})"
     if pd.isna(row.is_alive):
-        return f"could not be tested: {message or row.outcome}"
+        return f"could not be tested {why}"
     if not row.is_alive:
-        return f"does not work: {message or row.outcome}"
+        return f"does not work {why}"
+    if row.outcome != "ok":
+        return f"is accepted, but a request would get {row.outcome}" + (f" ({message})" if message else "")
     parts = [
         "works",
         "" if pd.isna(row.credit_usd) else f"{dollars(row.credit_usd)} left",
         "free tier" if row.is_free_tier is True else "",
         "" if pd.isna(row.expires) else f"until {row.expires:%Y-%m-%d}",
-        "" if row.outcome == "ok" else f"but a request would get {row.outcome}",
         message,
     ]
     return ", ".join(filter(None, parts))

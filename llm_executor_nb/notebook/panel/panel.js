@@ -67,8 +67,9 @@ function render({ model, el }) {
     const id = `${view}-${++sent}`;
     ask("");
     say("…", "wait");
-    const late = setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait"), 1200);
-    waiting.set(id, { late, name, then });
+    const late = setTimeout(() => say("Waiting: it will be done when the running cell ends.", "wait", name), 1200);
+    const kind = what === "test" ? "" : "good";  // a test may find that a key does not work: its row has the colour
+    waiting.set(id, { late, name, then, kind });
     model.send({ id, tab, do: what, ...fields });
   }
 
@@ -80,11 +81,11 @@ function render({ model, el }) {
 
   function receive(reply) {
     if (!reply || !waiting.has(reply.id)) return;
-    const { late, name, then } = waiting.get(reply.id);
+    const { late, name, then, kind } = waiting.get(reply.id);
     clearTimeout(late);
     waiting.delete(reply.id);
     if (reply.ok) then();
-    say(reply.text, reply.ok ? "good" : "bad", reply.ok ? "" : [name, reply.field].filter(Boolean).join(" "));
+    say(reply.text, reply.ok ? kind : "bad", reply.ok ? "" : [name, reply.field].filter(Boolean).join(" "));
   }
 
   // --- what takes something away asks first: a second press does it; Escape, or leaving the button, does not
@@ -187,8 +188,8 @@ function render({ model, el }) {
 
   const spotOf = (row) => `key ${row.backend} ${row.ending}`;
   function tell(place, row) {
-    const known = [!(row.held && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held), h("span", {}, row.outcomes),
-      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, `test: ${row.found}`)].filter(Boolean);
+    const known = [!((row.held || row.found) && row.is_enabled) && h("span", {}, row.state), row.held && h("span", { class: "held" }, row.held),
+      row.found && h("span", { class: { ok: "good", bad: "bad" }[row.grade] || "held" }, row.found), row.outcomes && h("span", {}, row.outcomes)].filter(Boolean);
     place.usual = known.flatMap((one, number) => (number ? [" · ", one] : [one]));
     place.title = known.map((one) => one.textContent).join(" · ");
     paint(place);
@@ -299,17 +300,17 @@ function render({ model, el }) {
       swap(number, to);
     };
     return h("section", { class: "card", "aria-label": row.model },
-      h("header", {},
+      h("header", {}, h("div", {},
         h("strong", {}, row.model),
         row.aliases.map((alias) => h("span", { class: "chip" }, alias,
           asking("×", `Remove alias ${alias}`, `Remove the alias ${alias}?`, top, () => send("models", "unalias", { alias }, top), at(`unalias ${alias}`)))),
-        addTo("alias", "alias", `Add alias to ${row.model}`, (alias, then) => send("models", "alias", { model: row.model, alias }, top, then)),
-        asking("Remove", `Remove ${row.model}`, `Remove ${row.model} with its providers and aliases?`, top, () => send("models", "remove", { model: row.model }, top), { class: "end", ...at("remove") })),
+        addTo("alias", "alias", `Add alias to ${row.model}`, (alias, then) => send("models", "alias", { model: row.model, alias }, top, then))),
+        asking("Remove", `Remove ${row.model}`, `Remove ${row.model} with its providers and aliases?`, top, () => send("models", "remove", { model: row.model }, top), at("remove"))),
       spot(top),
       row.wrong ? h("p", { class: "bad" }, row.wrong) : "",
       h("label", { class: "line" },
         h("input", { type: "checkbox", checked: row.is_on_openrouter, "aria-label": `Ask OpenRouter for ${row.model}`, ...at("openrouter"),
-          onchange: (event) => send("models", "openrouter", { model: row.model, is_on: event.target.checked }, top) }),
+          onchange: (event) => send("models", "openrouter", { model: row.model, is_on: event.target.checked }, end) }),
         "OpenRouter first, then"),
       h("ol", { "aria-label": `Providers of ${row.model}` }, row.providers.map((one, number) =>
         h("li", { class: one.mark ? "stale" : "", onkeydown: shift(number) }, h("div", {},
