@@ -172,8 +172,8 @@ class Report:
             (
                 one.route,
                 one.outcome,
-                f"{one.attempts:,}",
-                f"{one.later:,}" if one.later else None,
+                f"{int(str(one.attempts)):,}",
+                f"{int(str(one.later)):,}" if one.later else None,
                 _or_none(one.seconds),
                 _cost(one.cost_usd),
             )
