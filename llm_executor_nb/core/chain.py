@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llm_executor_nb.core.policy import KeyRoutes
+    from llm_executor_nb.core.moves import KeyRoutes
     from llm_executor_nb.core.records import Route
 
 

@@ -1,6 +1,6 @@
 """What a run's moves and their verdicts do to its memory and to the holds: the counterpart of `policy`.
 
-`policy.next_move` decides where a run goes, and only reads. `Learning` writes: what a probe marks, what a wait or a
+`moves.next_move` decides where a run goes, and only reads. `Learning` writes: what a probe marks, what a wait or a
 verdict changes. Rules are those of design 3.1 to 3.3. A hold rests only on what is true of the next request too, and
 rows of a job are each other's evidence. Pure: nothing is sent, waited for or recorded here.
 """
@@ -11,8 +11,8 @@ import math
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
+from llm_executor_nb.core.moves import RetryPlan
 from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
-from llm_executor_nb.core.policy import RetryPlan
 from llm_executor_nb.core.records import Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.backoff import Backoff
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.core.policy import Go, RunMemory, Wait
+    from llm_executor_nb.core.moves import Go, RunMemory, Wait
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.core.traffic import SendRecord
 

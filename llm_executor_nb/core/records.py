@@ -196,6 +196,7 @@ class Verdict:
         retry_after_s: seconds that the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
+        upstream, service_tier, cached_tokens, reasoning_tokens, generation_id: as in an `Attempt`.
         allowance: what an answer says is left of a limit; None: nothing, or nothing credible.
         names: the parameters added by us that an error mentions; `core.verdicts.added_parameters` has the words.
     """
@@ -213,5 +214,10 @@ class Verdict:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    upstream: str | None = None
+    service_tier: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    generation_id: str | None = None
     allowance: Allowance | None = None
     names: frozenset[str] = frozenset()

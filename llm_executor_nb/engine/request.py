@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.core.policy import NO_POLICY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.schemas.schema import Schema
 
 
@@ -59,6 +62,7 @@ class RunRequest:
         chain: the routes.
         payload: the body of the request without `model`, built once.
         extra_body: fields that only one backend knows, by backend.
+        policy: what the request demands of the provider; the chain has only routes that can promise it.
         timeout_s: seconds that one attempt may take; None: no bound.
         deadline_s: seconds that the run may take; None: no bound.
         retries: the retries of one route; None: as configured.
@@ -76,6 +80,7 @@ class RunRequest:
     chain: Chain
     payload: Mapping[str, Any]
     extra_body: Mapping[str, Mapping[str, Any]] | None = None
+    policy: Policy = NO_POLICY
     timeout_s: float | None
     deadline_s: float | None
     retries: int | None = None

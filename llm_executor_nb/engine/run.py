@@ -22,9 +22,9 @@ from llm_executor_nb.core.errors import (
 )
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.learning import Learning
+from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
-from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from llm_executor_nb.core.holds import Health, Hold
-    from llm_executor_nb.core.policy import Move
+    from llm_executor_nb.core.moves import Move
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
