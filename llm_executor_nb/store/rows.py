@@ -37,10 +37,20 @@ WORD_COLUMNS = (
     "error_code",
     "decision",
     "finish_reason",
+    "upstream",
+    "service_tier",
 )
 """Columns of an attempt that hold the number of a text."""
-INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output_tokens")
-TEXT_COLUMNS = ("run_id", "row", "message")
+INTEGER_COLUMNS = (
+    "position",
+    "attempt",
+    "http_status",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+)
+TEXT_COLUMNS = ("run_id", "row", "message", "generation_id")
 
 _ANSWER_COLUMNS = (
     "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text,"

@@ -119,7 +119,41 @@ INSERT INTO ledger SELECT randomblob(16), coalesce(max(id), 0) FROM answer;
 ALTER TABLE answer ADD COLUMN checksum INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS)
+_UPSTREAM = """
+ALTER TABLE attempt ADD COLUMN upstream INTEGER;
+ALTER TABLE attempt ADD COLUMN service_tier INTEGER;
+ALTER TABLE attempt ADD COLUMN cached_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN generation_id TEXT;
+DROP VIEW attempts;
+CREATE VIEW attempts AS SELECT
+  run_id,
+  (SELECT text FROM word WHERE id = job_id) AS job_id,
+  "row", position,
+  (SELECT text FROM word WHERE id = "column") AS "column",
+  attempt,
+  (SELECT text FROM word WHERE id = route) AS route,
+  (SELECT text FROM word WHERE id = backend) AS backend,
+  (SELECT text FROM word WHERE id = "key") AS "key",
+  (SELECT text FROM word WHERE id = provider) AS provider,
+  (SELECT text FROM word WHERE id = request_model) AS request_model,
+  (SELECT text FROM word WHERE id = response_model) AS response_model,
+  strftime('%Y-%m-%d %H:%M:%f', started_utc / 1000000.0, 'unixepoch') AS started_utc,
+  wait_s, duration_s,
+  (SELECT text FROM word WHERE id = outcome) AS outcome,
+  http_status,
+  (SELECT text FROM word WHERE id = error_code) AS error_code,
+  message, retry_after_s,
+  (SELECT text FROM word WHERE id = decision) AS decision,
+  (SELECT text FROM word WHERE id = finish_reason) AS finish_reason,
+  input_tokens, output_tokens, cost_usd,
+  (SELECT text FROM word WHERE id = upstream) AS upstream,
+  (SELECT text FROM word WHERE id = service_tier) AS service_tier,
+  cached_tokens, reasoning_tokens, generation_id
+FROM attempt;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS, _UPSTREAM)
 VERSION = len(MIGRATIONS)
 """The version of the tables that this package writes."""
 FIRST_WITH_ID = 3
