@@ -14,6 +14,8 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Need
 
 QUANTIZATIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
+OF_POLICY = "policy "
+"""The beginning of a message about a refusal for a policy; the clause follows."""
 _DIGEST_SIZE = 4
 _PER_MILLION = "(input, output) in dollars per million tokens, such as (0.10, 0.30)"
 
@@ -61,10 +63,12 @@ class Policy:
         return self != NO_POLICY
 
     def __repr__(self) -> str:
-        set_ = [
-            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default
-        ]
-        return f"Policy({', '.join(set_)})"
+        demanded = [self.clause(one.name) for one in fields(self) if getattr(self, one.name) != one.default]
+        return f"Policy({', '.join(demanded)})"
+
+    def clause(self, name: str) -> str:
+        """Return a clause in words, as `zdr=True`."""
+        return f"{name}={getattr(self, name)!r}"
 
     @cached_property
     def need(self) -> str:
