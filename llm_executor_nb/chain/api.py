@@ -148,7 +148,8 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
         name: a model of the provider table, or an alias; `model=` in a call asks another one.
         **params: the call parameters of `run_llm`; `timeout` (seconds of one attempt), `max_retries` (retries of one
             route), `deadline` (seconds of one run), `policy`, `extra_body`; and LangChain's own: streaming,
-            cache, rate_limiter (once per run, not per attempt), callbacks, tags, metadata, output_version, custom_get_token_ids, ...
+            cache, rate_limiter (once per run, not per attempt), callbacks, tags, metadata, output_version,
+            custom_get_token_ids, ...
 
     Raises:
         ModelNotSupportedError: the model is not in the table.

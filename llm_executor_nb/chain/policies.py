@@ -41,6 +41,8 @@ _PROVIDER = "provider"
 _ELSEWHERE = ("plugins", "web_search_options")
 """Fields of OpenRouter that send text to others than the provider, whatever the policy says."""
 _ONLINE = ":online"
+_NAMED, _NOT_NAMED = "it is among them", "it is not among them"
+_NO_SWITCH = "Hugging Face has no switch for this; name the providers that you trust with it in only=(...)"
 _NEXT = (
     "change the clause, add a route that can promise it (OpenRouter keeps policies itself), or give "
     "policy=llm.Policy() to a call that demands nothing"
@@ -142,15 +144,15 @@ def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) ->
     name = canonical(route.provider or "")
     if policy.only and name not in policy.only:
         variant = next((one for one in policy.only if base_of(one) == name), None)
-        why = f"Hugging Face cannot be asked for {variant}" if variant else f"{name} is not among them"
+        why = f"Hugging Face cannot be asked for {variant}" if variant else _NOT_NAMED
         return policy.clause("only"), why
     if any(base_of(one) == name for one in policy.ignore):
-        why = f"{name} is among them" if name in policy.ignore else f"Hugging Face does not say which {name} answers"
+        why = _NAMED if name in policy.ignore else "Hugging Face does not say which variant answers"
         return policy.clause("ignore"), why
     if policy.quantizations:
         return policy.clause("quantizations"), "Hugging Face does not say which number format answers"
     if (clauses := _privacy(policy)) and name not in policy.only:
-        return clauses, f"Hugging Face has no switch for this; if you trust {name} with it, name it in only=(...)"
+        return clauses, _NO_SWITCH
     return None if prices is None else _against_price(route, policy, prices)
 
 
@@ -169,9 +171,9 @@ def _against_price(route: Route, policy: Policy, prices: Prices) -> Against:
 def _against_own(route: Route, policy: Policy, backend: OwnBackend) -> Against:
     name = canonical(route.backend)
     if policy.only and name not in policy.only:
-        return policy.clause("only"), f"{route.backend} is not among them"
+        return policy.clause("only"), _NOT_NAMED
     if name in policy.ignore:
-        return policy.clause("ignore"), f"{route.backend} is among them"
+        return policy.clause("ignore"), _NAMED
     if (clauses := _privacy(policy)) and not backend.is_trusted:
         return clauses, f"if {route.backend} keeps this, say so: llm.add_backend({route.backend!r}, ..., trusted=True)"
     return None
