@@ -146,6 +146,7 @@ def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
         model=route.request_model,
         backend=route.backend,
         extra_body=request.extra_body,
+        preferences=request.chain.preferences,
         stream=stream,
     )
 

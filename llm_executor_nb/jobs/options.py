@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.schemas.schema import Schema
 
 NAME = "llm"
@@ -36,6 +37,7 @@ class JobOptions:
         out: the answers' column.
         fields: a schema's fields, and the names of their columns.
         params, system, extra_body: parts of every request.
+        policy: what every request demands of the provider.
         schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
         timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
@@ -56,6 +58,7 @@ class JobOptions:
     params: Mapping[str, Any]
     system: str | None
     extra_body: Mapping[str, Mapping[str, Any]] | None
+    policy: Policy
     schema: Schema | None
     accept: Callable[[AIMessage], object] | None
     timeout_s: float | None
@@ -114,10 +117,17 @@ def prices_for(chain: Chain, price: object, *, is_needed: bool) -> Prices:
     common = check_price(price)
     if common is not None or not is_needed:
         return Prices({}, common)
-    prices = Prices({place: known for place, known in prices_of(chain.model).items() if known is not None})
+    prices = listed_prices(chain)
     if not prices.known:
         raise ConfigError(f"budget_usd needs prices, and none is known for {chain.model}. Give {_EXAMPLE}.")
     return prices
+
+
+def listed_prices(chain: Chain) -> Prices:
+    """Return the known prices of a chain's routes, looked up in the catalogues; a policy may have left others out."""
+    places = {(route.backend, route.provider) for route in chain.routes()}
+    listed = prices_of(chain.model)
+    return Prices({place: price for place, price in listed.items() if price is not None and place in places})
 
 
 def check_price(price: object) -> Price | None:
