@@ -97,6 +97,22 @@ def test_a_full_tier_is_no_evidence_against_the_route_in_a_column():
         assert llm.attempts(llm.run_llm(MODEL, "hello"))["backend"].tolist() == ["openrouter"]
 
 
+def test_providers_that_are_down_under_a_policy_hold_no_plain_call():
+    """A streak by hand, of a 503 that speaks of the request's own routing."""
+
+    def answer(body):
+        down = {"error": {"message": "There is no available model provider that meets your routing requirements"}}
+        return (503, down) if "provider" in body else (200, said(body, GOOD))
+
+    with clouds(answer, None) as (server, _):
+        for _ in range(2):
+            with pytest.raises(llm.AllRoutesFailedError, match="policy zdr=True"):
+                llm.run_llm("my/model", "hello", policy=llm.Policy(zdr=True))
+            assert llm.health()["kind"].tolist() == ["streak"]
+            assert llm.attempts(llm.run_llm("my/model", "hello"))["wait_s"].tolist() == [0]
+        assert len(server.bodies) == 7
+
+
 # --- who answered ---------------------------------------------------------------------------------------------------
 
 
