@@ -25,7 +25,7 @@ from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.needs import needs_of
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
-from llm_executor_nb.core.records import FaultKind, Verdict
+from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
 from llm_executor_nb.engine.extras import Extras
@@ -269,13 +269,18 @@ class Run:
             input_tokens=verdict.input_tokens,
             output_tokens=verdict.output_tokens,
             cost_usd=verdict.cost_usd,
+            upstream=_upstream(route, verdict),
+            service_tier=verdict.service_tier,
+            cached_tokens=verdict.cached_tokens,
+            reasoning_tokens=verdict.reasoning_tokens,
+            generation_id=verdict.generation_id,
         )
         if self.request.bill is not None:
             attempt = self.request.bill(attempt, message)
         self.attempts.append(attempt)
         if verdict.outcome in _REFUSALS:
             self._refusals.append(attempt)
-        self._health.traffic.ended(route, verdict.outcome)
+        self._health.traffic.ended(route, verdict.outcome, attempt.upstream)
         for observe in self._observers:
             observe(attempt)
 
@@ -329,6 +334,13 @@ class Run:
         if self.attempts:
             return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
         return (held[0][1].why.value, held[0][1].message) if held else ("", "")
+
+
+def _upstream(route: Route, verdict: Verdict) -> str | None:
+    """Return who served a reply: as it says, else the Hugging Face provider that was asked; None: unknown."""
+    if verdict.upstream is None and route.backend == HUGGINGFACE and 200 <= (verdict.http_status or 0) < 300:
+        return route.provider
+    return verdict.upstream
 
 
 def _backoff(config: Options, retries: int | Callable[[RetryCallState], bool], route: Route, sent_at: float) -> Backoff:

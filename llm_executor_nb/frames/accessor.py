@@ -20,8 +20,10 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
 from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
+from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.preview import make_preview, spread
 from llm_executor_nb.frames.prompts import VALUES as _TEXT
 from llm_executor_nb.frames.prompts import take_column
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.frames.report import Report
 
 _MOST_CAUSES = 3
+_ANSWERED = (Status.OK.value, Status.CACHED.value)
 
 
 class FrameAccessor:
@@ -213,7 +216,9 @@ class FrameAccessor:
         return attempts(self._frame)
 
     def report(self) -> Report:
-        """Return the report of this result: rows by status, attempts by route and outcome, waits, tokens, dollars.
+        """Return the report of this result: rows by status, attempts by route and outcome, answers by upstream.
+
+        It has waits, tokens and dollars too, and says whether the policy held for every answer.
 
         Raises:
             ConfigError: the frame has no `{out}_run` or no `{out}_status` column.
@@ -224,7 +229,8 @@ class FrameAccessor:
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         log = attempts(self._frame)
         made_here = [int(self._frame[run].isin(log["run_id"]).sum()) for run in runs]
-        return make_report(counts, log, asked=sum(made_here))
+        answered = pd.concat([self._frame[run][status_column(self._frame, run).isin(_ANSWERED)] for run in runs])
+        return make_report(counts, log, asked=sum(made_here), policy=_policy_line(answered, log))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -306,7 +312,10 @@ class SeriesAccessor:
         """
         if (made := self._series.attrs.get(JOB_ATTRS)) is None:
             raise ConfigError("This Series has no report. Take that of the answers of s.llm.run, or of a job's frame.")
-        return make_report({Status(name): count for name, count in made["rows"].items()}, self.attempts())
+        log = self.attempts()
+        accepted = log[log["outcome"] == Outcome.OK.value].set_index("row")["run_id"]
+        rows = {Status(name): count for name, count in made["rows"].items()}
+        return make_report(rows, log, policy=_policy_line(accepted, log))
 
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
@@ -348,6 +357,12 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
             "The answers' .llm.attempts() and .llm.report() show what happened; run it again to ask for the rest only."
         )
     return answers
+
+
+def _policy_line(answered: pd.Series[Any], log: pd.DataFrame) -> str:
+    current = session()
+    policies = current.ledger.policies_of(log["job_id"].dropna().unique())
+    return policy_line(answered, log, policies, current.options.policy)
 
 
 def register_accessors() -> None:
