@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.policies import in_force, routes_under
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import Route
 from llm_executor_nb.store.tables import attempts_frame, holds_frame
@@ -21,9 +23,9 @@ from llm_executor_nb.view.holds import HoldsFrame
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from llm_executor_nb.core.holds import RouteStatus
+    from llm_executor_nb.core.chain import Chain, LeftOut
     from llm_executor_nb.core.outcomes import Outcome
-    from llm_executor_nb.core.records import Key
+    from llm_executor_nb.core.records import Key, Scope
 
 _RUN = "_run"
 JOB_ATTRS = "llm"
@@ -71,10 +73,20 @@ def health() -> pd.DataFrame:
     """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing.
 
     Returns:
-        A frame without rows when nothing is on hold; its display says so.
+        A frame without rows when nothing is on hold; its display says so. What the session's policy leaves out is a
+        row of the kind `policy`, which says the clause; prices are not looked up for it.
     """
     now = clock.current().now()
-    return HoldsFrame(holds_frame(session().health.holds(now), now))
+    return HoldsFrame(holds_frame(session().health.holds(now), now, left_out_by_session()))
+
+
+def left_out_by_session() -> list[LeftOut]:
+    """Return what the session's policy leaves out of the table's models: each place once, whatever the key."""
+    places: dict[Scope, LeftOut] = {}
+    for chain in _chains(None):
+        for one in chain.left_out:
+            places.setdefault(one.route.scope(ScopeLevel.PROVIDER), one)
+    return list(places.values())
 
 
 def reset_health() -> None:
@@ -120,7 +132,7 @@ class HealthState:
 
     Attributes:
         standing: whether it can be asked.
-        why: the outcome that put it on hold; empty: it is free.
+        why: the outcome that put it on hold, or the clause of the policy; empty: it is free.
         seconds_left: until the hold ends (infinite: until a change; 0: the next run probes it); None: it is free.
         in_flight: the number of its requests under way.
         outcomes: the outcomes of its finished requests, with their numbers.
@@ -155,13 +167,21 @@ def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
 
     A model without a key has none.
     """
+    for chain in _chains(models):
+        yield from map(_state_of, chain.routes())
+        yield from map(_state_left_out, chain.left_out)
+
+
+def _chains(models: Iterable[str] | None) -> Iterator[Chain]:
+    """Yield the chains of some models of the table (None: of all), under the session's policy."""
     current = session()
-    for model in tuple(current.options.models) if models is None else models:
+    options, policy = current.options, in_force(None, current.options)
+    for model in tuple(options.models) if models is None else models:
         try:
-            routes = list(compiled(model, current.options, current.health).routes())
+            chain = compiled(model, options, current.health)
         except ConfigError:  # no key, or a wrong row; a call of this model raises it
             continue
-        yield from map(_state_of, routes)
+        yield routes_under(policy, chain, options.backends, None) if policy else chain
 
 
 def key_state(key: Key) -> HealthState:
@@ -174,6 +194,11 @@ def _state_of(route: Route) -> RouteState:
     known = _health_of(route, ScopeLevel.ROUTE)
     upstreams = session().health.traffic.upstreams(route)
     return RouteState(model=route.model, route=route.name, tier=route.tier, upstreams=upstreams, **known)
+
+
+def _state_left_out(one: LeftOut) -> RouteState:
+    """Return the state of a route that cannot promise the policy: on hold until the policy changes."""
+    return replace(_state_of(one.route), standing=RouteStatus.HELD, why=one.clause, seconds_left=math.inf)
 
 
 def _health_of(route: Route, reach: ScopeLevel) -> dict[str, Any]:

@@ -305,6 +305,28 @@ async def _prices_of(model: str, current: Session) -> Prices:
     return prices
 
 
+def providers_listed() -> frozenset[str]:
+    """Return the names of all upstream providers that OpenRouter and Hugging Face list. Costs nothing."""
+    current = session()
+    return run_sync(lambda: _providers_listed(current))
+
+
+async def _providers_listed(current: Session) -> frozenset[str]:
+    if paid_calls.are_forbidden() and not current.is_rehearsal:
+        return frozenset()
+    url = current.options.base_url(OPENROUTER)
+
+    async def look_up() -> frozenset[str]:
+        return await catalog.openrouter_providers(current.transport(), url)
+
+    at_openrouter, listed = await asyncio.gather(
+        current.lookups.get(("providers", url), look_up, keep_s=lambda names: LISTS_KEPT_S if names else 0.0),
+        _list_of(HUGGINGFACE, (), current),
+    )
+    offered = (offer.provider for offers in listed.offers.values() for offer in offers)
+    return at_openrouter | {name for name in offered if name}
+
+
 async def _offers_of(backend: str, id_there: str, current: Session) -> tuple[Offer, ...]:
     if paid_calls.are_forbidden() and not current.is_rehearsal:
         return ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import arguments_of, note_arguments
+from llm_executor_nb.core.policy import check_policy
 from llm_executor_nb.providers.parameters import (
     KEY_ARGUMENTS,
     OF_SOME_BACKENDS,
@@ -34,6 +35,7 @@ _OTHERS = (
     "model_kwargs",
     "model_name",
     "output_version",
+    "policy",
     "request_timeout",
     "stream_usage",
     "streaming",
@@ -118,6 +120,7 @@ _BOUNDS: dict[str, Callable[[Any], Any]] = {
     "timeout": lambda value: check_bound("timeout", value),
     "deadline": lambda value: check_bound("deadline", value),
     "max_retries": _check_count,
+    "policy": check_policy,
     "extra_body": lambda value: value,  # `make_request` checks it: it knows the backends of that moment
 }
 """What a call takes beside its parameters, and how each is checked."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.policies import prices_known, under_policy
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.policy import Policy
+
 
 @noted_as("llm.run_llm")
 def make_request(
@@ -31,6 +34,7 @@ def make_request(
     system: str | None = None,
     schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
+    policy: Policy | None = None,
     timeout: float | None = None,
     deadline: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
@@ -40,7 +44,8 @@ def make_request(
     warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
     current = session()
     config = current.options
-    chain = compiled(model_name, config, current.health)
+    extra_body = check_extra_body(extra_body, config.backend_names)
+    chain, demanded = under_policy(policy, compiled(model_name, config, current.health), extra_body, config)
     request, params = split_request(request, params)
     checked = make_schema(schema)
     if checked is not None:
@@ -48,13 +53,20 @@ def make_request(
     return RunRequest(
         chain=chain,
         payload=make_payload(request, params, system=system),
-        extra_body=check_extra_body(extra_body, config.backend_names),
+        extra_body=extra_body,
+        policy=demanded,
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
         schema=checked,
         accept=check_accept(accept),
         record=current.log.record,
     )
+
+
+async def ready_for(model_name: str, policy: Policy | None) -> None:
+    """Wait for what `make_request` needs, without blocking the caller's event loop."""
+    await warmup.loaded()
+    await prices_known(policy, model_name, session().options)
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.chain import LeftOut
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Route
 
@@ -187,6 +188,20 @@ def attempt_lines(attempts: Iterable[Attempt]) -> list[str]:
 def held_lines(held: Iterable[tuple[Route, Hold]], now: float) -> list[str]:
     """Return a line for each route that was left out, with the reason."""
     return [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
+
+
+def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
+    """Return a line for each reason why routes cannot promise a policy, with these routes."""
+    routes: dict[tuple[str, str], list[str]] = {}
+    for one in left_out:
+        routes.setdefault((one.clause, one.why), []).append(one.route.name)
+    return [f"  left out by {clause}: {', '.join(names)} ({why})" for (clause, why), names in routes.items()]
+
+
+def left_out_note(left_out: Sequence[LeftOut]) -> str:
+    """Return the same in few words, behind a failure; empty: nothing was left out."""
+    counts = Counter(one.clause for one in left_out)
+    return "".join(f"; left out by {clause}: {_counted(count, 'route')}" for clause, count in counts.items())
 
 
 def _times(entry: tuple[str, int]) -> str:

@@ -12,9 +12,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.outcomes import Need
+from llm_executor_nb.core.policy import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from llm_executor_nb.core.policy import Policy
 
 NO_NEEDS: frozenset[str] = frozenset()
 _OF_PARTS = {
@@ -41,18 +44,26 @@ _POLICY = "provider"
 _DIGEST_SIZE = 4
 
 
-def needs_of(payload: Mapping[str, Any], extra_body: Mapping[str, Mapping[str, Any]] | None) -> frozenset[str]:
+def needs_of(
+    payload: Mapping[str, Any], extra_body: Mapping[str, Mapping[str, Any]] | None, policy: Policy = NO_POLICY
+) -> frozenset[str]:
     """Return what a request needs.
 
     Args:
         payload: the request's body without `model`.
         extra_body: for each backend the fields that only it is sent.
+        policy: what the request demands of the provider.
     """
     needs = {*_of_messages(payload.get("messages")), *(_of_field(name) for name in payload if name != "messages")}
+    if policy is not NO_POLICY and policy:
+        needs.add(policy.need)
     for fields in (extra_body or {}).values():
         for name, value in fields.items():
-            if value is not None:
-                needs.add(_policy_of(value) if name == _POLICY else _of_field(name))
+            if value is not None and name != _POLICY:
+                needs.add(_of_field(name))
+            elif value is not None:  # both bind the request, so a refusal is about the two together
+                needs -= {policy.need}
+                needs.add(_policy_of([policy.need, value] if policy else value))
     return frozenset(needs) if needs else NO_NEEDS
 
 

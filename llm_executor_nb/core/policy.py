@@ -11,6 +11,8 @@ from numbers import Real
 from typing import Any
 
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Need
 
 QUANTIZATIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
@@ -61,10 +63,12 @@ class Policy:
         return self != NO_POLICY
 
     def __repr__(self) -> str:
-        set_ = [
-            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if getattr(self, one.name) != one.default
-        ]
-        return f"Policy({', '.join(set_)})"
+        demanded = [self.clause(one.name) for one in fields(self) if getattr(self, one.name) != one.default]
+        return f"Policy({', '.join(demanded)})"
+
+    def clause(self, name: str) -> str:
+        """Return a clause in words, as `zdr=True`."""
+        return f"{name}={getattr(self, name)!r}"
 
     @cached_property
     def need(self) -> str:
@@ -81,7 +85,9 @@ def _switch(name: str, value: object) -> bool:
 
 def _names(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever the user gave
     """Return providers as OpenRouter writes them: in lower case, each once, in an order that does not matter."""
-    listed = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple | set) else None
+    is_group = isinstance(value, list | tuple | set | frozenset)
+    listed = [value] if isinstance(value, str) else list(value) if is_group else None
+    _refuse_key(name, *(listed or ()))
     if listed is None or not all(isinstance(one, str) and one.strip() for one in listed):
         raise ConfigError(f"Policy: {name}={value!r} must be names of providers, such as {name}=('together',).")
     return tuple(sorted({"-".join(one.lower().split()) for one in listed}))
@@ -100,6 +106,7 @@ def _is_dollars(value: object) -> bool:
 
 
 def _organisation(name: str, value: object) -> str | None:
+    _refuse_key(name, value)
     if value is None or (
         isinstance(value, str) and value.strip().isascii() and value.strip().isprintable() and value.strip()
     ):
@@ -114,5 +121,25 @@ def _formats(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatev
     return formats
 
 
+def _refuse_key(name: str, *values: object) -> None:
+    """Refuse a key that was given as a name: a policy is shown."""
+    if any(isinstance(value, str) and scrub(value) != value for value in values):
+        raise ConfigError(f"Policy: {name} looks like a key, and a policy is shown. Add keys with llm.keys.add(...).")
+
+
+Policy.__init__ = noted_as("llm.Policy")(Policy.__init__)  # type: ignore[method-assign] # near names for its arguments
 NO_POLICY = Policy()
 """Demands nothing."""
+
+
+def check_policy(policy: object) -> Policy:
+    """Return a policy; None: the one that demands nothing.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if policy is None:
+        return NO_POLICY
+    if isinstance(policy, Policy):
+        return policy
+    raise ConfigError(f"policy must be a llm.Policy, such as llm.Policy(zdr=True), not {type(policy).__name__}.")

@@ -87,7 +87,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=False),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers,
+            headers=wire.headers_for(request.policy),
             timeout_s=timeout_s,
         )
         if (events := recorded(reply)) is not None:
@@ -111,7 +111,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=True),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers,
+            headers=wire.headers_for(request.policy),
             timeout_s=timeout_s,
             until=until,
         ) as reply:
@@ -148,6 +148,7 @@ def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
         model=route.request_model,
         backend=route.backend,
         extra_body=request.extra_body,
+        preferences=request.chain.preferences,
         stream=stream,
     )
 

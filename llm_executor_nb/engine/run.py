@@ -84,7 +84,7 @@ class Run:
             ceiling_s=config.retry_after_ceiling_s,
             deadline=None if request.deadline_s is None else now + request.deadline_s,
             # design 3.2: a hold with a need stops only the requests that have it
-            needs=needs_of(request.payload, request.extra_body),
+            needs=needs_of(request.payload, request.extra_body, request.policy),
             has_fresh=request.has_fresh,
         )
         self._health = health
@@ -304,18 +304,20 @@ class Run:
         now = clock.current().now()
         attempts, held = tuple(self.attempts), list(self._held_unasked(now))
         if stop.why is StopReason.DEADLINE and self.request.deadline_s is not None:
-            return DeadlineError(advice.late(self.request.deadline_s, attempts, held, now), attempts=attempts)
+            message = advice.late(self.request.deadline_s, attempts, held, now)
+            return DeadlineError(self._with_left_out(message), attempts=attempts)
         if self._refusals:  # design 3.1: a refusal is the request's fault also when no second provider is left
             last = self._refusals[-1]
-            return RequestError(advice.refused_by_one(last, attempts), outcome=last.outcome.value, attempts=attempts)
+            message = advice.refused_by_one(last, attempts)
+            return RequestError(self._with_left_out(message), outcome=last.outcome.value, attempts=attempts)
         chain = self.request.chain
         outcome, words = self._last_cause(held)
-        return AllRoutesFailedError(
-            advice.all_failed(chain.model, attempts, held, now, chain.own_urls),
-            outcome=outcome,
-            words=words,
-            attempts=attempts,
-        )
+        message = advice.all_failed(chain.model, attempts, held, now, chain.own_urls)
+        return AllRoutesFailedError(self._with_left_out(message), outcome=outcome, words=words, attempts=attempts)
+
+    def _with_left_out(self, message: str) -> str:
+        """Return the words of an error with the routes that could not promise the policy."""
+        return "\n".join([message, *advice.left_out_lines(self.request.chain.left_out)])
 
     @property
     def _is_begun(self) -> bool:

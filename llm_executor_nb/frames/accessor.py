@@ -15,7 +15,9 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
-from llm_executor_nb.chain.lookups import aprices_of
+from llm_executor_nb.chain.lookups import akeeping_nothing, aprices_of
+from llm_executor_nb.chain.policies import in_force, needs_prices
+from llm_executor_nb.chain.promises import needs_list
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
@@ -77,6 +79,7 @@ class FrameAccessor:
             schema: what each answer must fit: a class, a dict of types, a list of names or a JSON Schema. Each field
                 becomes a typed column of its name; with `out`, of its name after `{out}_`.
             accept: called with each answer; a false result makes the answer `rejected`, and it is asked again.
+            policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
             concurrency: requests in flight; None: as configured (8 at first, growing to 64).
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
@@ -327,8 +330,11 @@ class SeriesAccessor:
 async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, options: dict[str, Any]) -> Job:
     """Return a job that has not begun, made without blocking the caller's event loop."""
     await warmup.loaded(is_told=options.get("progress", True))
-    if options.get("budget_usd") is not None and options.get("price") is None:
+    has_budget = options.get("budget_usd") is not None and options.get("price") is None
+    if has_budget or needs_prices(options.get("policy"), session().options):
         await aprices_of(model)  # the prices are cached, so making the job does not block the loop
+    if needs_list(in_force(options.get("policy"), session().options)):
+        await akeeping_nothing(model)  # cached too
     return make_job(frame, model, column, options)
 
 

@@ -13,6 +13,8 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled, without
+from llm_executor_nb.chain.policies import under_policy
+from llm_executor_nb.chain.promises import reuse_rule
 from llm_executor_nb.chain.request import check_accept, check_alone
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.policy import Policy
 
 _REMEMBERED = 1000
 _RUN = "df.llm.run"
@@ -67,6 +71,7 @@ def check_arguments(
     system: str | None = None,
     schema: Any = None,
     accept: Callable[[AIMessage], object] | None = None,
+    policy: Policy | None = None,
     on_error: Literal["record", "raise"] = "record",
     concurrency: int | None = None,
     budget_usd: float | None = None,
@@ -91,7 +96,8 @@ def check_arguments(
     warmup.wait(is_told=progress)
     current = session()
     config = current.options
-    chain = compiled(model, config, current.health)
+    extra_body = check_extra_body(extra_body, config.backend_names)
+    chain, demanded = under_policy(policy, compiled(model, config, current.health), extra_body, config)
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
@@ -104,7 +110,9 @@ def check_arguments(
         fields={name: name if out is None else f"{out}_{name}" for name in checked.fields} if checked else {},
         params=check_params(params, door=_RUN),
         system=system,
-        extra_body=check_extra_body(extra_body, config.backend_names),
+        extra_body=extra_body,
+        policy=demanded,
+        may_take=reuse_rule(demanded, chain.model) if reuse else None,
         schema=checked,
         accept=check_accept(accept),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),

@@ -120,10 +120,17 @@ def prices_for(chain: Chain, price: object, *, is_needed: bool) -> Prices:
     common = check_price(price)
     if common is not None or not is_needed:
         return Prices({}, common)
-    prices = Prices({place: known for place, known in prices_of(chain.model).items() if known is not None})
+    prices = listed_prices(chain)
     if not prices.known:
         raise ConfigError(f"budget_usd needs prices, and none is known for {chain.model}. Give {_EXAMPLE}.")
     return prices
+
+
+def listed_prices(chain: Chain) -> Prices:
+    """Return the known prices of a chain's routes, looked up in the catalogues; a policy may have left others out."""
+    places = {(route.backend, route.provider) for route in chain.routes()}
+    listed = prices_of(chain.model)
+    return Prices({place: price for place, price in listed.items() if price is not None and place in places})
 
 
 def check_price(price: object) -> Price | None:

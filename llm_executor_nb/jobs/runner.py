@@ -368,6 +368,7 @@ class JobRunner:
             payload=run.request.payload or {},
             schema=options.schema,
             extra_body=options.extra_body,
+            policy=options.policy,
             timeout_s=options.timeout_s,
             deadline_s=options.deadline_s,
             accept=options.accept,

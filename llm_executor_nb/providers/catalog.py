@@ -243,6 +243,13 @@ def read_server_key(body: dict[str, Any]) -> KeyStatus | None:
     return KeyStatus(outcome=Outcome.OK, is_alive=True) if isinstance(body.get("data"), list) else None
 
 
+async def openrouter_providers(transport: Transport, base_url: str) -> frozenset[str]:
+    """Return the slugs of the providers behind OpenRouter (`GET /providers`); none: there is no list."""
+    body = await _look_up(transport, f"{base_url}/providers", None, OPENROUTER)
+    rows = [] if isinstance(body, Verdict) else _listed(body.get("data"))
+    return frozenset(slug for row in rows if (slug := _text(get_in(row, "slug"))))
+
+
 # --- models -----------------------------------------------------------------------------------------------------
 
 

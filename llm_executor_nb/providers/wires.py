@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.providers.langchain import ChunkReader
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_BILL_TO: Final = "X-HF-Bill-To"
+"""Names the organisation that Hugging Face charges."""
 _ATTRIBUTION: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb"})
 """Tells OpenRouter which program asks, and nothing about the user."""
 
@@ -43,6 +46,12 @@ class Wire:
     headers: Mapping[str, str]
     message: Callable[[dict[str, Any], str], AIMessage]
     chunk_reader: Callable[[str], ChunkReader]
+
+    def headers_for(self, policy: Policy) -> Mapping[str, str]:
+        """Return the headers of a request with a policy: Hugging Face is told who pays, and nobody else is."""
+        if policy.bill_to is None or self.name != HUGGINGFACE:
+            return self.headers
+        return {**self.headers, _BILL_TO: policy.bill_to}
 
 
 def make_wire(name: str, base_url: str) -> Wire:

@@ -102,7 +102,10 @@ class Rehearsal:
             own,
             keys=KeyRing(practice=keys),  # practice keys alone: a rehearsal never sends a real one
             models=copy.deepcopy(own.models),
-            backends={name: OwnBackend(name=name, base_url=self._server.own_url(name)) for name in own.backends},
+            backends={
+                name: OwnBackend(name=name, base_url=self._server.own_url(name), is_trusted=backend.is_trusted)
+                for name, backend in own.backends.items()
+            },
             base_urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
             practice_url=self._server.root,
         )
