@@ -23,7 +23,7 @@ from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Outcome
-from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
+from llm_executor_nb.frames.columns import RUN, no_result, policy_of, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
 from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.preview import make_preview, spread
@@ -35,10 +35,12 @@ from llm_executor_nb.frames.signatures import RUN_OPTIONS
 from llm_executor_nb.frames.start import check_arguments, make_job
 from llm_executor_nb.jobs.options import NAME
 from llm_executor_nb.jobs.results import Status
+from llm_executor_nb.store.policies import policy_as_text, policy_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.frames.job import Job
     from llm_executor_nb.frames.plan import Plan
     from llm_executor_nb.frames.preview import Preview
@@ -232,8 +234,13 @@ class FrameAccessor:
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         log = attempts(self._frame)
         made_here = [int(self._frame[run].isin(log["run_id"]).sum()) for run in runs]
-        answered = pd.concat([self._frame[run][status_column(self._frame, run).isin(_ANSWERED)] for run in runs])
-        return make_report(counts, log, asked=sum(made_here), policy=_policy_line(answered, log))
+        return make_report(counts, log, asked=sum(made_here), policy=self._policy_line(runs, log))
+
+    def _policy_line(self, runs: list[str], log: pd.DataFrame) -> str:
+        frame = self._frame
+        answered = {run: frame[run][status_column(frame, run).isin(_ANSWERED)] for run in runs}
+        lines = [_policy_line(rows, log, policy_of(frame, run)) for run, rows in answered.items()]
+        return "; ".join(filter(None, lines))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -318,7 +325,8 @@ class SeriesAccessor:
         log = self.attempts()
         accepted = log[log["outcome"] == Outcome.OK.value].set_index("row")["run_id"]
         rows = {Status(name): count for name, count in made["rows"].items()}
-        return make_report(rows, log, policy=_policy_line(accepted, log))
+        policy = _policy_line(accepted, log, policy_in_text(made.get("policy")))
+        return make_report(rows, log, policy=policy)
 
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
@@ -353,7 +361,9 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     """Return the answers of a job's frame; they know their job, and a warning says what failed."""
     answers, statuses = take_column(frame, out), take_column(frame, f"{out}_status")
     rows = {str(name): int(count) for name, count in statuses.value_counts().items()}
-    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
+    policy = policy_as_text(policy_of(frame, f"{out}{RUN}"))
+    # plain values: Parquet stores them as JSON
+    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows, **({"policy": policy} if policy else {})}
     if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
         causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
         listed = [f"{count:,} x {cause}" for cause, count in causes.head(_MOST_CAUSES).items()]
@@ -365,10 +375,10 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     return answers
 
 
-def _policy_line(answered: pd.Series[Any], log: pd.DataFrame) -> str:
+def _policy_line(answered: pd.Series[Any], log: pd.DataFrame, demanded: Policy) -> str:
     current = session()
     policies = current.ledger.policies_of(log["job_id"].dropna().unique())
-    return policy_line(answered, log, policies, current.options.policy)
+    return policy_line(answered, log, policies, demanded=demanded, now=current.options.policy)
 
 
 def register_accessors() -> None:

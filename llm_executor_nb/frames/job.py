@@ -15,9 +15,10 @@ import pandas as pd
 from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted, warn
+from llm_executor_nb.core.policy import NO_POLICY
 from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
-from llm_executor_nb.frames.columns import names, with_results
+from llm_executor_nb.frames.columns import names, with_policy, with_results
 from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
@@ -97,7 +98,7 @@ class Job:
         if options.schema is not None:
             columns = typed_columns(options.schema, list(results.parsed()), self._frame.index)
             typed = {options.fields[name]: values for name, values in columns.items()}
-        return with_results(self._frame, options.out, results, typed)
+        return with_policy(with_results(self._frame, options.out, results, typed), options.out, options.policy)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts made so far, one row each, as `attempts(job)` does."""
@@ -119,7 +120,7 @@ class Job:
         log = self._ledger.attempts_frame(run_ids=rows)
         # its own answers may not be committed yet
         policies = {**self._ledger.policies_of(log["job_id"].dropna().unique()), self.job_id: policy}
-        return policy_line(rows, log, policies)
+        return policy_line(rows, log, policies, demanded=policy, now=NO_POLICY)
 
     def stop(self) -> None:
         """Stop the job: requests in flight are cancelled, results so far stay. Takes a second at most."""

@@ -31,7 +31,7 @@ _MOST_ROWS = 20
 
 
 def policy_line(
-    rows: pd.Series[Any], attempts: pd.DataFrame, policies: Mapping[str, Policy], now: Policy = NO_POLICY
+    rows: pd.Series[Any], attempts: pd.DataFrame, policies: Mapping[str, Policy], *, demanded: Policy, now: Policy
 ) -> str:
     """Return whether the policy held for every answer; "": no policy was set.
 
@@ -42,19 +42,20 @@ def policy_line(
         rows: the run ids of the rows that have an answer, by the labels of the rows.
         attempts: the attempts of these runs.
         policies: the policies under which jobs bought their answers, by the ids of the jobs.
-        now: the policy that is in force.
+        demanded: the policy of the job that made the result; if it demands nothing, each answer has its own.
+        now: the session's policy.
     """
-    in_force = [policy for policy in (now, *policies.values()) if policy]
+    in_force = [policy for policy in (demanded, now, *policies.values()) if policy]
     if not in_force or rows.empty:
         return ""
     common = Policy(zdr=any(one.zdr for one in in_force), no_training=any(one.no_training for one in in_force))
     origins = list(_origins(rows, attempts))
-    clauses = {one: _clauses(one, policies, common) for one in set(origins)}
-    demanded = [name for name in _WORDS if any(name in asked for asked, _ in clauses.values())]
-    if not demanded:
+    clauses = {one: _clauses(one, policies.get(one[0], NO_POLICY), demanded, common) for one in set(origins)}
+    asked = [name for name in _WORDS if any(name in named for named, _ in clauses.values())]
+    if not asked:
         return f"all {len(rows):,} answers were bought under {', '.join(map(repr, dict.fromkeys(in_force)))}"
     bad = [str(label) for label, one in zip(rows.index, origins, strict=True) if clauses[one][1]]
-    return _in_words(len(rows), bad, " and ".join(_WORDS[name] for name in demanded))
+    return _in_words(len(rows), bad, " and ".join(_WORDS[name] for name in asked))
 
 
 _Origin = tuple[str, str, str | None, str]
@@ -69,11 +70,10 @@ def _origins(rows: pd.Series[Any], attempts: pd.DataFrame) -> Iterator[_Origin]:
         yield job or "", route or "", upstream, model or ""
 
 
-def _clauses(origin: _Origin, policies: Mapping[str, Policy], common: Policy) -> tuple[set[str], list[str]]:
+def _clauses(origin: _Origin, bought: Policy, demanded: Policy, common: Policy) -> tuple[set[str], list[str]]:
     """Return the clauses that are demanded of an answer, and those of them that do not hold."""
-    job, route, upstream, model = origin
-    bought = policies.get(job, NO_POLICY)
-    policy = replace(bought, zdr=common.zdr, no_training=common.no_training)
+    _, route, upstream, model = origin
+    policy = replace(demanded or bought, zdr=common.zdr, no_training=common.no_training)
     source = Origin(route, upstream, bought)
     failed = broken(policy, source)
     if failed and needs_list(policy) and upstream and route.startswith(OPENROUTER):
