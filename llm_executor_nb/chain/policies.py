@@ -7,6 +7,7 @@ known of their providers. Backends of the user's own are judged by what the user
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.settings.provider_names import SLUGS, base_of, canonical, is_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from llm_executor_nb.chain.lookups import Prices
     from llm_executor_nb.core.chain import Chain
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Against = tuple[str, str] | None
     """The clauses that a route cannot promise, in words, and why; None: it promises all."""
 
+_log = logging.getLogger("llm_executor_nb")
 _MILLION = 1_000_000
 _ROUNDING = 1 + 1e-9
 """A price per token is a fraction that has no exact form, so a price at the limit may seem to be above it."""
@@ -70,6 +72,8 @@ def under_policy(
     _check_names(policy, config)
     narrowed = routes_under(policy, chain, config.backends, _prices(policy, chain))
     _check_agreement(policy, narrowed, extra_body.get(OPENROUTER, {}))
+    for line in left_out_lines(narrowed.left_out):
+        _log.debug("%s: %s", chain.model, line.strip())
     if not narrowed.tiers:
         raise ConfigError(_no_route(policy, narrowed))
     return narrowed, policy
@@ -215,20 +219,23 @@ def _prices(policy: Policy, chain: Chain) -> Prices:
 
 def _check_names(policy: Policy, config: Options) -> None:
     """Refuse the name of a provider that nobody lists. Only a name that no table here has is looked up."""
-    unknown = [name for name in (*policy.only, *policy.ignore) if base_of(name) not in SLUGS]
-    if not unknown:
-        return
-    rows = (name for row in config.models.providers.values() if isinstance(row, list) for name in row)
-    known = {*SLUGS, *map(canonical, config.backends), *(canonical(name) for name in rows if isinstance(name, str))}
-    if all(base_of(name) in known for name in unknown):
-        return
-    known |= set(map(canonical, providers_listed()))
-    if name := next((name for name in unknown if base_of(name) not in known), ""):
-        near = did_you_mean(near_names(base_of(name), sorted(known)))
-        raise ConfigError(
-            f"Policy: {name!r} is not a provider of OpenRouter or Hugging Face, nor a backend of your own.{near} "
-            "Nothing was sent.",
-        )
+    known: set[str] = set()
+    unknown = [base_of(name) for name in (*policy.only, *policy.ignore)]
+    for names in (lambda: SLUGS, lambda: config.backends, lambda: _in_rows(config), providers_listed):
+        known.update(map(canonical, names()))
+        unknown = [name for name in unknown if name not in known]
+        if not unknown:
+            return
+    near = did_you_mean(near_names(unknown[0], sorted(known)))
+    raise ConfigError(
+        f"Policy: {unknown[0]!r} is not a provider of OpenRouter or Hugging Face, nor a backend of your own.{near} "
+        "Nothing was sent.",
+    )
+
+
+def _in_rows(config: Options) -> Iterator[str]:
+    rows = (row for row in config.models.providers.values() if isinstance(row, list))
+    return (name for row in rows for name in row if isinstance(name, str))
 
 
 def _check_agreement(policy: Policy, chain: Chain, fields: Mapping[str, Any]) -> None:

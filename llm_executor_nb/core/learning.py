@@ -316,14 +316,14 @@ class Learning:
             run.leave(route)
             return
         # a hold that this very request probes is not set again by it
-        is_held_at_end = is_transient and run.is_by_hand and not self._is_probed(route, now)
+        is_held_at_end = is_transient and run.is_by_hand and not self._is_probed(route, verdict, now)
         self._plan_retry(route, verdict, sent.at, now, retry_after_s=retry_after_s, is_held_at_end=is_held_at_end)
 
     def _row_probed_in_vain(self, route: Route, verdict: Verdict, now: float) -> None:
         """Hold a route for longer, unless the only rows left to probe it fail by themselves."""
         # design 3.2: such rows use up their tries and end as failed, never with "on hold"
         if self._is_own_fault():
-            self._health.lift([hold.scope for hold in self._health.of(route, now)], now)
+            self._health.lift([hold.scope for hold in self._health.of(route, now, self._run.needs)], now)
         else:
             self._strike(route, verdict, now, is_probe=True)
 
@@ -346,7 +346,7 @@ class Learning:
         return self._health.evidence.proved_until(route) >= sent.at or self._is_own_fault()
 
     def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
-        scope = route.scope(ScopeLevel.ROUTE)
+        scope = self._health.evidence.failing(route, verdict, self._run.needs)
         self._health.strike(scope, verdict, now, is_probe=is_probe)
         self._run.own_holds.add(scope)
 
@@ -386,9 +386,9 @@ class Learning:
         if plan.held_at_end is not None:
             self._strike(plan.route, plan.held_at_end, now)
 
-    def _is_probed(self, route: Route, now: float) -> bool:
-        """Whether a request that is not settled yet probes the hold of the route itself."""
-        scope = route.scope(ScopeLevel.ROUTE)
+    def _is_probed(self, route: Route, verdict: Verdict, now: float) -> bool:
+        """Whether a request that is not settled yet probes the hold that a failure would set."""
+        scope = self._health.evidence.failing(route, verdict, self._run.needs)
         return any(hold.is_probing and hold.scope == scope for hold in self._health.of(route, now, self._run.needs))
 
     def _has_another(self, route: Route, now: float) -> bool:

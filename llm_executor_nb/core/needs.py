@@ -1,7 +1,8 @@
 """What a request needs of a route beyond a text answer, and which of these needs a refusal is about.
 
-A need is a word: `image`, `file`, `audio`, `video`, `tools`, `schema`, `param:<name>` or `policy:<digest>`. A hold with
-a need stops only requests that have it: one row can never take another row down (design 3.1, "Blame"). Pure.
+A need is a word: `image`, `file`, `audio`, `video`, `tools`, `schema`, `param:<name>`, `policy:<digest>`, or
+`bill_to:<organisation>`. A hold with a need stops only requests that have it: one row can never take another row down
+(design 3.1, "Blame"). Pure.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def needs_of(
     needs = {*_of_messages(payload.get("messages")), *(_of_field(name) for name in payload if name != "messages")}
     if policy is not NO_POLICY and policy:
         needs.add(policy.need)
+        if policy.bill_to is not None:
+            needs.add(f"{Need.BILL_TO}:{policy.bill_to}")
     for fields in (extra_body or {}).values():
         for name, value in fields.items():
             if value is not None and name != _POLICY:
@@ -75,8 +78,8 @@ def blamed(need: Need, needs: frozenset[str], message: str) -> str | None:
         needs: what the request needs.
         message: the refusal's words, which name a parameter.
     """
-    if need is Need.POLICY:
-        return next((one for one in needs if one.startswith(f"{Need.POLICY}:")), None)
+    if need in (Need.POLICY, Need.BILL_TO):
+        return next((one for one in needs if one.startswith(f"{need}:")), None)
     if need is Need.PARAM:
         prefix = f"{Need.PARAM}:"
         named = (one for one in sorted(needs) if one.startswith(prefix))

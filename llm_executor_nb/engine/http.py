@@ -87,7 +87,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=False),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers_for(request.policy),
+            headers=wire.headers_for(request.policy, request.headers_left_out),
             timeout_s=timeout_s,
         )
         if (events := recorded(reply)) is not None:
@@ -111,7 +111,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=True),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers_for(request.policy),
+            headers=wire.headers_for(request.policy, request.headers_left_out),
             timeout_s=timeout_s,
             until=until,
         ) as reply:

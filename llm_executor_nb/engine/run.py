@@ -28,6 +28,7 @@ from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
+from llm_executor_nb.core.verdicts.narrowed import narrowed
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.engine.sender import overruled
@@ -122,9 +123,10 @@ class Run:
         # the plain case makes no copy: it is on the path of every request
         payload = self.request.payload if self.schema_prompt is None else self.schema_prompt.payload(route)
         extra_body = self.extras.extra_body(route)
-        if payload is self.request.payload and extra_body is self.request.extra_body:
+        left_out = self.extras.headers_left_out(route)
+        if payload is self.request.payload and extra_body is self.request.extra_body and not left_out:
             return self.request
-        return replace(self.request, payload=payload, extra_body=extra_body)
+        return replace(self.request, payload=payload, extra_body=extra_body, headers_left_out=left_out)
 
     def sent(self, route: Route) -> None:
         """Note that the request goes out."""
@@ -182,6 +184,7 @@ class Run:
     async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
         """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
         now = clock.current().now()
+        verdict = narrowed(verdict, self.request.policy, self.memory.needs, move.route.backend)
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
             self.learning.cut(self._probe, now)
         else:

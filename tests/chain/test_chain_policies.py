@@ -8,13 +8,15 @@ from functools import partial
 import pandas as pd
 import pytest
 from doors import DOORS
+from langchain_core.caches import InMemoryCache
 from refusing import clouds, said, served
 from rehearsing import MODEL, fresh
 from shells import extended_shell
 from tenacity import wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain.request import make_request
+from llm_executor_nb.chain.compile import _fallback_chain_cache
+from llm_executor_nb.chain.inspection import route_states
 from llm_executor_nb.core.needs import needs_of
 
 ROW = ["together", "scaleway", "fireworks-ai", "mine"]
@@ -121,7 +123,7 @@ def test_without_a_route_left_nothing_is_sent_and_each_clause_is_named(sides):
     error = failure(policy=KEEPS_NOTHING)
     assert isinstance(error, llm.ConfigError)
     assert "can promise Policy(zdr=True)" in str(error)
-    assert "left out by zdr=True: huggingface/scaleway" in str(error)
+    assert "left out by zdr=True: huggingface/together ..0001, huggingface/scaleway ..0001," in str(error)
     assert "trusted=True" in str(error)
     with pytest.raises(llm.ConfigError, match="can promise"):
         pd.DataFrame({"q": ["a"]}).llm.run(MODEL, "q", policy=KEEPS_NOTHING, progress=False)
@@ -199,10 +201,12 @@ def test_only_hugging_face_is_told_who_pays(sides, door):
         ("Amazon Bedrock", "amazon-bedrock"),
         ("AtlasCloud", "atlas-cloud"),
         ("google-vertex/us-east5", "google-vertex/us-east5"),
-        ("brand-new", "brand-new"),
+        ("Brand New", "brand-new"),
+        ("tiny.host", "tiny.host"),
     ],
 )
 def test_a_provider_may_be_written_as_either_half_writes_it(sides, written, meant):
+    llm.models.add("other", providers=["Tiny.Host"])
     llm.run_llm(MODEL, "hi", policy=llm.Policy(ignore=written))
     assert sides.bodies()[0]["provider"] == {"ignore": [meant]}
 
@@ -296,22 +300,48 @@ def test_every_door_refuses_what_is_not_a_policy(sides, door):
     assert sides.asked == (False, (), False)
 
 
-@pytest.mark.usefixtures("sides")
-def test_calls_side_by_side_keep_their_own_routes():
-    llm.configure(policy=llm.Policy(zdr=True, only="scaleway"))
-    seen = []
+def test_a_refusal_under_a_policy_never_holds_a_request_without_it():
+    lost, refused = [], []
 
-    def ask(policy):
-        request = make_request(MODEL, "hi", policy=policy)
-        seen.append((bool(policy is None), len(list(request.chain.routes())), request.policy))
+    def ask(number):
+        for _ in range(25):
+            try:
+                reply = llm.run_llm(MODEL, "hi", policy=None if number % 2 else llm.Policy())
+                lost.extend([] if number % 2 == 0 and "practice" in reply.content else [number])
+            except llm.AllRoutesFailedError as error:
+                (refused if number % 2 else lost).append(str(error))
 
-    policies = [None, llm.Policy()] * 20
-    threads = [threading.Thread(target=ask, args=(policy,)) for policy in policies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted({(is_session, routes) for is_session, routes, _ in seen}) == [(False, 6), (True, 3)]
+    with fresh(), llm.rehearse("openrouter: privacy_restricted"):
+        llm.configure(policy=KEEPS_NOTHING)
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        attempts = llm.attempts()
+        chain = _fallback_chain_cache[MODEL]
+    assert lost == []
+    assert len(refused) == 100
+    assert all("left out by zdr=True" in words for words in refused)
+    assert set(attempts["backend"]) == {"openrouter"}
+    assert len(list(chain.routes())) == 5  # the cached chain is that of the model, whatever a policy left of it
+
+
+def test_a_cached_answer_of_langchain_s_is_not_taken_under_another_policy(sides):
+    model = llm.chat_model(MODEL, cache=InMemoryCache())
+    for policy in (None, None, KEEPS_NOTHING, KEEPS_NOTHING):
+        model.invoke("hi", policy=policy)
+    llm.configure(policy=llm.Policy(no_training=True))
+    model.invoke("hi")
+    assert len(sides.bodies()) == 3
+
+
+def test_a_route_that_the_policy_leaves_out_may_also_be_skipped(sides):
+    sides.is_down = True
+    out = pd.DataFrame({"q": ["hi"]}).llm.run(MODEL, "q", progress=False, deadline=0.2, policy=KEEPS_NOTHING)
+    sides.is_down = False
+    again = out.llm.retry_failed(skip_routes=["huggingface"], progress=False)
+    assert again["q_llm_status"].tolist() == ["ok"]
 
 
 def test_the_need_is_that_of_the_policy_and_of_what_is_sent_beside_it():
@@ -334,6 +364,7 @@ def test_plan_health_and_a_row_s_failure_name_the_clause(sides):
     assert not frame.llm.plan(MODEL, "q").left_out
     assert llm.health().empty
     llm.configure(policy=KEEPS_NOTHING)
+    assert [one.why for one in route_states([MODEL])] == ["", "", *(["zdr=True"] * 4)]
     rows = llm.health().query("model == @MODEL")
     assert rows["provider"].dropna().tolist() == list(ALL)
     assert set(rows["kind"]) == {"policy"}
