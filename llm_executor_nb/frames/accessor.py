@@ -82,6 +82,7 @@ class FrameAccessor:
                 becomes a typed column of its name; with `out`, of its name after `{out}_`.
             accept: called with each answer; a false result makes the answer `rejected`, and it is asked again.
             policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
+            service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
             concurrency: requests in flight; None: as configured (8 at first, growing to 64).
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the

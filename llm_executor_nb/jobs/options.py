@@ -39,6 +39,7 @@ class JobOptions:
         fields: a schema's fields, and the names of their columns.
         params, system, extra_body: parts of every request.
         policy: what every request demands of whoever answers.
+        has_tier_fallback: a service tier that refuses a request may be left out.
         may_take: whether a stored answer may be reused under the policy, by where it is from; None: every one may.
         schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
@@ -61,6 +62,7 @@ class JobOptions:
     system: str | None
     extra_body: Mapping[str, Mapping[str, Any]] | None
     policy: Policy
+    has_tier_fallback: bool
     may_take: Callable[[Origin], bool] | None
     schema: Schema | None
     accept: Callable[[AIMessage], object] | None
