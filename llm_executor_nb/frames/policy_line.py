@@ -53,7 +53,8 @@ def policy_line(
     clauses = {one: _clauses(one, policies.get(one[0], NO_POLICY), demanded, common) for one in set(origins)}
     asked = [name for name in _WORDS if any(name in named for named, _ in clauses.values())]
     if not asked:
-        return f"all {len(rows):,} answers were bought under {', '.join(map(repr, dict.fromkeys(in_force)))}"
+        verb = "was" if len(rows) == 1 else "were"
+        return f"{_all(len(rows))} {verb} bought under {', '.join(map(repr, dict.fromkeys(in_force)))}"
     bad = [str(label) for label, one in zip(rows.index, origins, strict=True) if clauses[one][1]]
     return _in_words(len(rows), bad, " and ".join(_WORDS[name] for name in asked))
 
@@ -81,9 +82,13 @@ def _clauses(origin: _Origin, bought: Policy, demanded: Policy, common: Policy) 
     return {name for name in _WORDS if getattr(policy, name)}, failed
 
 
+def _all(answers: int) -> str:
+    return "the only answer" if answers == 1 else f"all {answers:,} answers"
+
+
 def _in_words(answers: int, bad: list[str], words: str) -> str:
     if not bad:
-        return f"all {answers:,} answers came from providers that {words}"
+        return f"{_all(answers)} came from providers that {words}"
     more = f" and {len(bad) - _MOST_ROWS:,} more" if len(bad) > _MOST_ROWS else ""
     return (
         f"{len(bad):,} of {answers:,} answers did not come from providers that {words}, or that is not known: "
