@@ -16,6 +16,7 @@ from llm_executor_nb.core.outcomes import (
     REDIRECTED,
     Outcome,
 )
+from llm_executor_nb.core.policy import OF_POLICY
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ _CERTIFICATES = {
 }
 """What can be done about a certificate, by the beginning of the message."""
 _OTHERWISE = "try again"
+_OF_POLICIES = {
+    f"{OF_POLICY}bill_to=": "the token may not bill this organisation, or it has no credit: check both at "
+    "huggingface.co, or leave bill_to out",
+    OF_POLICY: "no provider there meets the policy: loosen the clause, or try another model",
+}
+"""What can be done about a refusal for a policy, by the beginning of the message."""
 _V1 = "most base URLs end in /v1"
 _ELSEWHERE = (
     "{backend} redirects to another address, and a redirect is not followed, because it would take the key along: "
@@ -256,7 +263,8 @@ def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls) -
 
 
 def _step(cause: Outcome, backend: str, own: OwnUrls, *, has_key: bool, message: str) -> str:
-    step = next((step for words, step in _CERTIFICATES.items() if message.startswith(words)), None)
+    by_words = _CERTIFICATES | _OF_POLICIES
+    step = next((step for words, step in by_words.items() if message.startswith(words)), None)
     if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
     return step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)

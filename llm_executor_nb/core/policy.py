@@ -16,6 +16,8 @@ from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Need
 
 QUANTIZATIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
+OF_POLICY = "policy "
+"""The beginning of a message about a refusal for a policy; the clause follows."""
 _DIGEST_SIZE = 4
 _PER_MILLION = "(input, output) in dollars per million tokens, such as (0.10, 0.30)"
 

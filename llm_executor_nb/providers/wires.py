@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.verdicts.added_parameters import METADATA
 from llm_executor_nb.providers import langchain
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _BILL_TO: Final = "X-HF-Bill-To"
 """Names the organisation that Hugging Face charges."""
-_ATTRIBUTION: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb"})
-"""Tells OpenRouter which program asks, and nothing about the user."""
+_OF_OPENROUTER: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb", METADATA: "enabled"})
+"""Tell OpenRouter which program asks, and nothing about the user; and ask it who answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,16 @@ class Wire:
     message: Callable[[dict[str, Any], str], AIMessage]
     chunk_reader: Callable[[str], ChunkReader]
 
-    def headers_for(self, policy: Policy) -> Mapping[str, str]:
-        """Return the headers of a request with a policy: Hugging Face is told who pays, and nobody else is."""
-        if policy.bill_to is None or self.name != HUGGINGFACE:
-            return self.headers
-        return {**self.headers, _BILL_TO: policy.bill_to}
+    def headers_for(self, policy: Policy, left_out: frozenset[str]) -> Mapping[str, str]:
+        """Return the headers of a request with a policy: Hugging Face is told who pays, and nobody else is.
+
+        Args:
+            policy: what the request demands.
+            left_out: headers of ours that this backend is not sent.
+        """
+        if policy.bill_to is not None and self.name == HUGGINGFACE:
+            return {**self.headers, _BILL_TO: policy.bill_to}
+        return self.headers if not left_out else {name: self.headers[name] for name in self.headers.keys() - left_out}
 
 
 def make_wire(name: str, base_url: str) -> Wire:
@@ -65,7 +71,7 @@ def make_wire(name: str, base_url: str) -> Wire:
     return Wire(
         name=name,
         url=base_url.rstrip("/") + CHAT_COMPLETIONS,
-        headers=_ATTRIBUTION if name == OPENROUTER else _NO_HEADERS,
+        headers=_OF_OPENROUTER if name == OPENROUTER else _NO_HEADERS,
         message=_huggingface_message if is_huggingface else _openai_message,
         chunk_reader=langchain.huggingface_chunks if is_huggingface else langchain.openai_chunks,
     )

@@ -126,7 +126,7 @@ def _condition(row: Row) -> Callable[[ChatRequest], bool]:
 
 def _respond(row: Row, request: ChatRequest, effect: Effect) -> Response:
     named = as_object(request.preferences).get("only") or ()
-    words = {
+    words: dict[str, str] = {
         "model": request.plain_model,
         "does": row["does"],
         "only": ", ".join(map(str, named)),

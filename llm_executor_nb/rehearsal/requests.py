@@ -128,7 +128,7 @@ class ChatRequest:
     @property
     def is_flex(self) -> bool:
         """Whether it asks for the flex tier."""
-        return self.service_tier == "flex"
+        return bool(self.service_tier == "flex")
 
     def unstreamed(self) -> ChatRequest:
         """Return the same request without streaming."""

@@ -56,7 +56,7 @@ class Upstream:
         return round(TIERS.get(tier or "", 1.0) * price / _PER_MILLION, 10)
 
 
-UPSTREAMS = (
+UPSTREAMS: tuple[Upstream, ...] = (
     Upstream(
         name="Practice",
         tag="practice",
