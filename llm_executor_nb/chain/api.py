@@ -48,6 +48,7 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
             Providers that take a `response_format` are sent one, others get the schema in words.
         accept: called with each answer; after a false result the answer is `rejected`, and the model is asked again.
         policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
+        service_tier_fallback: ask at the default tier when `service_tier` has no room.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).
         extra_body: fields that only one backend knows, `{"openrouter": {...}}`.
@@ -147,9 +148,9 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
     Args:
         name: a model of the provider table, or an alias; `model=` in a call asks another one.
         **params: the call parameters of `run_llm`; `timeout` (seconds of one attempt), `max_retries` (retries of one
-            route), `deadline` (seconds of one run), `policy`, `extra_body`; and LangChain's own: streaming,
-            cache, rate_limiter (once per run, not per attempt), callbacks, tags, metadata, output_version,
-            custom_get_token_ids, ...
+            route), `deadline` (seconds of one run), `policy`, `service_tier_fallback`, `extra_body`; and LangChain's
+            own: streaming, cache, rate_limiter (once per run, not per attempt), callbacks, tags, metadata,
+            output_version, custom_get_token_ids, ...
 
     Raises:
         ModelNotSupportedError: the model is not in the table.

@@ -91,8 +91,8 @@ class ChatChain(_AsyncioOnly):
     Args:
         **options: `model` (a model of the provider table, or an alias), the call parameters of `run_llm`, `timeout`
             (seconds of one attempt), `max_retries` (retries of a route), `deadline` (seconds of one run), `policy`,
-            `extra_body` (by backend), `streaming`, `output_version`, and what every LangChain model takes: cache,
-            callbacks, tags, metadata, rate_limiter, disable_streaming, ...
+            `service_tier_fallback`, `extra_body` (by backend), `streaming`, `output_version`, and what every
+            LangChain model takes: cache, callbacks, tags, metadata, rate_limiter, disable_streaming, ...
 
     Raises:
         ConfigError: an option is unknown or invalid. A key is refused: the key ring has the keys.
@@ -100,6 +100,7 @@ class ChatChain(_AsyncioOnly):
 
     deadline: float | None = None
     policy: Any = None
+    service_tier_fallback: bool = False
 
     def __init__(self, **options: Any) -> None:
         checked = check_options(options, type(self).model_fields, common=BaseChatModel.model_fields)
@@ -202,6 +203,7 @@ class ChatChain(_AsyncioOnly):
             bounds.get("model", self.model_name),
             messages,
             policy=self._policy_of(bounds),
+            service_tier_fallback=bounds.get("service_tier_fallback", self.service_tier_fallback),
             timeout=bounds.get("timeout", self.request_timeout),
             deadline=bounds.get("deadline", self.deadline),
             extra_body=bounds.get("extra_body", self.extra_body),

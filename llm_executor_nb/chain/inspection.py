@@ -44,7 +44,7 @@ def attempts(of: object = None) -> pd.DataFrame:
 
     Returns:
         One row per request, by the time it was sent; the columns of `Attempt`. It is displayed with row, attempt,
-        route, outcome, message, decision, seconds and cost.
+        route, upstream, outcome, message, decision, seconds and cost.
 
     Raises:
         ConfigError: `of` has no attempts.
@@ -153,11 +153,13 @@ class RouteState(HealthState):
         model: its name in the provider table.
         route: its name in the attempt log.
         tier: 1 for OpenRouter, 2 for all others.
+        upstreams: who served its answers, each with its count.
     """
 
     model: str
     route: str
     tier: int
+    upstreams: Mapping[str, int]
 
 
 def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
@@ -190,7 +192,8 @@ def key_state(key: Key) -> HealthState:
 
 def _state_of(route: Route) -> RouteState:
     known = _health_of(route, ScopeLevel.ROUTE)
-    return RouteState(model=route.model, route=route.name, tier=route.tier, **known)
+    upstreams = session().health.traffic.upstreams(route)
+    return RouteState(model=route.model, route=route.name, tier=route.tier, upstreams=upstreams, **known)
 
 
 def _state_left_out(one: LeftOut) -> RouteState:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.chain.request import check_tier_fallback
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import arguments_of, note_arguments
 from llm_executor_nb.core.policy import check_policy
@@ -37,6 +38,7 @@ _OTHERS = (
     "output_version",
     "policy",
     "request_timeout",
+    "service_tier_fallback",
     "stream_usage",
     "streaming",
     "tiktoken_model_name",
@@ -121,6 +123,7 @@ _BOUNDS: dict[str, Callable[[Any], Any]] = {
     "deadline": lambda value: check_bound("deadline", value),
     "max_retries": _check_count,
     "policy": check_policy,
+    "service_tier_fallback": check_tier_fallback,
     "extra_body": lambda value: value,  # `make_request` checks it: it knows the backends of that moment
 }
 """What a call takes beside its parameters, and how each is checked."""

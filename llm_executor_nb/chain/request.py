@@ -35,6 +35,7 @@ def make_request(
     schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
     policy: Policy | None = None,
+    service_tier_fallback: bool = False,
     timeout: float | None = None,
     deadline: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
@@ -55,6 +56,7 @@ def make_request(
         payload=make_payload(request, params, system=system),
         extra_body=extra_body,
         policy=demanded,
+        has_tier_fallback=check_tier_fallback(service_tier_fallback),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
         schema=checked,
@@ -75,6 +77,17 @@ def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMe
     if accept is None or (callable(accept) and not iscoroutinefunction(accept)):
         return accept
     raise ConfigError(f"accept={accept!r} must be a plain function from the message to True or False.")
+
+
+def check_tier_fallback(value: object) -> bool:
+    """Return whether a service tier without room may be left out.
+
+    Raises:
+        ConfigError: it is neither True nor False; nothing was sent.
+    """
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"service_tier_fallback={value!r} must be True or False.")
 
 
 def check_alone(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
 from llm_executor_nb.core.moves import RetryPlan
+from llm_executor_nb.core.needs import is_about_another
 from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.records import Verdict
 
@@ -150,6 +151,9 @@ class Learning:
 
     def _learn_failure(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         route, rule = move.route, RULES[verdict.outcome]
+        if rule.is_transient and is_about_another(verdict, self._run.needs):  # it holds nothing (design 3.1, blame)
+            self._plan_retry(route, verdict, sent.at, now, retry_after_s=verdict.retry_after_s)
+            return
         if verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
             self._asked_to_wait(move, verdict, sent, now)
             return
@@ -276,8 +280,7 @@ class Learning:
     # --- failures -------------------------------------------------------------------------------------------------
 
     def _unusable(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
-        """Ask once more here, then elsewhere, within the retries of one route for the whole run."""
-        # design 3.3: each such answer was paid for
+        """Ask once more here, then elsewhere, within the retries of one route for the whole run: each was paid for."""
         run = self._run
         run.unusable[route] += 1
         if sum(run.unusable.values()) > self._retries:
@@ -377,14 +380,12 @@ class Learning:
         """Take in how long the planned retry waits; None: the retries are used up, so the route is left."""
         run, plan = self._run, self._run.plan
         run.plan = None
-        if plan is None:
-            return
-        if seconds is not None:
+        if plan is not None and seconds is not None:
             run.ready_at[plan.route] = now + seconds
-            return
-        run.leave(plan.route)
-        if plan.held_at_end is not None:
-            self._strike(plan.route, plan.held_at_end, now)
+        elif plan is not None:
+            run.leave(plan.route)
+            if plan.held_at_end is not None:
+                self._strike(plan.route, plan.held_at_end, now)
 
     def _is_probed(self, route: Route, verdict: Verdict, now: float) -> bool:
         """Whether a request that is not settled yet probes the hold that a failure would set."""

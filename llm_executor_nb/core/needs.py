@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from llm_executor_nb.core.policy import Policy
+    from llm_executor_nb.core.records import Verdict
 
 NO_NEEDS: frozenset[str] = frozenset()
 _OF_PARTS = {
@@ -40,6 +41,8 @@ _OF_FIELDS = {
     "parallel_tool_calls": Need.TOOLS,
     "response_format": Need.SCHEMA,
 }
+SERVICE_TIER = "service_tier"
+"""The call parameter for how soon, and at which price, OpenRouter answers."""
 _POLICY = "provider"
 """OpenRouter's field for which providers may answer a request."""
 _DIGEST_SIZE = 4
@@ -70,6 +73,16 @@ def needs_of(
     return frozenset(needs) if needs else NO_NEEDS
 
 
+def without_tier(needs: frozenset[str]) -> frozenset[str]:
+    """Return the needs of a request whose service tier may be left out."""
+    return needs - {_of_field(SERVICE_TIER)}
+
+
+def is_about_tier(need: Need | None, message: str | None) -> bool:
+    """Whether a refusal is about the service tier of a request."""
+    return need is Need.PARAM and _mentions(message or "", SERVICE_TIER)
+
+
 def blamed(need: Need, needs: frozenset[str], message: str) -> str | None:
     """Return which need of a request a refusal is about; None: the request has no such need.
 
@@ -85,6 +98,11 @@ def blamed(need: Need, needs: frozenset[str], message: str) -> str | None:
         named = (one for one in sorted(needs) if one.startswith(prefix))
         return next((one for one in named if _mentions(message, one.removeprefix(prefix))), None)
     return need.value if need.value in needs else None
+
+
+def is_about_another(verdict: Verdict, needs: frozenset[str]) -> bool:
+    """Whether a refusal is about a need that the request does not have, or can do without."""
+    return verdict.need is not None and blamed(verdict.need, needs, verdict.message or "") is None
 
 
 def _of_field(name: str) -> str:

@@ -64,6 +64,7 @@ class RunRequest:
         extra_body: fields that only one backend knows, by backend.
         headers_left_out: headers of ours that the backend is not sent.
         policy: what the request demands of the provider; the chain has only routes that can promise it.
+        has_tier_fallback: a service tier that refuses the request may be left out.
         timeout_s: seconds that one attempt may take; None: no bound.
         deadline_s: seconds that the run may take; None: no bound.
         retries: the retries of one route; None: as configured.
@@ -83,6 +84,7 @@ class RunRequest:
     extra_body: Mapping[str, Mapping[str, Any]] | None = None
     headers_left_out: frozenset[str] = frozenset()
     policy: Policy = NO_POLICY
+    has_tier_fallback: bool = False
     timeout_s: float | None
     deadline_s: float | None
     retries: int | None = None

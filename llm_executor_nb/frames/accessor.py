@@ -15,14 +15,17 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
-from llm_executor_nb.chain.lookups import aprices_of
-from llm_executor_nb.chain.policies import needs_prices
+from llm_executor_nb.chain.lookups import akeeping_nothing, aprices_of
+from llm_executor_nb.chain.policies import in_force, needs_prices
+from llm_executor_nb.chain.promises import needs_list
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
 from llm_executor_nb.core.near_names import noted_as
-from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.frames.columns import RUN, no_result, policy_of, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
+from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.preview import make_preview, spread
 from llm_executor_nb.frames.prompts import VALUES as _TEXT
 from llm_executor_nb.frames.prompts import take_column
@@ -32,16 +35,19 @@ from llm_executor_nb.frames.signatures import RUN_OPTIONS
 from llm_executor_nb.frames.start import check_arguments, make_job
 from llm_executor_nb.jobs.options import NAME
 from llm_executor_nb.jobs.results import Status
+from llm_executor_nb.store.policies import policy_as_text, policy_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.frames.job import Job
     from llm_executor_nb.frames.plan import Plan
     from llm_executor_nb.frames.preview import Preview
     from llm_executor_nb.frames.report import Report
 
 _MOST_CAUSES = 3
+_ANSWERED = (Status.OK.value, Status.CACHED.value)
 
 
 class FrameAccessor:
@@ -76,6 +82,7 @@ class FrameAccessor:
                 becomes a typed column of its name; with `out`, of its name after `{out}_`.
             accept: called with each answer; a false result makes the answer `rejected`, and it is asked again.
             policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
+            service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
             concurrency: requests in flight; None: as configured (8 at first, growing to 64).
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
@@ -215,7 +222,9 @@ class FrameAccessor:
         return attempts(self._frame)
 
     def report(self) -> Report:
-        """Return the report of this result: rows by status, attempts by route and outcome, waits, tokens, dollars.
+        """Return the report of this result: rows by status, attempts by route and outcome, answers by upstream.
+
+        It has waits, tokens and dollars too, and says whether the policy held for every answer.
 
         Raises:
             ConfigError: the frame has no `{out}_run` or no `{out}_status` column.
@@ -226,7 +235,13 @@ class FrameAccessor:
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         log = attempts(self._frame)
         made_here = [int(self._frame[run].isin(log["run_id"]).sum()) for run in runs]
-        return make_report(counts, log, asked=sum(made_here))
+        return make_report(counts, log, asked=sum(made_here), policy=self._policy_line(runs, log))
+
+    def _policy_line(self, runs: list[str], log: pd.DataFrame) -> str:
+        frame = self._frame
+        answered = {run: frame[run][status_column(frame, run).isin(_ANSWERED)] for run in runs}
+        lines = [_policy_line(rows, log, policy_of(frame, run)) for run, rows in answered.items()]
+        return "; ".join(filter(None, lines))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -308,7 +323,11 @@ class SeriesAccessor:
         """
         if (made := self._series.attrs.get(JOB_ATTRS)) is None:
             raise ConfigError("This Series has no report. Take that of the answers of s.llm.run, or of a job's frame.")
-        return make_report({Status(name): count for name, count in made["rows"].items()}, self.attempts())
+        log = self.attempts()
+        accepted = log[log["outcome"] == Outcome.OK.value].set_index("row")["run_id"]
+        rows = {Status(name): count for name, count in made["rows"].items()}
+        policy = _policy_line(accepted, log, policy_in_text(made.get("policy")))
+        return make_report(rows, log, policy=policy)
 
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
@@ -323,6 +342,8 @@ async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, o
     has_budget = options.get("budget_usd") is not None and options.get("price") is None
     if has_budget or needs_prices(options.get("policy"), session().options):
         await aprices_of(model)  # the prices are cached, so making the job does not block the loop
+    if needs_list(in_force(options.get("policy"), session().options)):
+        await akeeping_nothing(model)  # cached too
     return make_job(frame, model, column, options)
 
 
@@ -341,7 +362,9 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     """Return the answers of a job's frame; they know their job, and a warning says what failed."""
     answers, statuses = take_column(frame, out), take_column(frame, f"{out}_status")
     rows = {str(name): int(count) for name, count in statuses.value_counts().items()}
-    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
+    policy = policy_as_text(policy_of(frame, f"{out}{RUN}"))
+    # plain values: Parquet stores them as JSON
+    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows, **({"policy": policy} if policy else {})}
     if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
         causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
         listed = [f"{count:,} x {cause}" for cause, count in causes.head(_MOST_CAUSES).items()]
@@ -351,6 +374,12 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
             "The answers' .llm.attempts() and .llm.report() show what happened; run it again to ask for the rest only."
         )
     return answers
+
+
+def _policy_line(answered: pd.Series[Any], log: pd.DataFrame, demanded: Policy) -> str:
+    current = session()
+    policies = current.ledger.policies_of(log["job_id"].dropna().unique())
+    return policy_line(answered, log, policies, demanded=demanded, now=current.options.policy)
 
 
 def register_accessors() -> None:

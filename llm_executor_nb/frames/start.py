@@ -14,7 +14,8 @@ import pandas as pd
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled, without
 from llm_executor_nb.chain.policies import under_policy
-from llm_executor_nb.chain.request import check_accept, check_alone
+from llm_executor_nb.chain.promises import reuse_rule
+from llm_executor_nb.chain.request import check_accept, check_alone, check_tier_fallback
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
@@ -71,6 +72,7 @@ def check_arguments(
     schema: Any = None,
     accept: Callable[[AIMessage], object] | None = None,
     policy: Policy | None = None,
+    service_tier_fallback: bool = False,
     on_error: Literal["record", "raise"] = "record",
     concurrency: int | None = None,
     budget_usd: float | None = None,
@@ -111,6 +113,8 @@ def check_arguments(
         system=system,
         extra_body=extra_body,
         policy=demanded,
+        has_tier_fallback=check_tier_fallback(service_tier_fallback),
+        may_take=reuse_rule(demanded, chain.model) if reuse else None,
         schema=checked,
         accept=check_accept(accept),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),

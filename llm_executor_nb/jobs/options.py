@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.chain import Chain
     from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.schemas.schema import Schema
+    from llm_executor_nb.store.records import Origin
 
 NAME = "llm"
 """The name of the accessor, and of the answers' column where no other is given."""
@@ -37,7 +38,9 @@ class JobOptions:
         out: the answers' column.
         fields: a schema's fields, and the names of their columns.
         params, system, extra_body: parts of every request.
-        policy: what every request demands of the provider.
+        policy: what every request demands of whoever answers.
+        has_tier_fallback: a service tier that refuses a request may be left out.
+        may_take: whether a stored answer may be reused under the policy, by where it is from; None: every one may.
         schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
         timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
@@ -59,6 +62,8 @@ class JobOptions:
     system: str | None
     extra_body: Mapping[str, Mapping[str, Any]] | None
     policy: Policy
+    has_tier_fallback: bool
+    may_take: Callable[[Origin], bool] | None
     schema: Schema | None
     accept: Callable[[AIMessage], object] | None
     timeout_s: float | None

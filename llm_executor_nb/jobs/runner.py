@@ -369,6 +369,7 @@ class JobRunner:
             schema=options.schema,
             extra_body=options.extra_body,
             policy=options.policy,
+            has_tier_fallback=options.has_tier_fallback,
             timeout_s=options.timeout_s,
             deadline_s=options.deadline_s,
             accept=options.accept,

@@ -20,7 +20,7 @@ from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
-from llm_executor_nb.core.verdicts.answers import content_of, facts_of, judge
+from llm_executor_nb.core.verdicts.answers import content_of, facts_of, generation_id_of, judge, upstream_of
 from llm_executor_nb.core.verdicts.codes import (
     AVAILABILITY,
     DECISIVE,
@@ -137,6 +137,8 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
         error_code=_code_of(root, error),
         message=shorten(_new_address(reply) or text),
         response_model=shorten(model) if isinstance(model, str) else None,
+        upstream=upstream_of(body, get_in(root, "metadata", "provider_name")),
+        generation_id=generation_id_of(body, reply.headers),
         names=parameters_named_in(text) if body is None else parameters_named_in(root, body),
         clauses=clauses_named_in(root, words) if finding.need is Need.POLICY else _NO_CLAUSES,
     )

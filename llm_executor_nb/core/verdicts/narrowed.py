@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.needs import blamed
+from llm_executor_nb.core.needs import SERVICE_TIER, blamed
 from llm_executor_nb.core.outcomes import RULES, Need, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.policy import NO_POLICY, OF_POLICY, Policy
 from llm_executor_nb.core.records import HUGGINGFACE, Verdict
@@ -52,7 +52,6 @@ _TIER_IS_FULL: Final = Phrases(
     "resource_unavailable",
     *((stem, rf"{stem}\b[^\n]{{0,60}}{_ROOM}|{_ROOM}[^\n]{{0,60}}\b{stem}\b") for stem in ("flex", "tier")),
 )
-_TIER: Final = "service_tier"
 _OF_FULL_TIERS: Final = frozenset({Outcome.OVERLOADED, Outcome.RATE_LIMITED, Outcome.SERVER_ERROR})
 _CLAUSES: Final = tuple(one.name for one in fields(Policy) if one.name != _BILL_TO)
 _NOT_OF_THE_TOKEN: Final = frozenset(
@@ -100,8 +99,10 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
         demanded = [name for name in _CLAUSES if getattr(policy, name) != getattr(NO_POLICY, name)]
         named = ", ".join(policy.clause(name) for name in demanded if name in (verdict.clauses or demanded))
         return _begun(verdict, f"{OF_POLICY}{named}") if named else verdict
-    if verdict.outcome in _OF_FULL_TIERS and f"{Need.PARAM}:{_TIER}" in needs and _is_of_the_tier(verdict):
-        return _begun(replace(verdict, outcome=Outcome.OVERLOADED, reach=ScopeLevel.ROUTE, need=Need.PARAM), _TIER)
+    if verdict.outcome in _OF_FULL_TIERS and f"{Need.PARAM}:{SERVICE_TIER}" in needs and _is_of_the_tier(verdict):
+        return _begun(
+            replace(verdict, outcome=Outcome.OVERLOADED, reach=ScopeLevel.ROUTE, need=Need.PARAM), SERVICE_TIER
+        )
     return verdict
 
 
