@@ -36,6 +36,7 @@ from llm_executor_nb.core.errors import (
     RequestError,
     StreamInterruptedError,
 )
+from llm_executor_nb.core.policy import Policy
 from llm_executor_nb.frames.accessor import register_accessors
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
@@ -76,6 +77,7 @@ __all__ = [
     "MissingExtraError",
     "MissingKeyError",
     "ModelNotSupportedError",
+    "Policy",
     "RequestError",
     "StreamInterruptedError",
     "add_backend",

@@ -16,7 +16,7 @@ import pandas as pd
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.foreign_text import clean, plain
-from llm_executor_nb.rehearsal.replies import PRICE_USD
+from llm_executor_nb.rehearsal.upstreams import PRICE_USD
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:

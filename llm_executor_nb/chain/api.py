@@ -10,7 +10,7 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from llm_executor_nb.chain import warmup
-from llm_executor_nb.chain.request import make_request
+from llm_executor_nb.chain.request import make_request, ready_for
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, kept_in_part, stoppable
 from llm_executor_nb.core.secret import door
@@ -47,6 +47,8 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
             dict. An answer that does not fit is `invalid_output`; the model is asked again and told what is wrong.
             Providers that take a `response_format` are sent one, others get the schema in words.
         accept: called with each answer; after a false result the answer is `rejected`, and the model is asked again.
+        policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
+        service_tier_fallback: ask at the default tier when `service_tier` has no room.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).
         extra_body: fields that only one backend knows, `{"openrouter": {...}}`.
@@ -74,7 +76,7 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
 async def arun_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # noqa: ANN401
     """Do what `run_llm` does, awaited from the caller's own event loop; cancelling it cancels the request."""
     with KeptWhenStopped(), interrupts_told():
-        await warmup.loaded()
+        await ready_for(model_name, options.get("policy"))
         run_request = make_request(model_name, request, **options)
         engine = session().engine()
         return await run_async(lambda: _whole(engine.run(run_request)))
@@ -109,7 +111,7 @@ async def astream_llm(model_name: str, request: object, **options: Any) -> Async
     """Do what `stream_llm` does, for `async for` in the caller's loop; arguments are checked at its first step."""
     with kept_in_part() as came:
         with interrupts_told():
-            await warmup.loaded()
+            await ready_for(model_name, options.get("policy"))
         run_request = make_request(model_name, request, **options)
         engine = session().engine()
         chunks: AsyncGenerator[AIMessageChunk, None] = stream_async(
@@ -147,8 +149,9 @@ def chat_model(name: str, **params: Any) -> BaseChatModel:  # noqa: ANN401 - cal
     Args:
         name: a model of the provider table, or an alias; `model=` in a call asks another one.
         **params: the call parameters of `run_llm`; `timeout` (seconds of one attempt), `max_retries` (retries of one
-            route), `deadline` (seconds of one run), `extra_body`; and LangChain's own: streaming, cache, rate_limiter
-            (once per run, not per attempt), callbacks, tags, metadata, output_version, custom_get_token_ids, ...
+            route), `deadline` (seconds of one run), `policy`, `service_tier_fallback`, `extra_body`; and LangChain's
+            own: streaming, cache, rate_limiter (once per run, not per attempt), callbacks, tags, metadata,
+            output_version, custom_get_token_ids, ...
 
     Raises:
         ModelNotSupportedError: the model is not in the table.

@@ -22,9 +22,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ValidationError, model_validator
 
-from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.model_options import check_call, check_options
-from llm_executor_nb.chain.request import make_request
+from llm_executor_nb.chain.policies import in_force
+from llm_executor_nb.chain.request import make_request, ready_for
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.engine.bridge import stream_async, stream_sync
@@ -90,15 +90,17 @@ class ChatChain(_AsyncioOnly):
 
     Args:
         **options: `model` (a model of the provider table, or an alias), the call parameters of `run_llm`, `timeout`
-            (seconds of one attempt), `max_retries` (retries of a route), `deadline` (seconds of one run),
-            `extra_body` (by backend), `streaming`, `output_version`, and what every LangChain model takes: cache,
-            callbacks, tags, metadata, rate_limiter, disable_streaming, ...
+            (seconds of one attempt), `max_retries` (retries of a route), `deadline` (seconds of one run), `policy`,
+            `service_tier_fallback`, `extra_body` (by backend), `streaming`, `output_version`, and what every
+            LangChain model takes: cache, callbacks, tags, metadata, rate_limiter, disable_streaming, ...
 
     Raises:
         ConfigError: an option is unknown or invalid. A key is refused: the key ring has the keys.
     """
 
     deadline: float | None = None
+    policy: Any = None
+    service_tier_fallback: bool = False
 
     def __init__(self, **options: Any) -> None:
         checked = check_options(options, type(self).model_fields, common=BaseChatModel.model_fields)
@@ -151,7 +153,7 @@ class ChatChain(_AsyncioOnly):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        await warmup.loaded()
+        await ready_for(kwargs.get("model", self.model_name), self._policy_of(kwargs))
         request, is_parsed = self._request(messages, stop, kwargs)
         engine = session().engine()
         return _result(await run_async(lambda: engine.run(request)), is_parsed=is_parsed)
@@ -177,7 +179,7 @@ class ChatChain(_AsyncioOnly):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        await warmup.loaded()
+        await ready_for(kwargs.get("model", self.model_name), self._policy_of(kwargs))
         request, is_parsed = self._request(messages, stop, kwargs)
         engine, finish = session().engine(), _Generations(is_parsed=is_parsed)
         chunks: AsyncGenerator[AIMessageChunk, None] = stream_async(
@@ -200,6 +202,8 @@ class ChatChain(_AsyncioOnly):
         request = make_request(
             bounds.get("model", self.model_name),
             messages,
+            policy=self._policy_of(bounds),
+            service_tier_fallback=bounds.get("service_tier_fallback", self.service_tier_fallback),
             timeout=bounds.get("timeout", self.request_timeout),
             deadline=bounds.get("deadline", self.deadline),
             extra_body=bounds.get("extra_body", self.extra_body),
@@ -208,12 +212,19 @@ class ChatChain(_AsyncioOnly):
         retries = bounds.get("max_retries", self.max_retries)
         return replace(request, retries=retries), isinstance(params.get("response_format"), type)
 
+    def _policy_of(self, options: Mapping[str, Any]) -> Any:
+        """Return the policy of a call, else the model's own; None: the session's."""
+        return self.policy if (given := options.get("policy")) is None else given
+
     # --- describing -------------------------------------------------------------------------------------
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         """Return what tracing shows and what the cache goes by, with the model that an alias means now."""
         params = super()._get_invocation_params(stop=stop, **kwargs)
-        return {**params, "model": _resolved(params["model"])}
+        # an answer that was cached under another policy may come from a provider that this one does not allow
+        policy = in_force(self._policy_of(kwargs), session().options)
+        demanded = {"policy": repr(policy)} if policy else {}
+        return {**params, "model": _resolved(params["model"]), **demanded}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)

@@ -101,9 +101,10 @@ def without(chain: Chain, skipped: Iterable[str]) -> Chain:
         ConfigError: the chain has no route of a name, or no route would be left.
     """
     names = {skipped} if isinstance(skipped, str) else set(skipped)  # a text is an iterable of letters, too
+    routes = [*chain.routes(), *(one.route for one in chain.left_out)]  # a policy may skip one already
     for name in names:
-        if not any(name in _names_of(route) for route in chain.routes()):
-            known = ", ".join(dict.fromkeys(route.name for route in chain.routes()))
+        if not any(name in _names_of(route) for route in routes):
+            known = ", ".join(dict.fromkeys(route.name for route in routes))
             raise ConfigError(f"skip_routes names {name!r}, which is not a route of {chain.model}: {known}.")
     tiers = [
         [tuple(route for route in of_key if not _names_of(route) & names) for of_key in tier] for tier in chain.tiers

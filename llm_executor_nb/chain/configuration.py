@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import did_you_mean, near_names, noted_as
+from llm_executor_nb.core.policy import check_policy
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.settings.backends import make_backend
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
+    from llm_executor_nb.core.policy import Policy
+
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "retry_wait_strategy": ("retry_wait_strategy", check_wait),
     "retries": ("retries", check_retries),
@@ -47,6 +50,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "deadline": ("deadline_s", partial(check_bound, "deadline")),
     "retry_after_ceiling_s": ("retry_after_ceiling_s", check_ceiling),
     "concurrency": ("concurrency", check_concurrency),
+    "policy": ("policy", check_policy),
     "ledger": ("ledger", check_ledger),
 }
 """Argument of `configure` -> the option it sets, and its check."""
@@ -72,6 +76,7 @@ def configure(
     deadline: float | Unset | None = UNSET,
     retry_after_ceiling_s: float | Unset | None = UNSET,
     concurrency: int | Unset | None = UNSET,
+    policy: Policy | Unset | None = UNSET,
     ledger: str | os.PathLike[str] | Unset | None = UNSET,
 ) -> None:
     """Change settings. What is left out stays; an explicit None means no bound (for a URL: the usual one).
@@ -91,6 +96,7 @@ def configure(
         deadline: seconds of one run by hand.
         retry_after_ceiling_s: the longest time named by a provider that is waited for, in seconds.
         concurrency: requests in flight of one job.
+        policy: what every request demands that has no `policy=` of its own; None, or `Policy()`: nothing.
         ledger: the file for the answers and attempts of jobs, or a folder for it; None: memory.
 
     Raises:
@@ -124,6 +130,7 @@ def add_backend(
     keys: Iterable[str | None] = (),
     allow_http: bool = False,
     chat_model: Any = None,  # noqa: ANN401 - any LangChain chat model
+    trusted: bool = False,
 ) -> None:
     """Add a backend of your own: a server that speaks OpenAI's chat completions, or a LangChain chat model object.
 
@@ -147,6 +154,8 @@ def add_backend(
             are passed on unchanged, an empty one is not an answer, and its exceptions become outcomes. It runs on a
             private event loop, so do not await it elsewhere; switch its own retries off. Parameters that it has as
             fields are set on a copy of it, others are passed to its call.
+        trusted: you know that it keeps no texts and does not train on them, so that a policy with `zdr` or
+            `no_training` may ask it.
 
     Raises:
         ConfigError: the name is taken or cannot be used, base_url is not a base URL (a query or `/chat/completions`
@@ -154,7 +163,7 @@ def add_backend(
             chat_model was given. Nothing was changed.
     """
     current = session()
-    own = make_backend(name, base_url=base_url, chat_model=chat_model, allow_http=allow_http)
+    own = make_backend(name, base_url=base_url, chat_model=chat_model, allow_http=allow_http, trusted=trusted)
     listed = KeyList(key_list(keys, example=f"llm.add_backend({name!r}, base_url=..., keys=[key])"), is_given=True)
     if own.base_url is not None:
         current.options.keys.code[name] = listed

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.policies import in_force, routes_under
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import Route
@@ -24,9 +26,9 @@ from llm_executor_nb.view.holds import HoldsFrame
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from llm_executor_nb.core.holds import RouteStatus
+    from llm_executor_nb.core.chain import Chain, LeftOut
     from llm_executor_nb.core.outcomes import Outcome
-    from llm_executor_nb.core.records import Key
+    from llm_executor_nb.core.records import Key, Scope
 
 _RUN = "_run"
 JOB_ATTRS = "llm"
@@ -48,7 +50,7 @@ def attempts(of: object = None) -> pd.DataFrame:
 
     Returns:
         One row per request, by the time it was sent; the columns of `Attempt`. It is displayed with row, attempt,
-        route, outcome, message, decision, seconds and cost.
+        route, upstream, outcome, message, decision, seconds and cost.
 
     Raises:
         ConfigError: `of` has no attempts.
@@ -77,10 +79,20 @@ def health() -> pd.DataFrame:
     """Return what is on hold: one row per hold, why, and the seconds left. Sends nothing.
 
     Returns:
-        A frame without rows when nothing is on hold; its display says so.
+        A frame without rows when nothing is on hold; its display says so. What the session's policy leaves out is a
+        row of the kind `policy`, which says the clause; prices are not looked up for it.
     """
     now = clock.current().now()
-    return HoldsFrame(holds_frame(session().health.holds(now), now))
+    return HoldsFrame(holds_frame(session().health.holds(now), now, left_out_by_session()))
+
+
+def left_out_by_session() -> list[LeftOut]:
+    """Return what the session's policy leaves out of the table's models: each place once, whatever the key."""
+    places: dict[Scope, LeftOut] = {}
+    for chain in _chains(None):
+        for one in chain.left_out:
+            places.setdefault(one.route.scope(ScopeLevel.PROVIDER), one)
+    return list(places.values())
 
 
 def reset_health() -> None:
@@ -126,7 +138,7 @@ class HealthState:
 
     Attributes:
         standing: whether it can be asked.
-        why: the outcome that put it on hold; empty: it is free.
+        why: the outcome that put it on hold, or the clause of the policy; empty: it is free.
         seconds_left: until the hold ends (infinite: until a change; 0: the next run probes it); None: it is free.
         in_flight: the number of its requests under way.
         outcomes: the outcomes of its finished requests, with their numbers.
@@ -147,11 +159,13 @@ class RouteState(HealthState):
         model: its name in the provider table.
         route: its name in the attempt log.
         tier: 1 for OpenRouter, 2 for all others.
+        upstreams: who served its answers, each with its count.
     """
 
     model: str
     route: str
     tier: int
+    upstreams: Mapping[str, int]
 
 
 def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
@@ -159,13 +173,21 @@ def route_states(models: Iterable[str] | None = None) -> Iterator[RouteState]:
 
     A model without a key has none.
     """
+    for chain in _chains(models):
+        yield from map(_state_of, chain.routes())
+        yield from map(_state_left_out, chain.left_out)
+
+
+def _chains(models: Iterable[str] | None) -> Iterator[Chain]:
+    """Yield the chains of some models of the table (None: of all), under the session's policy."""
     current = session()
-    for model in tuple(current.options.models) if models is None else models:
+    options, policy = current.options, in_force(None, current.options)
+    for model in tuple(options.models) if models is None else models:
         try:
-            routes = list(compiled(model, current.options, current.health).routes())
+            chain = compiled(model, options, current.health)
         except ConfigError:  # no key, or a wrong row; a call of this model raises it
             continue
-        yield from map(_state_of, routes)
+        yield routes_under(policy, chain, options.backends, None) if policy else chain
 
 
 def key_state(key: Key) -> HealthState:
@@ -176,7 +198,13 @@ def key_state(key: Key) -> HealthState:
 
 def _state_of(route: Route) -> RouteState:
     known = _health_of(route, ScopeLevel.ROUTE)
-    return RouteState(model=route.model, route=route.name, tier=route.tier, **known)
+    upstreams = session().health.traffic.upstreams(route)
+    return RouteState(model=route.model, route=route.name, tier=route.tier, upstreams=upstreams, **known)
+
+
+def _state_left_out(one: LeftOut) -> RouteState:
+    """Return the state of a route that cannot promise the policy: on hold until the policy changes."""
+    return replace(_state_of(one.route), standing=RouteStatus.HELD, why=one.clause, seconds_left=math.inf)
 
 
 def _health_of(route: Route, reach: ScopeLevel) -> dict[str, Any]:

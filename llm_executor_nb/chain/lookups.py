@@ -23,6 +23,7 @@ from llm_executor_nb.core.secret import door
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
+from llm_executor_nb.settings.provider_names import canonical
 from llm_executor_nb.settings.shipped_models import LEFT
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.chain.session import Session
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Key
-    from llm_executor_nb.providers.catalog import KeyStatus, ModelList, Offer, Price
+    from llm_executor_nb.providers.catalog import KeyStatus, ModelList, Offer, Price, RetentionList
 
 KEYS_KEPT_S: Final = 300.0
 LISTS_KEPT_S: Final = 3600.0
@@ -313,6 +314,28 @@ async def _prices_of(model: str, current: Session) -> Prices:
     return prices
 
 
+def providers_listed() -> frozenset[str]:
+    """Return the names of all upstream providers that OpenRouter and Hugging Face list. Costs nothing."""
+    current = session()
+    return run_sync(lambda: _providers_listed(current))
+
+
+async def _providers_listed(current: Session) -> frozenset[str]:
+    if paid_calls.are_forbidden() and not current.is_rehearsal:
+        return frozenset()
+    url = current.options.base_url(OPENROUTER)
+
+    async def look_up() -> frozenset[str]:
+        return await catalog.openrouter_providers(current.transport(), url)
+
+    at_openrouter, listed = await asyncio.gather(
+        current.lookups.get(("providers", url), look_up, keep_s=lambda names: LISTS_KEPT_S if names else 0.0),
+        _list_of(HUGGINGFACE, (), current),
+    )
+    offered = (offer.provider for offers in listed.offers.values() for offer in offers)
+    return at_openrouter | {name for name in offered if name}
+
+
 async def _offers_of(backend: str, id_there: str, current: Session) -> tuple[Offer, ...]:
     if paid_calls.are_forbidden() and not current.is_rehearsal:
         return ()
@@ -341,7 +364,38 @@ async def _list_of(backend: str, wanted: Iterable[str], current: Session, *, fre
     return await current.lookups.get((backend, url, unknown), lambda: get(fresh=True), keep_s=_list_kept_s)
 
 
-def _list_kept_s(listed: ModelList) -> float:
+def keeping_nothing(model: str) -> frozenset[str]:
+    """Return the providers that keep nothing of what a model is sent, by OpenRouter's list; none if there is no list.
+
+    Costs nothing; the list is kept for an hour. As for prices, `testing.forbid_paid_calls()` forbids it.
+
+    Args:
+        model: a model or an alias, or a model's name at OpenRouter.
+    """
+    current = session()
+    return run_sync(lambda: _keeping_nothing(model, current))
+
+
+async def akeeping_nothing(model: str) -> frozenset[str]:
+    """Do what `keeping_nothing` does, for async code."""
+    current = session()
+    return await run_async(lambda: _keeping_nothing(model, current))
+
+
+async def _keeping_nothing(model: str, current: Session) -> frozenset[str]:
+    if paid_calls.are_forbidden() and not current.is_rehearsal:
+        return frozenset()
+    url = current.options.base_url(OPENROUTER)
+
+    async def look_up() -> RetentionList:
+        return await catalog.openrouter_retention(current.transport(), url)
+
+    listed = await current.lookups.get(("retention", url), look_up, keep_s=_list_kept_s)
+    name = current.options.models.aliases.get(model, model)
+    return frozenset(map(canonical, listed.providers.get(_id_at(OPENROUTER, name, current).casefold(), ())))
+
+
+def _list_kept_s(listed: ModelList | RetentionList) -> float:
     return LISTS_KEPT_S if listed.outcome is Outcome.OK else FAILURES_KEPT_S
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.chain.request import check_tier_fallback
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import arguments_of, note_arguments
+from llm_executor_nb.core.policy import check_policy
 from llm_executor_nb.providers.parameters import (
     KEY_ARGUMENTS,
     OF_SOME_BACKENDS,
@@ -34,7 +36,9 @@ _OTHERS = (
     "model_kwargs",
     "model_name",
     "output_version",
+    "policy",
     "request_timeout",
+    "service_tier_fallback",
     "stream_usage",
     "streaming",
     "tiktoken_model_name",
@@ -118,6 +122,8 @@ _BOUNDS: dict[str, Callable[[Any], Any]] = {
     "timeout": lambda value: check_bound("timeout", value),
     "deadline": lambda value: check_bound("deadline", value),
     "max_retries": _check_count,
+    "policy": check_policy,
+    "service_tier_fallback": check_tier_fallback,
     "extra_body": lambda value: value,  # `make_request` checks it: it knows the backends of that moment
 }
 """What a call takes beside its parameters, and how each is checked."""

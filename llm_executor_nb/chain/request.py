@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.policies import prices_known, under_policy
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.policy import Policy
+
 
 @noted_as("llm.run_llm")
 def make_request(
@@ -31,6 +34,8 @@ def make_request(
     system: str | None = None,
     schema: object = None,
     accept: Callable[[AIMessage], object] | None = None,
+    policy: Policy | None = None,
+    service_tier_fallback: bool = False,
     timeout: float | None = None,
     deadline: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
@@ -40,20 +45,30 @@ def make_request(
     warmup.wait()  # Python's own wait for an import in another thread cannot be interrupted
     current = session()
     config = current.options
+    extra_body = check_extra_body(extra_body, config.backend_names)
     request, params = split_request(request, params)
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
+    # chain and policy last: who has no key yet is told what else is wrong
     return RunRequest(
         payload=make_payload(request, params, system=system),
-        extra_body=check_extra_body(extra_body, config.backend_names),
+        extra_body=extra_body,
+        has_tier_fallback=check_tier_fallback(service_tier_fallback),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
         schema=checked,
         accept=check_accept(accept),
         record=current.log.record,
-        chain=compiled(model_name, config, current.health),  # last: who has no key yet is told what else is wrong
+        chain=(found := under_policy(policy, compiled(model_name, config, current.health), extra_body, config))[0],
+        policy=found[1],
     )
+
+
+async def ready_for(model_name: str, policy: Policy | None) -> None:
+    """Wait for what `make_request` needs, without blocking the caller's event loop."""
+    await warmup.loaded()
+    await prices_known(policy, model_name, session().options)
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:
@@ -62,6 +77,17 @@ def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMe
     if accept is None or (callable(accept) and not iscoroutinefunction(accept)):
         return accept
     raise ConfigError(f"accept={accept!r} must be a plain function from the message to True or False.")
+
+
+def check_tier_fallback(value: object) -> bool:
+    """Return whether a service tier without room may be left out.
+
+    Raises:
+        ConfigError: it is neither True nor False; nothing was sent.
+    """
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"service_tier_fallback={value!r} must be True or False.")
 
 
 def check_alone(params: Mapping[str, Any], extra_body: Mapping[str, Any] | None) -> None:

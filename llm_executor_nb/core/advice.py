@@ -16,12 +16,14 @@ from llm_executor_nb.core.outcomes import (
     REDIRECTED,
     Outcome,
 )
+from llm_executor_nb.core.policy import OF_POLICY
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.chain import LeftOut
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Route
 
@@ -85,6 +87,12 @@ _CERTIFICATES = {
 }
 """What can be done about a certificate, by the beginning of the message."""
 _OTHERWISE = "try again"
+_OF_POLICIES = {
+    f"{OF_POLICY}bill_to=": "the token may not bill this organisation, or it has no credit: check both at "
+    "huggingface.co, or leave bill_to out",
+    OF_POLICY: "no provider there meets the policy: loosen the clause, or try another model",
+}
+"""What can be done about a refusal for a policy, by the beginning of the message."""
 _V1 = "most base URLs end in /v1"
 _ELSEWHERE = (
     "{backend} redirects to another address, and a redirect is not followed, because it would take the key along: "
@@ -189,6 +197,20 @@ def held_lines(held: Iterable[tuple[Route, Hold]], now: float) -> list[str]:
     return [f"  left out: {route.name}, {hold_words(hold, now)}" for route, hold in held]
 
 
+def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
+    """Return a line for each reason why routes cannot promise a policy, with these routes."""
+    routes: dict[tuple[str, str], list[str]] = {}
+    for one in left_out:
+        routes.setdefault((one.clause, one.why), []).append(one.route.name)
+    return [f"  left out by {clause}: {', '.join(names)} ({why})" for (clause, why), names in routes.items()]
+
+
+def left_out_note(left_out: Sequence[LeftOut]) -> str:
+    """Return the same in few words, behind a failure; empty: nothing was left out."""
+    counts = Counter(one.clause for one in left_out)
+    return "".join(f"; left out by {clause}: {_counted(count, 'route')}" for clause, count in counts.items())
+
+
 def _times(entry: tuple[str, int]) -> str:
     route, count = entry
     return route if count == 1 else f"{route} x{count}"
@@ -235,7 +257,8 @@ def next_step_after(cause: Outcome, attempts: Sequence[Attempt], own: OwnUrls, m
 
 
 def _step(cause: Outcome, backend: str, own: OwnUrls, model: str, *, has_key: bool, message: str) -> str:
-    step = next((step for words, step in _CERTIFICATES.items() if message.startswith(words)), None)
+    by_words = _CERTIFICATES | _OF_POLICIES
+    step = next((step for words, step in by_words.items() if message.startswith(words)), None)
     if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
     step = step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)

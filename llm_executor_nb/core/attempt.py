@@ -27,6 +27,8 @@ class Attempt:
         outcome, http_status, error_code, message, retry_after_s: the outcome; messages are scrubbed.
         decision: what the run did next.
         finish_reason, input_tokens, output_tokens, cost_usd: as the provider says; None: unknown, never 0.
+        upstream: the provider that served it, as the reply says, else the Hugging Face provider that was asked.
+        service_tier, cached_tokens, reasoning_tokens, generation_id: as the provider says; None: it does not.
     """
 
     run_id: str
@@ -54,6 +56,11 @@ class Attempt:
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+    upstream: str | None = None
+    service_tier: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    generation_id: str | None = None
 
 
 ATTEMPT_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Attempt))

@@ -8,8 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llm_executor_nb.core.policy import KeyRoutes
+    from llm_executor_nb.core.moves import KeyRoutes
     from llm_executor_nb.core.records import Route
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A route that cannot promise the policy of a request.
+
+    Attributes:
+        route: the route.
+        clause: the clause of the policy, as `zdr=True`.
+        why: why the route cannot promise it, and what the user may do.
+    """
+
+    route: Route
+    clause: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +38,16 @@ class Chain:
         tiers: the routes, by tier and by key.
         own_urls: the user's own backends in the chain, with their base URLs; None: a chat model object.
         recipe: what the chain was made from; chains of equal recipes are equal.
+        left_out: the routes that cannot promise the policy of a request.
+        preferences: what the policy is in OpenRouter's `provider` object; None: nothing.
     """
 
     model: str
     tiers: tuple[tuple[KeyRoutes, ...], ...]
     own_urls: Mapping[str, str | None] = field(hash=False)
     recipe: Any
+    left_out: tuple[LeftOut, ...] = ()
+    preferences: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def routes(self) -> Iterator[Route]:
         """Yield every route in listed order."""

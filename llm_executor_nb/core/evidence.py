@@ -88,7 +88,8 @@ class Evidence:
         return streak.count >= streak.limit
 
     def end_streak(self, scope: Scope) -> None:
-        """Forget the streak of a scope."""
+        """Forget the streak of a scope; failures are counted for all needs together."""
+        scope = scope.for_any_need()
         self._streaks.pop(scope, None)
         self._excused.pop(scope, None)
 
@@ -114,11 +115,16 @@ class Evidence:
         if reach is ScopeLevel.REQUEST:
             # a request in flight may yet be answered, and then the key is not empty
             is_empty = verdict.outcome is Outcome.QUOTA and is_alone and self._is_out_of_money(route)
-            return route.scope(ScopeLevel.KEY) if is_empty else None
-        is_key = reach is ScopeLevel.KEY and verdict.outcome in _OF_THE_KEY
+            return route.scope(ScopeLevel.KEY).for_need(need) if is_empty else None
+        is_key = reach is ScopeLevel.KEY and verdict.outcome in _OF_THE_KEY and need is None
         if is_key and self._has_answered_another_model(route):
             reach = ScopeLevel.MODEL  # a gateway speaks of what is behind it: the key works, this model does not
         return route.scope(reach).for_need(need)
+
+    def failing(self, route: Route, verdict: Verdict, needs: frozenset[str]) -> Scope:
+        """Return what a streak of such failures holds: the route, for the need that they are about if there is one."""
+        need = None if verdict.need is None else blamed(verdict.need, needs, verdict.message or "")
+        return route.scope(ScopeLevel.ROUTE).for_need(need)
 
     def _has_answered_another_model(self, route: Route) -> bool:
         return bool(self._answered_models.get(route.scope(ScopeLevel.KEY), set()) - {route.model})

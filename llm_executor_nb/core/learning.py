@@ -1,6 +1,6 @@
 """What a run's moves and their verdicts do to its memory and to the holds: the counterpart of `policy`.
 
-`policy.next_move` decides where a run goes, and only reads. `Learning` writes: what a probe marks, what a wait or a
+`moves.next_move` decides where a run goes, and only reads. `Learning` writes: what a probe marks, what a wait or a
 verdict changes. Rules are those of design 3.1 to 3.3. A hold rests only on what is true of the next request too, and
 rows of a job are each other's evidence. Pure: nothing is sent, waited for or recorded here.
 """
@@ -11,8 +11,9 @@ import math
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import HoldKind, RouteStatus
+from llm_executor_nb.core.moves import RetryPlan
+from llm_executor_nb.core.needs import is_about_another
 from llm_executor_nb.core.outcomes import RULES, NextStep, Outcome, ScopeLevel
-from llm_executor_nb.core.policy import RetryPlan
 from llm_executor_nb.core.records import Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.backoff import Backoff
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.core.policy import Go, RunMemory, Wait
+    from llm_executor_nb.core.moves import Go, RunMemory, Wait
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.core.traffic import SendRecord
 
@@ -150,6 +151,9 @@ class Learning:
 
     def _learn_failure(self, move: Go, verdict: Verdict, sent: SendRecord, now: float) -> None:
         route, rule = move.route, RULES[verdict.outcome]
+        if rule.is_transient and is_about_another(verdict, self._run.needs):  # it holds nothing (design 3.1, blame)
+            self._plan_retry(route, verdict, sent.at, now, retry_after_s=verdict.retry_after_s)
+            return
         if verdict.outcome is Outcome.RATE_LIMITED or (verdict.retry_after_s is not None and rule.is_transient):
             self._asked_to_wait(move, verdict, sent, now)
             return
@@ -276,8 +280,7 @@ class Learning:
     # --- failures -------------------------------------------------------------------------------------------------
 
     def _unusable(self, route: Route, verdict: Verdict, sent: SendRecord, now: float) -> None:
-        """Ask once more here, then elsewhere, within the retries of one route for the whole run."""
-        # design 3.3: each such answer was paid for
+        """Ask once more here, then elsewhere, within the retries of one route for the whole run: each was paid for."""
         run = self._run
         run.unusable[route] += 1
         if sum(run.unusable.values()) > self._retries:
@@ -316,14 +319,14 @@ class Learning:
             run.leave(route)
             return
         # a hold that this very request probes is not set again by it
-        is_held_at_end = is_transient and run.is_by_hand and not self._is_probed(route, now)
+        is_held_at_end = is_transient and run.is_by_hand and not self._is_probed(route, verdict, now)
         self._plan_retry(route, verdict, sent.at, now, retry_after_s=retry_after_s, is_held_at_end=is_held_at_end)
 
     def _row_probed_in_vain(self, route: Route, verdict: Verdict, now: float) -> None:
         """Hold a route for longer, unless the only rows left to probe it fail by themselves."""
         # design 3.2: such rows use up their tries and end as failed, never with "on hold"
         if self._is_own_fault():
-            self._health.lift([hold.scope for hold in self._health.of(route, now)], now)
+            self._health.lift([hold.scope for hold in self._health.of(route, now, self._run.needs)], now)
         else:
             self._strike(route, verdict, now, is_probe=True)
 
@@ -346,7 +349,7 @@ class Learning:
         return self._health.evidence.proved_until(route) >= sent.at or self._is_own_fault()
 
     def _strike(self, route: Route, verdict: Verdict, now: float, *, is_probe: bool = False) -> None:
-        scope = route.scope(ScopeLevel.ROUTE)
+        scope = self._health.evidence.failing(route, verdict, self._run.needs)
         self._health.strike(scope, verdict, now, is_probe=is_probe)
         self._run.own_holds.add(scope)
 
@@ -377,18 +380,16 @@ class Learning:
         """Take in how long the planned retry waits; None: the retries are used up, so the route is left."""
         run, plan = self._run, self._run.plan
         run.plan = None
-        if plan is None:
-            return
-        if seconds is not None:
+        if plan is not None and seconds is not None:
             run.ready_at[plan.route] = now + seconds
-            return
-        run.leave(plan.route)
-        if plan.held_at_end is not None:
-            self._strike(plan.route, plan.held_at_end, now)
+        elif plan is not None:
+            run.leave(plan.route)
+            if plan.held_at_end is not None:
+                self._strike(plan.route, plan.held_at_end, now)
 
-    def _is_probed(self, route: Route, now: float) -> bool:
-        """Whether a request that is not settled yet probes the hold of the route itself."""
-        scope = route.scope(ScopeLevel.ROUTE)
+    def _is_probed(self, route: Route, verdict: Verdict, now: float) -> bool:
+        """Whether a request that is not settled yet probes the hold that a failure would set."""
+        scope = self._health.evidence.failing(route, verdict, self._run.needs)
         return any(hold.is_probing and hold.scope == scope for hold in self._health.of(route, now, self._run.needs))
 
     def _has_another(self, route: Route, now: float) -> bool:

@@ -70,6 +70,8 @@ class Need(StrEnum):
     """Conditions on who may answer; followed by a digest of them in a request's needs."""
     PARAM = auto()
     """A call parameter; followed by its name in a request's needs."""
+    BILL_TO = auto()
+    """An organisation that is billed; followed by its name in a request's needs."""
 
 
 class NextStep(StrEnum):

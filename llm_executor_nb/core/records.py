@@ -86,6 +86,10 @@ class Scope:
         """Return the same scope for requests with a need; None: for every request."""
         return self if need is None else replace(self, need=need)
 
+    def for_any_need(self) -> Scope:
+        """Return the same scope for every request."""
+        return self if self.need is None else replace(self, need=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
@@ -196,8 +200,10 @@ class Verdict:
         retry_after_s: seconds that the provider asks to wait, from its reply's arrival; None: it named no time.
         http_status, error_code, message: the provider's own words, scrubbed, at most 300 characters.
         finish_reason, response_model, input_tokens, output_tokens, cost_usd: as the reply says; None: it does not.
+        upstream, service_tier, cached_tokens, reasoning_tokens, generation_id: as in an `Attempt`.
         allowance: what an answer says is left of a limit; None: nothing, or nothing credible.
-        names: the parameters added by us that an error mentions; `core.verdicts.added_parameters` has the words.
+        names: what we add to requests that an error mentions; `core.verdicts.added_parameters` has the words.
+        clauses: the clauses of a policy that a refusal for a policy names; empty: it names none.
     """
 
     outcome: Outcome
@@ -213,5 +219,11 @@ class Verdict:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    upstream: str | None = None
+    service_tier: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    generation_id: str | None = None
     allowance: Allowance | None = None
     names: frozenset[str] = frozenset()
+    clauses: frozenset[str] = frozenset()

@@ -42,6 +42,7 @@ class Traffic:
         self._windows: dict[Scope, QuotaWindow] = {}
         self._queues: defaultdict[Scope, dict[object, None]] = defaultdict(dict)
         self._outcomes: defaultdict[Scope, Counter[Outcome]] = defaultdict(Counter)
+        self._upstreams: defaultdict[Scope, Counter[str]] = defaultdict(Counter)
 
     def sent(self, route: Route, now: float, waiter: object) -> SendRecord:
         """Note that a request goes out; `waiter`, whose request it is, no longer waits for a slot."""
@@ -61,14 +62,20 @@ class Traffic:
         capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
         return capacity is not None and capacity.is_bound
 
-    def ended(self, route: Route, outcome: Outcome) -> None:
-        """Count the outcome of a request."""
+    def ended(self, route: Route, outcome: Outcome, upstream: str | None = None) -> None:
+        """Count the outcome of a request, and who served an answer, if that is known."""
+        if outcome is Outcome.OK and upstream is not None:
+            self._upstreams[route.scope(ScopeLevel.ROUTE)][upstream] += 1
         self._outcomes[route.scope(ScopeLevel.ROUTE)][outcome] += 1
         self._outcomes[route.scope(ScopeLevel.KEY)][outcome] += 1
 
     def outcomes(self, route: Route, reach: ScopeLevel = ScopeLevel.ROUTE) -> dict[Outcome, int]:
         """Return the outcomes so far on a route, or on its key, each with its count."""
         return dict(self._outcomes.get(route.scope(reach), {}))
+
+    def upstreams(self, route: Route) -> dict[str, int]:
+        """Return who served the answers so far on a route, each with its count."""
+        return dict(self._upstreams.get(route.scope(ScopeLevel.ROUTE), {}))
 
     def in_flight(self, route: Route, reach: ScopeLevel = ScopeLevel.KEY) -> int:
         """Return how many requests are in flight on the route's key, or on the route itself."""

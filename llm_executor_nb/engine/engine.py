@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, assert_never
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.policy import Go, Join, Stop, Wait
+from llm_executor_nb.core.moves import Go, Join, Stop, Wait
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.acceptance import accepted
 from llm_executor_nb.engine.run import Run

@@ -1,18 +1,19 @@
 """The extras: what a run adds to a request that the user did not ask for.
 
-They are a response format, and `stream_options`, which asks for a stream's usage. They are ours to leave out (design
-3.1). No provider says beforehand whether it takes them, so every HTTP route is sent them first. It is asked again
-without an extra
+They are a response format, `stream_options`, which asks for a stream's usage, and for OpenRouter a header that asks who
+answered. They are ours to leave out (design 3.1). No provider says beforehand whether it takes them, so every HTTP
+route is sent them first. It is asked again without an extra
 
 - at once, and from then on, when it refused the extra by name;
 - at once when the model's output was thrown away because it did not keep to the format;
 - when it failed without a reason (an error, an empty or a broken reply). A row of a job is sent again at once, if no
   request with the extra was answered there yet. A run by hand leaves it out in its retries, first the format, then
-  `stream_options`. A server that says it is busy is believed once.
+  `stream_options`, last the header. A server that says it is busy is believed once.
 
 If the request after such a failure is answered without the extra, the extra is left out there from then on, unless
 another request was or is answered with it. What is known is kept with the holds, until the row or the backend changes,
-or `reset_health()`: a response format per provider, model and schema, `stream_options` per provider.
+or `reset_health()`: a response format per provider, model and schema, the header per model, `stream_options`
+per provider.
 """
 
 from __future__ import annotations
@@ -23,8 +24,14 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.holds import Support
 from llm_executor_nb.core.outcomes import Need, Outcome, ScopeLevel
-from llm_executor_nb.core.records import Scope
-from llm_executor_nb.core.verdicts.added_parameters import FAILED_OUTPUT, RESPONSE_FORMAT, STREAM_OPTIONS, TOOLS
+from llm_executor_nb.core.records import OPENROUTER, Scope
+from llm_executor_nb.core.verdicts.added_parameters import (
+    FAILED_OUTPUT,
+    METADATA,
+    RESPONSE_FORMAT,
+    STREAM_OPTIONS,
+    TOOLS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,10 +55,11 @@ _SPEAKS_OF_OTHERS = frozenset(
 )
 """Outcomes that are about something else, even if their message names an extra."""
 _WITHOUT_A_REASON = frozenset({Outcome.EMPTY, Outcome.MALFORMED, Outcome.OVERLOADED, Outcome.SERVER_ERROR})
-_PATIENCE = {RESPONSE_FORMAT: 1, STREAM_OPTIONS: 2}
+_PATIENCE = {RESPONSE_FORMAT: 1, STREAM_OPTIONS: 2, METADATA: 3}
 """After how many failures without a reason in one run an extra is left out; one more where it was taken before."""
 _LEAVE_OUT = (Support.MISSED, Support.REFUSED)
 _NONE: frozenset[str] = frozenset()
+_NO_METADATA = frozenset({METADATA})
 
 
 class Extras:
@@ -66,7 +74,7 @@ class Extras:
     def __init__(self, request: RunRequest, health: Health, *, is_stream: bool) -> None:
         self._request = request
         self._known = health.extras
-        self._wanted: dict[str, str] = {}
+        self._wanted = {METADATA: METADATA}
         if request.schema is not None:
             self._wanted[RESPONSE_FORMAT] = request.schema.digest_text
         if is_stream:
@@ -78,9 +86,8 @@ class Extras:
 
     def choose(self, route: Route, *, takes_extras: bool) -> None:
         """Choose the extras of the next request to a route."""
-        if self._wanted:
-            names = self._wanted if takes_extras else _NONE
-            self._sent = frozenset(name for name in names if self._may_send(name, route))
+        names = self._wanted if takes_extras else _NONE
+        self._sent = frozenset([name for name in names if self._may_send(name, route)])
 
     def is_sent(self, name: str) -> bool:
         """Whether the next request has an extra."""
@@ -94,6 +101,10 @@ class Extras:
         fields = (given or {}).get(route.backend) or {}
         return {**(given or {}), route.backend: {**fields, STREAM_OPTIONS: None}}
 
+    def headers_left_out(self, route: Route) -> frozenset[str]:
+        """Return the headers that the backend would get, and that the next request must not have."""
+        return _NONE if METADATA in self._sent or route.backend != OPENROUTER else _NO_METADATA
+
     def judge(self, route: Route, verdict: Verdict, *, is_probe: bool) -> Verdict | None:
         """Learn from a reply; return the verdict to record if the request goes out again at once without an extra.
 
@@ -102,8 +113,6 @@ class Extras:
             verdict: what the reply means.
             is_probe: whether the request was the probe of a hold, so that others have failed there before.
         """
-        if not self._wanted:
-            return None
         if verdict.outcome is Outcome.OK:
             self._answered(route)
             return None
@@ -122,21 +131,25 @@ class Extras:
     # --- what is known ------------------------------------------------------------------------------------------
 
     def _may_send(self, name: str, route: Route) -> bool:
-        if name in (
-            (self._request.extra_body or {}).get(route.backend) or {}
-        ):  # the user decided: set it, or left it out with a None
+        if name == METADATA and route.backend != OPENROUTER:
             return False
-        is_left_out = name in self._left_out.get(route.scope(ScopeLevel.PROVIDER), _NONE)
-        return not is_left_out and self._known.get(self._entry(name, route)) not in _LEAVE_OUT
+        given = self._request.extra_body
+        if given and name in (given.get(route.backend) or ()):  # the user decided: set it, or left it out with a None
+            return False
+        if self._left_out and name in self._left_out.get(route.scope(ScopeLevel.PROVIDER), _NONE):
+            return False
+        return self._known.get(self._entry(name, route)) not in _LEAVE_OUT
 
     def _learn(self, route: Route, names: Iterable[str], support: Support) -> None:
         for name in names:
             entry = self._entry(name, route)
-            self._known[entry] = max(self._known.get(entry, support), support)
+            known = self._known.get(entry)
+            if known is None or known < support:
+                self._known[entry] = support
 
     def _entry(self, name: str, route: Route) -> tuple[Scope, str]:
-        """Return where the knowledge of an extra is kept: a format per provider and model, others per provider."""
-        if name == RESPONSE_FORMAT:
+        """Return where the knowledge of an extra is kept: per provider, and but for `stream_options` per model."""
+        if name != STREAM_OPTIONS:
             return route.scope(ScopeLevel.PROVIDER), self._wanted[name]
         return Scope(ScopeLevel.PROVIDER, route.backend, None, route.provider), self._wanted[name]
 
@@ -144,7 +157,8 @@ class Extras:
 
     def _answered(self, route: Route) -> None:
         self._learn(route, self._sent, Support.TAKEN)
-        self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
+        if self._suspects:
+            self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
 
     def _refused_by(self, verdict: Verdict) -> frozenset[str]:
         """Return which of the extras that were sent a reply refuses."""

@@ -17,7 +17,7 @@ from llm_executor_nb.core.foreign_json import TOO_LARGE, read_json
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.verdicts.answers import MEDIA, facts_of, has_reasoning, judge
+from llm_executor_nb.core.verdicts.answers import FACTS, MEDIA, facts_of, has_reasoning, judge
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, overruled, with_run_id
@@ -48,6 +48,8 @@ _PROGRESS = (
     *("reasoning", "reasoning_content", "reasoning_details"),
 )
 """Fields of a delta that end a silence."""
+_SAID = ("model", "usage", "provider", "service_tier", "openrouter_metadata", "id")
+"""Fields of an event that say who answers, and what it costs."""
 _LARGE = 2**17
 """Bytes of a body beyond which it is parsed and read in two steps of the loop."""
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -85,7 +87,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=False),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers,
+            headers=wire.headers_for(request.policy, request.headers_left_out),
             timeout_s=timeout_s,
         )
         if (events := recorded(reply)) is not None:
@@ -109,7 +111,7 @@ class HttpSender:
             wire.url,
             body=_body(request, route, stream=True),
             secret=route.key.secret if route.key else None,
-            headers=wire.headers,
+            headers=wire.headers_for(request.policy, request.headers_left_out),
             timeout_s=timeout_s,
             until=until,
         ) as reply:
@@ -146,6 +148,7 @@ def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:
         model=route.request_model,
         backend=route.backend,
         extra_body=request.extra_body,
+        preferences=request.chain.preferences,
         stream=stream,
     )
 
@@ -178,21 +181,20 @@ class _StreamFacts:
 
     Attributes:
         finish_reason: why the answer ended; None: no event said it.
-        model: who answers.
-        usage: what it cost, as the last event that had one says.
+        said: what the events say beside the answer, by the names of `_SAID`; of each the last that is not empty.
         refusal: the pieces of the model's words for why it does not answer.
     """
 
     finish_reason: Any = None
-    model: Any = None
-    usage: Any = None
+    said: dict[str, Any] = field(default_factory=dict)
     refusal: list[str] = field(default_factory=list)
     _has_thoughts: bool = False
 
     def add(self, body: Mapping[str, Any]) -> bool:
         """Add one event; return whether it ends the silence: by text, a tool call, media, or a thought."""
-        self.model = body.get("model") or self.model
-        self.usage = body.get("usage") or self.usage
+        for name in _SAID:
+            if value := body.get(name):
+                self.said[name] = value
         choice = _choice_of(body)
         if choice is None:
             return False
@@ -209,7 +211,7 @@ class _StreamFacts:
     @property
     def had_reasoning(self) -> bool:
         """Whether there was hidden reasoning."""
-        return self._has_thoughts or has_reasoning({}, self.usage)
+        return self._has_thoughts or has_reasoning({}, self.said.get("usage"))
 
 
 class _StreamReader:
@@ -320,7 +322,7 @@ class _StreamReader:
     def _verdict_of_facts(self) -> Verdict:
         """Return what the stream has said so far of the model, the usage and its end."""
         return facts_of(
-            {"model": self._facts.model, "usage": self._facts.usage},
+            self._facts.said,
             status=self._events.status or 200,
             headers=self._events.headers,
             now_utc=clock.current().utc(),
@@ -330,14 +332,7 @@ class _StreamReader:
     def _with_facts(self, verdict: Verdict) -> Verdict:
         """Add what the stream had said before it ended: a broken answer may have cost something."""
         facts = self._verdict_of_facts()
-        return replace(
-            verdict,
-            finish_reason=verdict.finish_reason or facts.finish_reason,
-            response_model=verdict.response_model or facts.response_model,
-            input_tokens=facts.input_tokens,
-            output_tokens=facts.output_tokens,
-            cost_usd=facts.cost_usd,
-        )
+        return replace(verdict, **{name: getattr(verdict, name) or getattr(facts, name) for name in FACTS})
 
 
 # --- foreign JSON ---------------------------------------------------------------------------------------------------

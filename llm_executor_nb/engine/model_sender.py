@@ -127,17 +127,30 @@ def _verdict_on_error(error: ErrorReport, route: Route) -> Verdict:
 def _judged(message: AIMessage) -> SendResult:
     """Judge a message as a server's is judged: by what there is in it for the caller."""
     metadata, usage = message.response_metadata, message.usage_metadata
-    counts = {"prompt_tokens": get_in(usage, "input_tokens"), "completion_tokens": get_in(usage, "output_tokens")}
+    tier = metadata.get("service_tier")
+    reasoning_tokens = _detail(usage, "output_token_details", "reasoning", tier)
+    counts = {
+        "prompt_tokens": get_in(usage, "input_tokens"),
+        "completion_tokens": get_in(usage, "output_tokens"),
+        "prompt_tokens_details": {"cached_tokens": _detail(usage, "input_token_details", "cache_read", tier)},
+        "completion_tokens_details": {"reasoning_tokens": reasoning_tokens},
+    }
+    model = metadata.get("model_name") or metadata.get("model")
     facts = facts_of(
-        {"model": metadata.get("model_name") or metadata.get("model"), "usage": counts},
+        {**metadata, "model": model, "usage": counts},
         status=None,
         headers={},
         now_utc=clock.current().utc(),
         finish_reason=_finish_reason_of(message),
     )
-    reasoning_tokens = get_in(usage, "output_token_details", "reasoning")
     verdict = judge(facts, content_for_caller(message, had_reasoning=bool(reasoning_tokens)))
     return SendResult(verdict, message if verdict.outcome is Outcome.OK else None)
+
+
+def _detail(usage: object, group: str, name: str, tier: object) -> Any:  # noqa: ANN401 - whatever the client counted
+    """Return a detail of LangChain's usage; ChatOpenAI puts the name of the tier before it."""
+    plain = get_in(usage, group, name)
+    return get_in(usage, group, f"{tier}_{name}") if plain is None else plain
 
 
 def _finish_reason_of(message: AIMessage) -> str | None:

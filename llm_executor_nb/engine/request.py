@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.core.policy import NO_POLICY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.schemas.schema import Schema
 
 
@@ -59,6 +62,9 @@ class RunRequest:
         chain: the routes.
         payload: the body of the request without `model`, built once.
         extra_body: fields that only one backend knows, by backend.
+        headers_left_out: headers of ours that the backend is not sent.
+        policy: what the request demands of the provider; the chain has only routes that can promise it.
+        has_tier_fallback: a service tier that refuses the request may be left out.
         timeout_s: seconds that one attempt may take; None: no bound.
         deadline_s: seconds that the run may take; None: no bound.
         retries: the retries of one route; None: as configured.
@@ -76,6 +82,9 @@ class RunRequest:
     chain: Chain
     payload: Mapping[str, Any]
     extra_body: Mapping[str, Mapping[str, Any]] | None = None
+    headers_left_out: frozenset[str] = frozenset()
+    policy: Policy = NO_POLICY
+    has_tier_fallback: bool = False
     timeout_s: float | None
     deadline_s: float | None
     retries: int | None = None

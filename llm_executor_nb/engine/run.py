@@ -22,15 +22,17 @@ from llm_executor_nb.core.errors import (
 )
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.learning import Learning
-from llm_executor_nb.core.needs import needs_of
+from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
+from llm_executor_nb.core.needs import needs_of, without_tier
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
-from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
-from llm_executor_nb.core.records import FaultKind, Verdict
+from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
+from llm_executor_nb.core.verdicts.narrowed import narrowed
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.engine.sender import overruled
+from llm_executor_nb.engine.tier import Tier
 from llm_executor_nb.schemas.prompting import SchemaPrompt
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from llm_executor_nb.core.holds import Health, Hold
-    from llm_executor_nb.core.policy import Move
+    from llm_executor_nb.core.moves import Move
     from llm_executor_nb.core.records import Route, Scope
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
@@ -78,13 +80,15 @@ class Run:
         self.schema_prompt = (
             None if request.schema is None else SchemaPrompt(request.schema, request.payload, self.extras)
         )
+        self._needs = needs = needs_of(request.payload, request.extra_body, request.policy)
+        self._tier = Tier(request, needs, config)
         self.memory = RunMemory(
             tiers=request.chain.tiers,
             is_by_hand=request.is_by_hand,
             ceiling_s=config.retry_after_ceiling_s,
             deadline=None if request.deadline_s is None else now + request.deadline_s,
             # design 3.2: a hold with a need stops only the requests that have it
-            needs=needs_of(request.payload, request.extra_body),
+            needs=without_tier(needs) if request.has_tier_fallback else needs,
             has_fresh=request.has_fresh,
         )
         self._health = health
@@ -121,10 +125,12 @@ class Run:
         self.extras.choose(route, takes_extras=takes_extras)
         # the plain case makes no copy: it is on the path of every request
         payload = self.request.payload if self.schema_prompt is None else self.schema_prompt.payload(route)
+        payload = self._tier.payload(payload, route)
         extra_body = self.extras.extra_body(route)
-        if payload is self.request.payload and extra_body is self.request.extra_body:
+        left_out = self.extras.headers_left_out(route)
+        if payload is self.request.payload and extra_body is self.request.extra_body and not left_out:
             return self.request
-        return replace(self.request, payload=payload, extra_body=extra_body)
+        return replace(self.request, payload=payload, extra_body=extra_body, headers_left_out=left_out)
 
     def sent(self, route: Route) -> None:
         """Note that the request goes out."""
@@ -145,7 +151,9 @@ class Run:
 
     def without_extras(self, move: Go, verdict: Verdict) -> Verdict | None:
         """Return the verdict to record if the request goes out again at once without an extra; None: it does not."""
-        recorded = self.extras.judge(move.route, verdict, is_probe=move.is_probe)
+        recorded = self._tier.refused(move.route, verdict) or self.extras.judge(
+            move.route, verdict, is_probe=move.is_probe
+        )
         return None if self._is_begun else recorded
 
     # --- waiting ------------------------------------------------------------------------------------------------
@@ -182,6 +190,7 @@ class Run:
     async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
         """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
         now = clock.current().now()
+        verdict = narrowed(verdict, self.request.policy, self._needs, move.route.backend)
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
             self.learning.cut(self._probe, now)
         else:
@@ -269,13 +278,18 @@ class Run:
             input_tokens=verdict.input_tokens,
             output_tokens=verdict.output_tokens,
             cost_usd=verdict.cost_usd,
+            upstream=_upstream(route, verdict),
+            service_tier=verdict.service_tier,
+            cached_tokens=verdict.cached_tokens,
+            reasoning_tokens=verdict.reasoning_tokens,
+            generation_id=verdict.generation_id,
         )
         if self.request.bill is not None:
             attempt = self.request.bill(attempt, message)
         self.attempts.append(attempt)
         if verdict.outcome in _REFUSALS:
             self._refusals.append(attempt)
-        self._health.traffic.ended(route, verdict.outcome)
+        self._health.traffic.ended(route, verdict.outcome, attempt.upstream)
         for observe in self._observers:
             observe(attempt)
 
@@ -299,18 +313,20 @@ class Run:
         now = clock.current().now()
         attempts, held = tuple(self.attempts), list(self._held_unasked(now))
         if stop.why is StopReason.DEADLINE and self.request.deadline_s is not None:
-            return DeadlineError(advice.late(self.request.deadline_s, attempts, held, now), attempts=attempts)
+            message = advice.late(self.request.deadline_s, attempts, held, now)
+            return DeadlineError(self._with_left_out(message), attempts=attempts)
         if self._refusals:  # design 3.1: a refusal is the request's fault also when no second provider is left
             last = self._refusals[-1]
-            return RequestError(advice.refused_by_one(last, attempts), outcome=last.outcome.value, attempts=attempts)
+            message = advice.refused_by_one(last, attempts)
+            return RequestError(self._with_left_out(message), outcome=last.outcome.value, attempts=attempts)
         chain = self.request.chain
         outcome, words = self._last_cause(held)
-        return AllRoutesFailedError(
-            advice.all_failed(chain.model, attempts, held, now, chain.own_urls),
-            outcome=outcome,
-            words=words,
-            attempts=attempts,
-        )
+        message = advice.all_failed(chain.model, attempts, held, now, chain.own_urls)
+        return AllRoutesFailedError(self._with_left_out(message), outcome=outcome, words=words, attempts=attempts)
+
+    def _with_left_out(self, message: str) -> str:
+        """Return the words of an error with the routes that could not promise the policy."""
+        return "\n".join([message, *advice.left_out_lines(self.request.chain.left_out)])
 
     @property
     def _is_begun(self) -> bool:
@@ -329,6 +345,13 @@ class Run:
         if self.attempts:
             return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
         return (held[0][1].why.value, held[0][1].message) if held else ("", "")
+
+
+def _upstream(route: Route, verdict: Verdict) -> str | None:
+    """Return who served a reply: as it says, else the Hugging Face provider that was asked; None: unknown."""
+    if verdict.upstream is None and route.backend == HUGGINGFACE and 200 <= (verdict.http_status or 0) < 300:
+        return route.provider
+    return verdict.upstream
 
 
 def _backoff(config: Options, retries: int | Callable[[RetryCallState], bool], route: Route, sent_at: float) -> Backoff:

@@ -15,14 +15,18 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
-from llm_executor_nb.chain.lookups import aprices_of
+from llm_executor_nb.chain.lookups import akeeping_nothing, aprices_of
+from llm_executor_nb.chain.policies import in_force, needs_prices
+from llm_executor_nb.chain.promises import needs_list
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError, warn
 from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.engine.interrupts import interrupts_told
-from llm_executor_nb.frames.columns import no_result, run_columns, status_column, without_log
+from llm_executor_nb.frames.columns import RUN, no_result, policy_of, run_columns, status_column, without_log
 from llm_executor_nb.frames.plan import make_plan
+from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.preview import make_preview, spread
 from llm_executor_nb.frames.prompts import VALUES as _TEXT
 from llm_executor_nb.frames.prompts import take_column
@@ -32,17 +36,20 @@ from llm_executor_nb.frames.signatures import RUN_OPTIONS
 from llm_executor_nb.frames.start import check_arguments, make_job
 from llm_executor_nb.jobs.options import NAME
 from llm_executor_nb.jobs.results import Status
+from llm_executor_nb.store.policies import policy_as_text, policy_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.frames.job import Job
     from llm_executor_nb.frames.plan import Plan
     from llm_executor_nb.frames.preview import Preview
     from llm_executor_nb.frames.report import Report
 
 _MOST_CAUSES = 3
-_OVER = ("ok", "cached", "failed")
+_ANSWERED = (Status.OK.value, Status.CACHED.value)
+_OVER = (*_ANSWERED, Status.FAILED.value)
 """Statuses of rows that count as done per second; a row that was cancelled is not."""
 
 
@@ -77,6 +84,8 @@ class FrameAccessor:
             schema: what each answer must fit: a class, a dict of types, a list of names or a JSON Schema. Each field
                 becomes a typed column of its name; with `out`, of its name after `{out}_`.
             accept: called with each answer; a false result makes the answer `rejected`, and it is asked again.
+            policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
+            service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
             concurrency: requests in flight; None: as configured (8 at first, growing to 64).
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
@@ -216,7 +225,9 @@ class FrameAccessor:
         return attempts(self._frame)
 
     def report(self) -> Report:
-        """Return the report of this result: rows by status, attempts by route and outcome, waits, tokens, dollars.
+        """Return the report of this result: rows by status, attempts by route and outcome, answers by upstream.
+
+        It has waits, tokens and dollars too, and says whether the policy held for every answer.
 
         Raises:
             ConfigError: the frame has no `{out}_run` or no `{out}_status` column.
@@ -228,7 +239,14 @@ class FrameAccessor:
         counts = {Status(str(name)): int(count) for name, count in statuses.value_counts().items()}
         log = attempts(self._frame)
         over = [by_run[run].isin(_OVER) & self._frame[run].isin(log["run_id"]) for run in runs]
-        return make_report(counts, log, asked=sum(int(rows.sum()) for rows in over))
+        asked = sum(int(rows.sum()) for rows in over)
+        return make_report(counts, log, asked=asked, policy=self._policy_line(runs, log))
+
+    def _policy_line(self, runs: list[str], log: pd.DataFrame) -> str:
+        frame = self._frame
+        answered = {run: frame[run][status_column(frame, run).isin(_ANSWERED)] for run in runs}
+        lines = [_policy_line(rows, log, policy_of(frame, run)) for run, rows in answered.items()]
+        return "; ".join(filter(None, lines))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):
@@ -310,7 +328,11 @@ class SeriesAccessor:
         """
         if (made := self._series.attrs.get(JOB_ATTRS)) is None:
             raise ConfigError("This Series has no report. Take the answers of s.llm.run, or the frame of a job.")
-        return make_report({Status(name): count for name, count in made["rows"].items()}, self.attempts())
+        log = self.attempts()
+        accepted = log[log["outcome"] == Outcome.OK.value].set_index("row")["run_id"]
+        rows = {Status(name): count for name, count in made["rows"].items()}
+        policy = _policy_line(accepted, log, policy_in_text(made.get("policy")))
+        return make_report(rows, log, policy=policy)
 
     def _as_frame(self, out: str | None) -> tuple[pd.DataFrame, str]:
         """Return the values as a frame of one column, and the name of the answers."""
@@ -322,8 +344,11 @@ class SeriesAccessor:
 async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, options: dict[str, Any]) -> Job:
     """Return a job that has not begun, made without blocking the caller's event loop."""
     await warmup.loaded(is_told=options.get("progress", True))
-    if options.get("budget_usd") is not None and options.get("price") is None:
+    has_budget = options.get("budget_usd") is not None and options.get("price") is None
+    if has_budget or needs_prices(options.get("policy"), session().options):
         await aprices_of(model)  # the prices are cached, so making the job does not block the loop
+    if needs_list(in_force(options.get("policy"), session().options)):
+        await akeeping_nothing(model)  # cached too
     return make_job(frame, model, column, options)
 
 
@@ -342,7 +367,9 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
     """Return the answers of a job's frame; they know their job, and a warning says what failed."""
     answers, statuses = take_column(frame, out), take_column(frame, f"{out}_status")
     rows = {str(name): int(count) for name, count in statuses.value_counts().items()}
-    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows}  # plain values: Parquet stores them as JSON
+    policy = policy_as_text(policy_of(frame, f"{out}{RUN}"))
+    # plain values: Parquet stores them as JSON
+    answers.attrs[JOB_ATTRS] = {"job_id": job.job_id, "rows": rows, **({"policy": policy} if policy else {})}
     if is_warning and (failed := rows.get(Status.FAILED.value, 0)):
         causes = take_column(frame, f"{out}_error")[statuses == Status.FAILED.value].value_counts()
         listed = [f"{count:,} x {str(cause).rstrip('.')}" for cause, count in causes.head(_MOST_CAUSES).items()]
@@ -352,6 +379,12 @@ def _answers(job: Job, frame: pd.DataFrame, out: str, *, is_warning: bool = Fals
             "llm.last.llm.attempts() and llm.last.llm.report() show what happened; run it again to ask for these again."
         )
     return answers
+
+
+def _policy_line(answered: pd.Series[Any], log: pd.DataFrame, demanded: Policy) -> str:
+    current = session()
+    policies = current.ledger.policies_of(log["job_id"].dropna().unique())
+    return policy_line(answered, log, policies, demanded=demanded, now=current.options.policy)
 
 
 def register_accessors() -> None:

@@ -9,15 +9,21 @@ import pandas as pd
 from llm_executor_nb.chain.inspection import has_run_ids
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.jobs.results import FINAL_STATUSES, STATUSES, Status
+from llm_executor_nb.store.policies import policy_as_text, policy_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.jobs.results import Results
 
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
 RUN = "_run"
 """The end of the name of the column with run ids; it marks the columns of a job."""
+
+
+_POLICIES = "llm_policies"
+"""Where a result holds the policies of its jobs, in `DataFrame.attrs`, by the answers' columns."""
 
 
 def check_names(frame: pd.DataFrame, out: str, fields: Sequence[str] = (), *, earlier: Collection[str] = ()) -> None:
@@ -130,6 +136,21 @@ def with_results(
         f"{out}{RUN}": _texts(results.runs()),
     }
     return put(frame, {name: pd.Series(values, index=frame.index) for name, values in columns.items()}, out)
+
+
+def with_policy(frame: pd.DataFrame, out: str, policy: Policy) -> pd.DataFrame:
+    """Note in a new frame the policy of the job that made a column: stored answers were bought under their own."""
+    noted = {name: text for name, text in frame.attrs.get(_POLICIES, {}).items() if name != out}
+    if (text := policy_as_text(policy)) is not None:
+        noted[out] = text  # a plain text: Parquet stores it as JSON
+    others = {name: value for name, value in frame.attrs.items() if name != _POLICIES}
+    frame.attrs = {**others, _POLICIES: noted} if noted else others
+    return frame
+
+
+def policy_of(frame: pd.DataFrame, run: str) -> Policy:
+    """Return the policy of the job that made a column of run ids, as far as the frame has it noted."""
+    return policy_in_text(frame.attrs.get(_POLICIES, {}).get(run.rpartition(RUN)[0]))
 
 
 def put(frame: pd.DataFrame, columns: Mapping[str, pd.Series[Any]], out: str) -> pd.DataFrame:

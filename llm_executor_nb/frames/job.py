@@ -10,16 +10,21 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from llm_executor_nb.chain.stopping import keep, stoppable
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted, warn
+from llm_executor_nb.core.policy import NO_POLICY
 from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
-from llm_executor_nb.frames.columns import names, with_results
+from llm_executor_nb.frames.columns import names, with_policy, with_results
+from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.prompts import VALUES
 from llm_executor_nb.frames.report import Report, make_report
 from llm_executor_nb.frames.typed import typed_columns
-from llm_executor_nb.jobs.results import Status
+from llm_executor_nb.jobs.results import STATUSES, Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.attempts import AttemptsFrame
 from llm_executor_nb.view.job import REDRAW_S, job_bundle
@@ -28,8 +33,6 @@ from llm_executor_nb.view.live import at_cell_end, has_cells
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
-
-    import pandas as pd
 
     from llm_executor_nb.jobs.runner import JobRunner
     from llm_executor_nb.store.ledger_store import LedgerStore
@@ -96,15 +99,29 @@ class Job:
         if options.schema is not None:
             columns = typed_columns(options.schema, list(results.parsed()), self._frame.index)
             typed = {options.fields[name]: values for name, values in columns.items()}
-        return with_results(self._frame, options.out, results, typed)
+        return with_policy(with_results(self._frame, options.out, results, typed), options.out, options.policy)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts made so far, one row each, as `attempts(job)` does."""
         return AttemptsFrame(self._ledger.attempts_frame(job_ids=[self.job_id]))
 
     def report(self) -> Report:
-        """Return the report so far: rows, attempts by route and outcome, waits, tokens, dollars."""
-        return make_report(self._runner.results.counts(), self.attempts(), saved_usd=self._runner.reuse.saved_usd)
+        """Return the report so far: rows, attempts by route and outcome, answers by upstream, tokens, dollars."""
+        runner = self._runner
+        saved_usd, policy = runner.reuse.saved_usd, self._policy_line()
+        return make_report(runner.results.counts(), self.attempts(), saved_usd=saved_usd, policy=policy)
+
+    def _policy_line(self) -> str:
+        """Return whether the policy held for every answer so far, in words; "": the job has no policy."""
+        policy, results = self._runner.options.policy, self._runner.results
+        if not policy:
+            return ""
+        has_answer = np.isin(results.statuses(), [STATUSES.index(Status.OK), STATUSES.index(Status.CACHED)])
+        rows = pd.Series(results.runs(), index=self._frame.index)[has_answer]
+        log = self._ledger.attempts_frame(run_ids=rows)
+        # its own answers may not be committed yet
+        policies = {**self._ledger.policies_of(log["job_id"].dropna().unique()), self.job_id: policy}
+        return policy_line(rows, log, policies, demanded=policy, now=NO_POLICY)
 
     def stop(self) -> None:
         """Stop the job: requests in flight are cancelled, results so far stay. Takes a second at most."""

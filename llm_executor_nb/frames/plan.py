@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llm_executor_nb.chain.lookups import prices_of
+from llm_executor_nb.jobs.options import listed_prices
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.text import dollars
@@ -33,6 +33,7 @@ class Plan:
         output_tokens: the most they could be answered with: by max_tokens, else 512 for each.
         least_usd, most_usd: the price range over the chain's routes; None: no price is known.
         routes: the chain, in order.
+        left_out: the routes that cannot promise the policy, each with the clause and why.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Plan:
     least_usd: float | None
     most_usd: float | None
     routes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def to_ask(self) -> int:
@@ -64,6 +66,7 @@ class Plan:
             ("tokens", f"about {self.input_tokens} in, at most {self.output_tokens} out"),
             ("price", price),
             ("routes", " > ".join(self.routes)),
+            *(("left out", words) for words in self.left_out),
         ]
 
     def _repr_html_(self) -> str:
@@ -107,12 +110,13 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         least_usd=least,
         most_usd=most,
         routes=tuple(route.name for route in options.chain.routes()),
+        left_out=tuple(f"{one.route.name} by {one.clause}: {one.why}" for one in options.chain.left_out),
     )
 
 
 def _price_range(options: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:
     """Return the price of all requests on the cheapest route with one token each, and on the dearest with the most."""
-    known = options.prices.known or [price for price in prices_of(options.chain.model).values() if price is not None]
+    known = options.prices.known or listed_prices(options.chain).known
     if not known:
         return None, None
     least = [price.request_usd * requests + price.input_usd * tokens + price.output_usd * requests for price in known]

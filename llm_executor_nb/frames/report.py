@@ -1,4 +1,4 @@
-"""The report of a job: rows by status, attempts by route and outcome, times, fallbacks, tokens, dollars."""
+"""The report of a job: rows by status, attempts by route and outcome, answers by upstream, times, tokens, dollars."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from llm_executor_nb.view.log_times import LogTimes
 from llm_executor_nb.view.text import dollars, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
 _LATER = "by a later route"
 _COLUMNS = ("route", "outcome", "attempts", _LATER, "seconds (median)", "cost")
+_UPSTREAM_COLUMNS = ("upstream", "answers", "seconds (median)", "tokens in", "tokens out", "cost")
+_SUMS = ("input_tokens", "output_tokens", "cost_usd")
 _MOST_MODELS = 3
 
 
@@ -33,12 +35,14 @@ class Report:
         attempts: the attempts, one row each, as `attempts()` returns them.
         asked: the rows whose attempts these are, without those that were stored before.
         saved_usd: what the reused answers had cost; None: unknown, or there were none.
+        policy: whether the policy held for every answer, in words; "": no policy was set.
     """
 
     rows: pd.Series[int]
     attempts: pd.DataFrame
     asked: int
     saved_usd: float | None = None
+    policy: str = ""
 
     @property
     def by_route(self) -> pd.DataFrame:
@@ -59,6 +63,21 @@ class Report:
         return counted.reset_index().sort_values(
             "route", key=lambda routes: routes.map(order), kind="stable", ignore_index=True
         )
+
+    @property
+    def by_upstream(self) -> pd.DataFrame:
+        """Answers by who served them, those with the most answers first.
+
+        Columns upstream (missing: the reply does not say), answers, seconds (median), input_tokens, output_tokens,
+        cost_usd (each missing: unknown).
+        """
+        answers = self.attempts[self.attempts["outcome"] == "ok"]
+        counted = answers.groupby("upstream", dropna=False).agg(
+            answers=("attempt", "size"),
+            seconds=("duration_s", "median"),
+            **{name: (name, lambda values: values.sum(min_count=1)) for name in _SUMS},
+        )
+        return counted.reset_index().sort_values("answers", ascending=False, kind="stable", ignore_index=True)
 
     @property
     def wall_s(self) -> float:
@@ -114,6 +133,7 @@ class Report:
             ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
             ("cost", spent if len(self.attempts) else "nothing was asked"),
             *([("saved", f"{dollars(self.saved_usd)} by stored answers")] if self.saved_usd else []),
+            *([("policy", self.policy)] if self.policy else []),
         ]
 
     @property
@@ -159,12 +179,29 @@ class Report:
         return attempts_figure(self.attempts, ", ".join(text for _, text in self._log_lines()))
 
     def _repr_html_(self) -> str:
-        rows = self._rows()
-        return block(pairs(self.lines()) + (table(_COLUMNS, rows) if rows else ""))
+        return block(pairs(self.lines()) + "".join(table(names, rows) for names, rows in self._tables()))
 
     def __repr__(self) -> str:
         head = "\n".join(f"{name:<10} {text}" for name, text in self.lines())
-        return f"{head}\n\n{text_table(_COLUMNS, rows)}" if (rows := self._rows()) else head
+        return "\n\n".join([head, *(text_table(names, rows) for names, rows in self._tables())])
+
+    def _tables(self) -> Iterator[tuple[Sequence[str], list[tuple[object, ...]]]]:
+        """Yield the names and the rows of each table that is shown."""
+        if rows := self._rows():
+            yield _COLUMNS, rows
+        if self.attempts.loc[self.attempts["outcome"] == "ok", "upstream"].notna().any():
+            yield _UPSTREAM_COLUMNS, self._upstream_rows()
+
+    def _upstream_rows(self) -> list[tuple[object, ...]]:
+        frame = self.by_upstream.astype(object)
+        whole = frame.where(frame.notna(), None).itertuples()
+        return [
+            (
+                *(one.upstream or "unknown", one.answers, _or_none(one.seconds)),
+                *(one.input_tokens, one.output_tokens, _cost(one.cost_usd)),
+            )
+            for one in whole
+        ]
 
     def _rows(self) -> list[tuple[object, ...]]:
         """Return the rows of the table, a route and an outcome each."""
@@ -182,7 +219,12 @@ class Report:
 
 
 def make_report(
-    rows: Mapping[Status, int], attempts: pd.DataFrame, *, asked: int | None = None, saved_usd: float | None = None
+    rows: Mapping[Status, int],
+    attempts: pd.DataFrame,
+    *,
+    asked: int | None = None,
+    saved_usd: float | None = None,
+    policy: str = "",
 ) -> Report:
     """Return the report of rows and of the attempts behind them.
 
@@ -191,11 +233,12 @@ def make_report(
         attempts: the attempts, by time.
         asked: the rows that these attempts were made for; None: those that ended as ok or failed.
         saved_usd: what the reused answers had cost.
+        policy: whether the policy held for every answer, in words.
     """
     statuses = [*FINAL_STATUSES, *([Status.PENDING] if rows.get(Status.PENDING) else [])]
     counts = pd.Series({status.value: rows.get(status, 0) for status in statuses}, name="rows", dtype="int64")
     ended = int(counts["ok"] + counts["failed"])
-    return Report(counts, attempts, ended if asked is None else asked, saved_usd or None)
+    return Report(counts, attempts, ended if asked is None else asked, saved_usd or None, policy)
 
 
 def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:

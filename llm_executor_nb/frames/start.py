@@ -13,7 +13,9 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled, without
-from llm_executor_nb.chain.request import check_accept, check_alone
+from llm_executor_nb.chain.policies import under_policy
+from llm_executor_nb.chain.promises import reuse_rule
+from llm_executor_nb.chain.request import check_accept, check_alone, check_tier_fallback
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from langchain_core.messages import AIMessage
+
+    from llm_executor_nb.core.policy import Policy
 
 _REMEMBERED = 1000
 _RUN = "df.llm.run"
@@ -64,6 +68,8 @@ def check_arguments(
     system: str | None = None,
     schema: Any = None,
     accept: Callable[[AIMessage], object] | None = None,
+    policy: Policy | None = None,
+    service_tier_fallback: bool = False,
     on_error: Literal["record", "raise"] = "record",
     concurrency: int | None = None,
     budget_usd: float | None = None,
@@ -89,6 +95,7 @@ def check_arguments(
     prompts = Prompts(frame, column, template)
     current = session()
     config = current.options
+    extra_body = check_extra_body(extra_body, config.backend_names)
     checked = None if schema is None else make_schema(schema)
     if on_error not in ("record", "raise"):
         raise ConfigError(f"on_error={on_error!r} must be 'record' or 'raise'.")
@@ -105,7 +112,8 @@ def check_arguments(
         fields=fields,
         params=sent,
         system=system,
-        extra_body=check_extra_body(extra_body, config.backend_names),
+        extra_body=extra_body,
+        has_tier_fallback=check_tier_fallback(service_tier_fallback),
         schema=checked,
         accept=check_accept(accept),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
@@ -118,8 +126,10 @@ def check_arguments(
         budget_s=check_bound("budget_s", budget_s),
         shows_progress=progress,
         # last: who has no key yet is told what else is wrong
-        chain=(chain := compiled(model, config, current.health)),
-        prices=prices_for(chain, own_price, is_needed=budget_usd is not None),
+        chain=(found := under_policy(policy, compiled(model, config, current.health), extra_body, config))[0],
+        policy=found[1],
+        may_take=reuse_rule(found[1], found[0].model) if reuse else None,
+        prices=prices_for(found[0], own_price, is_needed=budget_usd is not None),
     )
     return options, prompts
 

@@ -171,6 +171,12 @@ class AnswerCache:
             output_tokens=last.output_tokens,
             cost_usd=last.cost_usd,
             answered_utc=clock.current().utc(),
+            upstream=last.upstream,
+            service_tier=last.service_tier,
+            cached_tokens=last.cached_tokens,
+            reasoning_tokens=last.reasoning_tokens,
+            generation_id=last.generation_id,
+            policy=self._options.policy,
         )
 
     def _fit_window(self) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.schemas.schema import Schema
+    from llm_executor_nb.store.records import Origin
 
 NAME = "llm"
 """The name of the accessor, and of the answers' column where no other is given."""
@@ -36,6 +38,9 @@ class JobOptions:
         out: the answers' column.
         fields: a schema's fields, and the names of their columns.
         params, system, extra_body: parts of every request.
+        policy: what every request demands of whoever answers.
+        has_tier_fallback: a service tier that refuses a request may be left out.
+        may_take: whether a stored answer may be reused under the policy, by where it is from; None: every one may.
         schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
         timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
@@ -55,6 +60,9 @@ class JobOptions:
     params: Mapping[str, Any]
     system: str | None
     extra_body: Mapping[str, Mapping[str, Any]] | None
+    policy: Policy
+    has_tier_fallback: bool
+    may_take: Callable[[Origin], bool] | None
     schema: Schema | None
     accept: Callable[[AIMessage], object] | None
     timeout_s: float | None
@@ -112,10 +120,17 @@ def prices_for(chain: Chain, price: object, *, is_needed: bool) -> Prices:
     common = check_price(price)
     if common is not None or not is_needed:
         return Prices({}, common)
-    prices = Prices({place: known for place, known in prices_of(chain.model).items() if known is not None})
+    prices = listed_prices(chain)
     if not prices.known:
         raise ConfigError(f"budget_usd needs prices, and none is known for {chain.model}. Give {_EXAMPLE}.")
     return prices
+
+
+def listed_prices(chain: Chain) -> Prices:
+    """Return the known prices of a chain's routes, looked up in the catalogues; a policy may have left others out."""
+    places = {(route.backend, route.provider) for route in chain.routes()}
+    listed = prices_of(chain.model)
+    return Prices({place: price for place, price in listed.items() if price is not None and place in places})
 
 
 def check_price(price: object) -> Price | None:

@@ -102,7 +102,7 @@ class RequestMaker:
     def __init__(self, options: JobOptions, taken: Iterable[str] = ()) -> None:
         self._params, self._system = options.params, options.system
         self._schema = "" if options.schema is None else options.schema.digest_text
-        self._extra_body = options.extra_body
+        self._extra_body, self._may_take = options.extra_body, options.may_take
         self._entries = list(dict.fromkeys(_entry(route, options.extra_body) for route in options.chain.routes()))
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
@@ -125,11 +125,12 @@ class RequestMaker:
             return Request(position, None, Lookup(digest=_hashed(f"row {position}"), keys=(), copy=None), error)
         keys = tuple(_hashed(digest, entry) for entry in self._entries)
         if not payload.get("temperature"):
-            return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None))
+            return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None, may_take=self._may_take))
         # design 6: above temperature 0 each row gets a draw of its own, so equal requests are numbered copies
         copy = self._copies.get(digest, -1) + 1
         self._copies[digest] = copy
-        lookup = Lookup(digest=_hashed(digest, f"copy {copy}"), keys=keys, copy=copy, taken=self._taken)
+        numbered = _hashed(digest, f"copy {copy}")
+        lookup = Lookup(digest=numbered, keys=keys, copy=copy, taken=self._taken, may_take=self._may_take)
         return Request(position, payload, lookup)
 
     def mark_taken(self, request: Request, run_id: str) -> None:

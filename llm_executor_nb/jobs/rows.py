@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core.advice import left_out_note
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
@@ -46,7 +47,8 @@ class RowRun:
             message = await engine.run(request)
         except LLMExecutorError as error:
             self.failure = error
-            return RowResult(status=Status.FAILED, error=_error_text(error, self.attempts), **self._log())
+            words = _error_text(error, self.attempts) + left_out_note(request.chain.left_out)
+            return RowResult(status=Status.FAILED, error=words, **self._log())
         return RowResult(
             status=Status.OK,
             answer=text_of(message),

@@ -371,6 +371,8 @@ class JobRunner:
             payload=run.request.payload or {},
             schema=options.schema,
             extra_body=options.extra_body,
+            policy=options.policy,
+            has_tier_fallback=options.has_tier_fallback,
             timeout_s=options.timeout_s,
             deadline_s=options.deadline_s,
             accept=options.accept,

@@ -14,11 +14,14 @@ from IPython.core.error import UsageError
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
+from llm_executor_nb.core.policy import check_policy
 from llm_executor_nb.notebook.fill import Filled, fill, is_data, not_filled_in
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping
+
+    from llm_executor_nb.core.policy import Policy
 
 KEY_IN_LINE = (
     "There is a key in this line. It is now in the notebook's file and in IPython's history: revoke it at the "
@@ -38,6 +41,7 @@ class CellOptions:
         out: the variable that takes the message; None: none.
         form: how the answer is shown: md, text or json.
         schema: the schema of the answer; None: none.
+        policy: what is demanded of the provider; None: as configured.
         timeout_s, deadline_s: bounds in seconds; None: as configured.
         is_streamed, is_verbose, is_dry: show pieces as they arrive; show the attempts; send nothing.
     """
@@ -50,6 +54,7 @@ class CellOptions:
     out: str | None
     form: str
     schema: Any
+    policy: Policy | None
     timeout_s: float | None
     deadline_s: float | None
     is_streamed: bool
@@ -70,6 +75,7 @@ class CellOptions:
         """Return the options of `run_llm`, without the schema."""
         return {
             "system": self.system.text if self.system else None,
+            "policy": self.policy,
             "timeout": self.timeout_s,
             "deadline": self.deadline_s,
             **self.params,
@@ -100,7 +106,8 @@ def cell_options(arguments: Namespace, cell: str, names: Mapping[str, Any], defa
         params={name: value for name, value in params.items() if value is not None},
         out=_variable(arguments.out),
         form=arguments.format or ("json" if arguments.schema else "md"),
-        schema=_schema(arguments.schema, names),
+        schema=_named(arguments.schema, names, "--schema", "a pydantic class or a dict", "@Review"),
+        policy=_policy(arguments.policy, names),
         timeout_s=arguments.timeout,
         deadline_s=arguments.deadline,
         is_streamed=not arguments.no_stream and not arguments.schema,
@@ -161,12 +168,18 @@ def _system(text: str | None, names: Mapping[str, Any], *, is_raw: bool) -> Fill
     return Filled(value, (name,))
 
 
-def _schema(text: str | None, names: Mapping[str, Any]) -> object:
+def _policy(text: str | None, names: Mapping[str, Any]) -> Policy | None:
+    policy = _named(text, names, "--policy", "a llm.Policy", "@p")
+    return None if text is None else check_policy(policy)
+
+
+def _named(text: str | None, names: Mapping[str, Any], option: str, what: str, example: str) -> Any:  # noqa: ANN401 - a user's own
+    """Return the object that an option names as a variable; None: the option is not given."""
     if text is None:
         return None
     name = unquoted(text)
     if not name.startswith("@"):
-        raise UsageError(f"--schema {name}: write @ and the variable that holds the schema, such as --schema @Review.")
+        raise UsageError(f"{option} {name}: write @ and the variable that holds {what}, such as {option} {example}.")
     if (name := name[1:]) not in names:
-        raise ConfigError(f"--schema @{name}: there is no variable {name}; it should hold a pydantic class or a dict.")
+        raise ConfigError(f"{option} @{name}: there is no variable {name}; it should hold {what}.")
     return names[name]

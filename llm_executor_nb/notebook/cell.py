@@ -190,6 +190,7 @@ def show_dry_run(options: CellOptions) -> None:
     bounds = {"timeout": options.timeout_s, "deadline": options.deadline_s}
     facts = [f"{name}={value!r}" for name, value in options.params.items()]
     facts += [f"{name}={seconds:g} s" for name, seconds in bounds.items() if seconds is not None]
+    facts += [] if options.policy is None else [f"policy={options.policy!r}"]
     head = " · ".join([f"nothing was sent · {session().options.models.resolve(options.model)}", *facts])
     show(
         stacked(
@@ -217,8 +218,13 @@ def _routes_part(options: CellOptions) -> Bundle:
     except MissingKeyError as error:
         return {"text/plain": str(error), "text/html": pre(str(error))}
     routes = enumerate(request.chain.routes(), start=1)
-    rows = [(place, route.name, route.request_model, route.tier, _state(route)) for place, route in routes]
+    rows = [(str(place), *_facts(route), _state(route)) for place, route in routes]
+    rows += [("", *_facts(one.route), f"left out by {one.clause}") for one in request.chain.left_out]
     return table_part(_ROUTE_COLUMNS, rows)
+
+
+def _facts(route: Route) -> tuple[str, str, int]:
+    return route.name, route.request_model, route.tier
 
 
 def _state(route: Route) -> str:

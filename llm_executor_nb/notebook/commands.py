@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
-from llm_executor_nb.chain.inspection import attempts
+from llm_executor_nb.chain.inspection import attempts, left_out_by_session
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import plain
@@ -156,6 +156,7 @@ class Commands:
             (describe(hold.scope), hold.why.value, time_left(hold.until - now), hold.message)
             for hold in session().health.holds(now)
         ]
+        rows += [(one.route.name, one.clause, "until a change", one.why) for one in left_out_by_session()]
         _show_table(_HOLD_COLUMNS, rows, otherwise=NOTHING_HELD)
 
     def _log(self, rest: str) -> None:

@@ -9,6 +9,7 @@ Must not: cache, or know the configuration.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -127,6 +128,19 @@ class ModelList:
         return self.offers.get(model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionList:
+    """OpenRouter's list of the endpoints that keep nothing of what they are sent.
+
+    Attributes:
+        outcome: `ok`, or why there is no list.
+        providers: model, in small letters -> its providers on the list, as OpenRouter names them.
+    """
+
+    outcome: Outcome
+    providers: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+
+
 # --- keys -------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +243,13 @@ def read_server_key(body: dict[str, Any]) -> KeyStatus | None:
     return KeyStatus(outcome=Outcome.OK, is_alive=True) if isinstance(body.get("data"), list) else None
 
 
+async def openrouter_providers(transport: Transport, base_url: str) -> frozenset[str]:
+    """Return the slugs of the providers behind OpenRouter (`GET /providers`); none: there is no list."""
+    body = await _look_up(transport, f"{base_url}/providers", None, OPENROUTER)
+    rows = [] if isinstance(body, Verdict) else _listed(body.get("data"))
+    return frozenset(slug for row in rows if (slug := _text(get_in(row, "slug"))))
+
+
 # --- models -----------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +261,19 @@ async def openrouter_models(transport: Transport, base_url: str) -> ModelList:
 async def huggingface_models(transport: Transport, base_url: str) -> ModelList:
     """Return the router's models, each with the providers that serve it (`GET /models`; asked without a token)."""
     return await _model_list(transport, f"{base_url}/models", HUGGINGFACE, huggingface_offers)
+
+
+async def openrouter_retention(transport: Transport, base_url: str) -> RetentionList:
+    """Return the providers that keep nothing, by model (`GET /endpoints/zdr`; asked without a key)."""
+    body = await _look_up(transport, f"{base_url}/endpoints/zdr", None, OPENROUTER)
+    if isinstance(body, Verdict):
+        return RetentionList(outcome=body.outcome)
+    providers: defaultdict[str, set[str]] = defaultdict(set)
+    for row in _listed(body.get("data")):
+        model, provider = _text(get_in(row, "model_id")), _text(get_in(row, "provider_name"))
+        if model and provider:
+            providers[model.casefold()].add(provider)
+    return RetentionList(outcome=Outcome.OK, providers={model: frozenset(names) for model, names in providers.items()})
 
 
 async def _model_list(

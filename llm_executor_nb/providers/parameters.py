@@ -14,6 +14,7 @@ from typing import Any
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.near_names import arguments_of, did_you_mean, note_arguments, unknown_argument
+from llm_executor_nb.core.needs import SERVICE_TIER
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 
 _SET_BY_US = frozenset({"model", "messages", "stream", "stream_options"})
@@ -39,6 +40,8 @@ OF_SOME_BACKENDS = frozenset(
     | {"reasoning", "repetition_penalty", "route", "stop_token_ids", "top_a", "top_k", "user"},
 )
 """Fields of OpenRouter and vLLM whose names resemble ours: they are not misspelled."""
+SERVICE_TIERS = ("flex", "priority", "fast", "default", "auto")
+"""OpenRouter's: cheaper and later, or dearer and sooner; no other backend is sent one."""
 KEY_ARGUMENTS = ("api_key", "openai_api_key", "openrouter_api_key", "huggingfacehub_api_token", "hf_token", "token")
 _RUN_LLM = "llm.run_llm"
 
@@ -192,6 +195,12 @@ def _word(value: Any) -> str:  # noqa: ANN401 - a user's own value
     return value
 
 
+def _tier(value: Any) -> str:  # noqa: ANN401 - a user's own value
+    if value not in SERVICE_TIERS:
+        raise ValueError(f"it must be one of {', '.join(SERVICE_TIERS)}")
+    return str(value)
+
+
 def _stop(value: Any) -> list[str]:  # noqa: ANN401 - a user's own value
     texts = [value] if isinstance(value, str) else list(value)
     if not texts or not all(isinstance(text, str) and text for text in texts):
@@ -267,6 +276,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "logprobs": _flag,
     "reasoning_effort": _word,
     "parallel_tool_calls": _flag,
+    SERVICE_TIER: _tier,
     "top_logprobs": _whole(0),
     "n": _one,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.records import HUGGINGFACE
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.providers import langchain
 from llm_executor_nb.providers.messages import is_array, tidy_messages
 from llm_executor_nb.providers.parameters import check_params, merge_extra_body
@@ -55,6 +55,7 @@ def make_body(
     model: str,
     backend: str,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
+    preferences: Mapping[str, Any] | None = None,
     stream: bool = False,
 ) -> bytes:
     """Return the bytes that go to one route.
@@ -64,6 +65,7 @@ def make_body(
         model: the model's name in the request.
         backend: whose part of `extra_body` is merged in.
         extra_body: fields that only one backend knows, under that backend's name.
+        preferences: what OpenRouter's `provider` object has to hold; None: nothing.
         stream: ask for the answer as an event stream, with its usage unless `extra_body` leaves that out.
 
     Raises:
@@ -74,6 +76,8 @@ def make_body(
         payload = {**payload, "messages": without_returned(payload["messages"])}
     fields = {**payload, **_AS_STREAM} if stream else payload
     body = {"model": model, **merge_extra_body(fields, extra_body, backend)}
+    if preferences is not None and backend == OPENROUTER:
+        body["provider"] = {**body.get("provider", {}), **preferences}
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
+from llm_executor_nb.core.verdicts.added_parameters import METADATA
 from llm_executor_nb.providers import langchain
 
 if TYPE_CHECKING:
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.providers.langchain import ChunkReader
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-_ATTRIBUTION: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb"})
-"""Tells OpenRouter which program asks, and nothing about the user."""
+_BILL_TO: Final = "X-HF-Bill-To"
+"""Names the organisation that Hugging Face charges."""
+_OF_OPENROUTER: Final = MappingProxyType({"X-OpenRouter-Title": "llm_executor_nb", METADATA: "enabled"})
+"""Tell OpenRouter which program asks, and nothing about the user; and ask it who answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,17 @@ class Wire:
     message: Callable[[dict[str, Any], str], AIMessage]
     chunk_reader: Callable[[str], ChunkReader]
 
+    def headers_for(self, policy: Policy, left_out: frozenset[str]) -> Mapping[str, str]:
+        """Return the headers of a request with a policy: Hugging Face is told who pays, and nobody else is.
+
+        Args:
+            policy: what the request demands.
+            left_out: headers of ours that this backend is not sent.
+        """
+        if policy.bill_to is not None and self.name == HUGGINGFACE:
+            return {**self.headers, _BILL_TO: policy.bill_to}
+        return self.headers if not left_out else {name: self.headers[name] for name in self.headers.keys() - left_out}
+
 
 def make_wire(name: str, base_url: str) -> Wire:
     """Return the wire of a backend.
@@ -56,7 +71,7 @@ def make_wire(name: str, base_url: str) -> Wire:
     return Wire(
         name=name,
         url=base_url.rstrip("/") + CHAT_COMPLETIONS,
-        headers=_ATTRIBUTION if name == OPENROUTER else _NO_HEADERS,
+        headers=_OF_OPENROUTER if name == OPENROUTER else _NO_HEADERS,
         message=_huggingface_message if is_huggingface else _openai_message,
         chunk_reader=langchain.huggingface_chunks if is_huggingface else langchain.openai_chunks,
     )

@@ -11,7 +11,7 @@ from functools import cache
 
 from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.faults import read_faults, status_fault
-from llm_executor_nb.rehearsal.faults_answers import BILLS, FORMS, NO_ANSWERS, SCHEMA_ANSWERS
+from llm_executor_nb.rehearsal.faults_answers import BILLS, FORMS, NO_ANSWERS, SCHEMA_ANSWERS, SERVED
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.rules import (
@@ -113,6 +113,9 @@ def special_themes() -> dict[str, Faults]:
     return {
         "requests for a schema": {**SCHEMA_ANSWERS, **rows["schemas"]},
         "requests with a need": rows["needs"],
+        "requests that bill an organisation": rows["billing"],
+        "requests for a service tier": rows["tiers"],
+        "who answered, and at what cost": SERVED,
         "requests with earlier messages": rows["history"],
         "streams that should include their usage": rows["usage"],
         "answers in other forms": FORMS,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.foreign_json import as_object
 from llm_executor_nb.core.outcomes import Finding, Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.rehearsal.replies import error_of, phrase, refuse
@@ -124,7 +125,13 @@ def _condition(row: Row) -> Callable[[ChatRequest], bool]:
 
 
 def _respond(row: Row, request: ChatRequest, effect: Effect) -> Response:
-    words: dict[str, str] = {"model": request.plain_model, "does": row["does"]}
+    named = as_object(request.preferences).get("only") or ()
+    words: dict[str, str] = {
+        "model": request.plain_model,
+        "does": row["does"],
+        "only": ", ".join(map(str, named)),
+        "bill_to": request.bill_to or "",
+    }
 
     def word(match: re.Match[str]) -> str:
         if match[1] in _TIMES:

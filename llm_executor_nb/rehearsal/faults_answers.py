@@ -15,7 +15,6 @@ from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.rehearsal.examples import formatted_text, tool_calls, unfitting_text
 from llm_executor_nb.rehearsal.faults import status_error
 from llm_executor_nb.rehearsal.replies import (
-    PRACTICE,
     answer_headers,
     answer_text,
     completion,
@@ -24,7 +23,7 @@ from llm_executor_nb.rehearsal.replies import (
 )
 from llm_executor_nb.rehearsal.response import EVENTS, End, Response, event_response, json_response
 from llm_executor_nb.rehearsal.rules import ONLY_OPENROUTER, FaultSpec, fits_always, is_status
-from llm_executor_nb.rehearsal.sse import DONE, parts_of
+from llm_executor_nb.rehearsal.sse import DONE, event, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -95,7 +94,7 @@ def _choice(**changes: object) -> Callable[[Body], Body]:
 def _error_200(request: ChatRequest, effect: Effect) -> Response:
     error = status_error(request, int(effect.value or 502))
     if request.backend == OPENROUTER and isinstance(error, dict):
-        error = {**error, "metadata": {"provider_name": PRACTICE, "raw": "upstream error"}}
+        error = {**error, "metadata": {"provider_name": request.upstream.name, "raw": "upstream error"}}
     body = completion(request, None)
     headers = answer_headers(request, body)
     return json_response({**body, "choices": None, "error": error}, effect.fault, headers=headers)
@@ -162,23 +161,73 @@ NO_ANSWERS: Faults = {
 }
 
 
-# --- bills --------------------------------------------------------------------------------------------------------
+# --- bills, and who served the answer -----------------------------------------------------------------------------
 
 
-def _paid_elsewhere(request: ChatRequest, effect: Effect) -> Response:
-    body = completion(request, answer_text(request))
-    usage = body["usage"]
-    bill = {"cost": 0, "is_byok": True, "cost_details": {"upstream_inference_cost": usage["cost"]}}
-    return completion_response(request, {**body, "usage": {**usage, **bill}}, effect.fault)
+def _changed(does: str, change: Callable[[Body], Body]) -> FaultSpec:
+    """Return a fault of OpenRouter's whose reply is an answer, whole or streamed, with other fields beside it."""
+
+    def respond(request: ChatRequest, effect: Effect) -> Response:
+        return completion_response(request, change(completion(request, answer_text(request))), effect.fault)
+
+    return FaultSpec(does=does, respond=respond, finding=Finding(Outcome.OK), backends=ONLY_OPENROUTER)
+
+
+def _with_usage(more: Callable[[Body], Body]) -> Callable[[Body], Body]:
+    return lambda body: {**body, "usage": {**body["usage"], **more(body["usage"])}}
+
+
+def _in_one_event(does: str, place: int) -> FaultSpec:
+    """Return a fault of OpenRouter's whose stream names the provider in one event only."""
+
+    def respond(request: ChatRequest, effect: Effect) -> Response:
+        body = completion(request, answer_text(request))
+        bare = parts_of(request, _without("provider")(_without("openrouter_metadata")(body)))
+        events = [one for one in bare.whole if one.startswith(b"data: {")]
+        events[place] = event({**json.loads(events[place].removeprefix(b"data: ")), "provider": body["provider"]})
+        return event_response((*events, DONE), effect.fault, headers=answer_headers(request, body))
+
+    return FaultSpec(
+        does=does,
+        respond=respond,
+        finding=Finding(Outcome.OK),
+        backends=ONLY_OPENROUTER,
+        is_stream_only=True,
+    )
 
 
 BILLS: Faults = {
     "no-usage": _body("an answer that does not say its tokens and cost", Outcome.OK, _without("usage")),
-    "own-provider-key": FaultSpec(
-        does="an answer that the user's own provider key paid: its cost is 0, and a field beside it has what was spent",
-        respond=_paid_elsewhere,
-        finding=Finding(Outcome.OK),
-        backends=ONLY_OPENROUTER,
+    "own-provider-key": _changed(
+        "an answer that the user's own provider key paid: its cost is 0, and a field beside it has what was spent",
+        _with_usage(
+            lambda usage: {
+                "cost": 0,
+                "is_byok": True,
+                "cost_details": {"upstream_inference_cost": usage["cost"]},
+            }
+        ),
+    ),
+}
+SERVED: Faults = {
+    "provider-in-metadata": _changed("an answer whose provider only the router's metadata names", _without("provider")),
+    "no-provider": _changed(
+        "an answer that names no provider",
+        lambda body: _without("provider")(_without("openrouter_metadata")(body)),
+    ),
+    "provider-first": _in_one_event("a stream that names its provider in the first event only", 0),
+    "provider-last": _in_one_event("a stream that names its provider in the last event only", -1),
+    "default-tier": _changed(
+        "an answer at the default tier, whatever was asked for", lambda body: {**body, "service_tier": "default"}
+    ),
+    "cached-and-thought": _changed(
+        "an answer whose prompt was in a cache, after 7 tokens of hidden reasoning",
+        _with_usage(
+            lambda usage: {
+                "prompt_tokens_details": {"cached_tokens": usage["prompt_tokens"]},
+                "completion_tokens_details": {"reasoning_tokens": 7},
+            }
+        ),
     ),
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core.records import OPENROUTER
 
 if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.requests import ChatRequest
@@ -24,6 +26,11 @@ class ServerLine:
         model: the model as it was sent.
         prompt: the digest of model, messages and parameters, the same on every route.
         is_stream: whether it is for a stream.
+        preferences: the `provider` field of its body; None: it has none.
+        bill_to: the organisation that its X-HF-Bill-To header names; None: it has no such header.
+        wants_metadata: whether its X-OpenRouter-Metadata header is `enabled`.
+        service_tier: the tier it asks for; None: none.
+        upstream: who answers it behind practice OpenRouter; None on other backends.
         status: the HTTP status of its reply, also when the reply broke off later; None: none was sent, or not yet.
         fault: the fault it met: a name, `no key`, `bad request`, `client left`, `server stopped`; None: an answer.
         replied_s: when the reply was sent, or the request ended without one; None: it is in flight.
@@ -37,6 +44,11 @@ class ServerLine:
     model: str
     prompt: str
     is_stream: bool = False
+    preferences: Any = None
+    bill_to: str | None = None
+    wants_metadata: bool = False
+    service_tier: Any = None
+    upstream: str | None = None
     status: int | None = None
     fault: str | None = None
     replied_s: float | None = None
@@ -66,6 +78,11 @@ class Lines:
                 model=request.model,
                 prompt=request.prompt,
                 is_stream=request.is_stream,
+                preferences=request.preferences,
+                bill_to=request.bill_to,
+                wants_metadata=request.wants_metadata,
+                service_tier=request.service_tier,
+                upstream=request.upstream.name if request.backend == OPENROUTER and not request.barred_by else None,
             )
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)

@@ -16,9 +16,10 @@ from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
 from llm_executor_nb.rehearsal.catalogue import find_fault, general_themes
-from llm_executor_nb.rehearsal.replies import PRICE_USD, no_key
+from llm_executor_nb.rehearsal.replies import no_key
 from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
 from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
+from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
 from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect, FaultSpec
     from llm_executor_nb.rehearsal.runner import ScriptRunner
+    from llm_executor_nb.rehearsal.upstreams import Upstream
     from llm_executor_nb.settings.options import Options
 
 ANY_MODEL_PROVIDER = "practice"
@@ -126,6 +128,14 @@ class LookupHandlers:
 
         return handle
 
+    def zdr_handler(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the aiohttp handler that lists the endpoints of OpenRouter that keep nothing; it needs no key."""
+        return self._handler(OPENROUTER, self._list_zdr)
+
+    def providers_handler(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the aiohttp handler that lists the providers behind OpenRouter; it needs no key."""
+        return self._handler(OPENROUTER, self._list_providers)
+
     def _describe_key(self, request: ChatRequest) -> Response:
         if request.key is None:
             return no_key(request)
@@ -142,14 +152,28 @@ class LookupHandlers:
         return json_response(_whoami(outcome), None)
 
     def _list_models(self, request: ChatRequest) -> Response:
-        upcoming = self._upcoming(request)
-        if upcoming is not None and (refusal := _outage(request, *upcoming)) is not None:
+        if refusal := self._outage(request):
             return refusal
         listed = self._models(request.backend)
         if request.backend == OPENROUTER:
             return json_response({"data": [_openrouter_model(model) for model in listed]}, None)
         rows = [self._huggingface_model(model, providers) for model, providers in listed.items()]
         return json_response({"object": "list", "data": rows}, None)
+
+    def _list_zdr(self, request: ChatRequest) -> Response:
+        keeping_nothing = [one for one in UPSTREAMS if one.keeps_nothing]
+        rows = [_endpoint(model, one) for model in self._models(OPENROUTER) for one in keeping_nothing]
+        return self._outage(request) or json_response({"data": rows}, None)
+
+    def _list_providers(self, request: ChatRequest) -> Response:
+        names = {one.slug: one.name for one in UPSTREAMS}
+        rows = [{"slug": slug, "name": name} for slug, name in names.items()]
+        return self._outage(request) or json_response({"data": rows}, None)
+
+    def _outage(self, request: ChatRequest) -> Response | None:
+        """Return the refusal of a list, if the backend's next request would find it down."""
+        upcoming = self._upcoming(request)
+        return None if upcoming is None else _outage(request, *upcoming)
 
     def _huggingface_model(self, model: str, providers: Sequence[str]) -> dict[str, Any]:
         statuses = {provider: self._status_of(provider) for provider in providers}
@@ -295,6 +319,23 @@ def _openrouter_model(model: str) -> dict[str, Any]:
         "context_length": _CONTEXT,
         "pricing": {"prompt": price, "completion": price, "request": "0", "image": "0"},
         "supported_parameters": ["max_tokens", "response_format", "seed", "structured_outputs", "temperature", "tools"],
+    }
+
+
+def _endpoint(model: str, upstream: Upstream) -> dict[str, Any]:
+    return {
+        "name": f"{upstream.name} | {model}",
+        "model_id": model,
+        "model_name": model,
+        "provider_name": upstream.name,
+        "tag": upstream.tag,
+        "quantization": upstream.quantization,
+        "context_length": _CONTEXT,
+        "pricing": {
+            "prompt": f"{upstream.input_usd / 1e6:.10f}",
+            "completion": f"{upstream.output_usd / 1e6:.10f}",
+        },
+        "status": 0,
     }
 
 

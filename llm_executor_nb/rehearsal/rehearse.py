@@ -103,7 +103,10 @@ class Rehearsal:
             own,
             keys=KeyRing(practice=keys),  # practice keys alone: a rehearsal never sends a real one
             models=copy.deepcopy(own.models),
-            backends={name: OwnBackend(name=name, base_url=self._server.own_url(name)) for name in own.backends},
+            backends={
+                name: OwnBackend(name=name, base_url=self._server.own_url(name), is_trusted=backend.is_trusted)
+                for name, backend in own.backends.items()
+            },
             base_urls={OPENROUTER: self._server.openrouter_url, HUGGINGFACE: self._server.huggingface_url},
             practice_url=self._server.root,
         )
@@ -138,6 +141,9 @@ def rehearse(
     The real LangChain models send real HTTP requests to a server on loopback. Answers are visibly practice answers, the
     same for the same prompt. Nothing in a rehearsal is stored or reused. Practice answers replace your own backends
     too, servers and chat model objects. The script's faults concern OpenRouter and Hugging Face only.
+
+    Practice OpenRouter has the providers Practice, DeepInfra, Novita and Together. It honours `only`, `ignore`, `zdr`,
+    `data_collection`, `quantizations` and `max_price`, so that a policy can be rehearsed.
 
     Key lists and the provider table that you imported by name stay your own; `llm.OPENROUTER_KEYS` and
     `llm.MODEL_INFERENCE_PROVIDERS` are the rehearsal's. What is set in a rehearsal ends with it.

@@ -17,6 +17,7 @@ from llm_executor_nb.rehearsal.examples import formatted_text, tool_calls
 from llm_executor_nb.rehearsal.response import Response, event_response, json_response
 from llm_executor_nb.rehearsal.rules import RETRY_AFTER, SOURCE
 from llm_executor_nb.rehearsal.sse import parts_of
+from llm_executor_nb.rehearsal.upstreams import UPSTREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 SHOWN_QUESTION = 160
 """How many characters of a question its practice answer repeats."""
-PRICE_USD = 1e-7
-"""The price of a practice token, so that sums and budgets have something to add."""
-PRACTICE = "Practice"
-"""The provider in OpenRouter's answers."""
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -112,16 +109,41 @@ def answer_headers(request: ChatRequest, body: dict[str, Any]) -> dict[str, str]
 def _as_openrouter(body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
     choice = body["choices"][0]
     usage = body["usage"]
-    cost = round(PRICE_USD * usage["total_tokens"], 10)
+    cost = request.upstream.cost_usd(usage["prompt_tokens"], usage["completion_tokens"], request.tier)
     message = {"refusal": None, "reasoning": None, **choice["message"]}
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": len(message["reasoning"] or "") // 4},
+    }
     return {
         **body,
         "id": f"gen-{body['created']}-{uuid.uuid4().hex[:20]}",
-        "provider": PRACTICE,
+        "provider": request.upstream.name,
         "model": request.model,
         "choices": [{**choice, "native_finish_reason": choice["finish_reason"], "message": message}],
-        "usage": {**usage, "cost": cost},
+        "usage": {**usage, **details, "cost": cost},
+        **({"service_tier": request.tier} if request.tier else {}),
+        **router_metadata(request, is_answered=True),
     }
+
+
+def router_metadata(request: ChatRequest, *, is_answered: bool) -> dict[str, Any]:
+    """Return the field in which OpenRouter says who was considered and who answers, if the request asks for it."""
+    if not request.wants_metadata or request.backend != OPENROUTER:
+        return {}
+    available = [
+        {"provider": one.name, "model": request.plain_model, "selected": is_answered and one is request.upstream}
+        for one in UPSTREAMS
+    ]
+    metadata = {
+        "requested": request.model,
+        "strategy": "direct",
+        "attempt": int(is_answered),
+        "is_byok": False,
+        "endpoints": {"total": len(available), "available": available},
+        "pipeline": [],
+    }
+    return {"openrouter_metadata": metadata}
 
 
 def _usage(request: ChatRequest, content: object) -> dict[str, int]:
@@ -165,7 +187,8 @@ def refuse(
         headers["Retry-After"] = wait
         if isinstance(error, dict) and "availability" in error:
             error = {**error, "availability": {**error["availability"], "retry_after": float(wait)}}
-    return json_response({"error": error, **(beside or {})}, effect.fault, status=status, headers=headers)
+    body = {"error": error, **(beside or {}), **router_metadata(request, is_answered=False)}
+    return json_response(body, effect.fault, status=status, headers=headers)
 
 
 def error_of(request: ChatRequest, status: int, message: str | None = None) -> object:

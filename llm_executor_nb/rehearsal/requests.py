@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Need
-from llm_executor_nb.core.records import HUGGINGFACE
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
+from llm_executor_nb.rehearsal.upstreams import TIERS, UPSTREAMS, Upstream, choose
 from llm_executor_nb.schemas.prompting import as_asked
+from llm_executor_nb.settings.provider_names import ROUTING_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _PARAMETERS = (
     "temperature",
@@ -48,9 +51,10 @@ _NEEDS_OF_FIELDS = {
     "temperature": Need.PARAM,
 }
 """What a field of a request needs; of the parameters, one stands for all."""
-_ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
-"""What may follow the colon of a Hugging Face model without being a provider."""
 _BEARER = "bearer "
+_BILL_TO = "X-HF-Bill-To"
+_METADATA = "X-OpenRouter-Metadata"
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,12 @@ class ChatRequest:
         last_text: the text of the last message of any role, without the words about a schema.
         lacks_reasoning: whether an earlier message with tool calls has no `reasoning_details`.
         needs: what it needs of a route beyond a text answer.
+        preferences: its `provider` field, as it stands in the request.
+        upstream: who answers it behind practice OpenRouter.
+        barred_by: the fault that it meets because its preferences leave nobody; None: somebody is left.
+        bill_to: the organisation that the header for Hugging Face names; None: there is no such header.
+        wants_metadata: whether the header asks OpenRouter who was considered and who answered.
+        service_tier: as it stands in the request.
     """
 
     backend: str
@@ -93,6 +103,12 @@ class ChatRequest:
     last_text: str = ""
     lacks_reasoning: bool = False
     needs: frozenset[Need] = frozenset()
+    preferences: Any = None
+    upstream: Upstream = UPSTREAMS[0]
+    barred_by: str | None = None
+    bill_to: str | None = None
+    wants_metadata: bool = False
+    service_tier: Any = None
 
     @property
     def plain_model(self) -> str:
@@ -104,17 +120,35 @@ class ChatRequest:
         """The JSON Schema of the answer, from the response format or from words; None: there is none."""
         return self.prompted_schema or get_in(self.response_format, "json_schema", "schema")
 
+    @property
+    def tier(self) -> str | None:
+        """The service tier that practice OpenRouter serves it at; None: it asks for none."""
+        return self.service_tier if self.backend == OPENROUTER and self.service_tier in tuple(TIERS) else None
+
+    @property
+    def is_flex(self) -> bool:
+        """Whether it asks for the flex tier."""
+        return bool(self.service_tier == "flex")
+
     def unstreamed(self) -> ChatRequest:
         """Return the same request without streaming."""
         return replace(self, is_stream=False)
 
 
-def read_request(body: dict[str, Any], *, backend: str, key: str | None, key_number: int) -> ChatRequest:
-    """Read a request's JSON body. `key` is the whole key; only its ending is kept."""
+def read_request(
+    body: dict[str, Any],
+    *,
+    backend: str,
+    key: str | None,
+    key_number: int,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> ChatRequest:
+    """Read a request's JSON body and its headers. `key` is the whole key; only its ending is kept."""
     model = str(body.get("model", ""))
     messages, prompted_schema = body.get("messages"), None
     if isinstance(messages, list):
         messages, prompted_schema = as_asked(messages)
+    upstream, barred_by = choose(body.get("provider") if backend == OPENROUTER else None)
     return ChatRequest(
         backend=backend,
         key=ending(key) if key else None,
@@ -133,6 +167,12 @@ def read_request(body: dict[str, Any], *, backend: str, key: str | None, key_num
         has_tool_result=_ends_in_tool_result(body.get("messages")),
         lacks_reasoning=_lacks_reasoning(messages),
         needs=frozenset(_needs_of(body)),
+        preferences=body.get("provider"),
+        upstream=upstream,
+        barred_by=barred_by,
+        bill_to=headers.get(_BILL_TO),
+        wants_metadata=headers.get(_METADATA) == "enabled",
+        service_tier=body.get("service_tier"),
     )
 
 
@@ -144,7 +184,7 @@ def key_of(authorization: str) -> str | None:
 
 def _provider_of(model: str) -> str | None:
     suffix = model.partition(":")[2]
-    return suffix if suffix and suffix not in _ROUTING_WORDS else None
+    return suffix if suffix and suffix not in ROUTING_WORDS else None
 
 
 def _needs_of(body: dict[str, Any]) -> Iterator[Need]:

@@ -17,14 +17,13 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, LATENCY, PACE, RATE, find_fault
 from llm_executor_nb.rehearsal.faults import status_error
 from llm_executor_nb.rehearsal.replies import answer, error_of, limit_headers, refuse, refuse_rate
-from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, read_rate
+from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.response import Response
-    from llm_executor_nb.rehearsal.rules import Effect
     from llm_executor_nb.rehearsal.script import Script
 
 _Place = tuple[int, int]
@@ -86,7 +85,7 @@ class ScriptRunner:
         replies = (self._apply(candidate, request) for candidate in candidates)
         response = next((reply for reply in replies if reply is not None), None)
         if response is None:
-            response = answer(request)
+            response = _refuse_by_preferences(request) or answer(request)
             response = replace(response, headers={**response.headers, **self._rate_headers(candidates, request)})
         if response.fault == AT_ONCE:  # a full server does not make its clients wait
             latency_s = 0.0
@@ -191,3 +190,9 @@ class ScriptRunner:
             if bucket is not None and candidate.effect.option(SHOWS_LIMIT) is not None:
                 headers |= limit_headers(request, bucket.left, bucket.full_s, limit=bucket.size, epoch_s=epoch_s)
         return headers
+
+
+def _refuse_by_preferences(request: ChatRequest) -> Response | None:
+    """Return the refusal that a request meets whose preferences leave no provider; None: one is left."""
+    fault = find_fault(request.barred_by) if request.barred_by else None
+    return fault.respond(request, Effect(fault=request.barred_by or "")) if fault and fault.respond else None

@@ -191,6 +191,8 @@ class RehearsalServer:
         app.router.add_post(_OWN + _CHAT, self._handlers.handle_own)
         app.router.add_get(_PATHS[OPENROUTER] + "/key", self._lookups.key_handler(OPENROUTER))
         app.router.add_get(_PATHS[OPENROUTER] + "/models", self._lookups.list_handler(OPENROUTER))
+        app.router.add_get(_PATHS[OPENROUTER] + "/endpoints/zdr", self._lookups.zdr_handler())
+        app.router.add_get(_PATHS[OPENROUTER] + "/providers", self._lookups.providers_handler())
         app.router.add_get(_WHOAMI, self._lookups.key_handler(HUGGINGFACE))
         app.router.add_get(_PATHS[HUGGINGFACE] + "/models", self._lookups.list_handler(HUGGINGFACE))
         return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
@@ -249,7 +251,9 @@ class ChatHandlers:
     async def _handle(self, backend: str, http_request: web.Request) -> web.StreamResponse:
         body = _object_in(await http_request.read())
         key = key_of(http_request.headers.get("Authorization", ""))
-        request = read_request(body or {}, backend=backend, key=key, key_number=self.number(backend, key))
+        request = read_request(
+            body or {}, backend=backend, key=key, key_number=self.number(backend, key), headers=http_request.headers
+        )
         latency_s, response = self._respond(request, body)
         client = http_request.transport and http_request.transport.get_extra_info("peername")
         number = self._lines.begin(request, client=client)

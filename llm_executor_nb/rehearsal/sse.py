@@ -17,6 +17,8 @@ COMMENT = b": OPENROUTER PROCESSING\n\n"
 DONE = b"data: [DONE]\n\n"
 _FEW_WORDS = re.compile(r"(?:\s*\S+){1,3}\s*|\s+")
 _HEAD = ("id", "provider", "model", "created")
+_TAIL = ("service_tier", "openrouter_metadata")
+"""Fields that only the last chunk of OpenRouter has."""
 _OTHER_FIELDS = ("reasoning", "reasoning_content", "refusal", "images", "audio", "function_call")
 
 
@@ -98,7 +100,8 @@ def parts_of(request: ChatRequest, body: dict[str, Any]) -> Parts:
     )
     if error:  # OpenRouter ends a failed stream without usage and without [DONE]
         return parts
-    usage = (event({**head, "choices": [], "usage": body["usage"]}),) if _sends_usage(request) else ()
+    tail = {name: body[name] for name in _TAIL if name in body}
+    usage = (event({**head, "choices": [], "usage": body["usage"], **tail}),) if _sends_usage(request) else ()
     return replace(parts, usage=usage, done=(DONE,))
 
 

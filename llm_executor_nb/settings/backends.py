@@ -38,33 +38,36 @@ class OwnBackend:
         base_url: the URL of an OpenAI-compatible server; None: it is an object.
         chat_model: a LangChain chat model; None: it is a server.
         loop: the event loop of the chat model.
+        is_trusted: the user says that it keeps no texts and does not train on them.
     """
 
     name: str
     base_url: str | None = None
     chat_model: Any = None
     loop: OwnLoop = field(default_factory=OwnLoop)
+    is_trusted: bool = False
 
     def __repr__(self) -> str:
         return f"<backend {self.name}: {self.base_url or type(self.chat_model).__name__}>"
 
 
-def make_backend(name: str, *, base_url: str | None, chat_model: object, allow_http: bool) -> OwnBackend:
+def make_backend(name: str, *, base_url: str | None, chat_model: object, allow_http: bool, trusted: bool) -> OwnBackend:
     """Return a backend, checked.
 
     Raises:
         ConfigError: the name, the URL or the object cannot be used, or not exactly one of the two was given.
     """
     _check_name(name)
+    if not isinstance(trusted, bool):
+        raise ConfigError(f"trusted={trusted!r} must be True or False.")
     if (base_url is None) == (chat_model is None):
         raise ConfigError(f"Give one of base_url and chat_model: llm.add_backend({name!r}, base_url={EXAMPLE_URL!r}).")
     if base_url is None:
-        return OwnBackend(name=name, chat_model=check_chat_model(chat_model))
+        return OwnBackend(name=name, chat_model=check_chat_model(chat_model), is_trusted=trusted)
     _refuse_credentials(base_url)
     again = f"llm.add_backend({name!r}, base_url=..., allow_http=True)"
-    return OwnBackend(
-        name=name, base_url=checked_url(base_url, example=EXAMPLE_URL, again=None if allow_http else again)
-    )
+    url = checked_url(base_url, example=EXAMPLE_URL, again=None if allow_http else again)
+    return OwnBackend(name=name, base_url=url, is_trusted=trusted)
 
 
 def checked_url(url: str, *, example: str, again: str | None, where: str = "") -> str:

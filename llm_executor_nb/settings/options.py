@@ -18,6 +18,7 @@ from tenacity import wait_chain, wait_fixed
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import clean
+from llm_executor_nb.core.policy import NO_POLICY, Policy
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.settings.backends import OwnBackend, checked_url
 from llm_executor_nb.settings.key_ring import KeyRing
@@ -62,6 +63,7 @@ class Options:
         deadline_s: the bound on one run by hand; None: no bound.
         retry_after_ceiling_s: the longest time named by a provider that is waited for.
         concurrency: requests in flight of one job; None: start at 8 and grow.
+        policy: what every request demands that has no policy of its own.
         ledger: the file of answers and attempts; None: memory; UNSET: a file in the working folder.
         practice_url: how the URL of every practice provider begins; None: this is not a rehearsal.
     """
@@ -80,6 +82,7 @@ class Options:
     deadline_s: float | None = 300.0
     retry_after_ceiling_s: float = 30.0
     concurrency: int | None = None
+    policy: Policy = NO_POLICY
     ledger: Path | Unset | None = UNSET
     practice_url: str | None = None
 

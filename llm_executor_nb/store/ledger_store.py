@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llm_executor_nb.core.errors import warn
 from llm_executor_nb.store import claims
-from llm_executor_nb.store.answers import find_answers
+from llm_executor_nb.store.answers import find_answers, policies_of
 from llm_executor_nb.store.records import USUAL_LIMITS
 from llm_executor_nb.store.tables import AttemptColumns, Page, read_page
 from llm_executor_nb.store.writer import PATIENCE_S, Barrier, JobEnd, RowRecords, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.store.answers import Span
     from llm_executor_nb.store.records import Answer, JobStart, Limits, Lookup, Turn
     from llm_executor_nb.store.sqlite import Database
@@ -212,6 +213,12 @@ class LedgerStore:
                 columns.add_records(_selected(unsaved, job_ids, wanted))
             after = page.next_after
         return columns.frame(by_time=True)
+
+    def policies_of(self, job_ids: Iterable[str]) -> dict[str, Policy]:
+        """Return the policies under which jobs bought their answers, by their ids; a job without one is left out."""
+        if not self.exists:
+            return {}
+        return self.call(partial(policies_of, job_ids=list(job_ids)))
 
     def call(self, work: Callable[[Database], _T], *, is_write: bool = False) -> _T:
         """Run a function on the open ledger, in its thread.

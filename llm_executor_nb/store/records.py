@@ -7,8 +7,10 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import LLMExecutorError
+from llm_executor_nb.core.policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from datetime import datetime
 
@@ -35,6 +37,8 @@ class Answer:
         route: the route that answered, as in the attempt log.
         finish_reason, input_tokens, output_tokens, cost_usd: as the provider reported them; None: unknown.
         answered_utc: when it was accepted.
+        upstream, service_tier, cached_tokens, reasoning_tokens, generation_id: as in an `Attempt`.
+        policy: what the request demanded of whoever answered.
     """
 
     key: bytes
@@ -47,6 +51,27 @@ class Answer:
     output_tokens: int | None
     cost_usd: float | None
     answered_utc: datetime
+    upstream: str | None = None
+    service_tier: str | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    generation_id: str | None = None
+    policy: Policy = NO_POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a stored answer is from, as far as it is known.
+
+    Attributes:
+        route: the route that answered, as in the attempt log.
+        upstream: who served it.
+        policy: what its request demanded.
+    """
+
+    route: str
+    upstream: str | None
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +85,14 @@ class Lookup:
             drawn, and this is the number of one among all answers of the keys (chain order, then oldest first).
         taken: the runs whose answers other copies already have; the first answer of another run is taken then.
             None: the job does not count them, and `copy` decides.
+        may_take: whether an answer may be taken, by where it is from; None: every answer may.
     """
 
     digest: bytes
     keys: tuple[bytes, ...]
     copy: int | None
     taken: AbstractSet[str] | None = field(default=None, compare=False)
+    may_take: Callable[[Origin], bool] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ of more than 63 bits) is replaced on the way in, so that one record never preven
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sqlite3
 import struct
@@ -17,6 +18,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS, Attempt
+from llm_executor_nb.store.policies import policy_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,14 +39,24 @@ WORD_COLUMNS = (
     "error_code",
     "decision",
     "finish_reason",
+    "upstream",
+    "service_tier",
 )
 """Columns of an attempt that hold the number of a text."""
-INTEGER_COLUMNS = ("position", "attempt", "http_status", "input_tokens", "output_tokens")
-TEXT_COLUMNS = ("run_id", "row", "message")
+INTEGER_COLUMNS = (
+    "position",
+    "attempt",
+    "http_status",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+)
+TEXT_COLUMNS = ("run_id", "row", "message", "generation_id")
 
 _ANSWER_COLUMNS = (
     "request_key, copy, answered, job, route, finish_reason, input_tokens, output_tokens, cost_usd, run_id, text,"
-    " checksum"
+    " checksum, upstream, service_tier, cached_tokens, reasoning_tokens, policy, generation_id"
 )
 _ATTEMPT_NAMES = ", ".join(f'"{name}"' for name in ATTEMPT_COLUMNS)
 _ATTEMPTS_AT_ONCE, _ANSWERS_AT_ONCE = 256, 32
@@ -121,7 +133,15 @@ def moment_of(stored: int) -> datetime:
     return EPOCH + timedelta(microseconds=stored)
 
 
-def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], cost_usd: float | None) -> int:
+def checksum(
+    key: bytes,
+    text: str,
+    run_id: str,
+    numbers: Iterable[int | None],
+    cost_usd: float | None,
+    *,
+    served: Sequence[int | str | None],
+) -> int:
     """Return the checksum of a stored answer: every change of up to four bytes in a row alters it.
 
     Args:
@@ -130,6 +150,7 @@ def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], 
         run_id: as it is stored.
         numbers: the time, the numbers of the job's, route's and finish reason's texts, and the tokens.
         cost_usd: the cost.
+        served: what is stored after the checksum.
     """
     answered, job, route, finish, given, made = numbers
     beside = _numbers_as_bytes(
@@ -141,7 +162,9 @@ def checksum(key: bytes, text: str, run_id: str, numbers: Iterable[int | None], 
         -1 if made is None else made,
         -1.0 if cost_usd is None else cost_usd,
     )
-    return zlib.crc32(text.encode(), zlib.crc32(key + beside + run_id.encode()))
+    whole = zlib.crc32(text.encode(), zlib.crc32(key + beside + run_id.encode()))
+    # an answer of an older version has nothing there, and keeps its checksum
+    return zlib.crc32(json.dumps(served).encode(), whole) if any(one is not None for one in served) else whole
 
 
 def attempt_row(attempt: Attempt, interned: Interned) -> list[Any]:
@@ -202,8 +225,16 @@ def _answer_row(answer: Answer, copy: int, interned: Interned) -> list[Any]:
     cost, run_id, text = answer.cost_usd, clean_text(answer.run_id), clean_text(answer.text)
     if cost != cost:  # noqa: PLR0124 - not a number, which SQLite stores as NULL
         cost = None
-    whole = checksum(answer.key, text, run_id, numbers, cost)
-    return [answer.key, copy, *numbers, cost, run_id, text, whole]
+    served = (
+        interned[answer.upstream],
+        interned[answer.service_tier],
+        _integer(answer.cached_tokens),
+        _integer(answer.reasoning_tokens),
+        interned[policy_as_text(answer.policy)],
+        None if answer.generation_id is None else clean_text(answer.generation_id),
+    )
+    whole = checksum(answer.key, text, run_id, numbers, cost, served=served)
+    return [answer.key, copy, *numbers, cost, run_id, text, whole, *served]
 
 
 def _next_copies(connection: sqlite3.Connection, keys: set[bytes]) -> dict[bytes, int]:

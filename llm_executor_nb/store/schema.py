@@ -83,8 +83,7 @@ CREATE INDEX attempt_job ON attempt(job_id);
 
 # Texts are stored once and by number, which makes a row a third of its size; the view gives them back to plain SQL.
 # Sub-queries rather than joins: SQLite runs only those of the columns that a query names.
-_VIEW_OF_ATTEMPTS = """
-CREATE VIEW attempts AS SELECT
+_COLUMNS_OF_THE_VIEW = """
   run_id,
   (SELECT text FROM word WHERE id = job_id) AS job_id,
   "row", position,
@@ -104,9 +103,8 @@ CREATE VIEW attempts AS SELECT
   message, retry_after_s,
   (SELECT text FROM word WHERE id = decision) AS decision,
   (SELECT text FROM word WHERE id = finish_reason) AS finish_reason,
-  input_tokens, output_tokens, cost_usd
-FROM attempt;
-"""
+  input_tokens, output_tokens, cost_usd"""
+_VIEW_OF_ATTEMPTS = f"CREATE VIEW attempts AS SELECT{_COLUMNS_OF_THE_VIEW}\nFROM attempt;\n"
 
 # Answers of older versions have no checksum and stay usable as they were: to write all of them again takes minutes, and
 # nothing tells whether they were damaged before. Their greatest number is noted: a newer answer needs a checksum.
@@ -119,7 +117,29 @@ INSERT INTO ledger SELECT randomblob(16), coalesce(max(id), 0) FROM answer;
 ALTER TABLE answer ADD COLUMN checksum INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS)
+# Answers of older versions have nothing in the new columns: who served them, and under which policy, is not known.
+_UPSTREAM = f"""
+ALTER TABLE attempt ADD COLUMN upstream INTEGER;
+ALTER TABLE attempt ADD COLUMN service_tier INTEGER;
+ALTER TABLE attempt ADD COLUMN cached_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE attempt ADD COLUMN generation_id TEXT;
+ALTER TABLE answer ADD COLUMN upstream INTEGER;
+ALTER TABLE answer ADD COLUMN service_tier INTEGER;
+ALTER TABLE answer ADD COLUMN cached_tokens INTEGER;
+ALTER TABLE answer ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE answer ADD COLUMN generation_id TEXT;
+ALTER TABLE answer ADD COLUMN policy INTEGER;
+CREATE INDEX answer_policy ON answer(job, policy) WHERE policy IS NOT NULL;
+DROP VIEW attempts;
+CREATE VIEW attempts AS SELECT{_COLUMNS_OF_THE_VIEW},
+  (SELECT text FROM word WHERE id = upstream) AS upstream,
+  (SELECT text FROM word WHERE id = service_tier) AS service_tier,
+  cached_tokens, reasoning_tokens, generation_id
+FROM attempt;
+"""  # noqa: S608 - our own names
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS, _UPSTREAM)
 VERSION = len(MIGRATIONS)
 """The version of the tables that this package writes."""
 FIRST_WITH_ID = 3

@@ -17,6 +17,7 @@ import pandas as pd
 from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.holds import describe
+from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.store.rows import (
     INTEGER_COLUMNS,
     MOMENTS,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llm_executor_nb.core.attempt import Attempt
+    from llm_executor_nb.core.chain import LeftOut
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.store.sqlite import Database
 
@@ -48,6 +50,8 @@ _DTYPES: dict[str, Any] = {
     **dict.fromkeys((*WORD_COLUMNS, *INTEGER_COLUMNS, "started_utc"), np.int64),
     **dict.fromkeys(TEXT_COLUMNS, object),
 }
+_OF_POLICY = "policy"
+"""The kind of what a policy leaves out, beside the kinds of holds."""
 _HOLD_COLUMNS = {
     "scope": "string",
     "backend": "string",
@@ -180,12 +184,13 @@ def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return whole.sort_values("started_utc", kind="stable", ignore_index=True)
 
 
-def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:
+def holds_frame(holds: Iterable[Hold], now: float, left_out: Iterable[LeftOut] = ()) -> pd.DataFrame:
     """Return holds as a frame, one row each.
 
     Args:
         holds: the holds.
         now: the clock's time.
+        left_out: routes that cannot promise the session's policy, which are rows of the kind `policy`.
 
     Returns:
         Columns scope, backend, provider, key (last characters), model, kind, why, message, seconds_left
@@ -207,7 +212,15 @@ def holds_frame(holds: Iterable[Hold], now: float) -> pd.DataFrame:
         }
         for hold in holds
     ]
+    rows += map(_left_out_row, left_out)
     return pd.DataFrame(rows, columns=list(_HOLD_COLUMNS)).astype(_HOLD_COLUMNS)
+
+
+def _left_out_row(one: LeftOut) -> dict[str, Any]:
+    scope = one.route.scope(ScopeLevel.PROVIDER)
+    where = {"scope": describe(scope), "backend": scope.backend, "provider": scope.provider, "model": scope.model}
+    why = {"kind": _OF_POLICY, "why": one.clause, "message": one.why}
+    return {**where, **why, "seconds_left": math.inf, "strikes": 0, "is_probing": False}
 
 
 def read_page(database: Database, after: int, job_ids: Collection[str] | None) -> Page:

@@ -18,6 +18,7 @@ _FIRST = {
     "row": "row",
     "attempt": "attempt",
     "route": "route",
+    "upstream": "upstream",
     "outcome": "outcome",
     "message": "message",
     "decision": "decision",
@@ -31,9 +32,9 @@ _LEAST_MESSAGE = 16
 
 
 class AttemptsFrame(pd.DataFrame):
-    """An attempt log: a frame like any other, but for its display, which has eight of the columns and names the rest.
+    """An attempt log: a frame like any other, but for its display, which has nine of the columns and names the rest.
 
-    A selection of its rows is displayed in the same way, and columns that a user adds are displayed behind the eight.
+    A selection of its rows is displayed in the same way, and columns that a user adds are displayed behind the nine.
     Without one of its columns it is a plain frame, and pickle makes a plain frame of it.
     """
 

@@ -52,8 +52,8 @@ import pytest
 from llm_executor_nb.core import traffic
 from llm_executor_nb.core.holds import Health
 from llm_executor_nb.core.learning import Learning
+from llm_executor_nb.core.moves import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.policy import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.jobs.slots import AHEAD, FIRST, LARGEST

@@ -28,10 +28,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"(?<![\w.`\"'])llm\.([a-z_]+(?:\.[a-z_]+)*)", README.replace("`", " "))))
 KEY = "sk-or-v1-readme-canary-0001"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-PYTHON = [block for language, block in BLOCKS if language == "python"]
+TEN_LINES, WITH_KEYS, UNDER_POLICY = (block for language, block in BLOCKS if language == "python")
 CELLS = [block for language, block in BLOCKS if language == "ipython"]
 INSTALL, NOTEBOOK, KEYS, TESTS = (block for language, block in BLOCKS if language == "sh")
-(SHOWN,) = (block for language, block in BLOCKS if not language)
+SHOWN, SHOWN_UNDER_POLICY = (block for language, block in BLOCKS if not language)
 AT_THIS_MACHINE = {
     # pip takes what is installed here: it reaches no other machine
     "PIP_NO_INDEX": "1",
@@ -72,16 +72,16 @@ def end_group(running):
         os.killpg(running.pid, signal.SIGTERM)
 
 
-def test_the_ten_lines_print_what_stands_below_them(capsys):
-    exec(PYTHON[0], {})  # noqa: S102 - the README's own code
+@pytest.mark.parametrize(("block", "shown"), [(TEN_LINES, SHOWN), (UNDER_POLICY, SHOWN_UNDER_POLICY)])
+def test_a_block_that_rehearses_prints_what_stands_below_it(block, shown, capsys):
+    exec(block, {})  # noqa: S102 - the README's own code
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert lines == SHOWN.splitlines()
+    assert lines == shown.splitlines()
 
 
-@pytest.mark.parametrize("block", PYTHON[1:])
-def test_every_other_block_of_python_runs_as_one_piece(block, capsys):
+def test_the_block_with_keys_runs_as_one_piece(capsys):
     with llm.rehearse():
-        exec(block, {})  # noqa: S102 - the README's own code
+        exec(WITH_KEYS, {})  # noqa: S102 - the README's own code
     shown = capsys.readouterr().out
     assert shown.count("[practice answer") == 2
     assert "openrouter ..0001" in shown

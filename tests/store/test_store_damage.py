@@ -14,12 +14,11 @@ from contextlib import closing
 
 import pandas as pd
 import pytest
-from keeping import answer, attempt, begun, ledger_at, lookup, texts
+from keeping import answer, attempt, begun, ledger_at, lookup, make_older, texts
 
 from llm_executor_nb.core.errors import LLMExecutorWarning
 from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import Turn
-from llm_executor_nb.store.schema import MIGRATIONS
 from llm_executor_nb.store.tables import attempts_frame
 
 ROWS = 40
@@ -325,14 +324,11 @@ def test_a_damaged_text_of_the_log_is_shown_as_missing(path, change):
     assert set(frame["route"]) == {"openrouter ..a1b2"}
 
 
-def _older(path):
-    """Make a ledger one of the version before checksums."""
-    _alter(path, "DROP TABLE ledger", "ALTER TABLE answer DROP COLUMN checksum", "PRAGMA user_version = 2")
+_WITHOUT_CHECKSUMS = 2
 
 
 def test_answers_of_a_version_without_checksums_stay_readable_and_new_ones_are_checked(path):
-    assert len(MIGRATIONS) == 3
-    _older(path)
+    make_older(path, _WITHOUT_CHECKSUMS)
     with ledger_at(path) as ledger:
         assert len(_right(texts(ledger.find(LOOKUPS, max_age_s=None)))) == ROWS
         ledger.keep([], answer("new", "of this version"))
@@ -344,7 +340,7 @@ def test_answers_of_a_version_without_checksums_stay_readable_and_new_ones_are_c
 @pytest.mark.parametrize("change", ["text = x'ff'", "answered = 1 << 62", "cost_usd = 'x'"])
 @SOME_ROWS_ARE_DAMAGED
 def test_an_answer_without_a_checksum_must_have_the_right_types(path, change):
-    _older(path)
+    make_older(path, _WITHOUT_CHECKSUMS)
     _alter(path, f"UPDATE answer SET {change} WHERE text = 'answer 7'")  # noqa: S608 - from this file
     found = _used(path)
     assert found[7] is Turn.YOURS
@@ -353,7 +349,7 @@ def test_an_answer_without_a_checksum_must_have_the_right_types(path, change):
 
 @SOME_ROWS_ARE_DAMAGED
 def test_an_answer_without_a_checksum_must_be_utf8(path):
-    _older(path)
+    make_older(path, _WITHOUT_CHECKSUMS)
     _replace(path, b"answer 7", b"answer \xff")
     assert _used(path)[7] is Turn.YOURS
 

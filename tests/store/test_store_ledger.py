@@ -17,17 +17,27 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from keeping import NOON, answer, attempt, begun, ledger_at, lookup, texts
+from keeping import NOON, answer, attempt, begun, ledger_at, lookup, make_older, texts
 
 import llm_executor_nb as llm
 from llm_executor_nb.core.outcomes import Decision, Outcome
+from llm_executor_nb.core.policy import NO_POLICY, Policy
 from llm_executor_nb.core.records import Key, Route
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.store.ledger import Ledger
 from llm_executor_nb.store.ledger_store import LedgerStore
-from llm_executor_nb.store.records import Turn
+from llm_executor_nb.store.records import Origin, Turn
+from llm_executor_nb.store.schema import VERSION
 from llm_executor_nb.store.sqlite import usual_place
 
+SERVED = {
+    "upstream": "Together",
+    "service_tier": "flex",
+    "cached_tokens": 0,
+    "reasoning_tokens": 2**40,
+    "generation_id": "gen-1",
+    "policy": Policy(zdr=True, only=("together",), max_price=(0.1, 0.25), bill_to="lab"),
+}
 LONE = "\ud83d"
 
 
@@ -40,7 +50,7 @@ def ledger(request, tmp_path):
 
 def test_an_answer_comes_back_as_it_was_kept(ledger):
     kept = answer(finish_reason=None, input_tokens=None, output_tokens=None, cost_usd=None, answered_utc=NOON)
-    other = answer("other", finish_reason="length", input_tokens=2**40, cost_usd=1e-9, answered_utc=NOON)
+    other = answer("other", finish_reason="length", input_tokens=2**40, cost_usd=1e-9, answered_utc=NOON, **SERVED)
     ledger.keep([], kept)
     ledger.keep([], other)
     assert ledger.find([lookup("other"), lookup("question"), lookup("unknown")], max_age_s=None) == [other, kept, None]
@@ -232,17 +242,47 @@ def test_plain_sql_reads_the_attempts_as_the_frame_has_them(tmp_path):
     pd.testing.assert_frame_equal(read.astype(frame.dtypes), frame)
 
 
-def test_a_file_of_the_first_version_gets_the_view_and_keeps_its_rows(tmp_path):
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_file_of_an_older_version_gets_what_it_lacks_and_keeps_its_rows(tmp_path, version):
     path = tmp_path / "ledger.sqlite"
+    old, new = answer("a", "here", answered_utc=NOON), answer("b", "new", **SERVED, answered_utc=NOON)
     with ledger_at(path) as ledger:
-        ledger.keep([attempt()], answer("a", "here"))
-    with closing(sqlite3.connect(path)) as file, file:
-        file.executescript("DROP VIEW attempts; DROP TABLE ledger; ALTER TABLE answer DROP COLUMN checksum;")
-        file.execute("PRAGMA user_version = 1")
+        ledger.keep([attempt(run_id=old.run_id)], old)
+    make_older(path, version)
     with ledger_at(path) as ledger:
-        assert texts(ledger.find([lookup("a")], max_age_s=None)) == ["here"]
+        ledger.keep([attempt(run_id=new.run_id, upstream="Together")], new)
+        assert ledger.find([lookup("a"), lookup("b")], max_age_s=None) == [old, new]
+        log = ledger.attempts_frame()
+    assert log["upstream"].fillna("").tolist() == ["", "Together"]
     with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT outcome FROM attempts").fetchall() == [("ok",)]
+        assert file.execute("SELECT upstream, outcome FROM attempts").fetchall() == [(None, "ok"), ("Together", "ok")]
+
+
+def test_a_look_up_takes_only_answers_that_may_be_taken_by_where_they_are_from(ledger):
+    plain, kept = answer("a", "plain"), answer("a", "kept", **SERVED, route="huggingface/together ..a1")
+    for one in (kept, plain, plain, answer("b", "plain")):
+        ledger.keep([], one)
+    origins = []
+
+    def may_take(origin):
+        origins.append(origin)
+        return origin.policy.zdr
+
+    lookups = [replace(lookup("a"), may_take=may_take), replace(lookup("b"), may_take=may_take), lookup("c")]
+    assert texts(ledger.find(lookups, max_age_s=None)) == ["kept", None, None]
+    assert texts(ledger.claim("job", lookups, max_age_s=None)) == ["kept", Turn.YOURS, Turn.YOURS]
+    assert set(origins) == {
+        Origin("openrouter ..a1b2", None, NO_POLICY),
+        Origin("huggingface/together ..a1", "Together", SERVED["policy"]),
+    }
+    copies = [replace(lookup("a", copy=number), may_take=may_take) for number in range(2)]
+    assert texts(ledger.find(copies, max_age_s=None)) == ["kept", None]
+
+
+def test_a_ledger_knows_under_which_policy_a_job_bought(ledger):
+    for job, policy in (("strict", SERVED["policy"]), ("free", NO_POLICY)):
+        ledger.keep([], answer(job, job_id=job, policy=policy))
+    assert ledger.policies_of(["strict", "free", "unknown"]) == {"strict": SERVED["policy"]}
 
 
 def test_a_record_that_fits_no_column_is_told_and_harms_no_other(ledger):

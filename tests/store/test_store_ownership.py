@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from keeping import answer, attempt, begun, lookup, texts
+from keeping import answer, attempt, begun, lookup, make_older, texts
 from platformdirs import user_state_path
 
 import llm_executor_nb as llm
@@ -40,10 +40,9 @@ def _found(path, *, is_named=False):
 
 def _older(path, host=None):
     """Make a ledger one of the version before ids; its jobs ran on a host."""
-    with closing(sqlite3.connect(path)) as file, file:
-        for statement in ("DROP TABLE ledger", "ALTER TABLE answer DROP COLUMN checksum", "PRAGMA user_version = 2"):
-            file.execute(statement)
-        if host is not None:
+    make_older(path, 2)
+    if host is not None:
+        with closing(sqlite3.connect(path)) as file, file:
             file.execute("UPDATE job SET host = ?", (host,))
 
 

@@ -33,6 +33,11 @@ BARE = {
     "input_tokens": None,
     "output_tokens": None,
     "cost_usd": None,
+    "upstream": None,
+    "service_tier": None,
+    "cached_tokens": None,
+    "reasoning_tokens": None,
+    "generation_id": None,
 }
 FULL = {
     "row": "('a', 1)",
@@ -48,10 +53,16 @@ FULL = {
     "decision": Decision.WAIT,
     "finish_reason": "length",
     "cost_usd": 1e-12,
+    "upstream": "DeepInfra",
+    "service_tier": "flex",
+    "cached_tokens": 0,
+    "reasoning_tokens": 2**40,
+    "generation_id": "gen-1",
 }
 DTYPES = {
     **dict.fromkeys(ATTEMPT_COLUMNS, "string"),
     **dict.fromkeys(("position", "attempt", "http_status", "input_tokens", "output_tokens"), "Int64"),
+    **dict.fromkeys(("cached_tokens", "reasoning_tokens"), "Int64"),
     **dict.fromkeys(("wait_s", "duration_s", "retry_after_s", "cost_usd"), "Float64"),
     **dict.fromkeys(("outcome", "decision"), "category"),
     "started_utc": "datetime64[us, UTC]",

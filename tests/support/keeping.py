@@ -18,6 +18,7 @@ from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.store.ledger_store import LedgerStore
 from llm_executor_nb.store.records import USUAL_LIMITS, Answer, JobStart, Limits, Lookup
+from llm_executor_nb.store.schema import APPLICATION_ID, MIGRATIONS
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 _numbers = itertools.count()
@@ -105,6 +106,23 @@ def ledger_at(path: Path | None, limits: Limits = USUAL_LIMITS):
         yield begun(ledger)
     finally:
         ledger.close()
+
+
+def make_older(path: Path, version: int) -> None:
+    """Make a ledger one of an older version: the tables that it had, with the rows of today."""
+    old = path.with_name("older.sqlite")
+    with closing(sqlite3.connect(old, isolation_level=None)) as file:
+        for script in MIGRATIONS[:version]:
+            file.executescript(script)
+        file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        file.execute(f"PRAGMA user_version = {version}")
+        file.execute("ATTACH ? AS today", (str(path),))
+        tables = file.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        for (table,) in tables.fetchall():
+            names = ", ".join(f'"{row[1]}"' for row in file.execute(f"PRAGMA main.table_info({table})"))
+            file.execute(f"DELETE FROM main.{table}")  # noqa: S608 - our own names
+            file.execute(f"INSERT INTO main.{table}({names}) SELECT {names} FROM today.{table}")  # noqa: S608 - the same
+    old.replace(path)
 
 
 class Child:

@@ -26,7 +26,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.bodies.append(body)
-        status, told = self.server.answer(body)
+        self.server.heads.append(dict(self.headers))
+        self._reply(*self.server.answer(body))
+
+    def do_GET(self) -> None:
+        found = self.server.lists.get(self.path)
+        self._reply(*((404, {"error": "Not found"}) if found is None else (200, found)))
+
+    def _reply(self, status: int, told: Any) -> None:
         is_stream = isinstance(told, bytes)
         sent = told if is_stream else (told if isinstance(told, str) else json.dumps(told)).encode()
         self.send_response(status)
@@ -62,10 +69,11 @@ def served(answer: Answer) -> Iterator[Any]:
     """Serve as `answer(body)` says: a status, and JSON, text or the bytes of a stream.
 
     Yields:
-        The server. It has its `url`, and its `bodies`, the requests in order; `answer` may be set anew.
+        The server. It has its `url`, the requests in order as `bodies` and `heads`, and `lists`, which it sends when
+        their path is looked up; `answer` may be set anew.
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.answer, server.bodies = answer, []
+        server.answer, server.bodies, server.heads, server.lists = answer, [], [], {}
         server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RESPONSE_FORMAT: Final = "response_format"
 STREAM_OPTIONS: Final = "stream_options"
+METADATA: Final = "X-OpenRouter-Metadata"
+"""A header: it asks OpenRouter who was considered and who answered."""
 TOOLS: Final = "tools"
 """The schema of a tool; some gateways send a response format as a tool of their own."""
 FAILED_OUTPUT: Final = "failed_output"
@@ -34,7 +36,9 @@ _LONGEST_LOC = 20
 _LONGEST = 4000
 _MOST_CHARACTERS, _MOST_PARSED = 30_000, 200_000
 """Characters of all texts together that are read, and that are parsed as JSON."""
-_SKIPPED = frozenset({"choices", "failed_generation", "input", "request", "request_body", "usage"})
+_SKIPPED = frozenset(
+    {"choices", "failed_generation", "input", "openrouter_metadata", "request", "request_body", "usage"}
+)
 """Fields of an error that repeat the request, or hold a model's output."""
 _PARAMETER = frozenset({"field", "loc", "param", "parameter"})
 """Fields of an error that name a parameter."""
@@ -49,6 +53,7 @@ _OF_TOOLS = re.compile(
     r"\btools?(\[\d+\]|\.\d+)|^(body\.)?tools?\b|function_declarations|for (the )?(function|tool)\b|input_schema",
     re.IGNORECASE,
 )
+_OF_METADATA = re.compile(METADATA, re.IGNORECASE)
 _OF_STREAM = re.compile(r"stream[_ -]?options?|include[_ ]?usage", re.IGNORECASE)
 _OF_FAILED_OUTPUT = re.compile(
     r"json_validate_failed|failed to generate json|generated json does not match"
@@ -104,6 +109,8 @@ def parameters_named_in(*parts: object) -> frozenset[str]:
 
 def _matches(parameters: list[str], words: list[str]) -> Iterator[str]:
     texts = [*parameters, *words]
+    if any(map(_OF_METADATA.search, texts)):
+        yield METADATA
     if any(map(_OF_STREAM.search, texts)):
         yield STREAM_OPTIONS
     # before the format, which these errors name too, although the route takes it

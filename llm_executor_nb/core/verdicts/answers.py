@@ -52,6 +52,8 @@ _LABELS: Final = frozenset({"type", "id", "index", "format", "detail", "mime_typ
 """Fields of media that only describe it."""
 MOST_PARTS: Final = 1_000
 """Parts of one message that are read. More of them would take long, and no model sends them."""
+_GENERATION: Final = "gen-"
+"""How OpenRouter's ids of generations begin."""
 _UPSTREAM: Final = "upstream_inference_cost"
 _UPSTREAM_PARTS: Final = (
     ("upstream_inference_prompt_cost", "upstream_inference_completions_cost"),
@@ -59,6 +61,11 @@ _UPSTREAM_PARTS: Final = (
 )
 """The two parts of the upstream's cost, by their names in two of OpenRouter's interfaces."""
 # fmt: on
+FACTS: Final = (
+    *("finish_reason", "response_model", "input_tokens", "output_tokens", "cost_usd"),
+    *("upstream", "service_tier", "cached_tokens", "reasoning_tokens", "generation_id"),
+)
+"""What `facts_of` reads, by the names of a verdict and of an attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +260,36 @@ def facts_of(
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
         cost_usd=cost_usd(usage),
+        upstream=upstream_of(body),
+        service_tier=_word(body.get("service_tier")),
+        cached_tokens=_count(get_in(usage, "prompt_tokens_details", "cached_tokens")),
+        reasoning_tokens=_count(get_in(usage, "completion_tokens_details", "reasoning_tokens")),
+        generation_id=generation_id_of(body, headers),
         allowance=allowance(headers, now_utc),
     )
+
+
+def upstream_of(body: object, in_error: object = None) -> str | None:
+    """Return the provider that a reply, or an error, says it is from; None: it does not say.
+
+    OpenRouter names it in `provider`, and beside the selected endpoint in the metadata that our requests ask for.
+
+    Args:
+        body: the parsed JSON, of any shape.
+        in_error: the provider that the error itself names, if the reply is one.
+    """
+    if named := _word(get_in(body, "provider")) or _word(in_error):
+        return named
+    endpoints = get_in(body, "openrouter_metadata", "endpoints", "available")
+    selected = [one for one in endpoints if get_in(one, "selected") is True] if isinstance(endpoints, list) else []
+    # never guessed: with two of them nothing tells which one answered
+    return _word(get_in(selected[0], "provider")) if len(selected) == 1 else None
+
+
+def generation_id_of(body: object, headers: Mapping[str, str]) -> str | None:
+    """Return OpenRouter's id of a generation; None: there is none. Other ids of replies cannot be looked up."""
+    named, own = headers.get("x-generation-id"), get_in(body, "id")
+    return _word(named) or (_word(own) if isinstance(own, str) and own.startswith(_GENERATION) else None)
 
 
 def cost_usd(usage: object) -> float | None:
@@ -294,6 +329,11 @@ def _dollars(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     return shorten(value) if isinstance(value, str) else None
+
+
+def _word(value: object) -> str | None:
+    """Return a text that is not blank."""
+    return _text(value) or None
 
 
 def _count(value: object) -> int | None:

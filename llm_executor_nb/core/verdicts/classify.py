@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from llm_executor_nb.core.foreign_json import TOO_LARGE, get_in, parse_json
 from llm_executor_nb.core.foreign_text import beginning, shorten
-from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Outcome, ScopeLevel
+from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
-from llm_executor_nb.core.verdicts.answers import content_of, facts_of, judge
+from llm_executor_nb.core.verdicts.answers import content_of, facts_of, generation_id_of, judge, upstream_of
 from llm_executor_nb.core.verdicts.codes import (
     AVAILABILITY,
     DECISIVE,
@@ -32,6 +32,7 @@ from llm_executor_nb.core.verdicts.codes import (
     VAGUE,
 )
 from llm_executor_nb.core.verdicts.error_body import first_choice, read_error, tells_error
+from llm_executor_nb.core.verdicts.narrowed import clauses_named_in
 from llm_executor_nb.core.verdicts.phrases_accounts import FREE_TIER_DAILY
 from llm_executor_nb.core.verdicts.phrases_requests import REQUEST_PARTS
 from llm_executor_nb.core.verdicts.rate_headers import retry_after_s
@@ -56,6 +57,7 @@ _LONGEST_ERROR: Final = 2 * 1024 * 1024
 """Bytes; a longer error repeats the request, so only its status counts."""
 _UNCLEAR: Final = frozenset({400, 500, 502})
 """Gateways put another server's error behind these; that server's own status then says more."""
+_NO_CLAUSES: Final[frozenset[str]] = frozenset()
 _DAY_S: Final = 86_400.0
 _ADDRESS: Final = re.compile(r"(?:https?://|www\.)[^\s\"'<>)\]]*")
 
@@ -135,7 +137,10 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
         error_code=_code_of(root, error),
         message=shorten(_new_address(reply) or text),
         response_model=shorten(model) if isinstance(model, str) else None,
+        upstream=upstream_of(body, get_in(root, "metadata", "provider_name")),
+        generation_id=generation_id_of(body, reply.headers),
         names=parameters_named_in(text) if body is None else parameters_named_in(root, body),
+        clauses=clauses_named_in(root, words) if finding.need is Need.POLICY else _NO_CLAUSES,
     )
 
 

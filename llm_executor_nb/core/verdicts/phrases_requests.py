@@ -200,6 +200,10 @@ POLICY: Final = Phrases(
     ("data", r"data[ _]collection\b"),
     ("satisf", r"satisf\w+ (your |the )?[`'\"](only|order|ignore|max_price|quantizations)[`'\"]"),
     ("price", r"(meets?|match(es|ing)?|satisf\w+) (your |the )?max(imum)? price"),
+    ("no ", (r"no (endpoints?|providers?)[^\n]{0,80}(\b(price|pricing|quantiz\w+|retention|training)\b"
+             r"|[`'\"](only|ignore|order|zdr|data_collection|max_price|quantizations)[`'\"])")),
+    ("filter by", r"filter by (allowed|ignored) provider|filter by (max )?pric|filter by (quantiz|guardrail|data )"),
+    ("provider.", r"provider\.\w+[`'\"]? preference"),
 )
 # The user's own settings exclude the provider, so it is the model on this key that is held, and no provider.
 ACCOUNT_SETTINGS: Final = Phrases("your account's", "account setting", "account-wide")

@@ -1,4 +1,4 @@
-"""The tab Health: a line for each route, its state, how long a hold still lasts, and its outcomes so far."""
+"""The tab Health: a line for each route, its state, how long a hold still lasts, its outcomes, and who served it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
             "state": state_words(state),
             "in_flight": state.in_flight,
             "outcomes": outcome_words(state.outcomes),
+            "upstreams": count_words(state.upstreams),
         }
         for state in route_states(models)
     ]
@@ -41,7 +42,7 @@ def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
 def route_lines(models: Sequence[str]) -> list[str]:
     """Return the same as lines of text."""
     return [
-        f"{row['model']}  {row['route']}: {row['state']}" + (f" · {row['outcomes']}" if row["outcomes"] else "")
+        " · ".join(filter(None, (f"{row['model']}  {row['route']}: {row['state']}", row["outcomes"], row["upstreams"])))
         for row in route_rows(models)
     ]
 
@@ -70,4 +71,9 @@ def state_words(state: HealthState) -> str:
 def outcome_words(counts: Mapping[Outcome, int]) -> str:
     """Return how often each outcome came, answers first."""
     ordered = sorted(counts.items(), key=lambda entry: (entry[0] is not Outcome.OK, -entry[1], entry[0]))
-    return " · ".join(f"{outcome.value} {count:,}" for outcome, count in ordered)
+    return count_words({outcome.value: count for outcome, count in ordered})
+
+
+def count_words(counts: Mapping[str, int]) -> str:
+    """Return names with their counts, in their order."""
+    return " · ".join(f"{name} {count:,}" for name, count in counts.items())

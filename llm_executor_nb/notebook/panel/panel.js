@@ -347,13 +347,14 @@ function render({ model, el }) {
     button("Ask all routes again", "Ask all routes again: nothing stays on hold", () => send("health", "reset"))));
   function drawRoutes() {
     const rows = model.get("route_rows") || [];
-    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Running", "Outcomes"],
+    redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Running", "Outcomes", "Upstream"],
       rows.map((row) => h("tr", {},
         h("td", { "data-head": "Model" }, row.model),
         h("td", { "data-head": "Route" }, row.route),
         h("td", { "data-head": "State", class: row.is_free ? "good" : "held" }, row.state),
         h("td", { "data-head": "Running" }, String(row.in_flight)),
-        h("td", { "data-head": "Outcomes" }, row.outcomes || h("span", { class: "dim" }, "none yet")))),
+        h("td", { "data-head": "Outcomes" }, row.outcomes || h("span", { class: "dim" }, "none yet")),
+        h("td", { "data-head": "Upstream" }, row.upstreams))),
       "No route yet: add a key."));
   }
 

@@ -8,8 +8,8 @@ from tenacity import stop_after_attempt, wait_fixed
 from llm_executor_nb.core.backoff import AttemptFailedError, Backoff
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import Health
+from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.policy import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.records import Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.user_functions import Bounds

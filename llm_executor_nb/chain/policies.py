@@ -1,0 +1,281 @@
+"""What a policy makes of a model's chain: the routes that can promise it, and why each of the others cannot.
+
+A policy fails closed (design 3.5): a route that cannot promise it is not asked. OpenRouter is told the policy in its
+`provider` object and keeps it itself. Hugging Face has no such switches, so its routes are judged here by what is
+known of their providers. Backends of the user's own are judged by what the user says of them. `routes_under` is pure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.chain.lookups import aprices_of, prices_of, providers_listed
+from llm_executor_nb.core.advice import left_out_lines
+from llm_executor_nb.core.chain import LeftOut
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import did_you_mean, near_names
+from llm_executor_nb.core.policy import NO_POLICY, check_policy
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.settings.provider_names import ROUTING_WORDS, SLUGS, base_of, canonical, is_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from llm_executor_nb.chain.lookups import Prices
+    from llm_executor_nb.core.chain import Chain
+    from llm_executor_nb.core.policy import Policy
+    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.settings.backends import OwnBackend
+    from llm_executor_nb.settings.options import Options
+
+    Backends = Mapping[str, OwnBackend]
+    Against = tuple[str, str] | None
+    """The clauses that a route cannot promise, in words, and why; None: it promises all."""
+
+_log = logging.getLogger("llm_executor_nb")
+_MILLION = 1_000_000
+_ROUNDING = 1 + 1e-9
+"""A price per token is a fraction that has no exact form, so a price at the limit may seem to be above it."""
+_PROVIDER = "provider"
+_ELSEWHERE = ("plugins", "web_search_options")
+"""Fields of OpenRouter that send text to others than the provider, whatever the policy says."""
+_ONLINE = ":online"
+_NAMED, _NOT_NAMED = "it is among them", "it is not among them"
+_NO_SWITCH = "Hugging Face has no switch for this; name the providers that you trust with it in only=(...)"
+_NEXT = (
+    "change the clause, add a route that can promise it (OpenRouter keeps policies itself), or give "
+    "policy=llm.Policy() to a call that demands nothing"
+)
+
+
+def under_policy(
+    given: Policy | None, chain: Chain, extra_body: Mapping[str, Mapping[str, Any]], config: Options
+) -> tuple[Chain, Policy]:
+    """Return the part of a chain that can promise a policy, and the policy in force.
+
+    Args:
+        given: the policy of a call; None: the session's.
+        chain: all routes of the model.
+        extra_body: what the call sends beside.
+        config: the settings in force.
+
+    Raises:
+        ConfigError: it is not a policy, it names an unknown provider, `extra_body` contradicts it, or no route can
+            promise it; nothing was sent.
+    """
+    policy = in_force(given, config)
+    if not policy:
+        return chain, NO_POLICY
+    _check_names(policy, config)
+    narrowed = routes_under(policy, chain, config.backends, _prices(policy, chain))
+    _check_agreement(policy, narrowed, extra_body.get(OPENROUTER, {}))
+    if narrowed.left_out and _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%s:\n%s", chain.model, "\n".join(left_out_lines(narrowed.left_out)))
+    if not narrowed.tiers:
+        raise ConfigError(_no_route(policy, narrowed))
+    return narrowed, policy
+
+
+def in_force(given: Policy | None, config: Options) -> Policy:
+    """Return a call's policy, else the session's, with each provider under its one name."""
+    policy = config.policy if given is None else check_policy(given)
+    if not (policy.only or policy.ignore):
+        return policy
+    only, ignore = (tuple(map(canonical, names)) for names in (policy.only, policy.ignore))
+    return replace(policy, only=only, ignore=ignore)
+
+
+def needs_prices(given: Policy | None, config: Options) -> bool:
+    """Whether prices have to be looked up before it is known which routes a policy leaves."""
+    policy = config.policy if given is None else given
+    return getattr(policy, "max_price", None) is not None
+
+
+async def prices_known(given: Policy | None, model: str, config: Options) -> None:
+    """Look up the prices that a policy needs, so that the caller's event loop does not wait for them later."""
+    if needs_prices(given, config):
+        await aprices_of(model)
+
+
+def routes_under(policy: Policy, chain: Chain, backends: Backends, prices: Prices | None) -> Chain:
+    """Return the part of a chain that can promise a policy; `left_out` has the rest.
+
+    Args:
+        policy: what is demanded, with each provider under its one name.
+        chain: all routes.
+        backends: the user's own backends.
+        prices: what the routes cost; None: prices are not judged.
+    """
+    against = {route: _against(route, policy, backends, prices) for route in chain.routes()}
+    tiers = (
+        tuple(kept for of_key in tier if (kept := tuple(route for route in of_key if against[route] is None)))
+        for tier in chain.tiers
+    )
+    return replace(
+        chain,
+        tiers=tuple(filter(None, tiers)),
+        left_out=tuple(LeftOut(route, *found) for route, found in against.items() if found is not None),
+        preferences=_preferences(policy, backends) or None,
+    )
+
+
+# --- what each backend can promise --------------------------------------------------------------------------------
+
+
+def _against(route: Route, policy: Policy, backends: Backends, prices: Prices | None) -> Against:
+    if route.backend == OPENROUTER:
+        return _against_openrouter(route, policy, backends)
+    if route.backend == HUGGINGFACE:
+        return _against_huggingface(route, policy, prices)
+    return _against_own(route, policy, backends[route.backend])
+
+
+def _against_openrouter(route: Route, policy: Policy, backends: Backends) -> Against:
+    named = _at_openrouter(policy.only, backends)
+    if policy.only and not named:
+        return policy.clause("only"), "OpenRouter has none of them"
+    if named and all(is_named(name, policy.ignore) for name in named):
+        return policy.clause("ignore"), f"nothing is left of {policy.clause('only')}"
+    if (clauses := _privacy(policy)) and route.request_model.endswith(_ONLINE):
+        return clauses, f"a web search ({_ONLINE}) is not covered by it"
+    return None
+
+
+def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) -> Against:
+    name = canonical(route.provider or "")
+    if name in ROUTING_WORDS and (policy.only or policy.ignore):
+        return policy.clause("only" if policy.only else "ignore"), "Hugging Face chooses the provider itself there"
+    if policy.only and name not in policy.only:
+        variant = next((one for one in policy.only if base_of(one) == name), None)
+        why = f"Hugging Face cannot be asked for {variant}" if variant else _NOT_NAMED
+        return policy.clause("only"), why
+    if any(base_of(one) == name for one in policy.ignore):
+        why = _NAMED if name in policy.ignore else "Hugging Face does not say which variant answers"
+        return policy.clause("ignore"), why
+    if policy.quantizations:
+        return policy.clause("quantizations"), "Hugging Face does not say which number format answers"
+    if (clauses := _privacy(policy)) and name not in policy.only:
+        return clauses, _NO_SWITCH
+    return None if prices is None else _against_price(route, policy, prices)
+
+
+def _against_price(route: Route, policy: Policy, prices: Prices) -> Against:
+    if policy.max_price is None:
+        return None
+    price = prices.get((route.backend, route.provider))
+    if price is None:
+        return policy.clause("max_price"), "the price there is not known"
+    asked, answered = price.input_usd * _MILLION, price.output_usd * _MILLION
+    if asked <= policy.max_price[0] * _ROUNDING and answered <= policy.max_price[1] * _ROUNDING:
+        return None
+    return policy.clause("max_price"), f"it costs ({asked:g}, {answered:g}) there"
+
+
+def _against_own(route: Route, policy: Policy, backend: OwnBackend) -> Against:
+    name = canonical(route.backend)
+    if policy.only and name not in policy.only:
+        return policy.clause("only"), _NOT_NAMED
+    if name in policy.ignore:
+        return policy.clause("ignore"), _NAMED
+    if (clauses := _privacy(policy)) and not backend.is_trusted:
+        return clauses, f"if {route.backend} keeps this, say so: llm.add_backend({route.backend!r}, ..., trusted=True)"
+    return None
+
+
+def _privacy(policy: Policy) -> str:
+    """Return the clauses about what becomes of the texts; empty: there is none."""
+    return ", ".join(policy.clause(name) for name in ("zdr", "no_training") if getattr(policy, name))
+
+
+def _preferences(policy: Policy, backends: Backends) -> dict[str, Any]:
+    """Return what a policy is in OpenRouter's `provider` object."""
+    price = policy.max_price
+    fields = {
+        "zdr": policy.zdr or None,
+        "data_collection": "deny" if policy.no_training else None,
+        "only": _at_openrouter(policy.only, backends),
+        "ignore": _at_openrouter(policy.ignore, backends),
+        "max_price": None if price is None else {"prompt": price[0], "completion": price[1]},
+        "quantizations": list(policy.quantizations),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _at_openrouter(names: Iterable[str], backends: Backends) -> list[str]:
+    """Return the names that may be OpenRouter's: it is not told what the user's own backends are called."""
+    own = set(map(canonical, backends)) - SLUGS
+    return [name for name in names if base_of(name) not in own]
+
+
+def _prices(policy: Policy, chain: Chain) -> Prices:
+    """Return what the routes of a chain cost, looked up where it matters."""
+    is_needed = policy.max_price is not None and any(route.backend == HUGGINGFACE for route in chain.routes())
+    return prices_of(chain.model) if is_needed else {}
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def _check_names(policy: Policy, config: Options) -> None:
+    """Refuse the name of a provider that nobody lists. Only a name that no table here has is looked up."""
+    known: set[str] = set()
+    unknown = [base_of(name) for name in (*policy.only, *policy.ignore)]
+    for names in (lambda: SLUGS, lambda: config.backends, lambda: _in_rows(config), providers_listed):
+        known.update(map(canonical, names()))
+        unknown = [name for name in unknown if name not in known]
+        if not unknown:
+            return
+    near = did_you_mean(near_names(unknown[0], sorted(known)))
+    raise ConfigError(
+        f"Policy: {unknown[0]!r} is not a provider of OpenRouter or Hugging Face, nor a backend of your own.{near} "
+        "Nothing was sent.",
+    )
+
+
+def _in_rows(config: Options) -> Iterator[str]:
+    rows = (row for row in config.models.providers.values() if isinstance(row, list))
+    return (name for row in rows for name in row if isinstance(name, str))
+
+
+def _check_agreement(policy: Policy, chain: Chain, fields: Mapping[str, Any]) -> None:
+    """Refuse fields for OpenRouter that contradict the policy, or that it does not cover."""
+    clauses = _privacy(policy)
+    if clauses and (name := next((name for name in _ELSEWHERE if fields.get(name)), None)):
+        raise _contradicts(f"{name!r} sends text to others, which {clauses} does not cover")
+    if _PROVIDER not in fields or not chain.preferences:
+        return
+    given, demanded = fields[_PROVIDER], dict(chain.preferences)
+    if clauses:
+        demanded["data_collection"] = "deny"
+    if not isinstance(given, Mapping):
+        raise _contradicts(f"{_PROVIDER!r}: {given!r} takes the place of {policy!r}")
+    for name in demanded.keys() & given.keys():
+        if _comparable(given[name]) != _comparable(demanded[name]):
+            raise _contradicts(f"{name!r}: {given[name]!r} is not what {policy!r} says")
+
+
+def _contradicts(what: str) -> ConfigError:
+    return ConfigError(
+        f"extra_body['{OPENROUTER}'] contradicts the policy: {what}. Leave it out, or change the policy. "
+        "Nothing was sent.",
+    )
+
+
+def _comparable(value: object) -> object:
+    """Return a value in a form in which spelling and order do not matter."""
+    if isinstance(value, list | tuple):
+        return sorted(map(canonical, map(str, value)))
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _no_route(policy: Policy, chain: Chain) -> str:
+    return "\n".join(
+        [
+            f"No route to {chain.model} can promise {policy!r}. Nothing was sent.",
+            *left_out_lines(chain.left_out),
+            f"    Next: {_NEXT}.",
+        ]
+    )
