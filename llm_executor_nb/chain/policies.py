@@ -19,7 +19,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.core.policy import NO_POLICY, check_policy
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.settings.provider_names import SLUGS, base_of, canonical, is_named
+from llm_executor_nb.settings.provider_names import ROUTING_WORDS, SLUGS, base_of, canonical, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -72,8 +72,8 @@ def under_policy(
     _check_names(policy, config)
     narrowed = routes_under(policy, chain, config.backends, _prices(policy, chain))
     _check_agreement(policy, narrowed, extra_body.get(OPENROUTER, {}))
-    for line in left_out_lines(narrowed.left_out):
-        _log.debug("%s: %s", chain.model, line.strip())
+    if narrowed.left_out and _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%s:\n%s", chain.model, "\n".join(left_out_lines(narrowed.left_out)))
     if not narrowed.tiers:
         raise ConfigError(_no_route(policy, narrowed))
     return narrowed, policy
@@ -146,6 +146,8 @@ def _against_openrouter(route: Route, policy: Policy, backends: Backends) -> Aga
 
 def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) -> Against:
     name = canonical(route.provider or "")
+    if name in ROUTING_WORDS and (policy.only or policy.ignore):
+        return policy.clause("only" if policy.only else "ignore"), "Hugging Face chooses the provider itself there"
     if policy.only and name not in policy.only:
         variant = next((one for one in policy.only if base_of(one) == name), None)
         why = f"Hugging Face cannot be asked for {variant}" if variant else _NOT_NAMED

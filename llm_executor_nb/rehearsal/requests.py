@@ -18,6 +18,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
 from llm_executor_nb.rehearsal.upstreams import TIERS, UPSTREAMS, Upstream, choose
 from llm_executor_nb.schemas.prompting import as_asked
+from llm_executor_nb.settings.provider_names import ROUTING_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,8 +51,6 @@ _NEEDS_OF_FIELDS = {
     "temperature": Need.PARAM,
 }
 """What a field of a request needs; of the parameters, one stands for all."""
-_ROUTING_WORDS = frozenset({"auto", "fastest", "cheapest", "preferred"})
-"""What may follow the colon of a Hugging Face model without being a provider."""
 _BEARER = "bearer "
 _BILL_TO = "X-HF-Bill-To"
 _METADATA = "X-OpenRouter-Metadata"
@@ -185,7 +184,7 @@ def key_of(authorization: str) -> str | None:
 
 def _provider_of(model: str) -> str | None:
     suffix = model.partition(":")[2]
-    return suffix if suffix and suffix not in _ROUTING_WORDS else None
+    return suffix if suffix and suffix not in ROUTING_WORDS else None
 
 
 def _needs_of(body: dict[str, Any]) -> Iterator[Need]:

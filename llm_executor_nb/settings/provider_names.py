@@ -22,6 +22,8 @@ SLUGS: Final = frozenset(
     ).split()
 )
 """The providers that OpenRouter or Hugging Face listed in 2026, under OpenRouter's slug where it has one."""
+ROUTING_WORDS: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
+"""What may stand in a row in a provider's place: Hugging Face then chooses the provider."""
 _OTHERWISE: Final = {
     "arcee": "arcee-ai",
     "featherless-ai": "featherless",

@@ -108,6 +108,14 @@ def test_only_routes_that_can_promise_the_policy_are_asked(sides, demanded, open
     assert isinstance(error, llm.ConfigError if sides.asked == (False, (), False) else llm.AllRoutesFailedError)
 
 
+@pytest.mark.parametrize("demanded", [{"ignore": "together"}, {"only": ("scaleway", "fastest")}], ids=str)
+def test_a_provider_that_hugging_face_chooses_itself_cannot_be_promised(sides, demanded):
+    llm.models.add(MODEL, providers=["fastest", "scaleway"])
+    sides.is_down = True
+    failure(policy=llm.Policy(**demanded))
+    assert sides.asked[1] == ("scaleway",)
+
+
 def test_an_own_backend_is_asked_when_it_is_said_to_keep_nothing(sides):
     llm.add_backend("mine", base_url=sides.servers["mine"].url, trusted=True)
     sides.is_down = True
