@@ -87,7 +87,7 @@ class Extras:
     def choose(self, route: Route, *, takes_extras: bool) -> None:
         """Choose the extras of the next request to a route."""
         names = self._wanted if takes_extras else _NONE
-        self._sent = frozenset(name for name in names if self._may_send(name, route))
+        self._sent = frozenset([name for name in names if self._may_send(name, route)])
 
     def is_sent(self, name: str) -> bool:
         """Whether the next request has an extra."""
@@ -133,17 +133,19 @@ class Extras:
     def _may_send(self, name: str, route: Route) -> bool:
         if name == METADATA and route.backend != OPENROUTER:
             return False
-        if name in (
-            (self._request.extra_body or {}).get(route.backend) or {}
-        ):  # the user decided: set it, or left it out with a None
+        given = self._request.extra_body
+        if given and name in (given.get(route.backend) or ()):  # the user decided: set it, or left it out with a None
             return False
-        is_left_out = name in self._left_out.get(route.scope(ScopeLevel.PROVIDER), _NONE)
-        return not is_left_out and self._known.get(self._entry(name, route)) not in _LEAVE_OUT
+        if self._left_out and name in self._left_out.get(route.scope(ScopeLevel.PROVIDER), _NONE):
+            return False
+        return self._known.get(self._entry(name, route)) not in _LEAVE_OUT
 
     def _learn(self, route: Route, names: Iterable[str], support: Support) -> None:
         for name in names:
             entry = self._entry(name, route)
-            self._known[entry] = max(self._known.get(entry, support), support)
+            known = self._known.get(entry)
+            if known is None or known < support:
+                self._known[entry] = support
 
     def _entry(self, name: str, route: Route) -> tuple[Scope, str]:
         """Return where the knowledge of an extra is kept: per provider, and but for `stream_options` per model."""
@@ -155,7 +157,8 @@ class Extras:
 
     def _answered(self, route: Route) -> None:
         self._learn(route, self._sent, Support.TAKEN)
-        self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
+        if self._suspects:
+            self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
 
     def _refused_by(self, verdict: Verdict) -> frozenset[str]:
         """Return which of the extras that were sent a reply refuses."""

@@ -140,6 +140,9 @@ def rehearse(
     same for the same prompt. Nothing in a rehearsal is stored or reused. Practice answers replace your own backends
     too, servers and chat model objects. The script's faults concern OpenRouter and Hugging Face only.
 
+    Practice OpenRouter has the providers Practice, DeepInfra, Novita and Together. It honours `only`, `ignore`, `zdr`,
+    `data_collection`, `quantizations` and `max_price`, so that a policy can be rehearsed.
+
     Key lists and the provider table that you imported by name stay your own; `llm.OPENROUTER_KEYS` and
     `llm.MODEL_INFERENCE_PROVIDERS` are the rehearsal's. What is set in a rehearsal ends with it.
 

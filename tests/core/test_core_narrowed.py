@@ -196,3 +196,14 @@ def test_another_failure_of_a_request_at_a_tier_is_what_it_is():
     for status, words in ((429, "Rate limit exceeded"), (503, "The server is busy"), (500, "Internal Server Error")):
         verdict, _ = _narrowed(status, {"error": words}, route=_route(OPENROUTER), payload={"service_tier": "flex"})
         assert verdict == _classified(status, {"error": words}, OPENROUTER)
+
+
+def test_nobody_up_among_those_that_may_answer_says_nothing_of_the_others():
+    route, error = (
+        _route(OPENROUTER),
+        {"message": "There is no available model provider that meets your routing requirements"},
+    )
+    verdict, scope = _narrowed(503, {"error": error}, policy=Policy(zdr=True), route=route)
+    assert (verdict.outcome, scope.reach, scope.need) == (Outcome.OVERLOADED, ScopeLevel.ROUTE, Policy(zdr=True).need)
+    assert verdict.message.startswith("policy zdr=True: There is no")
+    assert _narrowed(503, {"error": error}, route=route)[0] == _classified(503, {"error": error}, OPENROUTER)

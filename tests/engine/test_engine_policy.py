@@ -19,6 +19,7 @@ GOOD = '{"n": 1}'
 HEADER = "X-OpenRouter-Metadata"
 STRICT = llm.Policy(zdr=True, only=("a", "together"))
 """Leaves a route on both halves of the chain of `clouds`."""
+THREE_DOORS = ("run", "astream", "stream")
 FLEX = {"extra_body": {"openrouter": {"service_tier": "flex"}}}
 NO_PROVIDER = {"error": {"message": "No allowed providers are available for the selected model.", "code": 404}}
 BILLING, TIERS = (
@@ -60,8 +61,7 @@ def test_plain_calls_are_never_held_beside_a_session_policy_that_is_refused():
         assert refused["message"].str.startswith("policy only=('a', 'together'): No allowed providers").all()
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("name", BILLING)
+@pytest.mark.parametrize(("name", "door"), [*zip(BILLING, THREE_DOORS, strict=True)])
 def test_a_refused_organisation_leaves_the_token_usable_without_it(name, door):
     with llm.rehearse(f"huggingface: {name}", openrouter_keys=0) as server:
         with pytest.raises(llm.AllRoutesFailedError, match=r"(?s)bill_to='lab'.*leave bill_to out"):
@@ -97,6 +97,22 @@ def test_a_full_tier_is_no_evidence_against_the_route_in_a_column():
         assert llm.attempts(llm.run_llm(MODEL, "hello"))["backend"].tolist() == ["openrouter"]
 
 
+def test_providers_that_are_down_under_a_policy_hold_no_plain_call():
+    """A streak by hand, of a 503 that speaks of the request's own routing."""
+
+    def answer(body):
+        down = {"error": {"message": "There is no available model provider that meets your routing requirements"}}
+        return (503, down) if "provider" in body else (200, said(body, GOOD))
+
+    with clouds(answer, None) as (server, _):
+        for _ in range(2):
+            with pytest.raises(llm.AllRoutesFailedError, match="policy zdr=True"):
+                llm.run_llm("my/model", "hello", policy=llm.Policy(zdr=True))
+            assert llm.health()["kind"].tolist() == ["streak"]
+            assert llm.attempts(llm.run_llm("my/model", "hello"))["wait_s"].tolist() == [0]
+        assert len(server.bodies) == 7
+
+
 # --- who answered ---------------------------------------------------------------------------------------------------
 
 
@@ -126,8 +142,7 @@ def answering_without(refusal):
     return seen, answer
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("refusal", REFUSED)
+@pytest.mark.parametrize(("refusal", "door"), [*zip(REFUSED, THREE_DOORS, strict=True)])
 def test_a_refused_header_is_left_out_at_once_and_remembered(refusal, door):
     seen, answer = answering_without(refusal)
     with clouds(answer, None) as (server, _):

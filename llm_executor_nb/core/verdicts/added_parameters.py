@@ -37,15 +37,7 @@ _LONGEST = 4000
 _MOST_CHARACTERS, _MOST_PARSED = 30_000, 200_000
 """Characters of all texts together that are read, and that are parsed as JSON."""
 _SKIPPED = frozenset(
-    {
-        "choices",
-        "failed_generation",
-        "input",
-        "openrouter_metadata",
-        "request",
-        "request_body",
-        "usage",
-    }
+    {"choices", "failed_generation", "input", "openrouter_metadata", "request", "request_body", "usage"}
 )
 """Fields of an error that repeat the request, or hold a model's output."""
 _PARAMETER = frozenset({"field", "loc", "param", "parameter"})
@@ -61,9 +53,7 @@ _OF_TOOLS = re.compile(
     r"\btools?(\[\d+\]|\.\d+)|^(body\.)?tools?\b|function_declarations|for (the )?(function|tool)\b|input_schema",
     re.IGNORECASE,
 )
-_OF_METADATA = re.compile(
-    r"x-openrouter-metadata|\b(unknown|un(expected|supported|recogni[sz]ed)|disallowed) header", re.IGNORECASE
-)
+_OF_METADATA = re.compile(METADATA, re.IGNORECASE)
 _OF_STREAM = re.compile(r"stream[_ -]?options?|include[_ ]?usage", re.IGNORECASE)
 _OF_FAILED_OUTPUT = re.compile(
     r"json_validate_failed|failed to generate json|generated json does not match"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.needs import SERVICE_TIER
+from llm_executor_nb.core.needs import SERVICE_TIER, blamed
 from llm_executor_nb.core.outcomes import RULES, Need, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.policy import NO_POLICY, OF_POLICY, Policy
 from llm_executor_nb.core.records import HUGGINGFACE, Verdict
@@ -42,6 +42,8 @@ _OF_WORDS: Final = (
 """The clause for each group of words."""
 _DATA_POLICY: Final = Phrases("data polic", "privacy")
 """Words that leave open which of the two clauses about data they are about."""
+_ROUTING: Final = Phrases("routing requirements", "routing preferences")
+"""OpenRouter's 503: of the providers that a request allows, none is up; others may be."""
 _ORGANISATION: Final = Phrases("resource group", ("organi", r"organi[sz]ations?\b"), ("bill", r"bill(ed|ing)?\b"))
 """Words about who pays."""
 _ROOM: Final = r"(capacity|unavailable|not available|resources?|overload\w*|full\b|busy)"
@@ -87,17 +89,25 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
         needs: what the request needs.
         backend: who was asked.
     """
+    if verdict.outcome is Outcome.OK:
+        return verdict
     if policy.bill_to is not None and backend == HUGGINGFACE and _is_of_the_bill(verdict):
         return _begun(_of_the_pair(verdict), f"{OF_POLICY}{policy.clause(_BILL_TO)}")
+    if _is_of_the_routing(verdict) and blamed(Need.POLICY, needs, "") is not None:
+        verdict = replace(verdict, reach=ScopeLevel.ROUTE, need=Need.POLICY)
     if verdict.need is Need.POLICY and policy:
         demanded = [name for name in _CLAUSES if getattr(policy, name) != getattr(NO_POLICY, name)]
-        named = [policy.clause(name) for name in demanded if name in (verdict.clauses or demanded)]
-        return _begun(verdict, f"{OF_POLICY}{', '.join(named)}") if named else verdict
+        named = ", ".join(policy.clause(name) for name in demanded if name in (verdict.clauses or demanded))
+        return _begun(verdict, f"{OF_POLICY}{named}") if named else verdict
     if verdict.outcome in _OF_FULL_TIERS and f"{Need.PARAM}:{SERVICE_TIER}" in needs and _is_of_the_tier(verdict):
         return _begun(
             replace(verdict, outcome=Outcome.OVERLOADED, reach=ScopeLevel.ROUTE, need=Need.PARAM), SERVICE_TIER
         )
     return verdict
+
+
+def _is_of_the_routing(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.OVERLOADED and _ROUTING.are_in(_words_of(verdict))
 
 
 def _is_of_the_tier(verdict: Verdict) -> bool:
