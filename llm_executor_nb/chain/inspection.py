@@ -50,7 +50,7 @@ def attempts(of: object = None) -> pd.DataFrame:
 
     Returns:
         One row per request, by the time it was sent; the columns of `Attempt`. It is displayed with row, attempt,
-        route, upstream, outcome, message, decision, seconds and cost.
+        route, outcome, upstream, message, decision, seconds and cost.
 
     Raises:
         ConfigError: `of` has no attempts.

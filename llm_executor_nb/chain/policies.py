@@ -40,6 +40,8 @@ _MILLION = 1_000_000
 _ROUNDING = 1 + 1e-9
 """A price per token is a fraction that has no exact form, so a price at the limit may seem to be above it."""
 _PROVIDER = "provider"
+_CHOOSE = ("order", "only")
+"""Fields of OpenRouter's `provider` object that name who may answer."""
 _ELSEWHERE = ("plugins", "web_search_options")
 """Fields of OpenRouter that send text to others than the provider, whatever the policy says."""
 _ONLINE = ":online"
@@ -255,6 +257,21 @@ def _check_agreement(policy: Policy, chain: Chain, fields: Mapping[str, Any]) ->
     for name in demanded.keys() & given.keys():
         if _comparable(given[name]) != _comparable(demanded[name]):
             raise _contradicts(f"{name!r}: {given[name]!r} is not what {policy!r} says")
+    named = (canonical(str(name)) for field in _CHOOSE for name in _listed(given.get(field)))
+    if (barred := next((name for name in named if not _may_answer(name, policy)), None)) is not None:
+        raise _contradicts(f"{barred!r} may not answer under {policy!r}")
+
+
+def _listed(value: object) -> list[object]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value is None else [value]
+
+
+def _may_answer(name: str, policy: Policy) -> bool:
+    """Whether a policy allows a provider, or a variant of it."""
+    is_allowed = not policy.only or any(is_named(name, (one,)) or is_named(one, (name,)) for one in policy.only)
+    return is_allowed and not is_named(name, policy.ignore)
 
 
 def _contradicts(what: str) -> ConfigError:

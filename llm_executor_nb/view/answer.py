@@ -40,7 +40,7 @@ _PER_CHARACTER_S, _PER_FORMULA_S = 3e-5, 4e-3
 _UNDECIDED = re.compile(r"(?:\A|\n)[-=+*_#>|`~:.\d)\\$ \t]+\Z")
 """A last line of signs only. The next piece decides what it is: `-` below a text is a heading until the space comes."""
 _IN_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
-_ATTEMPT_COLUMNS = ("", "route", "upstream", "outcome", "HTTP", "waited s", "took s", "then", "message")
+_ATTEMPT_COLUMNS = ("", "route", "outcome", "HTTP", "upstream", "waited s", "took s", "then", "message")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def _footer_words(footer: Footer) -> list[str]:
 def _attempts_part(attempts: Sequence[Attempt]) -> Bundle:
     rows = [
         (
-            *(a.attempt, a.route, a.upstream, a.outcome.value, a.http_status),
+            *(a.attempt, a.route, a.outcome.value, a.http_status, a.upstream),
             *(a.wait_s, a.duration_s, a.decision.value, a.message),
         )
         for a in attempts

@@ -161,11 +161,11 @@ def test_openrouter_is_told_the_policy(sides, door, demanded, provider):
     assert body.get("provider") == provider
 
 
-def test_what_extra_body_says_beside_the_policy_is_sent_with_it(sides):
-    llm.run_llm(
-        MODEL, "hi", policy=KEEPS_NOTHING, extra_body={"openrouter": {"provider": {"sort": "price", "zdr": True}}}
-    )
-    assert sides.bodies()[0]["provider"] == {"sort": "price", "zdr": True}
+@pytest.mark.parametrize("beside", [{"sort": "price", "zdr": True}, {"order": ["DeepInfra/turbo"]}], ids=str)
+def test_what_extra_body_says_beside_the_policy_is_sent_with_it(sides, beside):
+    policy = llm.Policy(zdr=True, only="deepinfra")
+    llm.run_llm(MODEL, "hi", policy=policy, extra_body={"openrouter": {"provider": beside}})
+    assert sides.bodies()[0]["provider"] == {**beside, "zdr": True, "only": ["deepinfra"]}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,8 @@ def test_what_extra_body_says_beside_the_policy_is_sent_with_it(sides):
         ({"zdr": True}, {"plugins": [{"id": "web"}]}),
         ({"no_training": True}, {"provider": {"data_collection": "allow"}}),
         ({"only": ("together",)}, {"provider": {"only": ["groq"]}}),
+        ({"only": ("together",)}, {"provider": {"order": ["groq", "together"]}}),
+        ({"ignore": ("groq",)}, {"provider": {"only": ["Groq/fast"]}}),
         ({"max_price": (1, 2)}, {"provider": {"max_price": {"prompt": 9}}}),
     ],
     ids=str,

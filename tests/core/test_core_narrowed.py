@@ -198,12 +198,30 @@ def test_another_failure_of_a_request_at_a_tier_is_what_it_is():
         assert verdict == _classified(status, {"error": words}, OPENROUTER)
 
 
-def test_nobody_up_among_those_that_may_answer_says_nothing_of_the_others():
-    route, error = (
-        _route(OPENROUTER),
-        {"message": "There is no available model provider that meets your routing requirements"},
-    )
-    verdict, scope = _narrowed(503, {"error": error}, policy=Policy(zdr=True), route=route)
-    assert (verdict.outcome, scope.reach, scope.need) == (Outcome.OVERLOADED, ScopeLevel.ROUTE, Policy(zdr=True).need)
-    assert verdict.message.startswith("policy zdr=True: There is no")
-    assert _narrowed(503, {"error": error}, route=route)[0] == _classified(503, {"error": error}, OPENROUTER)
+@pytest.mark.parametrize(
+    ("status", "error", "outcome", "reach"),
+    [
+        (
+            503,
+            {"message": "There is no available model provider that meets your routing requirements"},
+            Outcome.OVERLOADED,
+            ScopeLevel.ROUTE,
+        ),
+        (404, {"message": "No endpoints found for m."}, Outcome.NOT_FOUND, ScopeLevel.BACKEND),
+        (404, {"message": "m", "availability": {"code": "no_endpoints"}}, Outcome.NOT_FOUND, ScopeLevel.BACKEND),
+    ],
+)
+def test_nobody_among_those_that_may_answer_says_nothing_of_the_others(status, error, outcome, reach):
+    route, policy = _route(OPENROUTER), Policy(zdr=True)
+    verdict, scope = _narrowed(status, {"error": error}, policy=policy, route=route)
+    assert (verdict.outcome, scope.reach, scope.need) == (outcome, reach, policy.need)
+    assert verdict.message.startswith("policy zdr=True: ")
+    plain, anyone = _narrowed(status, {"error": error}, route=route)
+    assert plain == _classified(status, {"error": error}, OPENROUTER)
+    assert (anyone.reach, anyone.need) == (reach, None)
+
+
+def test_a_model_that_does_not_exist_is_missing_for_everybody():
+    error = {"message": "m is not a valid model ID", "code": 400}
+    _, scope = _narrowed(400, {"error": error}, policy=Policy(zdr=True), route=_route(OPENROUTER))
+    assert (scope.reach, scope.need) == (ScopeLevel.BACKEND, None)

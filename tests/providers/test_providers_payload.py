@@ -81,6 +81,7 @@ def test_every_known_parameter_reaches_the_body_under_its_own_name():
         "logprobs": True,
         "reasoning_effort": "low",
         "parallel_tool_calls": False,
+        "service_tier": "flex",
         "top_logprobs": 2,
         "n": 1,
     }

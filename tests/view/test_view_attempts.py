@@ -16,7 +16,7 @@ from llm_executor_nb.core.attempt import ATTEMPT_COLUMNS
 from llm_executor_nb.store.tables import attempts_frame
 from llm_executor_nb.view.attempts import AttemptsFrame
 
-FIRST = ["row", "attempt", "route", "upstream", "outcome", "message", "decision", "seconds", "cost"]
+FIRST = ["row", "attempt", "route", "outcome", "upstream", "message", "decision", "seconds", "cost"]
 
 
 @pytest.fixture(autouse=True)

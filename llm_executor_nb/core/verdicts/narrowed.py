@@ -15,7 +15,7 @@ from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.needs import SERVICE_TIER, blamed
 from llm_executor_nb.core.outcomes import RULES, Need, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.policy import NO_POLICY, OF_POLICY, Policy
-from llm_executor_nb.core.records import HUGGINGFACE, Verdict
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Verdict
 from llm_executor_nb.core.verdicts.phrases import Phrases
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ _OF_WORDS: Final = (
 """The clause for each group of words."""
 _DATA_POLICY: Final = Phrases("data polic", "privacy")
 """Words that leave open which of the two clauses about data they are about."""
-_ROUTING: Final = Phrases("routing requirements", "routing preferences")
-"""OpenRouter's 503: of the providers that a request allows, none is up; others may be."""
+_ROUTING: Final = Phrases("routing requirements", "routing preferences", "no endpoints", "no_endpoints")
+"""OpenRouter says this of the providers that the request allows; others may be there, and up."""
 _ORGANISATION: Final = Phrases("resource group", ("organi", r"organi[sz]ations?\b"), ("bill", r"bill(ed|ing)?\b"))
 """Words about who pays."""
 _ROOM: Final = r"(capacity|unavailable|not available|resources?|overload\w*|full\b|busy)"
@@ -93,8 +93,8 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
         return verdict
     if policy.bill_to is not None and backend == HUGGINGFACE and _is_of_the_bill(verdict):
         return _begun(_of_the_pair(verdict), f"{OF_POLICY}{policy.clause(_BILL_TO)}")
-    if _is_of_the_routing(verdict) and blamed(Need.POLICY, needs, "") is not None:
-        verdict = replace(verdict, reach=ScopeLevel.ROUTE, need=Need.POLICY)
+    if backend == OPENROUTER and _is_of_the_routing(verdict) and blamed(Need.POLICY, needs, "") is not None:
+        verdict = replace(verdict, need=Need.POLICY)
     if verdict.need is Need.POLICY and policy:
         demanded = [name for name in _CLAUSES if getattr(policy, name) != getattr(NO_POLICY, name)]
         named = ", ".join(policy.clause(name) for name in demanded if name in (verdict.clauses or demanded))
@@ -107,7 +107,8 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
 
 
 def _is_of_the_routing(verdict: Verdict) -> bool:
-    return verdict.outcome is Outcome.OVERLOADED and _ROUTING.are_in(_words_of(verdict))
+    is_open = verdict.need is None and verdict.outcome in (Outcome.OVERLOADED, Outcome.NOT_FOUND)
+    return is_open and _ROUTING.are_in(_words_of(verdict))
 
 
 def _is_of_the_tier(verdict: Verdict) -> bool:

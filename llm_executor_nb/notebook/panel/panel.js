@@ -158,6 +158,8 @@ function render({ model, el }) {
     (again?.disabled ? again.parentElement.querySelector("button:enabled") : again || heads[open])?.focus();
   }
 
+  const dim = (text) => h("span", { class: "dim" }, text);
+  const cell = (head, ...inside) => h("td", { "data-head": head }, ...inside);
   function table(caption, columns, rows, empty) {
     if (!rows.length) return h("p", { class: "dim" }, empty);
     return h("table", {},
@@ -218,9 +220,9 @@ function render({ model, el }) {
     const kept = row.saved_in === "file" ? "the key file" : "the keyring";
     const lost = row.saved_in ? ` It is also deleted from ${kept}.` : row.source === "session" ? " It is not saved anywhere." : "";
     return [h("tr", { class: row.is_enabled ? "" : "off", onkeydown: shift },
-      h("td", { "data-head": "Backend" }, row.backend),
+      cell("Backend", row.backend),
       h("td", { class: "key" }, name, h("code", {}, row.ending)),
-      h("td", { "data-head": "From" }, row.source, row.saved_in && row.source !== `saved in the ${row.saved_in}` ? h("span", { class: "dim" }, ` · saved in the ${row.saved_in}`) : ""),
+      cell("From", row.source, row.saved_in && row.source !== `saved in the ${row.saved_in}` ? dim(` · saved in the ${row.saved_in}`) : ""),
       h("td", { class: "acts" }, h("div", {},
         button("Test", `Test ${row.label}`, act("test"), { disabled: !row.is_enabled, ...at("test") }),
         button("↑", `Move ${row.label} up`, move(number - 1), { disabled: number === 1, ...at("up") }),
@@ -321,7 +323,7 @@ function render({ model, el }) {
           one.mark ? h("em", { title: one.mark }, one.mark) : "")))),
       h("div", { class: "line wrap" },
         addTo("provider", "provider", `Add provider to ${row.model}`, (name, then) => set([...names, name], then)),
-        row.missing.length ? h("span", { class: "dim" }, "also offered:") : "",
+        row.missing.length ? dim("also offered:") : "",
         row.missing.map((name) => button(`+ ${name}`, `Add ${name} to ${row.model}`, () => set([...names, name])))),
       spot(end));
   }
@@ -349,16 +351,16 @@ function render({ model, el }) {
     const rows = model.get("route_rows") || [];
     redraw(routeList, table("Routes, in the order they are asked", ["Model", "Route", "State", "Running", "Outcomes", "Upstream"],
       rows.map((row) => h("tr", {},
-        h("td", { "data-head": "Model" }, row.model),
-        h("td", { "data-head": "Route" }, row.route),
+        cell("Model", row.model),
+        cell("Route", row.route),
         h("td", { "data-head": "State", class: row.is_free ? "good" : "held" }, row.state),
-        h("td", { "data-head": "Running" }, String(row.in_flight)),
-        h("td", { "data-head": "Outcomes" }, row.outcomes || h("span", { class: "dim" }, "none yet")),
-        h("td", { "data-head": "Upstream" }, row.upstreams))),
+        cell("Running", String(row.in_flight)),
+        cell("Outcomes", row.outcomes || dim("none yet")),
+        cell("Upstream", row.upstreams))),
       "No route yet: add a key."));
   }
 
-  // --- all of it
+  // --- all
   const practice = h("p", { class: "practice" }, "A rehearsal is running: keys and answers are for practice.");
   function drawPlace() {
     const place = model.get("place") || {};
