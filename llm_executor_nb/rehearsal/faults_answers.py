@@ -177,12 +177,16 @@ def _with_usage(more: Callable[[Body], Body]) -> Callable[[Body], Body]:
     return lambda body: {**body, "usage": {**body["usage"], **more(body["usage"])}}
 
 
+def _unnamed(body: Body) -> Body:
+    return _without("provider")(_without("openrouter_metadata")(body))
+
+
 def _in_one_event(does: str, place: int) -> FaultSpec:
     """Return a fault of OpenRouter's whose stream names the provider in one event only."""
 
     def respond(request: ChatRequest, effect: Effect) -> Response:
         body = completion(request, answer_text(request))
-        bare = parts_of(request, _without("provider")(_without("openrouter_metadata")(body)))
+        bare = parts_of(request, _unnamed(body))
         events = [one for one in bare.whole if one.startswith(b"data: {")]
         events[place] = event({**json.loads(events[place].removeprefix(b"data: ")), "provider": body["provider"]})
         return event_response((*events, DONE), effect.fault, headers=answer_headers(request, body))
@@ -213,7 +217,7 @@ SERVED: Faults = {
     "provider-in-metadata": _changed("an answer whose provider only the router's metadata names", _without("provider")),
     "no-provider": _changed(
         "an answer that names no provider",
-        lambda body: _without("provider")(_without("openrouter_metadata")(body)),
+        _unnamed,
     ),
     "provider-first": _in_one_event("a stream that names its provider in the first event only", 0),
     "provider-last": _in_one_event("a stream that names its provider in the last event only", -1),
