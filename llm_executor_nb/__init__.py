@@ -19,7 +19,8 @@ from llm_executor_nb.chain.api import arun_llm, astream_llm, chat_model, run_llm
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
 from llm_executor_nb.chain.configuration import SettingsModule, add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
-from llm_executor_nb.chain.lookups import check_keys, sync_models
+from llm_executor_nb.chain.key_lookups import check_keys
+from llm_executor_nb.chain.lookups import sync_models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import last as _last
 from llm_executor_nb.core.errors import (

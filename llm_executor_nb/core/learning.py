@@ -1,4 +1,4 @@
-"""What a run's moves and their verdicts do to its memory and to the holds: the counterpart of `policy`.
+"""What a run's moves and their verdicts do to its memory and to the holds: the counterpart of `moves`.
 
 `moves.next_move` decides where a run goes, and only reads. `Learning` writes: what a probe marks, what a wait or a
 verdict changes. Rules are those of design 3.1 to 3.3. A hold rests only on what is true of the next request too, and

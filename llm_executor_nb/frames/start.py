@@ -165,6 +165,8 @@ def make_job(
         row_options, prompts, engine=current.engine(), health=current.health, ledger=current.ledger, taken=taken
     )
     given = {name: value for name, value in options.items() if name != "progress"}
+    if row_options.policy:  # also that of the session, which may be another one when a retry is made
+        given["policy"] = row_options.policy
     _remember(runner.job_id, JobArguments(model=model, column=column, options=given, out=out, fields=fields))
     progress = make_progress(is_shown=row_options.shows_progress)
     job = Job(runner, frame=without_fields(frame, out, old_fields), ledger=current.ledger, progress=progress)

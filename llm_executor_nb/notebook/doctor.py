@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain.compile import compiled
-from llm_executor_nb.chain.lookups import check_keys
+from llm_executor_nb.chain.key_lookups import check_keys
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words

@@ -106,3 +106,16 @@ def test_rows_that_waited_are_not_sent_when_the_first_answers_have_used_up_the_b
             out = run(prompts(30), concurrency=2, budget_usd=1e-9, price=(1.0, 1.0))
         assert len(server.lines) <= 5
     assert statuses(out)["cancelled"] >= 27
+
+
+def test_a_retry_demands_what_the_job_demanded_though_the_session_has_another_policy_now():
+    try:
+        with llm.rehearse("openrouter: content_filter@1") as server:
+            llm.configure(policy=llm.Policy(zdr=True))
+            out = run(prompts(1))
+            llm.configure(policy=None)
+            assert statuses(out) == {"failed": 1}
+            assert statuses(out.llm.retry_failed(progress=False)) == {"ok": 1}
+        assert [line.preferences for line in server.lines] == [{"zdr": True}] * 2
+    finally:
+        llm.configure(policy=None)

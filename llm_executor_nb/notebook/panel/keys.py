@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llm_executor_nb.chain.inspection import key_state
-from llm_executor_nb.chain.lookups import check_keys
+from llm_executor_nb.chain.key_lookups import check_keys
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import RouteStatus
