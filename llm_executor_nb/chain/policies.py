@@ -1,7 +1,7 @@
 """What a policy makes of a model's chain: the routes that can promise it, and why each of the others cannot.
 
 A policy fails closed (design 3.5): a route that cannot promise it is not asked. OpenRouter is told the policy in its
-`provider` object and keeps it itself. Hugging Face has no such switches, so its routes are judged here by what is
+`provider` object and applies it itself. Hugging Face has no such switches, so its routes are judged here by what is
 known of their providers. Backends of the user's own are judged by what the user says of them. `routes_under` is pure.
 """
 
@@ -48,7 +48,7 @@ _ONLINE = ":online"
 _NAMED, _NOT_NAMED = "it is among them", "it is not among them"
 _NO_SWITCH = "Hugging Face has no switch for this; name the providers that you trust with it in only=(...)"
 _NEXT = (
-    "change the clause, add a route that can promise it (OpenRouter keeps policies itself), or give "
+    "change the clause, add a route that can promise it (OpenRouter applies policies itself), or give "
     "policy=llm.Policy() to a call that demands nothing"
 )
 
@@ -183,7 +183,8 @@ def _against_own(route: Route, policy: Policy, backend: OwnBackend) -> Against:
     if name in policy.ignore:
         return policy.clause("ignore"), _NAMED
     if (clauses := _privacy(policy)) and not backend.is_trusted:
-        return clauses, f"if {route.backend} keeps this, say so: llm.add_backend({route.backend!r}, ..., trusted=True)"
+        say_so = f"llm.add_backend({route.backend!r}, ..., trusted=True)"
+        return clauses, f"if {route.backend} can promise it, say so: {say_so}"
     return None
 
 

@@ -24,7 +24,7 @@ _PROVABLE = (*_RETENTION, "only", "ignore", "quantizations")
 
 
 def reuse_rule(policy: Policy, model: str) -> Callable[[Origin], bool] | None:
-    """Return whether a stored answer may be reused under a policy, as a function; None: every answer may.
+    """Return a function that says whether a stored answer may be reused under a policy; None: every answer may.
 
     Under `zdr` and `no_training` it needs OpenRouter's list, which is free and is kept for an hour.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,8 @@ def make_request(
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
-    # chain and policy last: who has no key yet is told what else is wrong
-    return RunRequest(
+    make = partial(
+        RunRequest,
         payload=make_payload(request, params, system=system),
         extra_body=extra_body,
         has_tier_fallback=check_tier_fallback(service_tier_fallback),
@@ -60,9 +61,10 @@ def make_request(
         schema=checked,
         accept=check_accept(accept),
         record=current.log.record,
-        chain=(found := under_policy(policy, compiled(model_name, config, current.health), extra_body, config))[0],
-        policy=found[1],
     )
+    # last: who has no key yet is told what else is wrong
+    chain, policy = under_policy(policy, compiled(model_name, config, current.health), extra_body, config)
+    return make(chain=chain, policy=policy)
 
 
 async def ready_for(model_name: str, policy: Policy | None) -> None:

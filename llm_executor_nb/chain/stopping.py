@@ -1,8 +1,9 @@
 """`llm.last`, and the end of a call that is stopped: one line at any moment of it, and what had come is kept.
 
-Each public function that takes time is stoppable, or in its own `with KeptWhenStopped()` where it is async: a wrapper
-would refuse a wrong call of a coroutine function only when it is awaited. That adds nothing to what is raised below it,
-except where an interrupt comes between the waits of `engine/`, as in a table that is read or a frame that is made.
+Each public function that takes time has the decorator `stoppable`. An async one has `with KeptWhenStopped()` in its
+body: with a decorator, a wrong call would be refused only when it is awaited. The waits of `engine/` raise
+JobInterrupted themselves. Elsewhere, as while a table is read or a frame is made, this module makes one of a
+KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class KeptWhenStopped:
 
 
 def stoppable(function: Callable[P, R]) -> Callable[P, R]:
-    """Do that for a function."""
+    """Run each call of a function within `KeptWhenStopped`."""
 
     @wraps(function)
     def called(*args: P.args, **options: P.kwargs) -> R:

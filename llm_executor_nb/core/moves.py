@@ -97,7 +97,7 @@ class RetryPlan:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RunMemory:
-    """What one run remembers; `policy` reads it, `learning` writes it.
+    """What one run remembers; `moves` reads it, `learning` writes it.
 
     Attributes:
         tiers: the chain: per tier the keys in listed order, per key its routes.
@@ -183,7 +183,7 @@ class RunMemory:
         return moment if self.deadline is None else min(moment, self.deadline)
 
     def has_time_until(self, moment: float) -> bool:
-        """Return whether a wait until then ends before the deadline; remember it when it does not."""
+        """Whether a wait until then ends before the deadline; one that does not is remembered."""
         if self.deadline is None or moment <= self.deadline:
             return True
         self.lacks_time = True

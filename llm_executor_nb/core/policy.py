@@ -144,4 +144,4 @@ def check_policy(policy: object) -> Policy:
         return NO_POLICY
     if isinstance(policy, Policy):
         return policy
-    raise ConfigError(f"policy must be a llm.Policy, such as llm.Policy(zdr=True), not {type(policy).__name__}.")
+    raise ConfigError(f"policy must be an llm.Policy, such as llm.Policy(zdr=True), not {type(policy).__name__}.")

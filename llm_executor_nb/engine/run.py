@@ -1,6 +1,6 @@
 """One run's books: where it stands, what it made of each attempt, and the error it ends with.
 
-The rules are in core: `policy` decides what comes next, `learning` takes in a verdict. `engine` does what was decided.
+The rules are in core: `moves` decides what comes next, `learning` takes in a verdict. `engine` does what was decided.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _WORDS = {
     "zdr": "keep nothing",
     "no_training": "do not train on prompts",
-    "only": "stand in only",
-    "ignore": "do not stand in ignore",
+    "only": "are named in only=",
+    "ignore": "are not named in ignore=",
     "quantizations": "run the named quantizations",
 }
 """What a provider does by which each clause holds."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.core.install_line import install_line
+from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.jobs.results import FINAL_STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table, text_table
 from llm_executor_nb.view.log_times import LogTimes
@@ -71,8 +72,7 @@ class Report:
         Columns upstream (missing: the reply does not say), answers, seconds (median), input_tokens, output_tokens,
         cost_usd (each missing: unknown).
         """
-        answers = self.attempts[self.attempts["outcome"] == "ok"]
-        counted = answers.groupby("upstream", dropna=False).agg(
+        counted = self._answers.groupby("upstream", dropna=False).agg(
             answers=("attempt", "size"),
             seconds=("duration_s", "median"),
             **{name: (name, lambda values: values.sum(min_count=1)) for name in _SUMS},
@@ -118,8 +118,7 @@ class Report:
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the report as pairs of a name and a text."""
-        answers = int((self.attempts["outcome"] == "ok").sum())
-        unknown = int(self.attempts.loc[self.attempts["outcome"] == "ok", "cost_usd"].isna().sum())
+        answers, unknown = len(self._answers), int(self._answers["cost_usd"].isna().sum())
         spent = "unknown" if self.cost_usd is None else dollars(self.cost_usd)
         spent += f", and {unknown:,} answers of unknown cost" if unknown and self.cost_usd is not None else ""
         return [
@@ -137,10 +136,15 @@ class Report:
         ]
 
     @property
+    def _answers(self) -> pd.DataFrame:
+        """The attempts that were answered."""
+        return self.attempts[self.attempts["outcome"] == Outcome.OK.value]
+
+    @property
     def _is_later(self) -> pd.Series[bool]:
         """Whether each attempt is the answer of a run that had asked another route before."""
         routes = self.attempts.groupby("run_id")["route"].transform("nunique")
-        return (self.attempts["outcome"] == "ok") & (routes > 1)
+        return (self.attempts["outcome"] == Outcome.OK.value) & (routes > 1)
 
     def _log_lines(self) -> list[tuple[str, str]]:
         """Return who was asked, when, and for how long; nothing where nobody was."""
@@ -189,7 +193,7 @@ class Report:
         """Yield the names and the rows of each table that is shown."""
         if rows := self._rows():
             yield _COLUMNS, rows
-        if self.attempts.loc[self.attempts["outcome"] == "ok", "upstream"].notna().any():
+        if self._answers["upstream"].notna().any():
             yield _UPSTREAM_COLUMNS, self._upstream_rows()
 
     def _upstream_rows(self) -> list[tuple[object, ...]]:

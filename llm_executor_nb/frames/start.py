@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,7 +107,8 @@ def check_arguments(
     answers = (NAME if column is None else f"{column}_{NAME}") if out is None else out
     check_names(frame, answers, list(fields.values()), earlier=_earlier_fields(frame, answers))
     own_price = check_price(price)
-    options = JobOptions(
+    make = partial(
+        JobOptions,
         column=NAME if column is None else str(column),
         out=answers,
         fields=fields,
@@ -125,11 +127,14 @@ def check_arguments(
         budget_usd=_dollars(budget_usd),
         budget_s=check_bound("budget_s", budget_s),
         shows_progress=progress,
-        # last: who has no key yet is told what else is wrong
-        chain=(found := under_policy(policy, compiled(model, config, current.health), extra_body, config))[0],
-        policy=found[1],
-        may_take=reuse_rule(found[1], found[0].model) if reuse else None,
-        prices=prices_for(found[0], own_price, is_needed=budget_usd is not None),
+    )
+    # last: who has no key yet is told what else is wrong
+    chain, policy = under_policy(policy, compiled(model, config, current.health), extra_body, config)
+    options = make(
+        chain=chain,
+        policy=policy,
+        may_take=reuse_rule(policy, chain.model) if reuse else None,
+        prices=prices_for(chain, own_price, is_needed=budget_usd is not None),
     )
     return options, prompts
 

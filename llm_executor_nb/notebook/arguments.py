@@ -169,7 +169,7 @@ def _system(text: str | None, names: Mapping[str, Any], *, is_raw: bool) -> Fill
 
 
 def _policy(text: str | None, names: Mapping[str, Any]) -> Policy | None:
-    policy = _named(text, names, "--policy", "a llm.Policy", "@p")
+    policy = _named(text, names, "--policy", "an llm.Policy", "@p")
     return None if text is None else check_policy(policy)
 
 

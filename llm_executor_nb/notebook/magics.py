@@ -62,7 +62,7 @@ class LLMMagics(Magics):
         help="md, text or json: how the answer is shown (default md; json with --schema)",
     )
     @argument("--schema", metavar="@Model", help="a variable with a pydantic class, a dict of types or a list of names")
-    @argument("--policy", metavar="@p", help="a variable with a llm.Policy: what the provider must promise")
+    @argument("--policy", metavar="@p", help="a variable with an llm.Policy: what the provider must promise")
     @argument("--no-stream", action="store_true", help="show the answer when it is complete")
     @argument("--raw", action="store_true", help="send the cell as typed: {name} is not filled in")
     @argument("--timeout", type=float, metavar="S", help="seconds one attempt may take")
