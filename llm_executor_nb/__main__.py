@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pandas as pd
 
 import llm_executor_nb as llm
+from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.foreign_text import clean, plain
 from llm_executor_nb.rehearsal.upstreams import PRICE_USD
 from llm_executor_nb.view.text import dollars
@@ -134,15 +135,11 @@ def _story(statuses: pd.Series[str], attempts: pd.DataFrame) -> Iterator[str]:
     for outcome, words in COSTS.items():
         rows = attempts.loc[attempts["outcome"] == outcome, "position"]
         if len(rows):
-            yield words.format(f"{_count(len(rows), 'request')} of {_count(rows.nunique(), 'row')}")
+            yield words.format(f"{counted(len(rows), 'request')} of {counted(rows.nunique(), 'row')}")
     lost = int((statuses != "ok").sum())
     yield f"{lost} of {ROWS} rows have no answer." if lost else f"No row was lost: all {ROWS} have an answer."
     cost = f"At {dollars(PRICE)} per million tokens they would have cost {dollars(float(attempts['cost_usd'].sum()))}."
-    yield f"Only the {_count(int((attempts['outcome'] == 'ok').sum()), 'answer')} had a price. {cost}"
-
-
-def _count(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    yield f"Only the {counted(int((attempts['outcome'] == 'ok').sum()), 'answer')} had a price. {cost}"
 
 
 def _item(text: str) -> str:

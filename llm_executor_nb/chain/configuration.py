@@ -154,8 +154,8 @@ def add_backend(
             are passed on unchanged, an empty one is not an answer, and its exceptions become outcomes. It runs on a
             private event loop, so do not await it elsewhere; switch its own retries off. Parameters that it has as
             fields are set on a copy of it, others are passed to its call.
-        trusted: you know that it keeps no texts and does not train on them, so that a policy with `zdr` or
-            `no_training` may ask it.
+        trusted: you know that it keeps no texts and does not train on them. Only then is it asked under a policy with
+            `zdr` or `no_training`.
 
     Raises:
         ConfigError: the name is taken or cannot be used, base_url is not a base URL (a query or `/chat/completions`

@@ -53,27 +53,24 @@ _NEXT_STEP: dict[Outcome, str] = {
     Outcome.TRUNCATED: "max_tokens was used up before there was a whole answer: raise max_tokens=",
 }
 
-_OF_BACKEND: dict[tuple[str, Outcome], str] = {
-    (
-        OPENROUTER,
-        Outcome.QUOTA,
-    ): "the credit is used up: top it up at openrouter.ai/settings/credits, or add another key",
-    (OPENROUTER, Outcome.AUTH): "the key is not accepted: replace it (openrouter.ai/settings/keys)",
-    (
-        OPENROUTER,
-        Outcome.NOT_FOUND,
-    ): "OpenRouter does not have this model: compare its id with openrouter.ai/models, or "
-    "leave OpenRouter out: llm.models.off_openrouter.add({model})",
-    (OPENROUTER, Outcome.UNSUPPORTED): "no provider of the model at OpenRouter takes this request: change it, or try "
-    "another model",
-    (HUGGINGFACE, Outcome.QUOTA): "the credit is used up: top it up at huggingface.co/settings/billing, or add another "
-    "token",
-    (HUGGINGFACE, Outcome.AUTH): "the token is not accepted: replace it (huggingface.co/settings/tokens)",
-    (HUGGINGFACE, Outcome.FORBIDDEN): "the token may not do this: tick 'Make calls to Inference Providers' at "
-    "huggingface.co/settings/tokens",
-    (HUGGINGFACE, Outcome.NOT_FOUND): "the provider does not serve the model any more: take it out of the row, or let "
-    "llm.sync_models({model}, apply=True) do so",
-    (HUGGINGFACE, Outcome.UNSUPPORTED): "the provider does not support this: take it out of the model's row",
+_OF_BACKEND: dict[str, dict[Outcome, str]] = {
+    OPENROUTER: {
+        Outcome.QUOTA: "the credit is used up: top it up at openrouter.ai/settings/credits, or add another key",
+        Outcome.AUTH: "the key is not accepted: replace it (openrouter.ai/settings/keys)",
+        Outcome.NOT_FOUND: "OpenRouter does not have this model: compare its id with openrouter.ai/models, or leave "
+        "OpenRouter out: llm.models.off_openrouter.add({model})",
+        Outcome.UNSUPPORTED: "no provider of the model at OpenRouter takes this request: change it, or try another "
+        "model",
+    },
+    HUGGINGFACE: {
+        Outcome.QUOTA: "the credit is used up: top it up at huggingface.co/settings/billing, or add another token",
+        Outcome.AUTH: "the token is not accepted: replace it (huggingface.co/settings/tokens)",
+        Outcome.FORBIDDEN: "the token may not do this: tick 'Make calls to Inference Providers' at "
+        "huggingface.co/settings/tokens",
+        Outcome.NOT_FOUND: "the provider does not serve the model any more: take it out of the row, or let "
+        "llm.sync_models({model}, apply=True) do so",
+        Outcome.UNSUPPORTED: "the provider does not support this: take it out of the model's row",
+    },
 }
 """What the user has to do where that differs by backend. A page of one does nothing for a key of another."""
 
@@ -131,7 +128,7 @@ def all_failed(
     model: str, attempts: Sequence[Attempt], held: Sequence[tuple[Route, Hold]], now: float, own: OwnUrls
 ) -> str:
     """Return the message of `AllRoutesFailedError`: for each cause the routes, the provider's words, the next steps."""
-    lines = [f"No route to {model} gave an answer ({_counted(len(attempts), 'request')})."]
+    lines = [f"No route to {model} gave an answer ({counted(len(attempts), 'request')})."]
     if is_network(attempts) and any(attempt.backend not in own for attempt in attempts):
         lines += [*attempt_lines(attempts), *held_lines(held, now)]
         lines.append(f"Next: {_NETWORK}.")
@@ -208,7 +205,7 @@ def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
 def left_out_note(left_out: Sequence[LeftOut]) -> str:
     """Return the same in few words, behind a failure; empty: nothing was left out."""
     counts = Counter(one.clause for one in left_out)
-    return "".join(f"; left out by {clause}: {_counted(count, 'route')}" for clause, count in counts.items())
+    return "".join(f"; left out by {clause}: {counted(count, 'route')}" for clause, count in counts.items())
 
 
 def _times(entry: tuple[str, int]) -> str:
@@ -216,8 +213,9 @@ def _times(entry: tuple[str, int]) -> str:
     return route if count == 1 else f"{route} x{count}"
 
 
-def _counted(count: int, word: str) -> str:
-    return f"{count or 'no'} {word}{'' if count == 1 else 's'}"
+def counted(count: int, word: str) -> str:
+    """Return a count with its word: `no routes`, `1 route`, `1,000 routes`."""
+    return f"{f'{count:,}' if count else 'no'} {word}{'' if count == 1 else 's'}"
 
 
 def hold_words(hold: Hold, now: float) -> str:
@@ -261,7 +259,7 @@ def _step(cause: Outcome, backend: str, own: OwnUrls, model: str, *, has_key: bo
     step = next((step for words, step in by_words.items() if message.startswith(words)), None)
     if step is None and backend in own:
         step = _own_step(cause, backend, own[backend], has_key=has_key, message=message)
-    step = step or _OF_BACKEND.get((backend, cause)) or _NEXT_STEP.get(cause, _OTHERWISE)
+    step = step or _OF_BACKEND.get(backend, {}).get(cause) or _NEXT_STEP.get(cause, _OTHERWISE)
     return step.replace("{model}", repr(model))
 
 

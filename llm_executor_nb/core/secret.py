@@ -120,12 +120,7 @@ def ending(value: str) -> str:
     return ".." + value[-min(SHOWN, max(1, len(value) // 3)) :]
 
 
-def kinds_of_keys(text: str) -> list[str]:
-    """Return the kinds of keys in a text, in words; never a key."""
-    return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]
-
-
-def kinds_of_leaks(text: str) -> dict[str, bool]:
+def kinds_of_keys(text: str) -> dict[str, bool]:
     """Return the kinds of keys in a text, and whether one of that kind can be real; never a key."""
     found = {kind: [is_made_up(key[0]) for key in pattern.finditer(text)] for kind, pattern in _KINDS.items()}
     return {kind: not all(made_up) for kind, made_up in found.items() if made_up}

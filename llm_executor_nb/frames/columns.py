@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
 RUN = "_run"
 """The end of the name of the column with run ids; it marks the columns of a job."""
-
-
 _POLICIES = "llm_policies"
 """Where a result holds the policies of its jobs, in `DataFrame.attrs`, by the answers' columns."""
 

@@ -22,7 +22,7 @@ _WORDS = {
     "no_training": "do not train on prompts",
     "only": "are named in only=",
     "ignore": "are not named in ignore=",
-    "quantizations": "run the named quantizations",
+    "quantizations": "run a number format named in quantizations=",
 }
 """What a provider does by which each clause holds."""
 _FROM = ["job_id", "route", "upstream", "request_model"]

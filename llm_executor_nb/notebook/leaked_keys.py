@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.secret import kinds_of_leaks
+from llm_executor_nb.core.secret import kinds_of_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def search_history(path: str) -> list[str]:
             rows = history.execute(_HISTORY_LINES).fetchall()
     except sqlite3.Error:
         return []
-    return [f"{session}/{number}" for session, number, source in rows if any(kinds_of_leaks(source or "").values())]
+    return [f"{session}/{number}" for session, number, source in rows if any(kinds_of_keys(source or "").values())]
 
 
 def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
@@ -138,7 +138,7 @@ def _leaks_in(content: str) -> Iterator[tuple[str, str, bool]]:
     except (ValueError, TypeError, KeyError, AttributeError):  # a broken notebook can hold a key as well
         parts, rest = [("somewhere in the file", content)], {}
     for place, text in [*parts, ("the notebook's metadata (saved widgets)", _text(rest))]:
-        yield from ((place, kind, is_real) for kind, is_real in kinds_of_leaks(text).items())
+        yield from ((place, kind, is_real) for kind, is_real in kinds_of_keys(text).items())
 
 
 def _parts(number: int, cell: dict[str, Any]) -> list[tuple[str, str]]:
