@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Tier:
-    """What one run asks for, and what became of it.
+    """The service tier that one run asks for, and whether it is still sent.
 
     Args:
         request: what is asked.
