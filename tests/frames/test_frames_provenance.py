@@ -149,5 +149,7 @@ def test_a_reply_that_contradicts_the_policy_is_told():
         loose = run(prompts(1, start=1), policy=Policy(ignore=("novita",)))
         assert "are named in only=" in _policy_words(strict.llm.report())
         strict.attrs["llm_policies"] = {"q_llm": '{"only": ["novita"]}'}
-        assert "1 of 1 answers did not come from providers that are named in only=" in _policy_words(strict.llm.report())
+        assert "1 of 1 answers did not come from providers that are named in only=" in _policy_words(
+            strict.llm.report()
+        )
         assert "are not named in ignore=" in _policy_words(loose.llm.report())
