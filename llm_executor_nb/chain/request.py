@@ -50,9 +50,10 @@ def make_request(
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
+    payload = make_payload(request, params, system=system)
     # chain and policy last: who has no key yet is told what else is wrong
     return RunRequest(
-        payload=make_payload(request, params, system=system),
+        payload=payload,
         extra_body=extra_body,
         has_tier_fallback=check_tier_fallback(service_tier_fallback),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
@@ -60,7 +61,15 @@ def make_request(
         schema=checked,
         accept=check_accept(accept),
         record=current.log.record,
-        chain=(found := under_policy(policy, compiled(model_name, config, current.health), extra_body, config))[0],
+        chain=(
+            found := under_policy(
+                policy,
+                compiled(model_name, config, current.health),
+                config,
+                payload=payload,
+                extra_body=extra_body,
+            )
+        )[0],
         policy=found[1],
     )
 
