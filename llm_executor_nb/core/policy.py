@@ -91,7 +91,7 @@ def _names(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever
     is_group = isinstance(value, list | tuple | set | frozenset)
     listed = [value] if isinstance(value, str) else list(value) if is_group else None
     _refuse_key(name, *(listed or ()))
-    if listed is None or not all(isinstance(one, str) and one.strip() for one in listed):
+    if listed is None or not all(isinstance(one, str) and _slug(one) for one in listed):
         raise ConfigError(f"Policy: {name}={value!r} must be names of providers, such as {name}=('together',).")
     return tuple(sorted(set(map(_slug, listed))))
 

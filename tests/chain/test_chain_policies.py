@@ -287,12 +287,13 @@ def test_an_unknown_provider_is_an_error_with_near_names(sides, written, near):
         {"zrd": True},
         {"zdr": 1},
         {"only": [None]},
+        {"only": " / "},
         {"max_price": 3},
         {"max_price": (10**400, 1)},
         {"bill_to": ""},
         {"quantizations": "fp9"},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_policy_that_cannot_be_meant_is_refused(arguments):
     with pytest.raises(llm.ConfigError):
