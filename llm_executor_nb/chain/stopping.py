@@ -24,6 +24,7 @@ R = TypeVar("R")
 _CUT = "Stopped: the connection is closed, and llm.last is the message so far. Run it again to ask again."
 _LATE = "Stopped when the result had just come: it is llm.last."
 _last: list[Any] = [None]
+"""One value: a result, or the chunks of a stream that ended early."""
 
 
 def keep(value: T) -> T:
@@ -37,6 +38,8 @@ def last() -> Any:  # noqa: ANN401 - a message, a frame or a Series
 
     A call that gave nothing changes nothing.
     """
+    if isinstance(_last[0], list):
+        keep(message_of(_last[0]))
     return _last[0]
 
 
@@ -83,7 +86,7 @@ def kept_in_part() -> Iterator[list[AIMessageChunk]]:
         raise JobInterrupted(_CUT, result=keep(message_of(came))) from None
     except BaseException:
         if came:
-            keep(message_of(came))
+            keep(came)  # summed when somebody looks: a stream that is collected as Python ends can import nothing
         raise
 
 

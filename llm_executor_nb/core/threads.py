@@ -71,13 +71,13 @@ def _carry_out(future: Future[T], function: Callable[[], T]) -> None:
         del future  # the error's traceback holds this frame: a circle would keep all that it refers to
 
 
-def _give_up(handed_over: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, Any], begun: list[Any]) -> None:
-    """Cancel work that has begun; it begins one turn of the loop after it came. Else close what nobody awaits."""
-    for task in begun:
-        task.cancel()
-    if not begun:
-        handed_over.close()
-        work.close()
+def _give_up(work: Coroutine[Any, Any, Any]) -> None:
+    """Cancel the task that work has become on this loop; close work that has become none."""
+    for task in asyncio.all_tasks():
+        if task.get_coro() is work:
+            task.cancel()
+            return
+    work.close()
 
 
 class LoopThread:
@@ -139,18 +139,11 @@ class LoopThread:
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start work on the loop, with the context variables of the caller; interrupted in here, it is cancelled."""
-        begun: list[asyncio.Task[Any] | None] = []
-
-        async def noted() -> T:
-            begun.append(asyncio.current_task())
-            return await work
-
-        handed_over = noted()
         try:
-            return asyncio.run_coroutine_threadsafe(handed_over, self.loop)
+            return asyncio.run_coroutine_threadsafe(work, self.loop)
         except KeyboardInterrupt:
             # nobody has its future, and it may run already: a job would go on, and cost money, unseen
-            self.loop.call_soon_threadsafe(self.loop.call_soon, _give_up, handed_over, work, begun)
+            self.loop.call_soon_threadsafe(_give_up, work)
             raise
 
     def stop(self, wait_s: float = 0.0) -> None:

@@ -144,7 +144,7 @@ def find_fault(name: str) -> FaultSpec | None:
 def near_names(name: str) -> list[str]:
     """Return the names that may have been meant: those that contain it, then those that resemble it."""
     plain = name.lower().replace("_", "-")
-    known = known_faults()
+    known = {} if name.isdecimal() else known_faults()  # a status is like any other one
     wider = [one for one, fault in known.items() if plain in f"{one} {fault.does}".lower().replace("_", "-")]
     near = get_close_matches(name.lower(), known, n=_MAX_NEAR_NAMES)
     return list(dict.fromkeys([*(wider if len(plain) > _SHORT else ()), *near]))[:_MAX_NEAR_NAMES]

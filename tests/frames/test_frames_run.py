@@ -239,4 +239,4 @@ def test_progress_says_what_is_done_on_one_line(capsys):
     state, *notices = shown.split("\r")[-1].splitlines()
     assert state.startswith("20/20 rows · ")
     assert "via fallback" in state
-    assert notices == ["Key ..0001 of openrouter is dead (User not found)."]
+    assert notices == ["Key ..0001 of openrouter is dead (401 User not found)."]

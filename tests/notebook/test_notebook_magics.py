@@ -302,7 +302,7 @@ def test_models_keys_health_and_log_are_shown(shell, capsys):
     assert "google/gemma-3-27b-it (gemma)" in shown
     assert "gemma is asked when" in shown
     assert "openrouter   key 1 ..0001" in shown
-    assert "key ..0001 of openrouter  auth  600 s" in shown
+    assert "key ..0001 of openrouter  auth  10 min" in shown
     assert shown.count("fall_back") == 1
     assert shown.count("accept") == 2
 

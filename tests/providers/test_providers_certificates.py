@@ -56,13 +56,13 @@ def test_the_cause_and_the_next_step_are_told(certificate, told, step, monkeypat
     assert fault.detail.startswith(told)
     assert "127.0.0.1" in fault.detail
     for own in ({}, {"mine": "https://127.0.0.1/v1"}):
-        assert step in advice._step(Outcome.CONNECTION, "mine", own, has_key=True, message=fault.detail)
+        assert step in advice._step(Outcome.CONNECTION, "mine", own, "m", has_key=True, message=fault.detail)
 
 
 def test_an_unknown_authority_is_told_with_what_makes_it_known():
     fault = found_behind("good")
     assert fault.detail.startswith("its certificate is from an authority that is unknown here")
-    assert "REQUESTS_CA_BUNDLE" in advice._step(Outcome.CONNECTION, "x", {}, has_key=True, message=fault.detail)
+    assert "REQUESTS_CA_BUNDLE" in advice._step(Outcome.CONNECTION, "x", {}, "m", has_key=True, message=fault.detail)
 
 
 def test_a_certificate_of_a_known_authority_is_accepted(monkeypatch):
