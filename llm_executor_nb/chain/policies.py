@@ -16,10 +16,11 @@ from llm_executor_nb.chain.lookups import aprices_of, prices_of, providers_liste
 from llm_executor_nb.core.advice import left_out_lines
 from llm_executor_nb.core.chain import LeftOut
 from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.core.policy import NO_POLICY, check_policy
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.settings.provider_names import ROUTING_WORDS, SLUGS, base_of, canonical, is_named
+from llm_executor_nb.settings.provider_names import SLUGS, base_of, canonical, is_chosen_there, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,9 +43,12 @@ _ROUNDING = 1 + 1e-9
 _PROVIDER = "provider"
 _CHOOSE = ("order", "only")
 """Fields of OpenRouter's `provider` object that name who may answer."""
-_ELSEWHERE = ("plugins", "web_search_options")
-"""Fields of OpenRouter that send text to others than the provider, whatever the policy says."""
-_ONLINE = ":online"
+_ELSEWHERE = ("plugins", "web_search_options", "preset")
+"""Fields of OpenRouter that send, or may send, text to others than the provider, whatever the policy says."""
+_ONLINE, _PRESET = "online", "@preset/"
+"""Parts of a model's name at OpenRouter that do the same."""
+_OF_THE_CALLER = ("function", "custom")
+"""Types of tools that the caller runs. OpenRouter, or somebody for it, runs the others, such as a web search."""
 _NAMED, _NOT_NAMED = "it is among them", "it is not among them"
 _NO_SWITCH = "Hugging Face has no switch for this; name the providers that you trust with it in only=(...)"
 _NEXT = (
@@ -54,15 +58,21 @@ _NEXT = (
 
 
 def under_policy(
-    given: Policy | None, chain: Chain, extra_body: Mapping[str, Mapping[str, Any]], config: Options
+    given: Policy | None,
+    chain: Chain,
+    config: Options,
+    *,
+    payload: Mapping[str, Any],
+    extra_body: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Chain, Policy]:
     """Return the part of a chain that can promise a policy, and the policy in force.
 
     Args:
         given: the policy of a call; None: the session's.
         chain: all routes of the model.
-        extra_body: what the call sends beside.
         config: the settings in force.
+        payload: what every route is sent.
+        extra_body: what only one backend is sent, by its name.
 
     Raises:
         ConfigError: it is not a policy, it names an unknown provider, `extra_body` contradicts it, or no route can
@@ -73,7 +83,9 @@ def under_policy(
         return chain, NO_POLICY
     _check_names(policy, config)
     narrowed = routes_under(policy, chain, config.backends, _prices(policy, chain))
-    _check_agreement(policy, narrowed, extra_body.get(OPENROUTER, {}))
+    fields = extra_body.get(OPENROUTER, {})
+    _check_agreement(policy, narrowed, fields)
+    check_texts_stay(policy, narrowed, {**payload, **fields})
     if narrowed.left_out and _log.isEnabledFor(logging.DEBUG):
         _log.debug("%s:\n%s", chain.model, "\n".join(left_out_lines(narrowed.left_out)))
     if not narrowed.tiers:
@@ -141,14 +153,14 @@ def _against_openrouter(route: Route, policy: Policy, backends: Backends) -> Aga
         return policy.clause("only"), "OpenRouter has none of them"
     if named and all(is_named(name, policy.ignore) for name in named):
         return policy.clause("ignore"), f"nothing is left of {policy.clause('only')}"
-    if (clauses := _privacy(policy)) and route.request_model.endswith(_ONLINE):
-        return clauses, f"a web search ({_ONLINE}) is not covered by it"
+    if (clauses := _privacy(policy)) and _sends_on(route.request_model):
+        return clauses, f"{route.request_model} may send text to others than the provider"
     return None
 
 
 def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) -> Against:
     name = canonical(route.provider or "")
-    if name in ROUTING_WORDS and (policy.only or policy.ignore):
+    if is_chosen_there(name) and (policy.only or policy.ignore):
         return policy.clause("only" if policy.only else "ignore"), "Hugging Face chooses the provider itself there"
     if policy.only and name not in policy.only:
         variant = next((one for one in policy.only if base_of(one) == name), None)
@@ -244,14 +256,11 @@ def _in_rows(config: Options) -> Iterator[str]:
 
 
 def _check_agreement(policy: Policy, chain: Chain, fields: Mapping[str, Any]) -> None:
-    """Refuse fields for OpenRouter that contradict the policy, or that it does not cover."""
-    clauses = _privacy(policy)
-    if clauses and (name := next((name for name in _ELSEWHERE if fields.get(name)), None)):
-        raise _contradicts(f"{name!r} sends text to others, which {clauses} does not cover")
+    """Refuse preferences for OpenRouter that contradict the policy."""
     if _PROVIDER not in fields or not chain.preferences:
         return
     given, demanded = fields[_PROVIDER], dict(chain.preferences)
-    if clauses:
+    if _privacy(policy):
         demanded["data_collection"] = "deny"
     if not isinstance(given, Mapping):
         raise _contradicts(f"{_PROVIDER!r}: {given!r} takes the place of {policy!r}")
@@ -261,6 +270,37 @@ def _check_agreement(policy: Policy, chain: Chain, fields: Mapping[str, Any]) ->
     named = (canonical(str(name)) for field in _CHOOSE for name in _listed(given.get(field)))
     if (barred := next((name for name in named if not _may_answer(name, policy)), None)) is not None:
         raise _contradicts(f"{barred!r} may not answer under {policy!r}")
+
+
+def check_texts_stay(policy: Policy, chain: Chain, fields: Mapping[str, Any]) -> None:
+    """Refuse what makes OpenRouter send text to others than the provider: no clause about texts covers that.
+
+    Args:
+        policy: what is demanded.
+        chain: the routes that are asked.
+        fields: what OpenRouter is sent beside the messages.
+
+    Raises:
+        ConfigError: a field does that; nothing was sent.
+    """
+    clauses = _privacy(policy)
+    if clauses and any(route.backend == OPENROUTER for route in chain.routes()):
+        for what in _sending_on(fields):
+            raise _contradicts(f"{what} sends text to others than the provider, which {clauses} does not cover")
+
+
+def _sending_on(fields: Mapping[str, Any]) -> Iterator[str]:
+    # an empty object asks for a search too, only an empty list for nothing
+    yield from (repr(name) for name in _ELSEWHERE if fields.get(name) not in (None, []))
+    kinds = (get_in(tool, "type") for tool in _listed(fields.get("tools")))
+    yield from (f"the tool {kind!r}" for kind in kinds if kind not in _OF_THE_CALLER)
+    yield from (repr(name) for name in _listed(fields.get("models")) if _sends_on(str(name)))
+
+
+def _sends_on(model: str) -> bool:
+    """Whether the name of a model at OpenRouter adds a web search, or a preset, which may have one."""
+    name, *variants = model.lower().split(":")
+    return _ONLINE in variants or _PRESET in name
 
 
 def _listed(value: object) -> list[object]:
@@ -277,8 +317,7 @@ def _may_answer(name: str, policy: Policy) -> bool:
 
 def _contradicts(what: str) -> ConfigError:
     return ConfigError(
-        f"extra_body['{OPENROUTER}'] contradicts the policy: {what}. Leave it out, or change the policy. "
-        "Nothing was sent.",
+        f"The request contradicts the policy: {what}. Leave it out, or change the policy. Nothing was sent.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.lookups import keeping_nothing
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.settings.provider_names import base_of, canonical
+from llm_executor_nb.settings.provider_names import base_of, canonical, is_chosen_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -77,7 +77,8 @@ def _who_served(origin: Origin) -> str | None:
     if origin.upstream:
         return canonical(origin.upstream)
     backend, _, provider = _place_of(origin).partition("/")
-    return canonical(provider or backend) if backend != OPENROUTER and backend else None
+    is_known = backend not in ("", OPENROUTER) and not is_chosen_there(provider)
+    return canonical(provider or backend) if is_known else None
 
 
 def _backend_of(origin: Origin) -> str:

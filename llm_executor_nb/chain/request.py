@@ -51,9 +51,10 @@ def make_request(
     checked = make_schema(schema)
     if checked is not None:
         check_alone(params, extra_body)
+    payload = make_payload(request, params, system=system)
     make = partial(
         RunRequest,
-        payload=make_payload(request, params, system=system),
+        payload=payload,
         extra_body=extra_body,
         has_tier_fallback=check_tier_fallback(service_tier_fallback),
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
@@ -63,7 +64,9 @@ def make_request(
         record=current.log.record,
     )
     # last: who has no key yet is told what else is wrong
-    chain, policy = under_policy(policy, compiled(model_name, config, current.health), extra_body, config)
+    chain, policy = under_policy(
+        policy, compiled(model_name, config, current.health), config, payload=payload, extra_body=extra_body
+    )
     return make(chain=chain, policy=policy)
 
 

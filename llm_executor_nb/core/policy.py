@@ -14,6 +14,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import scrub
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Need
+from llm_executor_nb.core.secret import door
 
 QUANTIZATIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
 OF_POLICY = "policy "
@@ -90,9 +91,14 @@ def _names(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever
     is_group = isinstance(value, list | tuple | set | frozenset)
     listed = [value] if isinstance(value, str) else list(value) if is_group else None
     _refuse_key(name, *(listed or ()))
-    if listed is None or not all(isinstance(one, str) and one.strip() for one in listed):
+    if listed is None or not all(isinstance(one, str) and _slug(one) for one in listed):
         raise ConfigError(f"Policy: {name}={value!r} must be names of providers, such as {name}=('together',).")
-    return tuple(sorted({"-".join(one.lower().split()) for one in listed}))
+    return tuple(sorted(set(map(_slug, listed))))
+
+
+def _slug(name: str) -> str:
+    parts = ("-".join(part.split()) for part in name.lower().split("/"))
+    return "/".join(filter(None, parts))
 
 
 def _price(name: str, value: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever the user gave
@@ -104,7 +110,10 @@ def _price(name: str, value: Any) -> tuple[float, float] | None:  # noqa: ANN401
 
 
 def _is_dollars(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf
+    except OverflowError:
+        return False
 
 
 def _organisation(name: str, value: object) -> str | None:
@@ -129,7 +138,8 @@ def _refuse_key(name: str, *values: object) -> None:
         raise ConfigError(f"Policy: {name} looks like a key, and a policy is shown. Add keys with llm.keys.add(...).")
 
 
-Policy.__init__ = noted_as("llm.Policy")(Policy.__init__)  # type: ignore[method-assign] # near names for its arguments
+# near names for its arguments, and no frame of ours that holds a key given in their place
+Policy.__init__ = door(noted_as("llm.Policy")(Policy.__init__))  # type: ignore[method-assign] # the decorated one
 NO_POLICY = Policy()
 """Demands nothing."""
 

@@ -34,6 +34,7 @@ from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.engine.sender import overruled
 from llm_executor_nb.engine.tier import Tier
 from llm_executor_nb.schemas.prompting import SchemaPrompt
+from llm_executor_nb.settings.provider_names import is_chosen_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -349,7 +350,8 @@ class Run:
 
 def _upstream(route: Route, verdict: Verdict) -> str | None:
     """Return who served a reply: as it says, else the Hugging Face provider that was asked; None: unknown."""
-    if verdict.upstream is None and route.backend == HUGGINGFACE and 200 <= (verdict.http_status or 0) < 300:
+    is_answer = 200 <= (verdict.http_status or 0) < 300
+    if verdict.upstream is None and route.backend == HUGGINGFACE and is_answer and not is_chosen_there(route.provider):
         return route.provider
     return verdict.upstream
 

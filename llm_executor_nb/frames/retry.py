@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted, LLMExecutorError
 from llm_executor_nb.frames.columns import RUN, jobs_of, no_result, outs_of, put
 from llm_executor_nb.frames.start import arguments_of, make_job
@@ -75,8 +76,10 @@ def _arguments(before: JobArguments, out: str, model: str | None, options: dict[
     """Return the arguments of the retry: those from before, overridden by what the user gives now."""
     unchanged = {name: value for name, value in before.options.items() if name not in _BUDGETS}
     renamed = {} if before.out == out else {"out": out}
+    # design 3.5: a retry is a request of today's session; where that demands nothing, what the job demanded still holds
+    kept = {"policy": before.session_policy} if before.session_policy and not session().options.policy else {}
     asked = before.model if model is None else model
-    return {"column": before.column, **unchanged, **renamed, "model": asked, **options}
+    return {"column": before.column, **unchanged, **kept, **renamed, "model": asked, **options}
 
 
 def _by_arguments(

@@ -20,6 +20,7 @@ from llm_executor_nb.chain.request import check_accept, check_alone, check_tier_
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.core.policy import NO_POLICY
 from llm_executor_nb.frames.columns import check_names, jobs_of, without_fields
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.prompts import Prompts
@@ -44,13 +45,17 @@ _RUN = "df.llm.run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobArguments:
-    """The arguments of one job as the user gave them, and the columns it writes: the answers', a schema's fields."""
+    """The arguments of one job as the user gave them, and the columns it writes: the answers', a schema's fields.
+
+    The session's policy is among them where the job had none of its own.
+    """
 
     model: str
     column: Hashable | None
     options: Mapping[str, Any]
     out: str
     fields: tuple[str, ...]
+    session_policy: Policy
 
 
 _arguments: dict[str, JobArguments] = {}
@@ -129,7 +134,9 @@ def check_arguments(
         shows_progress=progress,
     )
     # last: who has no key yet is told what else is wrong
-    chain, policy = under_policy(policy, compiled(model, config, current.health), extra_body, config)
+    chain, policy = under_policy(
+        policy, compiled(model, config, current.health), config, payload=sent, extra_body=extra_body
+    )
     options = make(
         chain=chain,
         policy=policy,
@@ -170,9 +177,15 @@ def make_job(
         row_options, prompts, engine=current.engine(), health=current.health, ledger=current.ledger, taken=taken
     )
     given = {name: value for name, value in options.items() if name != "progress"}
-    if row_options.policy:  # also that of the session, which may be another one when a retry is made
-        given["policy"] = row_options.policy
-    _remember(runner.job_id, JobArguments(model=model, column=column, options=given, out=out, fields=fields))
+    arguments = JobArguments(
+        model=model,
+        column=column,
+        options=given,
+        out=out,
+        fields=fields,
+        session_policy=row_options.policy if given.get("policy") is None else NO_POLICY,
+    )
+    _remember(runner.job_id, arguments)
     progress = make_progress(is_shown=row_options.shows_progress)
     job = Job(runner, frame=without_fields(frame, out, old_fields), ledger=current.ledger, progress=progress)
     current.job_ids.append(runner.job_id)

@@ -14,6 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llm_executor_nb.chain.policies import check_texts_stay
 from llm_executor_nb.chain.request import check_alone, split_request
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.providers.messages import tidy
@@ -103,6 +104,7 @@ class RequestMaker:
         self._params, self._system = options.params, options.system
         self._schema = "" if options.schema is None else options.schema.digest_text
         self._extra_body, self._may_take = options.extra_body, options.may_take
+        self._policy, self._chain = options.policy, options.chain
         self._entries = list(dict.fromkeys(_entry(route, options.extra_body) for route in options.chain.routes()))
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
@@ -149,6 +151,8 @@ class RequestMaker:
         if self._schema:
             check_alone(params, None)
         payload = make_payload(messages, params, system=self._system)
+        if "tools" in payload:  # a cell may bring its own
+            check_texts_stay(self._policy, self._chain, payload)
         return payload, _hashed(self._canonical({**payload, "messages": [*map(_as_stored, payload["messages"])]}))
 
     def _filled(self, text: str) -> dict[str, Any]:

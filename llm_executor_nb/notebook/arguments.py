@@ -170,7 +170,7 @@ def _system(text: str | None, names: Mapping[str, Any], *, is_raw: bool) -> Fill
 
 def _policy(text: str | None, names: Mapping[str, Any]) -> Policy | None:
     policy = _named(text, names, "--policy", "an llm.Policy", "@p")
-    return None if text is None else check_policy(policy)
+    return None if policy is None else check_policy(policy)
 
 
 def _named(text: str | None, names: Mapping[str, Any], option: str, what: str, example: str) -> Any:  # noqa: ANN401 - a user's own

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
+from llm_executor_nb.core.needs import needs_of
+from llm_executor_nb.core.outcomes import Need
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.providers import langchain
 from llm_executor_nb.providers.messages import is_array, tidy_messages
@@ -27,6 +29,8 @@ _DROPPED = ("model", "stream")
 """Fields that LangChain's model sets for itself; a route and the engine set them instead."""
 _AS_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 """OpenRouter always sends the usage; other backends send it only when asked."""
+_READ_BY_THE_MODEL = [{"id": "file-parser", "pdf": {"engine": "native"}}]
+"""Where the model reads no PDF itself, OpenRouter would else send it to a service that does, which no policy covers."""
 
 
 def make_payload(request: object, params: Mapping[str, Any], *, system: str | None = None) -> dict[str, Any]:
@@ -78,11 +82,18 @@ def make_body(
     body = {"model": model, **merge_extra_body(fields, extra_body, backend)}
     if preferences is not None and backend == OPENROUTER:
         body["provider"] = {**body.get("provider", {}), **preferences}
+        if _is_about_texts(preferences) and Need.FILE in needs_of(payload, None):
+            body["plugins"] = _READ_BY_THE_MODEL
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"This request cannot be written as JSON: {error}. Nothing was sent.") from None
     return text.encode("utf-8", "replace")  # a lone surrogate from broken input must not fail the request
+
+
+def _is_about_texts(preferences: Mapping[str, Any]) -> bool:
+    """Whether preferences say what may become of the texts."""
+    return bool(preferences.get("zdr")) or preferences.get("data_collection") == "deny"
 
 
 def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:

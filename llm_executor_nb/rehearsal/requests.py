@@ -18,7 +18,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
 from llm_executor_nb.rehearsal.upstreams import TIERS, UPSTREAMS, Upstream, choose
 from llm_executor_nb.schemas.prompting import as_asked
-from llm_executor_nb.settings.provider_names import ROUTING_WORDS
+from llm_executor_nb.settings.provider_names import is_chosen_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -184,7 +184,7 @@ def key_of(authorization: str) -> str | None:
 
 def _provider_of(model: str) -> str | None:
     suffix = model.partition(":")[2]
-    return suffix if suffix and suffix not in ROUTING_WORDS else None
+    return suffix if suffix and not is_chosen_there(suffix) else None
 
 
 def _needs_of(body: dict[str, Any]) -> Iterator[Need]:

@@ -22,7 +22,7 @@ SLUGS: Final = frozenset(
     ).split()
 )
 """The providers that OpenRouter or Hugging Face listed in 2026, under OpenRouter's slug where it has one."""
-ROUTING_WORDS: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
+_ROUTING_WORDS: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
 """What may stand in a row in a provider's place: Hugging Face then chooses the provider."""
 _OTHERWISE: Final = {
     "arcee": "arcee-ai",
@@ -52,6 +52,11 @@ def base_of(name: str) -> str:
 def is_named(name: str, names: tuple[str, ...]) -> bool:
     """Whether names have a provider or a variant, by itself or by its provider."""
     return name in names or base_of(name) in names
+
+
+def is_chosen_there(provider: str | None) -> bool:
+    """Whether Hugging Face chooses the provider itself, so that nothing tells which one answers."""
+    return canonical(provider or "") in _ROUTING_WORDS
 
 
 def _key(base: str) -> str:

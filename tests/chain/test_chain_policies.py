@@ -175,6 +175,10 @@ def test_what_extra_body_says_beside_the_policy_is_sent_with_it(sides, beside):
         ({"zdr": True}, {"provider": {"data_collection": "allow"}}),
         ({"zdr": True}, {"provider": None}),
         ({"zdr": True}, {"plugins": [{"id": "web"}]}),
+        ({"zdr": True}, {"web_search_options": {}}),
+        ({"zdr": True}, {"preset": "mine"}),
+        ({"no_training": True}, {"models": ["b/c", "b/d:online"]}),
+        ({"no_training": True}, {"tools": [{"type": "openrouter:web_search"}]}),
         ({"no_training": True}, {"provider": {"data_collection": "allow"}}),
         ({"only": ("together",)}, {"provider": {"only": ["groq"]}}),
         ({"only": ("together",)}, {"provider": {"order": ["groq", "together"]}}),
@@ -187,6 +191,51 @@ def test_an_extra_body_that_contradicts_the_policy_is_an_error(sides, demanded, 
     error = failure(policy=llm.Policy(**demanded), extra_body={"openrouter": fields})
     assert "contradicts the policy" in str(error)
     assert sides.asked == (False, (), False)
+
+
+SEARCH = {"type": "openrouter:web_search"}
+OWN_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_a_tool_that_openrouter_runs_is_refused_under_a_clause_about_texts(sides):
+    frame = pd.DataFrame({"q": [{"messages": [("user", "hi")], "tools": [SEARCH]}]})
+    for tools in ([SEARCH], [OWN_TOOL, SEARCH]):
+        assert "contradicts the policy" in str(failure(policy=KEEPS_NOTHING, tools=tools))
+        with pytest.raises(llm.ConfigError, match="contradicts the policy"):
+            pd.DataFrame({"q": ["hi"]}).llm.run(MODEL, "q", policy=KEEPS_NOTHING, tools=tools, progress=False)
+    out = frame.llm.run(MODEL, "q", policy=KEEPS_NOTHING, progress=False)
+    assert "web_search" in out["q_llm_error"].iloc[0]
+    assert sides.asked == (False, (), False)
+    llm.run_llm(MODEL, "hi", policy=KEEPS_NOTHING, tools=[OWN_TOOL])
+    llm.run_llm(MODEL, "hi", policy=llm.Policy(only="together"), tools=[SEARCH])
+    assert len(sides.bodies()) == 2
+
+
+@pytest.mark.parametrize("name", ["m/x:online", "m/x:Online:floor", "m/x@preset/mine", "@preset/mine"])
+def test_a_model_s_name_that_adds_a_search_or_a_preset_is_not_asked_under_a_clause_about_texts(sides, name):
+    llm.models.add(name, openrouter=True)
+    with pytest.raises(llm.ConfigError, match="may send text to others"):
+        llm.run_llm(name, "hi", policy=KEEPS_NOTHING)
+    assert sides.asked == (False, (), False)
+    llm.run_llm(name, "hi", policy=llm.Policy(only="together"))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_only_the_model_itself_reads_a_file_under_a_clause_about_texts(sides, door):
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjc="}}
+    texts, file = [{"role": "user", "content": "hi"}], [{"role": "user", "content": [part]}]
+    quiet = llm.Policy(no_training=True)
+    asked = [
+        (KEEPS_NOTHING, texts),
+        (KEEPS_NOTHING, file),
+        (quiet, file),
+        (llm.Policy(only="groq"), file),
+        (None, file),
+    ]
+    for policy, messages in asked:
+        DOORS[door](MODEL, messages, policy=policy)
+    native = [{"id": "file-parser", "pdf": {"engine": "native"}}]
+    assert [body.get("plugins") for body in sides.bodies()] == [None, native, native, None, None]
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -213,6 +262,8 @@ def test_only_hugging_face_is_told_who_pays(sides, door):
         ("google-vertex/us-east5", "google-vertex/us-east5"),
         ("Brand New", "brand-new"),
         ("tiny.host", "tiny.host"),
+        (" DeepInfra / Turbo", "deepinfra/turbo"),
+        ("deepinfra//turbo/", "deepinfra/turbo"),
     ],
 )
 def test_a_provider_may_be_written_as_either_half_writes_it(sides, written, meant):
@@ -232,8 +283,17 @@ def test_an_unknown_provider_is_an_error_with_near_names(sides, written, near):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"zrd": True}, {"zdr": 1}, {"only": [None]}, {"max_price": 3}, {"bill_to": ""}, {"quantizations": "fp9"}],
-    ids=str,
+    [
+        {"zrd": True},
+        {"zdr": 1},
+        {"only": [None]},
+        {"only": " / "},
+        {"max_price": 3},
+        {"max_price": (10**400, 1)},
+        {"bill_to": ""},
+        {"quantizations": "fp9"},
+    ],
+    ids=" ".join,
 )
 def test_a_policy_that_cannot_be_meant_is_refused(arguments):
     with pytest.raises(llm.ConfigError):
@@ -246,6 +306,7 @@ def test_a_key_in_a_policy_is_refused_and_not_shown(name):
     with pytest.raises(llm.ConfigError) as refused:
         llm.Policy(**{name: key})
     assert key not in str(refused.value)
+    assert key not in repr([step.frame.f_locals for step in refused.traceback if step.path.parent.name == "core"])
 
 
 def test_a_policy_is_one_readable_line_and_survives_pickling():
@@ -301,6 +362,13 @@ def test_every_door_takes_a_policy_in_place_of_the_session_s(sides, door):
     ask(None)
     given = [body.get("provider") for body in sides.bodies()]
     assert given == [{"zdr": True}, {"data_collection": "deny"}, None, None]
+
+
+def test_a_cell_s_variable_without_a_policy_leaves_the_session_s_in_force(sides):
+    llm.configure(policy=KEEPS_NOTHING)
+    with extended_shell(p=None) as shell:
+        shell.run_cell_magic("llm", f"{MODEL} --no-stream --policy @p", "hi")
+    assert sides.bodies()[0]["provider"] == {"zdr": True}
 
 
 @pytest.mark.parametrize("door", ALL_DOORS)

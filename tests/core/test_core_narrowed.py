@@ -152,6 +152,7 @@ def test_the_same_token_is_free_for_requests_without_the_organisation():
         (402, "You have depleted your monthly included credits.", ScopeLevel.KEY, "bill_to:lab"),
         (402, "Pay-as-you go is not enabled for provider a yet.", ScopeLevel.PROVIDER, "bill_to:lab"),
         (404, "Organization lab not found", ScopeLevel.KEY, "bill_to:lab"),
+        (200, {"code": 403, "message": "Nope."}, ScopeLevel.KEY, "bill_to:lab"),
         (401, "Invalid username or password.", ScopeLevel.KEY, None),
         (404, "Not Found", ScopeLevel.PROVIDER, None),
         (400, "Model not supported by provider a", ScopeLevel.PROVIDER, None),

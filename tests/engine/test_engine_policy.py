@@ -113,6 +113,51 @@ def test_providers_that_are_down_under_a_policy_hold_no_plain_call():
         assert len(server.bodies) == 7
 
 
+def _of_together(code, raw, **beside):
+    said = {"code": code, "message": "Provider returned error", "metadata": {"provider_name": "Together", "raw": raw}}
+    return code, {"error": {**said, **beside}}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        _of_together(502, "down"),
+        _of_together(503, "overloaded"),
+        _of_together(429, "m is temporarily rate-limited upstream"),
+        _of_together(404, "The model m does not exist"),
+        _of_together(401, "invalid api key"),
+        _of_together(403, "m is not available in your region"),
+        (404, {"error": {"code": 404, "message": "Gone", "availability": {"code": "model_unavailable_upstream"}}}),
+        (
+            429,
+            {"error": {"code": 429, "message": "Busy", "metadata": {"limit_source": "upstream_provider_shared_pool"}}},
+        ),
+    ],
+    ids=lambda refusal: f"{refusal[0]}",
+)
+def test_what_ails_a_provider_that_a_policy_chose_holds_no_plain_call(refusal):
+    with clouds(lambda body: refusal if "provider" in body else (200, said(body, GOOD)), None):
+        with pytest.raises(llm.LLMExecutorError):
+            llm.run_llm("my/model", "hello", policy=llm.Policy(only="together"))
+        assert llm.health()["scope"].str.contains("policy:").all()
+        assert llm.attempts(llm.run_llm("my/model", "hello"))[["outcome", "wait_s"]].to_numpy().tolist() == [["ok", 0]]
+
+
+def test_a_file_that_the_model_may_not_read_itself_holds_no_request():
+    def answer(body):
+        refused = {"error": {"code": 404, "message": "No endpoints found that support file input"}}
+        return (404, refused) if "plugins" in body else (200, said(body, GOOD))
+
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjc="}}
+    file = [{"role": "user", "content": [part]}]
+    with clouds(answer, None):
+        with pytest.raises(llm.LLMExecutorError, match="support file input"):
+            llm.run_llm("my/model", file, policy=llm.Policy(zdr=True))
+        assert llm.health().empty
+        assert llm.run_llm("my/model", file).content == GOOD
+        assert llm.run_llm("my/model", "hello", policy=llm.Policy(zdr=True)).content == GOOD
+
+
 # --- who answered ---------------------------------------------------------------------------------------------------
 
 

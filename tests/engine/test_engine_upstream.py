@@ -129,6 +129,13 @@ def test_on_hugging_face_it_is_the_provider_that_answered_and_no_one_where_none_
     ]
 
 
+def test_where_hugging_face_chose_the_provider_nothing_is_guessed():
+    with llm.rehearse(openrouter_keys=0):
+        for word in ("fastest", "Auto"):
+            llm.MODEL_INFERENCE_PROVIDERS[MODEL] = [word]
+            assert _served(llm.attempts(llm.run_llm(MODEL, "x")))["upstream"] is None
+
+
 def test_a_model_object_says_what_its_metadata_says():
     details = {"input_token_details": {"flex_cache_read": 2}, "output_token_details": {"flex_reasoning": 1}}
     usage = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8, **details}

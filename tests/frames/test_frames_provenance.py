@@ -52,6 +52,8 @@ def _policy_words(report):
         (Policy(only=("mine",)), Origin("mine", None, NO_POLICY), []),
         (Policy(only=("deepinfra/turbo",)), Origin(ROUTE, "DeepInfra", NO_POLICY), ["only"]),
         (Policy(only=("deepinfra/turbo",)), Origin(ROUTE, "DeepInfra", Policy(only=("deepinfra/turbo",))), []),
+        (Policy(only=("together",)), Origin("huggingface/fastest ..1", None, NO_POLICY), ["only"]),
+        (Policy(ignore=("together",)), Origin("huggingface/auto ..1", None, NO_POLICY), ["ignore"]),
         (Policy(ignore=("together",)), Origin(ROUTE, "Novita", NO_POLICY), []),
         (Policy(ignore=("together",)), Origin(ROUTE, "Together", NO_POLICY), ["ignore"]),
         (Policy(ignore=("together",)), Origin(ROUTE, None, NO_POLICY), ["ignore"]),

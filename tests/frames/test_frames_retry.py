@@ -108,14 +108,24 @@ def test_rows_that_waited_are_not_sent_when_the_first_answers_have_used_up_the_b
     assert statuses(out)["cancelled"] >= 27
 
 
-def test_a_retry_demands_what_the_job_demanded_though_the_session_has_another_policy_now():
-    try:
-        with llm.rehearse("openrouter: content_filter@1") as server:
-            llm.configure(policy=llm.Policy(zdr=True))
-            out = run(prompts(1))
-            llm.configure(policy=None)
-            assert statuses(out) == {"failed": 1}
-            assert statuses(out.llm.retry_failed(progress=False)) == {"ok": 1}
-        assert [line.preferences for line in server.lines] == [{"zdr": True}] * 2
-    finally:
-        llm.configure(policy=None)
+ZDR, QUIET = {"zdr": True}, {"data_collection": "deny"}
+
+
+@pytest.mark.parametrize(
+    ("own", "later", "retried"),
+    [
+        (None, None, ZDR),  # what the job demanded still holds
+        (None, llm.Policy(no_training=True), QUIET),
+        (llm.Policy(zdr=True), llm.Policy(no_training=True), ZDR),
+        (llm.Policy(), llm.Policy(no_training=True), None),
+    ],
+)
+def test_a_retry_demands_what_the_job_or_today_s_session_demands(own, later, retried):
+    with llm.rehearse("openrouter: content_filter@1") as server:
+        llm.configure(policy=llm.Policy(zdr=True))
+        out = run(prompts(1), policy=own)
+        llm.configure(policy=later)
+        assert statuses(out) == {"failed": 1}
+        assert statuses(out.llm.retry_failed(progress=False)) == {"ok": 1}
+    first = ZDR if own is None or own else None
+    assert [line.preferences for line in server.lines] == [first, retried]

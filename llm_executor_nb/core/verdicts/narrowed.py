@@ -44,6 +44,8 @@ _DATA_POLICY: Final = Phrases("data polic", "privacy")
 """Words that leave open which of the two clauses about data they are about."""
 _ROUTING: Final = Phrases("routing requirements", "routing preferences", "no endpoints", "no_endpoints")
 """OpenRouter says this of the providers that the request allows; others may be there, and up."""
+_UPSTREAM: Final = "upstream"
+"""In OpenRouter's codes: the error is that of the provider that it asked."""
 _ORGANISATION: Final = Phrases("resource group", ("organi", r"organi[sz]ations?\b"), ("bill", r"bill(ed|ing)?\b"))
 """Words about who pays."""
 _ROOM: Final = r"(capacity|unavailable|not available|resources?|overload\w*|full\b|busy)"
@@ -95,6 +97,9 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
         return _begun(_of_the_pair(verdict), f"{OF_POLICY}{policy.clause(_BILL_TO)}")
     if backend == OPENROUTER and _is_of_the_routing(verdict) and blamed(Need.POLICY, needs, "") is not None:
         verdict = replace(verdict, need=Need.POLICY)
+    if backend == OPENROUTER and verdict.need is Need.FILE and (policy.zdr or policy.no_training):
+        # under these clauses only the model itself may read a PDF; without them others may, so nothing is held
+        verdict = replace(verdict, reach=ScopeLevel.REQUEST, need=None)
     if verdict.need is Need.POLICY and policy:
         demanded = [name for name in _CLAUSES if getattr(policy, name) != getattr(NO_POLICY, name)]
         named = ", ".join(policy.clause(name) for name in demanded if name in (verdict.clauses or demanded))
@@ -103,12 +108,20 @@ def narrowed(verdict: Verdict, policy: Policy, needs: frozenset[str], backend: s
         return _begun(
             replace(verdict, outcome=Outcome.OVERLOADED, reach=ScopeLevel.ROUTE, need=Need.PARAM), SERVICE_TIER
         )
+    if backend == OPENROUTER and _is_of_the_upstream(verdict) and blamed(Need.POLICY, needs, "") is not None:
+        return replace(verdict, need=Need.POLICY)
     return verdict
 
 
 def _is_of_the_routing(verdict: Verdict) -> bool:
     is_open = verdict.need is None and verdict.outcome in (Outcome.OVERLOADED, Outcome.NOT_FOUND)
     return is_open and _ROUTING.are_in(_words_of(verdict))
+
+
+def _is_of_the_upstream(verdict: Verdict) -> bool:
+    """Whether a failure is that of the provider that OpenRouter asked; without the policy others may be asked."""
+    is_named = verdict.upstream is not None or _UPSTREAM in (verdict.error_code or "")
+    return is_named and verdict.need is None and verdict.reach is not ScopeLevel.KEY
 
 
 def _is_of_the_tier(verdict: Verdict) -> bool:
@@ -119,7 +132,7 @@ def _is_of_the_bill(verdict: Verdict) -> bool:
     """Whether a refusal may be about the organisation that is billed: a 403 is, whatever its words."""
     if RULES[verdict.outcome].follow in _NOT_OF_THE_TOKEN:
         return False
-    is_refused = verdict.http_status == 403 or verdict.outcome is Outcome.QUOTA
+    is_refused = verdict.http_status == 403 or verdict.outcome in (Outcome.QUOTA, Outcome.FORBIDDEN)
     return is_refused or (verdict.http_status is not None and _ORGANISATION.are_in(_words_of(verdict)))
 
 
