@@ -201,8 +201,8 @@ class Report:
         whole = frame.where(frame.notna(), None).itertuples()
         return [
             (
-                *(one.upstream or "unknown", one.answers, _or_none(one.seconds)),
-                *(one.input_tokens, one.output_tokens, _cost(one.cost_usd)),
+                *(one.upstream or "unknown", _count(one.answers), _or_none(one.seconds)),
+                *(_count(one.input_tokens), _count(one.output_tokens), _cost(one.cost_usd)),
             )
             for one in whole
         ]
@@ -213,8 +213,8 @@ class Report:
             (
                 one.route,
                 one.outcome,
-                f"{int(str(one.attempts)):,}",
-                f"{int(str(one.later)):,}" if one.later else None,
+                _count(one.attempts),
+                _count(one.later or None),
                 _or_none(one.seconds),
                 _cost(one.cost_usd),
             )
@@ -249,6 +249,10 @@ def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:
     """Return the minutes in which the first and the last request were sent."""
     begin, end = f"{first:%Y-%m-%d %H:%M}", f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
     return f"{begin} UTC" if begin.endswith(end) else f"{begin} to {end} UTC"
+
+
+def _count(value: object) -> str | None:
+    return None if value is None else f"{int(str(value)):,}"
 
 
 def _or_none(value: Any) -> float | None:  # noqa: ANN401 - a cell of a frame
