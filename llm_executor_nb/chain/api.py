@@ -66,7 +66,6 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
         DeadlineError: the deadline passed; `.attempts` has what was tried.
         JobInterrupted: ■ or Ctrl-C.
     """
-    warmup.wait()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
     return run_sync(lambda: _whole(engine.run(run_request)))
@@ -100,7 +99,6 @@ def stream_llm(model_name: str, request: object, **options: Any) -> Iterator[AIM
         StreamInterruptedError: the stream broke after text was yielded; `.partial` is that text.
         LLMExecutorError, JobInterrupted: as `run_llm`. A wrong argument raises at the call, not at the first chunk.
     """
-    warmup.wait()
     run_request = make_request(model_name, request, **options)
     engine = session().engine()
     return _read(stream_sync(lambda on_chunk: _whole(engine.run(run_request, on_chunk=on_chunk))))

@@ -102,15 +102,10 @@ def in_force(given: Policy | None, config: Options) -> Policy:
     return replace(policy, only=only, ignore=ignore)
 
 
-def needs_prices(given: Policy | None, config: Options) -> bool:
-    """Whether prices have to be looked up before it is known which routes a policy leaves."""
-    policy = config.policy if given is None else given
-    return getattr(policy, "max_price", None) is not None
-
-
 async def prices_known(given: Policy | None, model: str, config: Options) -> None:
     """Look up the prices that a policy needs, so that the caller's event loop does not wait for them later."""
-    if needs_prices(given, config):
+    policy = config.policy if given is None else given
+    if getattr(policy, "max_price", None) is not None:  # what is not a policy is refused later
         await aprices_of(model)
 
 

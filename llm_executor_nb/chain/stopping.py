@@ -48,7 +48,7 @@ class KeptWhenStopped:
     """Lets an interrupt end a block with JobInterrupted and a short traceback; keeps what an error of ours carries."""
 
     def __enter__(self) -> None:
-        self._before = last()
+        self._before = _last[0]
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, JobInterrupted | LLMExecutorError) and error.result is not None:
@@ -59,7 +59,7 @@ class KeptWhenStopped:
 
     def _told(self, error: KeyboardInterrupt) -> JobInterrupted:
         told = error if isinstance(error, JobInterrupted) else JobInterrupted()
-        if told.result is None and last() is not self._before:
+        if told.result is None and _last[0] is not self._before:
             return JobInterrupted(_LATE, result=last())
         return told
 

@@ -63,7 +63,7 @@ class Policy:
 
     def __bool__(self) -> bool:
         """Whether anything is demanded."""
-        return self != NO_POLICY
+        return self is not NO_POLICY and self != NO_POLICY
 
     def __repr__(self) -> str:
         demanded = [self.clause(one.name) for one in fields(self) if getattr(self, one.name) != one.default]

@@ -16,7 +16,7 @@ import pandas as pd
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
 from llm_executor_nb.chain.lookups import akeeping_nothing, aprices_of
-from llm_executor_nb.chain.policies import in_force, needs_prices
+from llm_executor_nb.chain.policies import in_force, prices_known
 from llm_executor_nb.chain.promises import needs_list
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, stoppable
@@ -344,11 +344,13 @@ class SeriesAccessor:
 async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, options: dict[str, Any]) -> Job:
     """Return a job that has not begun, made without blocking the caller's event loop."""
     await warmup.loaded(is_told=options.get("progress", True))
-    has_budget = options.get("budget_usd") is not None and options.get("price") is None
-    if has_budget or needs_prices(options.get("policy"), session().options):
-        await aprices_of(model)  # the prices are cached, so making the job does not block the loop
-    if needs_list(in_force(options.get("policy"), session().options)):
-        await akeeping_nothing(model)  # cached too
+    policy, config = options.get("policy"), session().options
+    # what is looked up here is cached, so making the job does not block the loop
+    await prices_known(policy, model, config)
+    if options.get("budget_usd") is not None and options.get("price") is None:
+        await aprices_of(model)
+    if needs_list(in_force(policy, config)):
+        await akeeping_nothing(model)
     return make_job(frame, model, column, options)
 
 
