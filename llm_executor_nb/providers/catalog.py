@@ -97,6 +97,11 @@ class Offer:
         context_length: tokens of prompt and answer together.
         price: by the list.
         supports_tools, supports_structured_output: as the list says.
+        input_modalities: what a prompt may hold, such as `("text", "image")`.
+        is_free: whether it costs nothing; a missing price is not free.
+        latency_s: seconds until the first token, as measured lately.
+        throughput: tokens per second, as measured lately.
+        expires: when it will no longer be served.
     """
 
     provider: str | None = None
@@ -105,6 +110,11 @@ class Offer:
     price: Price | None = None
     supports_tools: bool | None = None
     supports_structured_output: bool | None = None
+    input_modalities: tuple[str, ...] | None = None
+    is_free: bool | None = None
+    latency_s: float | None = None
+    throughput: float | None = None
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,12 +304,16 @@ def openrouter_offers(row: dict[str, Any]) -> list[Offer]:
     names = row.get("supported_parameters")
     parameters = names if isinstance(names, list) else None
     pricing = row.get("pricing")
+    price = _price(get_in(pricing, "prompt"), get_in(pricing, "completion"), get_in(pricing, "request"))
     return [
         Offer(
             context_length=_count(row.get("context_length")),
-            price=_price(get_in(pricing, "prompt"), get_in(pricing, "completion"), get_in(pricing, "request")),
+            price=price,
             supports_tools=None if parameters is None else "tools" in parameters,
             supports_structured_output=None if parameters is None else "structured_outputs" in parameters,
+            input_modalities=_names(get_in(row, "architecture", "input_modalities")),
+            is_free=_is_free(price),
+            expires=_time(row.get("expiration_date")),
         ),
     ]
 
@@ -314,6 +328,10 @@ def huggingface_offers(row: dict[str, Any]) -> list[Offer]:
             price=_price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=_PER_MILLION),
             supports_tools=_truth(one.get("supports_tools")),
             supports_structured_output=_truth(one.get("supports_structured_output")),
+            input_modalities=_names(get_in(row, "architecture", "input_modalities")),
+            is_free=_truth(one.get("is_free")),
+            latency_s=_seconds(one.get("first_token_latency_ms")),
+            throughput=_amount(one.get("throughput")),
         )
         for one in _listed(row.get("providers"))
         if isinstance(one, dict) and (provider := _text(one.get("provider")))
@@ -326,6 +344,15 @@ def _price(input_usd: object, output_usd: object, request_usd: object = None, *,
     if asked is None or answered is None:
         return None
     return Price(asked / per, answered / per, _amount(request_usd) or 0.0)
+
+
+def _is_free(price: Price | None) -> bool | None:
+    return None if price is None else price == Price(0.0, 0.0)
+
+
+def _seconds(milliseconds: object) -> float | None:
+    amount = _amount(milliseconds)
+    return None if amount is None else amount / 1000
 
 
 # --- one look-up ------------------------------------------------------------------------------------------------
@@ -352,6 +379,10 @@ def _listed(value: object) -> list[Any]:
 
 def _text(value: object) -> str | None:
     return shorten(value) or None if isinstance(value, str) else None
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    return tuple(name for one in value if (name := _text(one))) if isinstance(value, list) else None
 
 
 def _truth(value: object) -> bool | None:
