@@ -13,6 +13,7 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.faults import read_faults, status_fault
 from llm_executor_nb.rehearsal.faults_answers import BILLS, FORMS, NO_ANSWERS, SCHEMA_ANSWERS, SERVED
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_lists import LISTS
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.rules import (
     AS_429,
@@ -108,7 +109,7 @@ def general_themes() -> dict[str, Faults]:
 
 @cache
 def special_themes() -> dict[str, Faults]:
-    """Return the faults that only some requests can meet, by theme; other requests pass them by."""
+    """Return the faults that only some requests or look-ups can meet, by theme; others pass them by."""
     rows = read_faults()
     return {
         "requests for a schema": {**SCHEMA_ANSWERS, **rows["schemas"]},
@@ -119,6 +120,7 @@ def special_themes() -> dict[str, Faults]:
         "requests with earlier messages": rows["history"],
         "streams that should include their usage": rows["usage"],
         "answers in other forms": FORMS,
+        "look-ups of a list of models": LISTS,
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.response import Response
+    from llm_executor_nb.rehearsal.rules import FaultSpec
     from llm_executor_nb.rehearsal.script import Script
 
 _Place = tuple[int, int]
@@ -96,8 +97,8 @@ class ScriptRunner:
         for inside in self._inside.values():
             inside.discard(id(request))
 
-    def upcoming(self, request: ChatRequest) -> Effect | None:
-        """Return the effect that the next request of this key or provider would meet; counts nothing.
+    def upcoming(self, request: ChatRequest) -> tuple[Effect, FaultSpec] | None:
+        """Return the effect that the next request of this key or provider would meet, and its fault; counts nothing.
 
         With a provider in the request, only rules about a provider count; without one, only the others do.
         """
@@ -106,9 +107,12 @@ class ScriptRunner:
                 continue
             for effect_number, effect in enumerate(rule.effects):
                 candidate = _Candidate((rule_number, effect_number), self._requests[rule_number] + 1, effect)
+                fault = find_fault(effect.fault)
                 # a condition says nothing about the state of a key
-                if effect.fault not in CONDITIONS and self._may_apply(candidate):
-                    return effect
+                if effect.fault in CONDITIONS or fault is None or not fault.can_meet(request):
+                    continue
+                if self._may_apply(candidate):
+                    return effect, fault
         return None
 
     def _candidates(self, request: ChatRequest) -> Iterator[_Candidate]:
