@@ -34,8 +34,8 @@ LISTS_KEPT_S: Final = 3600.0
 FAILURES_KEPT_S: Final = 60.0
 """Seconds for which a failed look-up is not repeated, except with `fresh=True`."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
-_LIVE: Final = frozenset({"live", None})
-_MILLION: Final = 1_000_000
+LIVE: Final = frozenset({"live", None})
+MILLION: Final = 1_000_000
 _SYNC_COLUMNS: Final = {
     "model": "string",
     "provider": "string",
@@ -117,7 +117,7 @@ def _id_at(backend: str, model: str, current: Session) -> str:
 def _known_row(model: str, name: str, offer: Offer | None, gone: str) -> dict[str, Any]:
     if offer is None:
         return _sync_row(model, name, STALE, None, gone)
-    return _sync_row(model, name, LISTED, offer, None if offer.status in _LIVE else f"{offer.status} at the router")
+    return _sync_row(model, name, LISTED, offer, None if offer.status in LIVE else f"{offer.status} at the router")
 
 
 def _sync_row(model: str, provider: str, found: str, offer: Offer | None, message: str | None) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
         "found": found,
         "status": offer and offer.status,
         "context_length": offer and offer.context_length,
-        "input_usd_per_million": price and price.input_usd * _MILLION,
-        "output_usd_per_million": price and price.output_usd * _MILLION,
+        "input_usd_per_million": price and price.input_usd * MILLION,
+        "output_usd_per_million": price and price.output_usd * MILLION,
         "supports_tools": offer and offer.supports_tools,
         "supports_structured_output": offer and offer.supports_structured_output,
         "message": message,
@@ -138,7 +138,7 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
 
 def _apply(model: str, compared: list[dict[str, Any]], current: Session) -> None:
     stale = {row["provider"] for row in compared if row["found"] == STALE}
-    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in _LIVE]
+    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in LIVE]
     if all(row["found"] == STALE for row in compared):
         return  # an empty row would leave the model without Hugging Face
     table = current.options.models

@@ -95,6 +95,7 @@ class Offer:
         provider: who serves it; None: the backend chooses.
         status: `live`, or what the list calls it.
         context_length: tokens of prompt and answer together.
+        huggingface_id: the model's id at Hugging Face, as OpenRouter knows it.
         price: by the list.
         supports_tools, supports_structured_output: as the list says.
         input_modalities: what a prompt may hold, such as `("text", "image")`.
@@ -107,6 +108,7 @@ class Offer:
     provider: str | None = None
     status: str | None = None
     context_length: int | None = None
+    huggingface_id: str | None = None
     price: Price | None = None
     supports_tools: bool | None = None
     supports_structured_output: bool | None = None
@@ -144,10 +146,12 @@ class RetentionList:
 
     Attributes:
         outcome: `ok`, or why there is no list.
+        message: the provider's words when there is none.
         providers: model, in small letters -> its providers on the list, as OpenRouter names them.
     """
 
     outcome: Outcome
+    message: str | None = None
     providers: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
 
 
@@ -263,21 +267,31 @@ async def openrouter_providers(transport: Transport, base_url: str) -> frozenset
 # --- models -----------------------------------------------------------------------------------------------------
 
 
-async def openrouter_models(transport: Transport, base_url: str) -> ModelList:
-    """Return OpenRouter's models with price and context length (`GET /models`; asked without a key)."""
-    return await _model_list(transport, f"{base_url}/models", OPENROUTER, openrouter_offers)
+async def openrouter_models(transport: Transport, base_url: str, *, silence_s: float | None = None) -> ModelList:
+    """Return OpenRouter's models with price and context length (`GET /models`; asked without a key).
+
+    Args:
+        transport: sends the request.
+        base_url: OpenRouter's.
+        silence_s: seconds without a byte after which it is given up, as for the two lists below.
+    """
+    body = await _look_up(transport, f"{base_url}/models", None, OPENROUTER, silence_s)
+    return _model_list(body, openrouter_offers)
 
 
-async def huggingface_models(transport: Transport, base_url: str) -> ModelList:
+async def huggingface_models(transport: Transport, base_url: str, *, silence_s: float | None = None) -> ModelList:
     """Return the router's models, each with the providers that serve it (`GET /models`; asked without a token)."""
-    return await _model_list(transport, f"{base_url}/models", HUGGINGFACE, huggingface_offers)
+    body = await _look_up(transport, f"{base_url}/models", None, HUGGINGFACE, silence_s)
+    return _model_list(body, huggingface_offers)
 
 
-async def openrouter_retention(transport: Transport, base_url: str) -> RetentionList:
+async def openrouter_retention(
+    transport: Transport, base_url: str, *, silence_s: float | None = None
+) -> RetentionList:
     """Return the providers that keep nothing, by model (`GET /endpoints/zdr`; asked without a key)."""
-    body = await _look_up(transport, f"{base_url}/endpoints/zdr", None, OPENROUTER)
+    body = await _look_up(transport, f"{base_url}/endpoints/zdr", None, OPENROUTER, silence_s)
     if isinstance(body, Verdict):
-        return RetentionList(outcome=body.outcome)
+        return RetentionList(outcome=body.outcome, message=body.message)
     providers: defaultdict[str, set[str]] = defaultdict(set)
     for row in _listed(body.get("data")):
         model, provider = _text(get_in(row, "model_id")), _text(get_in(row, "provider_name"))
@@ -286,10 +300,7 @@ async def openrouter_retention(transport: Transport, base_url: str) -> Retention
     return RetentionList(outcome=Outcome.OK, providers={model: frozenset(names) for model, names in providers.items()})
 
 
-async def _model_list(
-    transport: Transport, url: str, backend: str, read: Callable[[dict[str, Any]], Iterable[Offer]]
-) -> ModelList:
-    body = await _look_up(transport, url, None, backend)
+def _model_list(body: dict[str, Any] | Verdict, read: Callable[[dict[str, Any]], Iterable[Offer]]) -> ModelList:
     if isinstance(body, Verdict):
         return ModelList(outcome=body.outcome, message=body.message)
     rows = [row for row in _listed(body.get("data")) if isinstance(row, dict)]
@@ -308,6 +319,7 @@ def openrouter_offers(row: dict[str, Any]) -> list[Offer]:
     return [
         Offer(
             context_length=_count(row.get("context_length")),
+            huggingface_id=_text(row.get("hugging_face_id")),
             price=price,
             supports_tools=None if parameters is None else "tools" in parameters,
             supports_structured_output=None if parameters is None else "structured_outputs" in parameters,
@@ -358,9 +370,11 @@ def _seconds(milliseconds: object) -> float | None:
 # --- one look-up ------------------------------------------------------------------------------------------------
 
 
-async def _look_up(transport: Transport, url: str, secret: Secret | None, backend: str) -> dict[str, Any] | Verdict:
+async def _look_up(
+    transport: Transport, url: str, secret: Secret | None, backend: str, silence_s: float | None = None
+) -> dict[str, Any] | Verdict:
     """Return the JSON object at a URL, or what came instead."""
-    reply = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S)
+    reply = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S, silence_s=silence_s)
     if isinstance(reply, Reply) and 200 <= reply.status < 300:
         body = await read_json(reply.body)
         if isinstance(body, dict) and not body.get("error"):  # errors come with a 200 too
