@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
-from llm_executor_nb.rehearsal.catalogue import find_fault, general_themes
+from llm_executor_nb.rehearsal.catalogue import EXPIRES, LATENCY, PACE, find_fault, general_themes
 from llm_executor_nb.rehearsal.replies import no_key
 from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
 from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 ANY_MODEL_PROVIDER = "practice"
 """A provider that serves every model, so that a rehearsal has one that a row of the table does not name."""
 _LIMIT_USD, _USED_USD = 10.0, 2.5
-_FREE_REQUESTS = 50
+_FREE_REQUESTS, _FREE_REQUESTS_ONCE_PAID = 50, 1000
+_LATENCY_S, _PER_TOKEN_S = 0.6, 0.02
+"""Seconds until the first token, and of each further one, at the provider that is listed first."""
 _CONTEXT = 131_072
 _DOWN = frozenset({Outcome.CONNECTION, Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.OVERLOADED})
 _NOT_HERE = frozenset({Outcome.NOT_FOUND, Outcome.UNSUPPORTED})
@@ -156,7 +160,9 @@ class LookupHandlers:
             return refusal
         listed = self._models(request.backend)
         if request.backend == OPENROUTER:
-            return json_response({"data": [_openrouter_model(model) for model in listed]}, None)
+            days = self._runner.told(EXPIRES, request)
+            end = (clock.current().utc() + timedelta(days)).date().isoformat() if days else None
+            return json_response({"data": [_openrouter_model(model, end) for model in listed]}, None)
         rows = [self._huggingface_model(model, providers) for model, providers in listed.items()]
         return json_response({"object": "list", "data": rows}, None)
 
@@ -183,11 +189,18 @@ class LookupHandlers:
             "created": 0,
             "owned_by": model.partition("/")[0],
             "providers": [
-                _provider(name, status, place)
+                _provider(name, status, place) | self._speed(name, place)
                 for place, (name, status) in enumerate(statuses.items(), start=1)
                 if status is not None
             ],
         }
+
+    def _speed(self, provider: str, place: int) -> dict[str, float]:
+        """Return a provider's latest figures: what its next request would meet. The dearer one is, the faster it is."""
+        request = _bare_request(HUGGINGFACE, None, 0, provider)
+        latency_s = _LATENCY_S / place + self._runner.told(LATENCY, request)
+        per_token_s = _PER_TOKEN_S / place + self._runner.told(PACE, request)
+        return {"first_token_latency_ms": round(1000 * latency_s, 3), "throughput": round(1 / per_token_s, 3)}
 
     def _status_of(self, provider: str) -> str | None:
         """Return a provider's status by the script; None: it does not serve its models."""
@@ -270,7 +283,8 @@ def _error_reply(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Resp
 
 def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
     is_broke = outcome is Outcome.QUOTA and not is_daily
-    used = _FREE_REQUESTS if outcome is Outcome.QUOTA and is_daily else 0
+    free = _FREE_REQUESTS if is_daily else _FREE_REQUESTS_ONCE_PAID
+    used = free if outcome is Outcome.QUOTA and is_daily else 0
     return {
         "data": {
             "label": f"sk-or-v1-...{(request.key or '').lstrip('.')}",
@@ -284,8 +298,8 @@ def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -
             "expires_at": None,
             "free_model_daily_requests": {
                 "used": used,
-                "limit": _FREE_REQUESTS,
-                "remaining": _FREE_REQUESTS - used,
+                "limit": free,
+                "remaining": free - used,
             },
         },
     }
@@ -311,14 +325,15 @@ def _whoami(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _openrouter_model(model: str) -> dict[str, Any]:
-    price = f"{PRICE_USD:.10f}"
+def _openrouter_model(model: str, end: str | None) -> dict[str, Any]:
+    price = "0" if model.endswith(":free") else f"{PRICE_USD:.10f}"
     return {
         "id": model,
         "name": model,
         "context_length": _CONTEXT,
         "pricing": {"prompt": price, "completion": price, "request": "0", "image": "0"},
         "supported_parameters": ["max_tokens", "response_format", "seed", "structured_outputs", "temperature", "tools"],
+        "expiration_date": end,
     }
 
 
