@@ -54,7 +54,7 @@ def _limits(requests: int, left: int, day: int, keys: int, of_all: str, *, has_o
     asked, per_minute = min(requests, left), _PER_MINUTE * keys
     if asked > per_minute:
         minutes = math.ceil(asked / per_minute) - 1
-        yield f"{per_minute} free requests a minute{of_all}: {asked:,} take {minutes:,} minutes at least"
+        yield f"{per_minute} free requests a minute{of_all}: {asked:,} take at least {minutes:,} min"
 
 
 def _is_free(route: Route) -> bool:

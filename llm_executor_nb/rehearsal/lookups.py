@@ -22,6 +22,7 @@ from llm_executor_nb.rehearsal.replies import no_key
 from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
 from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
 from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
+from llm_executor_nb.settings.provider_names import is_chosen_there
 from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 ANY_MODEL_PROVIDER = "practice"
 """A provider that serves every model, so that a rehearsal has one that a row of the table does not name."""
+_TO_CHOOSE_FROM = ("novita", "scaleway", "together")
+"""Providers that serve a model whose row leaves the choice to live figures, or to Hugging Face."""
 _LIMIT_USD, _USED_USD = 10.0, 2.5
 _FREE_REQUESTS, _FREE_REQUESTS_ONCE_PAID = 50, 1000
 _LATENCY_S, _PER_TOKEN_S = 0.6, 0.02
@@ -237,8 +240,10 @@ def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
 
 
 def _serving(row: Sequence[str]) -> list[str]:
-    """Return the providers of a row that have not left, and the practice provider."""
-    return list(dict.fromkeys([*(name for name in row if name not in LEFT), ANY_MODEL_PROVIDER]))
+    """Return the providers of a row that have not left, some to choose from where it names none, and the practice one."""
+    named = [name for name in row if name not in LEFT and not is_chosen_there(name)]
+    others = _TO_CHOOSE_FROM if any(map(is_chosen_there, row)) else ()
+    return list(dict.fromkeys([*named, *others, ANY_MODEL_PROVIDER]))
 
 
 def _bare_request(backend: str, key: str | None, key_number: int, provider: str | None = None) -> ChatRequest:
@@ -326,7 +331,7 @@ def _whoami(outcome: Outcome) -> dict[str, Any]:
 
 
 def _openrouter_model(model: str, end: str | None) -> dict[str, Any]:
-    price = "0" if model.endswith(":free") else f"{PRICE_USD:.10f}"
+    price = "0" if "free" in model.split(":")[1:] else f"{PRICE_USD:.10f}"
     return {
         "id": model,
         "name": model,
