@@ -8,7 +8,7 @@ import logging
 import pytest
 from columns import prompts
 from looking import providers_here
-from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, seen_by
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, seen_by, wait_until
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain import live_rows
@@ -154,6 +154,21 @@ def test_without_a_list_the_last_order_stays(here, frozen, caplog):
     here.replies[LIST] = timed(a=9, b=1)
     frozen.advance(3601)
     assert order() == "a b"
+
+
+def test_a_late_list_is_not_waited_for_while_an_order_is_known(frozen, monkeypatch, caplog):
+    monkeypatch.setattr(live_rows, "_WAIT_S", 0.05)
+    with llm.rehearse("huggingface/practice: pace=0.02@2..", latency_s=0.3, openrouter_keys=0):
+        llm.run_llm(MODEL, "x")
+        frozen.advance(601)
+        assert order() == " ".join(PRACTICE)
+        assert "the router's list is late" in caplog.text
+
+        def is_there():
+            frozen.advance(61)
+            return order().startswith("together")
+
+        wait_until(is_there)
 
 
 def test_without_any_list_other_routes_are_asked_and_else_an_error_says_why(here, frozen, caplog):
