@@ -71,8 +71,13 @@ def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFra
     if backend is not None and backend not in current.options.backend_names:
         raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(current.options.backend_names)}.")
     keys = [key for key in current.options.keys if backend in (None, key.backend)]
-    statuses = run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
+    statuses = statuses_of(keys, current, fresh=fresh)
     return as_frame([_key_row(key, status) for key, status in zip(keys, statuses, strict=True)], _COLUMNS)
+
+
+def statuses_of(keys: Iterable[Key], current: Session, *, fresh: bool = False) -> list[KeyStatus]:
+    """Return what the backends say about keys, in their order."""
+    return run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
 
 
 async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeyStatus]:

@@ -74,6 +74,7 @@ class KeyStatus:
         is_alive: whether the backend knows the key; None: the look-up could not find out.
         credit_usd: what is left; None: unknown, or the key has no limit.
         is_free_tier: whether the key's account has never paid.
+        free_requests: how many more requests free models take today, and how many they take on a whole day.
         expires: when it ends.
         retry_after_s: seconds after which the backend wants to be asked again.
     """
@@ -83,6 +84,7 @@ class KeyStatus:
     is_alive: bool | None = None
     credit_usd: float | None = None
     is_free_tier: bool | None = None
+    free_requests: tuple[int, int] | None = None
     expires: datetime | None = None
     retry_after_s: float | None = None
 
@@ -201,26 +203,30 @@ def read_openrouter_key(body: dict[str, Any]) -> KeyStatus | None:
     if not isinstance(data, dict) or not data:
         return None
     credit, is_free = number(data.get("limit_remaining")), _truth(data.get("is_free_tier"))
+    free = _free_requests(data.get("free_model_daily_requests"))
     status = KeyStatus(
         outcome=Outcome.OK,
-        message=_free_requests(data.get("free_model_daily_requests")) if is_free else None,
+        message=f"{free[1] - free[0]} of {free[1]} free requests used today (UTC)" if is_free and free else None,
         is_alive=True,
         credit_usd=credit,
         is_free_tier=is_free,
+        free_requests=free,
         expires=_time(data.get("expires_at")),
     )
     if data.get("is_management_key") is True or data.get("is_provisioning_key") is True:
         return replace(status, outcome=Outcome.FORBIDDEN, message=_MANAGES)
     if credit is not None and credit <= 0:  # a limit may be overdrawn
         return replace(status, outcome=Outcome.QUOTA, message=_NO_CREDIT)
-    left = number(get_in(data, "free_model_daily_requests", "remaining"))
-    is_out = is_free and left is not None and left <= 0
+    is_out = is_free and free is not None and not free[0]
     return replace(status, outcome=Outcome.QUOTA) if is_out else status
 
 
-def _free_requests(daily: object) -> str | None:
-    used, limit = _count(get_in(daily, "used")), _count(get_in(daily, "limit"))
-    return None if used is None or limit is None else f"{used} of {limit} free requests used today (UTC)"
+def _free_requests(daily: object) -> tuple[int, int] | None:
+    """Return how many free requests are left today and how many a day has; None: it is not said."""
+    used, limit, left = (_count(get_in(daily, name)) for name in ("used", "limit", "remaining"))
+    if limit is None or (used is None and left is None):
+        return None
+    return max(0, limit - (used or 0)) if left is None else left, limit
 
 
 def read_whoami(body: dict[str, Any]) -> KeyStatus | None:

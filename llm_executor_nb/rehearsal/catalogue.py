@@ -17,6 +17,7 @@ from llm_executor_nb.rehearsal.faults_lists import LISTS
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.rules import (
     AS_429,
+    ONLY_OPENROUTER,
     RETRY_AFTER,
     SHOWS_LIMIT,
     UNTIMED,
@@ -33,6 +34,7 @@ PACE = "pace"
 RATE = "rate"
 AT_ONCE = "at-once"
 CHOKES = "chokes"
+EXPIRES = "expires"
 
 CONDITIONS: Faults = {
     LATENCY: FaultSpec(
@@ -79,8 +81,17 @@ CONDITIONS: Faults = {
         needs_value=True,
         example="chokes=WORD",
     ),
+    EXPIRES: FaultSpec(
+        does="days until the models end, by the list of OpenRouter",
+        respond=None,
+        finding=Finding(Outcome.OK),
+        backends=ONLY_OPENROUTER,
+        is_value=is_count,
+        needs_value=True,
+        example="expires=14",
+    ),
 }
-"""What slows or limits requests, or depends on their text; `runner.py` carries it out."""
+"""What slows or limits requests, depends on their text, or stands in a list; `runner.py` carries it out."""
 _MAX_NEAR_NAMES = 4
 """How many near names an error offers at most."""
 _SHORT = 3

@@ -10,13 +10,15 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
-from llm_executor_nb.rehearsal.catalogue import general_themes
+from llm_executor_nb.rehearsal.catalogue import EXPIRES, LATENCY, PACE, general_themes
 from llm_executor_nb.rehearsal.faults_lists import LISTS, changed
 from llm_executor_nb.rehearsal.practice_lists import huggingface_rows, openrouter_rows, retention_rows
 from llm_executor_nb.rehearsal.replies import no_key
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.runner import ScriptRunner
 
 _LIMIT_USD, _USED_USD = 10.0, 2.5
-_FREE_REQUESTS = 50
+_FREE_REQUESTS, _FREE_REQUESTS_ONCE_PAID = 50, 1000
+_LATENCY_S, _PER_TOKEN_S = 0.6, 0.02
+"""Seconds until the first token, and of each further one, at the provider that is listed first."""
 _DOWN = frozenset({Outcome.CONNECTION, Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.OVERLOADED})
 _NOT_HERE = frozenset({Outcome.NOT_FOUND, Outcome.UNSUPPORTED})
 _DAILY = frozenset({"openrouter_free_tier_daily", "free-models-per-day"})
@@ -152,8 +156,11 @@ class LookupHandlers:
     def _list_models(self, request: ChatRequest) -> Response:
         table = self._models(request.backend)
         if request.backend == OPENROUTER:
-            return self._list(request, openrouter_rows(table))
-        return self._list(request, huggingface_rows(table, cache(self._status_of)), object="list")
+            days = self._runner.told(EXPIRES, request)
+            end = (clock.current().utc() + timedelta(days)).date().isoformat() if days else None
+            return self._list(request, openrouter_rows(table, end))
+        rows = huggingface_rows(table, status_of=cache(self._status_of), speed_of=self._speed)
+        return self._list(request, rows, object="list")
 
     def _list(self, request: ChatRequest, rows: list[dict[str, Any]], **beside: str) -> Response:
         """Return a list of models as the script has it: changed by a fault of lists, refused, or whole."""
@@ -176,6 +183,13 @@ class LookupHandlers:
         """Return the refusal of a list, if the backend's next request would find it down."""
         upcoming = self._runner.upcoming(request)
         return None if upcoming is None else _outage(request, *upcoming)
+
+    def _speed(self, provider: str, place: int) -> dict[str, float]:
+        """Return a provider's latest figures: what its next request would meet. The dearer one is, the faster it is."""
+        request = _bare_request(HUGGINGFACE, None, 0, provider)
+        latency_s = _LATENCY_S / place + self._runner.told(LATENCY, request)
+        per_token_s = _PER_TOKEN_S / place + self._runner.told(PACE, request)
+        return {"first_token_latency_ms": round(1000 * latency_s, 3), "throughput": round(1 / per_token_s, 3)}
 
     def _status_of(self, provider: str) -> str | None:
         """Return a provider's status by the script; None: it does not serve its models."""
@@ -226,7 +240,8 @@ def _error_reply(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Resp
 
 def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
     is_broke = outcome is Outcome.QUOTA and not is_daily
-    used = _FREE_REQUESTS if outcome is Outcome.QUOTA and is_daily else 0
+    free = _FREE_REQUESTS if is_daily else _FREE_REQUESTS_ONCE_PAID
+    used = free if outcome is Outcome.QUOTA and is_daily else 0
     return {
         "data": {
             "label": f"sk-or-v1-...{(request.key or '').lstrip('.')}",
@@ -240,8 +255,8 @@ def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -
             "expires_at": None,
             "free_model_daily_requests": {
                 "used": used,
-                "limit": _FREE_REQUESTS,
-                "remaining": _FREE_REQUESTS - used,
+                "limit": free,
+                "remaining": free - used,
             },
         },
     }

@@ -7,16 +7,15 @@ Prices, times and providers in it are made up from the names, so they are the sa
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from functools import cache
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
+from llm_executor_nb.settings.provider_names import is_chosen_there
 from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
 
 if TYPE_CHECKING:
@@ -29,12 +28,14 @@ if TYPE_CHECKING:
 
 ANY_MODEL_PROVIDER = "practice"
 """A provider that serves every model, so that a rehearsal has one that a row of the table does not name."""
+_TO_CHOOSE_FROM = ("novita", "scaleway", "together")
+"""Providers that serve a model whose row leaves the choice to live figures, or to Hugging Face."""
 SIZES: Final = {OPENROUTER: 600, HUGGINGFACE: 150}
 """How many models each backend lists; more where the user's table has more."""
 _CONTEXT = 131_072
 _CONTEXTS = (8_192, 32_768, _CONTEXT, _CONTEXT, 262_144, 1_048_576)
 _MILLION = 1e6
-_EXPIRES_IN = timedelta(days=30)
+_ENDS_ON = "2027-06-30"
 _PROVIDERS = (
     "cerebras deepinfra featherless-ai fireworks-ai groq hyperbolic novita nscale ovhcloud sambanova scaleway together"
 ).split()
@@ -148,8 +149,10 @@ def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
 
 
 def _serving(row: Sequence[str]) -> list[str]:
-    """Return the providers of a row that have not left, and the practice provider."""
-    return list(dict.fromkeys([*(name for name in row if name not in LEFT), ANY_MODEL_PROVIDER]))
+    """Return the providers of a row that have not left, some to choose from where it names none, and the practice one."""
+    named = [name for name in row if name not in LEFT and not is_chosen_there(name)]
+    others = _TO_CHOOSE_FROM if any(map(is_chosen_there, row)) else ()
+    return list(dict.fromkeys([*named, *others, ANY_MODEL_PROVIDER]))
 
 
 # --- the catalogue ----------------------------------------------------------------------------------------------
@@ -200,10 +203,24 @@ def _modalities(name: str) -> list[str]:
 # --- OpenRouter -------------------------------------------------------------------------------------------------
 
 
-def openrouter_rows(table: Iterable[str]) -> list[Row]:
-    """Return OpenRouter's list: the models of a table, at the price of a practice answer, and the catalogue."""
-    own = [_openrouter_row(model, PRICE_USD, PRICE_USD, _CONTEXT, ["text", "image"], _PARAMETERS) for model in table]
-    return _filled_up(own, map(_openrouter_offer, catalogue()), OPENROUTER)
+def openrouter_rows(table: Iterable[str], end: str | None = None) -> list[Row]:
+    """Return OpenRouter's list: the models of a table, at the price of a practice answer, and the catalogue.
+
+    Args:
+        table: the ids of the user's models there.
+        end: the date on which all models end; None: some of the catalogue's end, the others do not.
+    """
+    own = [_openrouter_row(model, *_practice_prices(model), ["text", "image"], _PARAMETERS, end) for model in table]
+    return _filled_up(own, (_openrouter_offer(one, end) for one in catalogue()), OPENROUTER)
+
+
+def _practice_prices(model: str) -> tuple[float, float]:
+    usd = 0.0 if _is_free(model) else PRICE_USD
+    return usd, usd
+
+
+def _is_free(model: str) -> bool:
+    return "free" in model.split(":")[1:]
 
 
 def _filled_up(own: list[Row], more: Iterable[Row | None], backend: str) -> list[Row]:
@@ -213,36 +230,31 @@ def _filled_up(own: list[Row], more: Iterable[Row | None], backend: str) -> list
     return [*own, *islice(others, max(0, SIZES[backend] - len(own)))]
 
 
-def _openrouter_offer(one: Practice) -> Row | None:
+def _openrouter_offer(one: Practice, end: str | None) -> Row | None:
     if one.model is None:
         return None
-    drawn, dollars = _drawn(one.model), 0.0 if one.model.endswith(":free") else _dollars(one.model) / _MILLION
-    is_chosen_there = one.model.startswith("openrouter/")  # a router model: its price depends on who answers
-    row = _openrouter_row(
-        one.model,
-        -1.0 if is_chosen_there else dollars,
-        -1.0 if is_chosen_there else 3 * dollars,
-        _CONTEXTS[drawn % len(_CONTEXTS)],
-        _modalities(one.model),
-        [name for name in _PARAMETERS if name != "tools" or drawn % 4][: None if drawn % 3 else 3],
-    )
-    expires = (clock.current().utc() + _EXPIRES_IN).date().isoformat() if drawn % 40 == 0 else None
-    return {**row, "hugging_face_id": one.hub or "", "expiration_date": expires}
+    drawn = _drawn(one.model)
+    usd = 0.0 if _is_free(one.model) else _dollars(one.model) / _MILLION
+    prices = (-1.0, -1.0) if one.model.startswith("openrouter/") else (usd, 3 * usd)  # -1: it depends on who answers
+    parameters = [name for name in _PARAMETERS if name != "tools" or drawn % 4][: None if drawn % 3 else 3]
+    end = end or (_ENDS_ON if drawn % 40 == 0 else None)
+    row = _openrouter_row(one.model, *prices, _modalities(one.model), parameters, end)
+    return {**row, "context_length": _CONTEXTS[drawn % len(_CONTEXTS)], "hugging_face_id": one.hub or ""}
 
 
 def _openrouter_row(
-    model: str, input_usd: float, output_usd: float, context: int, modalities: list[str], parameters: Sequence[str]
+    model: str, input_usd: float, output_usd: float, modalities: list[str], parameters: Sequence[str], end: str | None
 ) -> Row:
     return {
         "id": model,
         "canonical_slug": model,
         "hugging_face_id": "",
         "name": model,
-        "context_length": context,
+        "context_length": _CONTEXT,
         "architecture": {"input_modalities": modalities, "output_modalities": ["text"]},
         "pricing": {"prompt": _text_of(input_usd), "completion": _text_of(output_usd), "request": "0", "image": "0"},
         "supported_parameters": list(parameters),
-        "expiration_date": None,
+        "expiration_date": end,
     }
 
 
@@ -253,11 +265,12 @@ def _text_of(usd: float) -> str:
 def retention_rows(table: Iterable[str]) -> list[Row]:
     """Return the endpoints of OpenRouter that keep nothing: several of each model of a table, one of some others."""
     keeping_nothing = [one for one in UPSTREAMS if one.keeps_nothing]
-    rows = [_endpoint(model, one) for model in table for one in keeping_nothing]
-    others = (row["id"] for row in openrouter_rows(table))
-    known = {row["model_id"] for row in rows}
-    more = (model for model in others if model not in known and _drawn(model, "zdr") % 2)
-    return [*rows, *(_endpoint(model, keeping_nothing[0]) for model in more)]
+    own = list(table)
+    others = (row["id"] for row in openrouter_rows(own)[len(own) :])
+    return [
+        *(_endpoint(model, one) for model in own for one in keeping_nothing),
+        *(_endpoint(model, keeping_nothing[0]) for model in others if _drawn(model, "zdr") % 2),
+    ]
 
 
 def _endpoint(model: str, upstream: Upstream) -> Row:
@@ -280,37 +293,51 @@ def _endpoint(model: str, upstream: Upstream) -> Row:
 # --- Hugging Face -----------------------------------------------------------------------------------------------
 
 
-def huggingface_rows(table: Mapping[str, Sequence[str]], status_of: Callable[[str], str | None]) -> list[Row]:
+def huggingface_rows(
+    table: Mapping[str, Sequence[str]],
+    *,
+    status_of: Callable[[str], str | None],
+    speed_of: Callable[[str, int], dict[str, float]],
+) -> list[Row]:
     """Return the router's list: the models of a table with the providers of their rows, and the catalogue.
 
     Args:
         table: the models, each with its providers.
         status_of: returns what the list says of a provider; None: it is missing there.
+        speed_of: returns the latest figures of a provider, which has some place in the row.
     """
-    own = [
-        _huggingface_row(
-            model, ["text", "image"], [_provider(*at, PRICE_USD * _MILLION) for at in _live(providers, status_of)]
+
+    def row(model: str, modalities: list[str], providers: Iterable[str], dollars: float) -> Row:
+        listed = ((name, status) for name in dict.fromkeys(providers) if (status := status_of(name)) is not None)
+        return _huggingface_row(
+            model,
+            modalities,
+            [
+                {**_provider(name, status, place * dollars), **speed_of(name, place)}
+                for place, (name, status) in enumerate(listed, start=1)
+            ],
         )
-        for model, providers in table.items()
-    ]
-    return _filled_up(own, (_huggingface_offer(one, status_of) for one in catalogue()), HUGGINGFACE)
+
+    own = [row(model, ["text", "image"], providers, PRICE_USD * _MILLION) for model, providers in table.items()]
+    # a variant is of OpenRouter alone
+    others = [one for one in catalogue() if one.hub and ":" not in one.name]
+    return _filled_up(
+        own,
+        (_unpriced(row(one.hub or "", _modalities(one.name), _serving_at_hub(one), _dollars(one.name))) for one in others),
+        HUGGINGFACE,
+    )
 
 
-def _huggingface_offer(one: Practice, status_of: Callable[[str], str | None]) -> Row | None:
-    if one.hub is None or ":" in one.name:  # a variant is OpenRouter's alone
-        return None
-    first, count = _drawn(one.hub) % len(_PROVIDERS), 1 + _drawn(one.hub, "count") % 5
-    serving = [_PROVIDERS[(first + step * 5) % len(_PROVIDERS)] for step in range(count)]
-    providers = [_provider(*at, _dollars(one.hub)) for at in _live(serving, status_of)]
-    if _drawn(one.hub, "unpriced") % 10 == 0 and providers:
-        del providers[0]["pricing"]
-    return _huggingface_row(one.hub, _modalities(one.name), providers)
+def _serving_at_hub(one: Practice) -> list[str]:
+    first, count = _drawn(one.name) % len(_PROVIDERS), 1 + _drawn(one.name, "count") % 5
+    return [_PROVIDERS[(first + 5 * step) % len(_PROVIDERS)] for step in range(count)]
 
 
-def _live(providers: Iterable[str], status_of: Callable[[str], str | None]) -> Iterator[tuple[str, str, int]]:
-    """Return the providers that are listed, each with its status and its place."""
-    listed = ((name, status) for name in dict.fromkeys(providers) if (status := status_of(name)) is not None)
-    return ((name, status, place) for place, (name, status) in enumerate(listed, start=1))
+def _unpriced(row: Row) -> Row:
+    """Return a row as it is; in some of the catalogue's, the first provider tells no price."""
+    if _drawn(row["id"], "unpriced") % 10 == 0 and row["providers"]:
+        del row["providers"][0]["pricing"]
+    return row
 
 
 def _huggingface_row(model: str, modalities: list[str], providers: list[Row]) -> Row:
@@ -324,17 +351,15 @@ def _huggingface_row(model: str, modalities: list[str], providers: list[Row]) ->
     }
 
 
-def _provider(name: str, status: str, place: int, dollars: float) -> Row:
-    """Return one provider of a row. Each is dearer and slower than the one before it, so that there is a choice."""
+def _provider(name: str, status: str, dollars: float) -> Row:
+    """Return one provider of a row. Each is dearer than the one before it, so that there is a choice."""
     return {
         "provider": name,
         "status": status,
         "context_length": _CONTEXT,
-        "pricing": {"input": round(place * dollars, 6), "output": round(2 * place * dollars, 6)},
+        "pricing": {"input": round(dollars, 6), "output": round(2 * dollars, 6)},
         "is_free": False,
         "supports_tools": True,
         "supports_structured_output": True,
-        "first_token_latency_ms": 150 * place,
-        "throughput": round(120 / place, 1),
         "is_model_author": False,
     }

@@ -118,6 +118,11 @@ class ChatRequest:
         return self.model.partition(":")[0]
 
     @property
+    def is_free(self) -> bool:
+        """Whether it asks for the free variant of a model."""
+        return "free" in self.model.split(":")[1:]
+
+    @property
     def schema(self) -> Any:  # noqa: ANN401 - JSON of any shape
         """The JSON Schema of the answer, from the response format or from words; None: there is none."""
         return self.prompted_schema or get_in(self.response_format, "json_schema", "schema")

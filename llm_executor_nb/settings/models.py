@@ -16,6 +16,7 @@ from llm_executor_nb.core.near_names import listed, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
+from llm_executor_nb.settings.provider_names import LIVE_ORDERS, SUFFIXES, row_entry
 from llm_executor_nb.settings.shipped_models import LEFT, shipped_parts
 from llm_executor_nb.settings.table import as_html
 from llm_executor_nb.settings.unknown_model import unknown_model
@@ -77,7 +78,9 @@ class ModelTable:
 
         Args:
             model: its id on OpenRouter and Hugging Face, such as `google/gemma-3-27b-it`.
-            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last.
+            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last. `fastest`
+                or `cheapest` stands for all that Hugging Face lists and the row does not name, in the order of its
+                latest figures. `:fastest`, `:cheapest` and `:preferred` let Hugging Face choose.
             alias: a short name for it.
             names: backend -> the model's id there, where it is not `model`: `{"ollama": "gemma3:27b"}`.
             openrouter: whether OpenRouter is asked for it.
@@ -315,11 +318,15 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
     ]
     if bad := [provider for provider in row if not isinstance(provider, str) or not provider.strip()]:
         raise ConfigError(f"The providers of {model} hold {bad[0]!r}; each must be a name such as 'scaleway'.")
-    _refuse_key(*row)
-    return row
+    return list(_checked_names(*row))
 
 
 @lru_cache(maxsize=1024)  # a row is checked at every call
+def _checked_names(*names: str) -> tuple[str, ...]:
+    _refuse_key(*names)
+    return tuple(map(row_entry, names))
+
+
 def _refuse_key(*names: str) -> None:
     """Refuse a key that was given as a name: the table is shown and saved."""
     if any(map(kinds_of_keys, names)):
@@ -333,7 +340,7 @@ def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> d
         ids = dict(names or {})
     except (TypeError, ValueError):
         raise ConfigError(f"names={names!r} must be a dict such as {{'ollama': 'gemma3:27b'}}.") from None
-    known = (OPENROUTER, HUGGINGFACE, *row)
+    known = (OPENROUTER, HUGGINGFACE, *(name for name in row if name not in {*LIVE_ORDERS, *SUFFIXES}))
     for backend, name in ids.items():
         if backend not in known:
             raise ConfigError(
