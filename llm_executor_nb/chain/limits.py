@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.chain import Chain
     from llm_executor_nb.core.records import Key, Route
-    from llm_executor_nb.providers.catalog import KeyStatus
+    from llm_executor_nb.providers.key_status import KeyStatus
 
 _FREE: Final = "free"
 _PER_MINUTE: Final = 20

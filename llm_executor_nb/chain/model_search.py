@@ -185,7 +185,8 @@ def fitting(text: str, models: Iterable[Listed], table: ModelTable) -> list[List
         return list(models)
     aliases = _aliases(table)
     ranked = [(_rank(whole, (*one.ids, *aliases.get(one.model.casefold(), ()))), one) for one in models]
-    return [one for rank, one in sorted(ranked, key=lambda each: each[0] or ()) if rank is not None]
+    fit = [(rank, one) for rank, one in ranked if rank is not None]
+    return [one for _, one in sorted(fit, key=lambda each: each[0])]
 
 
 def _aliases(table: ModelTable) -> dict[str, list[str]]:

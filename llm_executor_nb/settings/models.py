@@ -186,7 +186,10 @@ class ModelTable:
                 return name
             if (model := self.aliases.get(name)) is not None and model in self.providers:
                 return model
-        raise ModelNotSupportedError(unknown_model(name, self))
+        told = unknown_model(
+            name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed
+        )
+        raise ModelNotSupportedError(told)
 
     @door
     def find(self, part: str = "") -> list[str]:

@@ -14,9 +14,8 @@ from llm_executor_nb.core.near_names import listed, near_names
 from llm_executor_nb.settings import saved_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-    from llm_executor_nb.settings.models import ModelTable
 
 _LONGEST_NAME = 3
 """Words of a model's name or alias; more of them are a prompt."""
@@ -30,40 +29,56 @@ def is_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def unknown_model(name: object, table: ModelTable) -> str:
-    """Return the message of the error about a name that means no model of a table."""
-    listed_ids = _near_on_lists(name, table)
-    near = _near_in(table, str(name))
-    told = f"Near names: {', '.join(near)}." if near else "No name of the table is near." if listed_ids else "No name is near."
+def unknown_model(
+    name: object,
+    *,
+    models: Iterable[str],
+    aliases: Mapping[str, str],
+    ids: Mapping[str, Mapping[str, str]],
+    listed_ids: Iterable[str] | None,
+) -> str:
+    """Return the message of the error about a name that means no model of the table.
+
+    Args:
+        name: what was asked for.
+        models: the models of the table.
+        aliases: short name -> model.
+        ids: model -> backend -> the model's id there, where it is another one.
+        listed_ids: the ids on the backends' lists; None: those that were kept.
+    """
+    table = dict.fromkeys(map(str, models))
+    short = {alias: model for alias, model in aliases.items() if model in table}
+    meant = {id_: model for model in table for id_ in ids.get(model, {}).values()}
+    near = _near_in([*meant, *table, *short], str(name))
+    on_lists = _near_on_lists(name, {*meant, *table}, saved_lists.names() if listed_ids is None else listed_ids)
     if len(str(name).split()) > _LONGEST_NAME:
         told = "The model comes first, then the prompt."
-    aliases = {alias: model for alias, model in table.aliases.items() if model in table.providers}
-    named = set(aliases.values())
-    known = [*aliases, *(str(model) for model in table if model not in named)]
-    steps = to_type("To add a model:", dict([*_ways_from_lists(name, listed_ids), *_ways(name, listed_ids)]).items())
-    return f"Model not supported: {name}. {told}\n{steps}\nThe table has: {listed(known) or 'nothing'}"
+    elif near:
+        told = f"Near names: {', '.join(dict.fromkeys(meant.get(one, one) for one in near))}."
+    else:
+        told = "No name of the table is near." if on_lists else "No name is near."
+    named = set(short.values())
+    known = listed([*short, *(model for model in table if model not in named)])
+    steps = to_type("To add a model:", [*_ways_from_lists(name, on_lists), *_ways(name, on_lists)])
+    return f"Model not supported: {name}. {told}\n{steps}\nThe table has: {known or 'nothing'}"
 
 
-def _near_in(table: ModelTable, name: str) -> dict[str, None]:
-    """Return the models and aliases that may be meant, whatever the case; a model also by its ids at backends."""
-    meant = {id_: model for model in table for id_ in table.names.get(model, {}).values()}
-    spelt = {str(one).casefold(): one for one in (*meant, *table, *table.aliases)}
-    near = difflib.get_close_matches(name.casefold(), spelt, n=_MOST, cutoff=_ALIKE)
-    found = (meant.get(spelt[one], spelt[one]) for one in near)
-    return dict.fromkeys(str(one) for one in found if table.aliases.get(one, one) in table.providers)
+def _near_in(names: Iterable[str], name: str) -> list[str]:
+    """Return the names that may be meant, whatever the case."""
+    spelt = {one.casefold(): one for one in names}
+    return [spelt[one] for one in difflib.get_close_matches(name.casefold(), spelt, n=_MOST, cutoff=_ALIKE)]
 
 
-def _near_on_lists(name: object, table: ModelTable) -> list[str]:
-    """Return the ids of the backends' lists that may be meant and are not in the table: the shortest, then the alike."""
+def _near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[str]) -> list[str]:
+    """Return the listed ids that may be meant and are not in the table: those that hold the name, then those alike."""
     if not isinstance(name, str) or not 0 < len(name.split()) <= _LONGEST_NAME:
         return []
-    known = {id_.casefold() for model in table for id_ in (str(model), *table.names.get(model, {}).values())}
-    every = saved_lists.names() if table.listed is None else table.listed
-    ids = {id_.casefold(): id_ for id_ in reversed(every) if id_.casefold() not in known}
+    in_table = set(map(str.casefold, known))
+    ids = {id_.casefold(): id_ for id_ in listed_ids if id_.casefold() not in in_table}
     typed = "".join(name.casefold().split())
     holding = sorted((id_ for id_ in ids if typed in id_), key=len)
-    tails = {id_ if "/" in typed else id_.rpartition("/")[2]: id_ for id_ in ids}
-    alike = (tails[near] for near in near_names(typed, tails))
+    spelt = {id_ if "/" in typed else id_.rpartition("/")[2]: id_ for id_ in ids}
+    alike = (spelt[near] for near in near_names(typed, spelt))
     return [ids[id_] for id_ in dict.fromkeys([*holding, *alike])][:_MOST]
 
 

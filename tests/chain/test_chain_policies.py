@@ -213,7 +213,7 @@ def test_a_tool_that_openrouter_runs_is_refused_under_a_clause_about_texts(sides
 
 @pytest.mark.parametrize("name", ["m/x:online", "m/x:Online:floor", "m/x@preset/mine", "@preset/mine"])
 def test_a_model_s_name_that_adds_a_search_or_a_preset_is_not_asked_under_a_clause_about_texts(sides, name):
-    llm.models.add(name, openrouter=True)
+    llm.models.add(name, providers=[], openrouter=True)
     with pytest.raises(llm.ConfigError, match="may send text to others"):
         llm.run_llm(name, "hi", policy=KEEPS_NOTHING)
     assert sides.asked == (False, (), False)
