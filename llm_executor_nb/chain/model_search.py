@@ -152,9 +152,7 @@ def joined(lists: Catalogues, table: ModelTable) -> list[Listed]:
     def listed(model: str, id_there: str | None, offer: Offer | None) -> Listed:
         offers = huggingface.offers.get(id_there or "", ())
         live = tuple(one for one in offers if one.status in LIVE)
-        return Listed(
-            model=model, huggingface_id=id_there, openrouter=offer, providers=live if is_known else None
-        )
+        return Listed(model=model, huggingface_id=id_there, openrouter=offer, providers=live if is_known else None)
 
     others = huggingface.offers.keys() - set(found.values())
     return [

@@ -106,7 +106,9 @@ _ON_OPENROUTER: Final = (
     "thedrummer/{anubis,behemoth,cydonia,rocinante,skyfall,snowpiercer,unslopnemo,valkyrie}-{8b,12b,24b,70b,123b}"
     "-v{1,2,3,4,5}",
 )
-_SEES = re.compile(r"-vl|vision|gemma-3-|llama-4|4\.5v|multimodal|gpt-(?:4o|4\.1|5)|claude|gemini|nova-(?:lite|pro)|VL3")
+_SEES = re.compile(
+    r"-vl|vision|gemma-3-|llama-4|4\.5v|multimodal|gpt-(?:4o|4\.1|5)|claude|gemini|nova-(?:lite|pro)|VL3"
+)
 _READS_FILES = re.compile(r"gpt-(?:4o|4\.1|5)|claude|gemini")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)b\b", re.IGNORECASE)
 
@@ -323,7 +325,10 @@ def huggingface_rows(
     others = [one for one in catalogue() if one.hub and ":" not in one.name]
     return _filled_up(
         own,
-        (_unpriced(row(one.hub or "", _modalities(one.name), _serving_at_hub(one), _dollars(one.name))) for one in others),
+        (
+            _unpriced(row(one.hub or "", _modalities(one.name), _serving_at_hub(one), _dollars(one.name)))
+            for one in others
+        ),
         HUGGINGFACE,
     )
 

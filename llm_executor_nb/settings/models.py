@@ -186,9 +186,7 @@ class ModelTable:
                 return name
             if (model := self.aliases.get(name)) is not None and model in self.providers:
                 return model
-        told = unknown_model(
-            name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed
-        )
+        told = unknown_model(name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed)
         raise ModelNotSupportedError(told)
 
     @door

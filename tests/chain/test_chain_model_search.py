@@ -112,7 +112,9 @@ def test_a_row_says_what_openrouter_says_and_else_what_the_providers_say(here):
             )
         ]
     }
-    here.replies["/hf/v1/models"] = {"data": [at_hub("a/one", whole), at_hub("b/two", whole, cheaper), at_hub("b/bare")]}
+    here.replies["/hf/v1/models"] = {
+        "data": [at_hub("a/one", whole), at_hub("b/two", whole, cheaper), at_hub("b/bare")]
+    }
     found = llm.models.search()
     assert {name: dtype.name for name, dtype in found.dtypes.items()} == {**COLUMNS}
     one, two, bare = (found.iloc[place].to_dict() for place in range(3))
@@ -131,7 +133,9 @@ def test_a_row_says_what_openrouter_says_and_else_what_the_providers_say(here):
     assert (two["input_usd_per_million"], two["output_usd_per_million"], two["context_length"]) == (1, 2, 8192)
     assert (two["tools"], two["schema"], two["is_free"]) == (True, False, False)
     assert bare["providers"] == []
-    assert all(bare[name] is pd.NA for name in ("input_usd_per_million", "context_length", "tools", "schema", "is_free"))
+    assert all(
+        bare[name] is pd.NA for name in ("input_usd_per_million", "context_length", "tools", "schema", "is_free")
+    )
 
 
 def test_both_practice_lists_are_found_whole_and_joined():
@@ -380,7 +384,9 @@ def test_where_paid_calls_are_forbidden_nothing_is_looked_up_but_in_a_rehearsal(
 
 def test_a_model_added_without_providers_gets_the_live_ones_and_its_ids_from_the_lists(here):
     here.replies["/or/models"] = {"data": [{"id": "deepseek/chat", "hugging_face_id": "deepseek-ai/DeepSeek"}]}
-    here.replies["/hf/v1/models"] = {"data": [at_hub("deepseek-ai/DeepSeek", "x", {"provider": "y", "status": "error"}, "z")]}
+    here.replies["/hf/v1/models"] = {
+        "data": [at_hub("deepseek-ai/DeepSeek", "x", {"provider": "y", "status": "error"}, "z")]
+    }
     for name in ("deepseek/chat", "deepseek-ai/deepseek", "DeepSeek-AI/DeepSeek"):
         llm.models.add(name, alias="ds")
         assert llm.models.row("ds") == ("x", "z")
