@@ -76,8 +76,10 @@ def search(
 
     Args:
         text: parts of the name, in any case and order, such as `"qwen 32b"`; empty: all models.
-        images, files: whether a prompt may hold them.
-        tools, schema: whether tools, or structured output, are supported.
+        images: whether a prompt may hold pictures.
+        files: whether it may hold files.
+        tools: whether tools are supported.
+        schema: whether structured output is supported.
         free: whether the model costs nothing.
         max_price: the highest price, `(input, output)` in dollars per million tokens.
         providers: a Hugging Face provider, or several of which one suffices.

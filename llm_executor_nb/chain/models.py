@@ -1,4 +1,4 @@
-"""`llm.models`: the provider table, and what fills it from the backends' lists: `search`, and `add` without providers."""
+"""`llm.models`: the provider table, and what fills it from the backends' lists: `search`, `add` without providers."""
 
 from __future__ import annotations
 
