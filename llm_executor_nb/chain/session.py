@@ -99,7 +99,7 @@ class Session:
         self.lookups = TTLCache()
         self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
         self.transports: dict[PrivateLoop, Transport] = below.transports if below else {}
-        self._engine: tuple[object, Engine | None] = (None, None)
+        self._senders: tuple[object, Mapping[str, Sender]] = (None, {})
 
     @property
     def is_rehearsal(self) -> bool:
@@ -107,20 +107,13 @@ class Session:
         return self.options.practice_url is not None
 
     def engine(self) -> Engine:
-        """Return the engine for the options in force. It is made again when they, a URL or the loop have changed."""
-        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}  # the environment may change
-        transport = self.transport()
-        made_of = (transport, urls, self.options)
-        before, engine = self._engine  # read once: another thread may replace it
-        if engine is None or before != made_of:
-            engine = Engine(
-                senders=_make_senders(transport, urls, self.options.backends),
-                health=self.health,
-                config=self.options,
-                open_files=transport.open_files,
-            )
-            self._engine = (made_of, engine)
-        return engine
+        """Return an engine for the options in force, on the private loop's one HTTP session."""
+        return Engine(
+            senders=self.senders(),
+            health=self.health,
+            config=self.options,
+            open_files=self.transport().open_files,
+        )
 
     def move_ledger(self) -> None:
         """Use the ledger that the options name now. A rehearsal stays in memory to its end: nothing of it is stored."""
@@ -187,6 +180,16 @@ class Session:
         if self.is_rehearsal:
             return None
         return usual_place() if isinstance(self.options.ledger, Unset) else self.options.ledger
+
+    def senders(self) -> Mapping[str, Sender]:
+        """Return what sends to each backend. It is made again when a URL, the backends or the loop have changed."""
+        urls = {name: self.options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}  # the environment may change
+        made_of = (self.transport(), urls, self.options.backends)
+        before, senders = self._senders  # read once: another thread may replace it
+        if before != made_of:
+            senders = _make_senders(*made_of)
+            self._senders = (made_of, senders)
+        return senders
 
 
 def _make_senders(
