@@ -65,7 +65,7 @@ class OpenRouterSignIn:
         outage: returns the reply while the script has OpenRouter down; None: it is up.
     """
 
-    def __init__(self, *, first: int, latency_s: float, outage: Callable[[], Response | None]) -> None:| None]) -> None:
+    def __init__(self, *, first: int, latency_s: float, outage: Callable[[], Response | None]) -> None:
         self._codes: dict[str, _Code] = {}
         self._numbers = count(first)
         self._latency_s = latency_s
@@ -164,7 +164,7 @@ class HuggingFaceSignIn:
 
     def _new_token(self) -> Response:
         number = next(self._numbers)
-        refresh = f"hf_refresh_practice{number:04d}"
+        refresh = f"hf_oauth__refresh_practice{number:04d}"
         self._renewable.add(refresh)
         token = {
             "access_token": f"hf_oauth_practicelogin{number:04d}",
