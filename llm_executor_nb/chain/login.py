@@ -234,10 +234,10 @@ def _code_in(pasted: str) -> str:
         raise ConfigError("No code was pasted. Sign in again: llm.login().")
     if "://" in code or "code_challenge=" in code:
         raise ConfigError(
-            "This address has no code in it. Open the link, agree, and paste the code that the page shows."
+            "This address has no code in it. Sign in again with llm.login(), and paste the code that the page shows."
         )
     if len(code) > _LONGEST_CODE or not code.isascii():
-        raise ConfigError("This cannot be the code. Open the link, agree, and paste only the code that the page shows.")
+        raise ConfigError("This cannot be the code. Sign in again with llm.login(), and paste only what the page shows.")
     return code
 
 
@@ -330,7 +330,7 @@ def _hub_token() -> Secret | None:
     try:
         token = get_token()
     except Exception as error:  # noqa: BLE001 - each of its ways to a token has errors of its own
-        raise ConfigError(f"huggingface_hub cannot read its login ({_words_of(error)}).") from None
+        raise ConfigError(f"huggingface_hub cannot read its login ({_words_of(error)}). Correct that first.") from None
     return None if token is None else Secret(token)
 
 
