@@ -28,6 +28,7 @@ from llm_executor_nb.core.secret import Secret, forgetful, kinds_of_keys
 from llm_executor_nb.engine.loop import run_sync
 from llm_executor_nb.providers.sign_in import make_verifier, page_for, trade
 from llm_executor_nb.settings.key_ring import free_label
+from llm_executor_nb.settings.key_sources import login_path
 from llm_executor_nb.view.html import link_part, stacked
 from llm_executor_nb.view.live import LiveDisplay, frontend, is_attended
 
@@ -237,7 +238,9 @@ def _code_in(pasted: str) -> str:
             "This address has no code in it. Sign in again with llm.login(), and paste the code that the page shows."
         )
     if len(code) > _LONGEST_CODE or not code.isascii():
-        raise ConfigError("This cannot be the code. Sign in again with llm.login(), and paste only what the page shows.")
+        raise ConfigError(
+            "This cannot be the code. Sign in again with llm.login(), and paste only what the page shows."
+        )
     return code
 
 
@@ -291,7 +294,7 @@ def _at_huggingface(current: Session) -> LoginStatus:
             "Hugging Face's login did not end with a new token; what it says is shown above. Sign in again: "
             "llm.login('huggingface')."
         )
-    key, place = _keep(current, HUGGINGFACE, token), _hub_file()
+    key, place = _keep(current, HUGGINGFACE, token), str(login_path())
     message = (
         f"Signed in to Hugging Face: requests use the token {key.shown} from now on. huggingface_hub keeps the login "
         f"in {place}; hf auth logout in a terminal ends it."
@@ -354,12 +357,6 @@ def _ask_hub() -> None:
             f"Hugging Face's login failed ({_words_of(error)}). Check the connection, then sign in again: "
             "llm.login('huggingface')."
         ) from None
-
-
-def _hub_file() -> str:
-    from huggingface_hub import constants  # noqa: PLC0415 - it is loaded
-
-    return str(constants.HF_TOKEN_PATH)
 
 
 def _words_of(error: Exception) -> str:
