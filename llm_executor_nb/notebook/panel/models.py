@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.lookups import sync_models
 from llm_executor_nb.chain.model_search import search
+from llm_executor_nb.chain.models import Models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.errors import ConfigError
@@ -104,7 +105,7 @@ class ModelsTab:
         return f"{counts['matching']:,} of {counts['total']:,} models have that text in a name." if self._part else ""
 
     def _add(self, message: Message) -> str:
-        model, table, names = str(message["model"]).strip(), session().models, _names(message["providers"])
+        model, table, names = str(message["model"]).strip(), Models(_table()), _names(message["providers"])
         with typed_into("model"):
             if model in table.providers:
                 raise ConfigError(f"{model} is in the table already. Change its row there.")
