@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.live_rows import alook_again
 from llm_executor_nb.chain.policies import prices_known, under_policy
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
@@ -65,7 +66,7 @@ def make_request(
     )
     # last: who has no key yet is told what else is wrong
     chain, policy = under_policy(
-        policy, compiled(model_name, config, current.health), config, payload=payload, extra_body=extra_body
+        policy, compiled(model_name, current, is_asking=True), config, payload=payload, extra_body=extra_body
     )
     return make(chain=chain, policy=policy)
 
@@ -74,6 +75,7 @@ async def ready_for(model_name: str, policy: Policy | None) -> None:
     """Wait for what `make_request` needs, without blocking the caller's event loop."""
     await warmup.loaded()
     await prices_known(policy, model_name, session().options)
+    await alook_again(model_name)
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:

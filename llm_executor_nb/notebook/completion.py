@@ -128,7 +128,9 @@ def _after_command(done: list[str]) -> Iterable[str]:
     match done:
         case []:
             return Commands.BY_NAME
-        case ["use" | "models"]:
+        case ["models"]:
+            return ["search", *_models()]
+        case ["use"]:
             return _models()
         case ["rehearse"]:
             return ["off", "openrouter:", "huggingface:"]

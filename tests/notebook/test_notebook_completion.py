@@ -47,6 +47,7 @@ def offered(shell, text, at=None):
         ("%llm use kim", ["%llm use kimi"]),
         ("%llm keys add hugg", ["%llm keys add huggingface"]),
         ("%llm models kim", ["%llm models kimi"]),
+        ("%llm models sea", ["%llm models search"]),
         ("%llm rehearse o", ["%llm rehearse off", "%llm rehearse openrouter:"]),
     ],
 )
