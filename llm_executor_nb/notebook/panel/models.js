@@ -22,7 +22,7 @@ function modelsTab({ model, send, say, spot, asking, redraw, emptier, focused })
     };
     return h("tr", {},
       cell("Model", h("strong", {}, row.model), row.marks && h("div", { class: "dim" }, row.marks), spot(`offer ${row.model} model`)),
-      cell("Price", row.price),
+      cell("Price per 1M", row.price),
       cell("Context", row.context),
       cell("Providers", row.providers),
       h("td", { class: "acts" }, button(row.is_listed ? "Show" : "Add", name, run, { class: "take", "data-at": `offer ${row.model}` })));

@@ -21,6 +21,7 @@ _KEYS = (
 _MODELS = (
     'llm.models.add("google/gemma-3-27b-it", providers=["scaleway"], alias="gemma")   .remove("gemma")',
     'llm.models.set_providers("gemma", ["scaleway"])   .add_alias("g3", "gemma")   .remove_alias("g3")',
+    "llm.models.search(\"gemma\", tools=True)   searches OpenRouter's and Hugging Face's lists; costs nothing",
     "llm.sync_models()   compares with Hugging Face's list; apply=True changes the table   llm.models.save()",
 )
 _HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)
