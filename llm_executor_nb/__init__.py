@@ -103,6 +103,7 @@ __all__ = [
 ]
 _CACHED_CHAINS = (_build_fallback_chain, _fallback_chain_cache)
 
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
     if name == "ledger":
         return Ledger(session().ledger)
@@ -110,8 +111,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - each name has its own type
         return _last()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
 def __dir__() -> list[str]:
     return sorted(__all__)
+
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Make `%%llm` and `%llm` known to an IPython shell: `%load_ext llm_executor_nb`."""
@@ -119,11 +122,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
     load(shell)
 
+
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take `%%llm` and `%llm` out of an IPython shell."""
     from llm_executor_nb.notebook.magics import unload  # noqa: PLC0415 - IPython is loaded only where it runs
 
     unload(shell)
+
 
 if not logging.getLogger(__name__).handlers:  # a reloaded module adds no second one
     logging.getLogger(__name__).addHandler(logging.NullHandler())

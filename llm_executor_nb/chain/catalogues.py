@@ -238,9 +238,7 @@ _OPENROUTER: Final = _Source(
     unpack=_unpack,
     nothing=_NO_MODELS,
 )
-_HUGGINGFACE: Final = replace(
-    _OPENROUTER, name=HUGGINGFACE, backend=HUGGINGFACE, fetch=catalog.huggingface_models
-)
+_HUGGINGFACE: Final = replace(_OPENROUTER, name=HUGGINGFACE, backend=HUGGINGFACE, fetch=catalog.huggingface_models)
 _RETENTION: Final = _Source(
     name="zdr",
     backend=OPENROUTER,

@@ -5,9 +5,11 @@ A list is looked at before a call or a job, at most once in 10 minutes; never wi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from llm_executor_nb.chain.catalogues import held
 from llm_executor_nb.chain.live_order import UNITS, LiveOrder, figure_in_words, figures_of, ordered
 from llm_executor_nb.chain.lookups import FAILURES_KEPT_S, id_at, list_of
 from llm_executor_nb.chain.session import session
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.chain.live_order import Figure
     from llm_executor_nb.chain.session import Session
-    from llm_executor_nb.providers.catalog import ModelList
+    from llm_executor_nb.providers.catalog import ModelList, Offer
 
 AGAIN_S: Final = 600.0
 """Seconds for which an order stays as it is."""
@@ -82,9 +84,13 @@ def _is_due(model: str, row: Sequence[str], current: Session) -> bool:
 async def _look_again(model: str, row: Sequence[str], current: Session) -> None:
     there, orders = id_at(HUGGINGFACE, model, current), orders_of(model, current)
     listed = await _list(there, current, is_known=any(order.providers for order in orders.values()))
+    offers = (listed and listed.of(there)) or ()
+    kept = () if offers or orders else await _kept(there, current)
     for word in LIVE_ORDERS.intersection(row):
         if _is_due(model, [word], current):  # another call may have done it meanwhile
-            current.live_orders[there, word] = _order(model, word, listed, there, orders.get(word))
+            before = orders[word].providers if word in orders else ordered(word, figures_of(word, kept))
+            found = _order(model, word, offers, before) if offers else _unchanged(model, word, _trouble(listed, there), before)
+            current.live_orders[there, word] = found
 
 
 async def _list(there: str, current: Session, *, is_known: bool) -> ModelList | None:
@@ -96,17 +102,23 @@ async def _list(there: str, current: Session, *, is_known: bool) -> ModelList | 
         return None
 
 
-def _order(model: str, word: str, listed: ModelList | None, there: str, known: LiveOrder | None) -> LiveOrder:
-    before, now = () if known is None else known.providers, clock.current().now()
-    figures = figures_of(word, (listed and listed.of(there)) or ())
-    if not figures:
-        trouble = _trouble(listed, there)
-        stays = f"stays {', '.join(before)}" if before else "is not known"
-        _log.warning("%s: the order by %r %s: %s", model, word, stays, trouble)
-        return LiveOrder(providers=before, since=now, until=now + FAILURES_KEPT_S, trouble=trouble)
+async def _kept(there: str, current: Session) -> tuple[Offer, ...]:
+    """Return the offers of a model by the last list that a search kept on disk; none: there is none."""
+    kept = await asyncio.to_thread(held, current, "")
+    return kept.huggingface.listed.of(there) or ()
+
+
+def _order(model: str, word: str, offers: tuple[Offer, ...], before: tuple[str, ...]) -> LiveOrder:
+    now, figures = clock.current().now(), figures_of(word, offers)
     providers = ordered(word, figures, before)
     _tell(model, word, providers, figures, before)
     return LiveOrder(providers=providers, since=now, until=now + AGAIN_S)
+
+
+def _unchanged(model: str, word: str, trouble: str, before: tuple[str, ...]) -> LiveOrder:
+    now, stays = clock.current().now(), f"stays {', '.join(before)}" if before else "is not known"
+    _log.warning("%s: the order by %r %s: %s", model, word, stays, trouble)
+    return LiveOrder(providers=before, since=now, until=now + FAILURES_KEPT_S, trouble=trouble)
 
 
 def _trouble(listed: ModelList | None, there: str) -> str:

@@ -76,8 +76,10 @@ def search(
 
     Args:
         text: parts of the name, in any case and order, such as `"qwen 32b"`; empty: all models.
-        images, files: whether a prompt may hold them.
-        tools, schema: whether tools, or structured output, are supported.
+        images: whether a prompt may hold pictures.
+        files: whether it may hold files.
+        tools: whether tools are supported.
+        schema: whether structured output is supported.
         free: whether the model costs nothing.
         max_price: the highest price, `(input, output)` in dollars per million tokens.
         providers: a Hugging Face provider, or several of which one suffices.
@@ -152,9 +154,7 @@ def joined(lists: Catalogues, table: ModelTable) -> list[Listed]:
     def listed(model: str, id_there: str | None, offer: Offer | None) -> Listed:
         offers = huggingface.offers.get(id_there or "", ())
         live = tuple(one for one in offers if one.status in LIVE)
-        return Listed(
-            model=model, huggingface_id=id_there, openrouter=offer, providers=live if is_known else None
-        )
+        return Listed(model=model, huggingface_id=id_there, openrouter=offer, providers=live if is_known else None)
 
     others = huggingface.offers.keys() - set(found.values())
     return [

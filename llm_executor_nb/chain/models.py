@@ -1,4 +1,4 @@
-"""`llm.models`: the provider table, and what fills it from the backends' lists: `search`, and `add` without providers."""
+"""`llm.models`: the provider table, and what fills it from the backends' lists: `search`, `add` without providers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Models(ModelTable):
             model: its id on OpenRouter or Hugging Face, such as `google/gemma-3-27b-it`.
             providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last. None: the
                 live ones that Hugging Face lists, in its order. The list is fetched once an hour, which costs nothing;
-                where it cannot be had, a warning says so. `[]`: none.
+                where it cannot be had, a warning says so. `[]`: none. `["fastest"]` or `["cheapest"]` keeps all of them
+                in the order of the latest figures; with `[":fastest"]` Hugging Face chooses for each request.
             alias: a short name for it.
             names: backend -> the model's id there, where it is not `model`: `{"ollama": "gemma3:27b"}`. Ids that the
                 lists know need not be given.

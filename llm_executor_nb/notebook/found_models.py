@@ -21,11 +21,15 @@ def found_models(text: str) -> Bundle:
     """Return the models of the backends' lists that fit a text, as many as can be read, and how to add one."""
     found = search(text)
     if found.empty:
-        return stacked(line_part(f"No model of the lists has {text} in its name. openrouter.ai/models has them all.", "dim"))
+        return stacked(
+            line_part(f"No model of the lists has {text} in its name. openrouter.ai/models has them all.", "dim")
+        )
     rows = [_row(one) for one in found.head(SHOWN).itertuples()]
     more = len(found) - SHOWN
     rest = [line_part(f"… and {more:,} more; a longer part of the name finds fewer", "dim")] if more > 0 else []
-    add = line_part(f"llm.models.add({found['model'].iloc[0]!r}) adds one; llm.models.search has more conditions", "dim")
+    add = line_part(
+        f"llm.models.add({found['model'].iloc[0]!r}) adds one; llm.models.search has more conditions", "dim"
+    )
     return stacked(table_part(_COLUMNS, rows), *rest, add)
 
 

@@ -149,9 +149,7 @@ async def huggingface_models(transport: Transport, base_url: str, *, silence_s: 
     return _model_list(body, huggingface_offers)
 
 
-async def openrouter_retention(
-    transport: Transport, base_url: str, *, silence_s: float | None = None
-) -> RetentionList:
+async def openrouter_retention(transport: Transport, base_url: str, *, silence_s: float | None = None) -> RetentionList:
     """Return the providers that keep nothing, by model (`GET /endpoints/zdr`; asked without a key)."""
     body = await look_up(transport, f"{base_url}/endpoints/zdr", None, OPENROUTER, silence_s)
     if isinstance(body, Verdict):
@@ -236,5 +234,3 @@ def _is_free(price: Price | None) -> bool | None:
 def _seconds(milliseconds: object) -> float | None:
     amount = as_amount(milliseconds)
     return None if amount is None else amount / 1000
-
-

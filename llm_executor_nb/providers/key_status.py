@@ -159,4 +159,3 @@ def _may_infer(token: object) -> bool | None:
 def read_server_key(body: dict[str, Any]) -> KeyStatus | None:
     """Read the body of a server's `GET /models`; None: it is not a list."""
     return KeyStatus(outcome=Outcome.OK, is_alive=True) if isinstance(body.get("data"), list) else None
-

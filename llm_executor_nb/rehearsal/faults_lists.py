@@ -35,7 +35,9 @@ LISTS: Faults = {
     "list-large": _fault("a list of models of 20 MB"),
     "list-odd": _fault("a list of models with fields that nobody documents, and with values of other types"),
     "list-unpriced": _fault("a list of models without prices: missing, null, or no numbers"),
-    "list-drift": _fault("a list of models that changes: each time other models are gone, and prices have risen by 10 %"),
+    "list-drift": _fault(
+        "a list of models that changes: each time other models are gone, and prices have risen by 10 %"
+    ),
 }
 """What may be wrong with a list of models; `lookups.py` sends it."""
 
@@ -65,7 +67,11 @@ def _odd(rows: Rows, _: int) -> list[Any]:
         {"name": {"en": "a model"}, "context_length": -1},
     )
     odd = [
-        {**row, "x_unknown": [{"deep": [number]}], **(oddities[number // 10 % len(oddities)] if number % 10 == 0 else {})}
+        {
+            **row,
+            "x_unknown": [{"deep": [number]}],
+            **(oddities[number // 10 % len(oddities)] if number % 10 == 0 else {}),
+        }
         for number, row in enumerate(rows)
     ]
     return [None, "a text", {"id": None}, {"id": 7}, [], *odd]

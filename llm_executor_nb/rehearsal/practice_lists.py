@@ -7,11 +7,13 @@ Prices, times and providers in it are made up from the names, so they are the sa
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from functools import cache
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
@@ -35,10 +37,21 @@ SIZES: Final = {OPENROUTER: 600, HUGGINGFACE: 150}
 _CONTEXT = 131_072
 _CONTEXTS = (8_192, 32_768, _CONTEXT, _CONTEXT, 262_144, 1_048_576)
 _MILLION = 1e6
-_ENDS_ON = "2027-06-30"
+_ENDS_IN = timedelta(days=180)
 _PROVIDERS = (
-    "cerebras deepinfra featherless-ai fireworks-ai groq hyperbolic novita nscale ovhcloud sambanova scaleway together"
-).split()
+    "cerebras",
+    "deepinfra",
+    "featherless-ai",
+    "fireworks-ai",
+    "groq",
+    "hyperbolic",
+    "novita",
+    "nscale",
+    "ovhcloud",
+    "sambanova",
+    "scaleway",
+    "together",
+)
 _PARAMETERS = ("max_tokens", "response_format", "seed", "structured_outputs", "temperature", "tools")
 _ON_BOTH: Final = (
     ("google", "google/gemma-3-{1b,4b,12b}-it"),
@@ -103,10 +116,11 @@ _ON_OPENROUTER: Final = (
     "anthracite-org/magnum-{9b,12b,27b,72b,123b}-v{1,2,3,4}",
     "neversleep/{lumimaid,noromaid}-{8b,12b,20b,70b}-v{1,2,3,4}",
     "sao10k/{euryale,fimbulvetr,hanami,lunaris,solstice,stheno}-{8b,11b,24b,70b}-v{1,2,3,4,5}",
-    "thedrummer/{anubis,behemoth,cydonia,rocinante,skyfall,snowpiercer,unslopnemo,valkyrie}-{8b,12b,24b,70b,123b}"
-    "-v{1,2,3,4,5}",
+    "thedrummer/{anubis,behemoth,cydonia,rocinante,skyfall,valkyrie}-{8b,12b,24b,70b,123b}-v{1,2,3,4,5,6,7}",
 )
-_SEES = re.compile(r"-vl|vision|gemma-3-|llama-4|4\.5v|multimodal|gpt-(?:4o|4\.1|5)|claude|gemini|nova-(?:lite|pro)|VL3")
+_SEES = re.compile(
+    r"-vl|vision|gemma-3-|llama-4|4\.5v|multimodal|gpt-(?:4o|4\.1|5)|claude|gemini|nova-(?:lite|pro)|VL3"
+)
 _READS_FILES = re.compile(r"gpt-(?:4o|4\.1|5)|claude|gemini")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)b\b", re.IGNORECASE)
 
@@ -149,7 +163,7 @@ def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
 
 
 def _serving(row: Sequence[str]) -> list[str]:
-    """Return the providers of a row that have not left, some to choose from where it names none, and the practice one."""
+    """Return a row's providers that have not left, some to choose from where it names none, and the practice one."""
     named = [name for name in row if name not in LEFT and not is_chosen_there(name)]
     others = _TO_CHOOSE_FROM if any(map(is_chosen_there, row)) else ()
     return list(dict.fromkeys([*named, *others, ANY_MODEL_PROVIDER]))
@@ -210,7 +224,7 @@ def openrouter_rows(table: Iterable[str], end: str | None = None) -> list[Row]:
         table: the ids of the user's models there.
         end: the date on which all models end; None: some of the catalogue's end, the others do not.
     """
-    own = [_openrouter_row(model, *_practice_prices(model), ["text", "image"], _PARAMETERS, end) for model in table]
+    own = [_openrouter_row(model, _practice_prices(model), ["text", "image"], _PARAMETERS, end) for model in table]
     return _filled_up(own, (_openrouter_offer(one, end) for one in catalogue()), OPENROUTER)
 
 
@@ -237,13 +251,13 @@ def _openrouter_offer(one: Practice, end: str | None) -> Row | None:
     usd = 0.0 if _is_free(one.model) else _dollars(one.model) / _MILLION
     prices = (-1.0, -1.0) if one.model.startswith("openrouter/") else (usd, 3 * usd)  # -1: it depends on who answers
     parameters = [name for name in _PARAMETERS if name != "tools" or drawn % 4][: None if drawn % 3 else 3]
-    end = end or (_ENDS_ON if drawn % 40 == 0 else None)
-    row = _openrouter_row(one.model, *prices, _modalities(one.model), parameters, end)
+    end = end or ((clock.current().utc() + _ENDS_IN).date().isoformat() if drawn % 40 == 0 else None)
+    row = _openrouter_row(one.model, prices, _modalities(one.model), parameters, end)
     return {**row, "context_length": _CONTEXTS[drawn % len(_CONTEXTS)], "hugging_face_id": one.hub or ""}
 
 
 def _openrouter_row(
-    model: str, input_usd: float, output_usd: float, modalities: list[str], parameters: Sequence[str], end: str | None
+    model: str, prices: tuple[float, float], modalities: list[str], parameters: Sequence[str], end: str | None
 ) -> Row:
     return {
         "id": model,
@@ -252,7 +266,7 @@ def _openrouter_row(
         "name": model,
         "context_length": _CONTEXT,
         "architecture": {"input_modalities": modalities, "output_modalities": ["text"]},
-        "pricing": {"prompt": _text_of(input_usd), "completion": _text_of(output_usd), "request": "0", "image": "0"},
+        "pricing": {"prompt": _text_of(prices[0]), "completion": _text_of(prices[1]), "request": "0", "image": "0"},
         "supported_parameters": list(parameters),
         "expiration_date": end,
     }
@@ -323,7 +337,10 @@ def huggingface_rows(
     others = [one for one in catalogue() if one.hub and ":" not in one.name]
     return _filled_up(
         own,
-        (_unpriced(row(one.hub or "", _modalities(one.name), _serving_at_hub(one), _dollars(one.name))) for one in others),
+        (
+            _unpriced(row(one.hub or "", _modalities(one.name), _serving_at_hub(one), _dollars(one.name)))
+            for one in others
+        ),
         HUGGINGFACE,
     )
 

@@ -78,9 +78,7 @@ class ModelTable:
 
         Args:
             model: its id on OpenRouter and Hugging Face, such as `google/gemma-3-27b-it`.
-            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last. `fastest`
-                or `cheapest` stands for all that Hugging Face lists and the row does not name, in the order of its
-                latest figures. `:fastest`, `:cheapest` and `:preferred` let Hugging Face choose.
+            providers: the Hugging Face providers and own backends to ask, in order; own ones are asked last.
             alias: a short name for it.
             names: backend -> the model's id there, where it is not `model`: `{"ollama": "gemma3:27b"}`.
             openrouter: whether OpenRouter is asked for it.
@@ -186,9 +184,7 @@ class ModelTable:
                 return name
             if (model := self.aliases.get(name)) is not None and model in self.providers:
                 return model
-        told = unknown_model(
-            name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed
-        )
+        told = unknown_model(name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed)
         raise ModelNotSupportedError(told)
 
     @door

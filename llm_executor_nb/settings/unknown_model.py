@@ -74,7 +74,8 @@ def _near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[st
     if not isinstance(name, str) or not 0 < len(name.split()) <= _LONGEST_NAME:
         return []
     in_table = set(map(str.casefold, known))
-    ids = {id_.casefold(): id_ for id_ in listed_ids if id_.casefold() not in in_table}
+    # OpenRouter's ids come first, and the first spelling counts
+    ids = {id_.casefold(): id_ for id_ in reversed([*listed_ids]) if id_.casefold() not in in_table}
     typed = "".join(name.casefold().split())
     holding = sorted((id_ for id_ in ids if typed in id_), key=len)
     spelt = {id_ if "/" in typed else id_.rpartition("/")[2]: id_ for id_ in ids}

@@ -184,6 +184,14 @@ def test_without_any_list_other_routes_are_asked_and_else_an_error_says_why(here
     assert order() == "a"
 
 
+def test_the_list_of_a_search_tells_an_order_where_the_router_tells_none(here, caplog):
+    here.replies |= {LIST: timed(a=1, b=9), "/or/models": {"data": [{"id": MODEL}]}, "/or/endpoints/zdr": {"data": []}}
+    llm.models.search("model")
+    here.replies[LIST] = (503, {}, b"down")
+    assert order() == "b a"
+    assert "stays b, a: the router sent no list" in caplog.text
+
+
 def test_without_a_key_the_usual_error_comes_and_nothing_is_looked_up(here):
     llm.configure(openrouter_keys=[], huggingface_tokens=[])
     for is_on_openrouter in (True, False):

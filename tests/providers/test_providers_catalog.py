@@ -16,7 +16,8 @@ from looking import Catalogue
 
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.providers import catalog, key_status
+from llm_executor_nb.providers import catalog
+from llm_executor_nb.providers import key_status as keys
 from llm_executor_nb.providers import look_up as one_look_up
 from llm_executor_nb.providers.catalog import ModelList, Offer, Price, cost_usd
 from llm_executor_nb.providers.key_status import KeyStatus
@@ -86,12 +87,12 @@ def server():
 
 def key_status(server, reply):
     server.replies["/key"] = reply
-    return look_up(server, key_status.openrouter_key, Secret(CANARY))
+    return look_up(server, keys.openrouter_key, Secret(CANARY))
 
 
 def token_status(server, reply):
     server.replies["/api/whoami-v2"] = reply
-    return look_up(server, key_status.huggingface_token, Secret(CANARY))
+    return look_up(server, keys.huggingface_token, Secret(CANARY))
 
 
 def router_list(server, reply):
@@ -166,7 +167,7 @@ def test_a_look_up_that_failed_is_a_result_with_its_reason(server, reply, outcom
 def test_nobody_there_is_a_result_too():
     with Catalogue() as gone:
         pass
-    found = look_up(SimpleNamespace(url=gone.url), key_status.openrouter_key, Secret(CANARY))
+    found = look_up(SimpleNamespace(url=gone.url), keys.openrouter_key, Secret(CANARY))
     assert (found.outcome, found.is_alive) == (Outcome.CONNECTION, None)
 
 
@@ -176,7 +177,7 @@ def test_a_look_up_ends_in_time_whatever_comes(monkeypatch, fault):
     with RehearsalServer(f"openrouter: {fault}") as practice:
         place = SimpleNamespace(url=practice.openrouter_url)
         began = time.monotonic()
-        assert look_up(place, key_status.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
+        assert look_up(place, keys.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
         assert time.monotonic() - began < 5
 
 
@@ -234,9 +235,9 @@ def test_a_fine_grained_token_that_may_not_call_providers_is_told_apart(server, 
 
 def test_a_server_that_lists_its_models_lets_the_key_in(server):
     server.replies["/models"] = {"object": "list", "data": []}
-    assert look_up(server, key_status.server_key, Secret(CANARY), "vllm").is_alive is True
+    assert look_up(server, keys.server_key, Secret(CANARY), "vllm").is_alive is True
     server.replies["/models"] = (401, {}, {"error": {"message": "no"}})
-    assert look_up(server, key_status.server_key, Secret(CANARY), "vllm").is_alive is False
+    assert look_up(server, keys.server_key, Secret(CANARY), "vllm").is_alive is False
 
 
 def test_the_router_lists_providers_with_prices_per_token(server):
@@ -326,9 +327,9 @@ def _mutated(value, draw):
 def test_a_body_of_any_shape_is_a_record_of_known_types(seed):
     draw = random.Random(seed)
     for read, body in [
-        (key_status.read_openrouter_key, KEY_BODY),
-        (key_status.read_whoami, WHOAMI),
-        (key_status.read_server_key, {"data": []}),
+        (keys.read_openrouter_key, KEY_BODY),
+        (keys.read_whoami, WHOAMI),
+        (keys.read_server_key, {"data": []}),
     ]:
         for _ in range(10):
             mutated = _mutated(body, draw)
