@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -110,3 +112,37 @@ def test_what_a_search_shows_can_be_read_in_light_and_dark_and_in_a_narrow_windo
         for look in notebook.looks((1280, 400, 320)):
             assert notebook.faults(panel) == [], look
             notebook.shoot(f"panel-search-{look}")
+
+
+def test_a_person_signs_in_and_the_key_is_nowhere_to_be_found(lab):
+    practice = "practice = llm.rehearse(openrouter_keys=0).start()"
+    cells = (practice, PANEL, "print(llm.run_llm('gemma', 'x').content, llm.attempts()['key'].iloc[-1])")
+    with lab.notebook("login", *cells) as notebook:
+        panel = opened(notebook)
+        panel.get_by_role("button", name="Sign in to OpenRouter").click()
+        with notebook.page.context.expect_page() as opening:
+            panel.get_by_role("link", name="Open OpenRouter's page").click()
+        code = opening.value.locator("code").inner_text()
+        opening.value.close()
+        for look in notebook.looks((1280, 400, 320)):
+            assert notebook.faults(panel) == [], look
+            notebook.shoot(f"panel-login-{look}")
+        notebook.page.set_viewport_size({"width": 1280, "height": 1200})
+        field = panel.get_by_label("Code from that page")
+        field.fill("wrong")
+        field.press("Enter")
+        done(panel, "bad")
+        assert field.get_attribute("aria-invalid") == "true"
+        notebook.shoot("panel-login-refused")
+        field.fill(code)
+        panel.get_by_role("button", name="Finish the sign-in").click()
+        panel.get_by_role("button", name="Test signed in").wait_for()
+        notebook.shoot("panel-login-done")
+        saved = notebook.save()
+        notebook.run(3)
+        assert ".." in notebook.text(3)
+        kept = json.dumps([saved, notebook.save()]) + notebook.page.evaluate("() => document.body.innerHTML")
+    assert "sk-or-v1-practice" not in kept
+    assert code not in kept
+    for path in (one for one in lab.folder.rglob("*") if one.is_file()):
+        assert not any(text in path.read_bytes() for text in (code.encode(), b"sk-or-v1-practice")), path

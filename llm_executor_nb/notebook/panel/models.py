@@ -88,7 +88,7 @@ class ModelsTab:
         return {**row, "providers": providers}
 
     def _search(self, message: Message) -> str:
-        wanted = {name: True for name in WANTED if name in message["only"]}
+        wanted: dict[str, Any] = {name: True for name in WANTED if name in message["only"]}
         with typed_into("text"):
             found = search(str(message["text"]).strip(), **wanted)
         self._offers = offer_rows(found)
