@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEYS = (
+    "llm.login()   signs in to OpenRouter, without a key to copy",
     'llm.keys.add("openrouter", getpass.getpass("API key: "), label="team")',
     'llm.keys.rename("openrouter", "..a1b2", "team")   .move(..., to=1)   .disable(...)   .enable(...)   .remove(...)',
     'llm.keys.save("openrouter", "team", to="keyring")   or to="file"   .forget_saved("openrouter", "team")',
