@@ -5,7 +5,7 @@ function keysTab({ model, send, say, spot, paint, asking, redraw, isRedrawn, emp
   const link = h("a", { target: "_blank", rel: "noopener noreferrer" }, "Open OpenRouter's page");
   const [codeField, code] = field("2. Code from that page", spot("sign-in code"), { type: "password", onkeydown: onEnter(finish), class: "wide" });
   const begin = button("Sign in to OpenRouter", "Sign in to OpenRouter", () => send("keys", "sign_in", {}, "sign-in begin", () => link.focus()), { class: "main" });
-  const start = h("div", { class: "line wrap" }, begin, dim("No key to copy. For Hugging Face run llm.login(\"huggingface\") in a cell."), spot("sign-in begin"));
+  const start = h("div", { class: "line wrap start" }, begin, dim("No key to copy. For Hugging Face run llm.login(\"huggingface\") in a cell."), spot("sign-in begin"));
   const steps = h("div", { class: "bar", role: "group", "aria-label": "Sign in to OpenRouter" },
     h("div", { class: "field" }, h("span", { class: "dim" }, "1. Agree there"), link), codeField,
     button("Finish", "Finish the sign-in", finish, { class: "main" }),
