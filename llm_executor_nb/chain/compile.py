@@ -190,16 +190,15 @@ def _no_route(spec: ChainSpec, current: Session) -> ConfigError:
     """Return why a model has no route, and what to type."""
     if not spec.huggingface_tokens or not has_live_order(spec.row):
         return _missing_key(spec, current.options)
-    troubles = [order.trouble for order in orders_of(spec.model, current).values() if order.trouble]
-    why = troubles[0] if troubles else "they have not been looked up"
+    troubles = (order.trouble for order in orders_of(spec.model, current).values() if order.trouble)
+    why = next(troubles, "they have not been looked up")
     word = next(name for name in spec.row if name in LIVE_ORDERS)
     steps = [
         (f"llm.models.set_providers({spec.model!r}, [':{word}'])", "lets Hugging Face choose for each request"),
         (f"llm.sync_models({spec.model!r}, fresh=True)", "shows what Hugging Face lists"),
     ]
-    return ConfigError(
-        to_type(f"{spec.model} has no route: its row says {word!r}, and its providers are unknown: {why}.\nType:", steps)
-    )
+    heading = f"{spec.model} has no route: its row says {word!r}, and its providers are unknown: {why}.\nType:"
+    return ConfigError(to_type(heading, steps))
 
 
 def _missing_key(spec: ChainSpec, config: Options) -> ConfigError:
@@ -234,7 +233,9 @@ def _why_so_few(spec: ChainSpec, config: Options, *, is_off: bool) -> tuple[str,
         has_token = bool(spec.huggingface_tokens and not spec.providers)
         return (", and its row names no Hugging Face provider", [_sync(spec.model)]) if has_token else ("", [])
     # a name of the row may be a provider's, or that of a backend of the user's own: misspelt, or not added yet
-    row, known = list(spec.providers), list(config.backends)
+    if not (row := list(spec.providers)):  # only words for providers that are not known yet
+        return ": OpenRouter is left out", []
+    known = list(config.backends)
     similar = {name: near[0] for name in row if (near := get_close_matches(name, known, n=1, cutoff=_NEAR))}
     named = ", ".join(f"{name!r} (similar: {similar[name]!r})" if name in similar else repr(name) for name in row)
     why = f": OpenRouter is left out, and no backend of your own is called {named}"

@@ -65,11 +65,11 @@ def figures_of(word: str, offers: Iterable[Offer]) -> dict[str, Figure]:
 
 
 def _times(offers: Iterable[Offer]) -> dict[str, Figure]:
-    """Return the seconds that an answer takes. Where one of the two figures is missing, the worst of the others counts."""
+    """Return the seconds that an answer takes. Where one of the two figures is missing, the worst known one counts."""
     every = list(offers)
     latest = max((offer.latency_s for offer in every if offer.latency_s is not None), default=0.0)
     slowest = min((offer.throughput for offer in every if offer.throughput), default=math.inf)
-    times = {}
+    times: dict[str, Figure] = {}
     for offer in every:
         is_known = offer.latency_s is not None or offer.throughput
         latency_s = latest if offer.latency_s is None else offer.latency_s

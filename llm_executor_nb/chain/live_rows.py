@@ -89,8 +89,11 @@ async def _look_again(model: str, row: Sequence[str], current: Session) -> None:
     for word in LIVE_ORDERS.intersection(row):
         if _is_due(model, [word], current):  # another call may have done it meanwhile
             before = orders[word].providers if word in orders else ordered(word, figures_of(word, kept))
-            found = _order(model, word, offers, before) if offers else _unchanged(model, word, _trouble(listed, there), before)
-            current.live_orders[there, word] = found
+            current.live_orders[there, word] = (
+                _order(model, word, offers, before)
+                if offers
+                else _unchanged(model, word, before, trouble=_trouble(listed, there))
+            )
 
 
 async def _list(there: str, current: Session, *, is_known: bool) -> ModelList | None:
@@ -115,7 +118,7 @@ def _order(model: str, word: str, offers: tuple[Offer, ...], before: tuple[str, 
     return LiveOrder(providers=providers, since=now, until=now + AGAIN_S)
 
 
-def _unchanged(model: str, word: str, trouble: str, before: tuple[str, ...]) -> LiveOrder:
+def _unchanged(model: str, word: str, before: tuple[str, ...], *, trouble: str) -> LiveOrder:
     now, stays = clock.current().now(), f"stays {', '.join(before)}" if before else "is not known"
     _log.warning("%s: the order by %r %s: %s", model, word, stays, trouble)
     return LiveOrder(providers=before, since=now, until=now + FAILURES_KEPT_S, trouble=trouble)

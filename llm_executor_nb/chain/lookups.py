@@ -34,7 +34,6 @@ LISTS_KEPT_S: Final = 3600.0
 FAILURES_KEPT_S: Final = 60.0
 """Seconds for which a failed look-up is not repeated, except with `fresh=True`."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
-LIVE: Final = frozenset({"live", None})
 MILLION: Final = 1_000_000
 _SYNC_COLUMNS: Final = {
     "model": "string",
@@ -130,7 +129,7 @@ def _chosen_row(model: str, name: str, gone: str | None) -> dict[str, Any]:
 def _known_row(model: str, name: str, offer: Offer | None, gone: str) -> dict[str, Any]:
     if offer is None:
         return _sync_row(model, name, STALE, None, gone)
-    return _sync_row(model, name, LISTED, offer, None if offer.status in LIVE else f"{offer.status} at the router")
+    return _sync_row(model, name, LISTED, offer, None if offer.is_live else f"{offer.status} at the router")
 
 
 def _sync_row(model: str, provider: str, found: str, offer: Offer | None, message: str | None) -> dict[str, Any]:
@@ -151,7 +150,7 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
 
 def _apply(model: str, compared: list[dict[str, Any]], current: Session) -> None:
     stale = {row["provider"] for row in compared if row["found"] == STALE}
-    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in LIVE]
+    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in catalog.LIVE]
     if not any(row["found"] in (LISTED, MISSING) for row in compared):
         return  # the router does not list the model
     table = current.options.models
@@ -252,9 +251,7 @@ async def list_of(
         return await fetch(current.transport(), url)
 
     async def get(*, fresh: bool) -> ModelList:
-        return await current.lookups.get(
-            (backend, url), look_up, keep_s=_list_kept_s, fresh=fresh, max_age_s=max_age_s
-        )
+        return await current.lookups.get((backend, url), look_up, keep_s=_list_kept_s, fresh=fresh, max_age_s=max_age_s)
 
     listed = await get(fresh=fresh)
     unknown = tuple(model for model in wanted if listed.of(model) is None)

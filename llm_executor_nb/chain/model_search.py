@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import catalogues
-from llm_executor_nb.chain.lookups import LIVE, MILLION, as_frame
+from llm_executor_nb.chain.lookups import MILLION, as_frame
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core.errors import ConfigError
@@ -153,7 +153,7 @@ def joined(lists: Catalogues, table: ModelTable) -> list[Listed]:
 
     def listed(model: str, id_there: str | None, offer: Offer | None) -> Listed:
         offers = huggingface.offers.get(id_there or "", ())
-        live = tuple(one for one in offers if one.status in LIVE)
+        live = tuple(one for one in offers if one.is_live)
         return Listed(model=model, huggingface_id=id_there, openrouter=offer, providers=live if is_known else None)
 
     others = huggingface.offers.keys() - set(found.values())

@@ -38,7 +38,7 @@ from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -207,7 +207,11 @@ def _models() -> Iterator[CheckResult]:
         words = f"{len(session().options.models):,} in the table; their routes are shown once there is a key"
         yield CheckResult("models", FACT, words)
         return
-    ends, _ = all_within([partial(ends_of, tuple(session().options.models)), look_at_all], _WITHIN_S)
+    look_ups: list[Callable[[], Mapping[str, str] | None]] = [
+        partial(ends_of, tuple(session().options.models)),
+        look_at_all,
+    ]
+    ends, _ = all_within(look_ups, _WITHIN_S)
     by_model = [[*_model(model), *_end(model, ends or {})] for model in tuple(session().options.models)]
     if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
         by_model.sort(key=lambda results: min(_WORST_FIRST.index(one.kind) for one in results))

@@ -56,6 +56,10 @@ def cost_usd(price: Price | None, input_tokens: int | None, output_tokens: int |
     return price.request_usd + price.input_usd * input_tokens + price.output_usd * output_tokens
 
 
+LIVE: Final = frozenset({"live", None})
+"""The words of a list for an offer that is served now; None: it says nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """One way in which a model is served. Whatever the list does not say is None.
@@ -86,6 +90,11 @@ class Offer:
     latency_s: float | None = None
     throughput: float | None = None
     expires: datetime | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is served now, as far as the list says."""
+        return self.status in LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
