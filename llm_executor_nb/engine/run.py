@@ -34,6 +34,7 @@ from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.engine.sender import overruled
 from llm_executor_nb.engine.tier import Tier
 from llm_executor_nb.schemas.prompting import SchemaPrompt
+from llm_executor_nb.settings.key_ring import OWN_SOURCES
 from llm_executor_nb.settings.provider_names import is_chosen_there
 
 if TYPE_CHECKING:
@@ -147,10 +148,11 @@ class Run:
         return self._sent_route
 
     def refused_key(self, verdict: Verdict) -> Key | None:
-        """Return the key that a reply does not accept; None: it says nothing of the kind about the key itself."""
+        """Return the key that a reply refuses, if its place may hold another one by now; None: there is none."""
         if verdict.outcome is not Outcome.AUTH or (verdict.reach or ScopeLevel.KEY) is not ScopeLevel.KEY:
             return None
-        return self._sent_route.key
+        key = self._sent_route.key
+        return None if key is None or key.source in OWN_SOURCES else key
 
     @property
     def attempt_bound_s(self) -> float | None:

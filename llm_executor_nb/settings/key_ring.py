@@ -78,7 +78,7 @@ class KeyRing:
         self.is_practice = practice is not None
         self._sources = KeySources(self._succeed)
         self._labels: dict[str, dict[Secret, str]] = {}  # by backend: how each key was called last
-        self._later: dict[Secret, Key] = {}  # a refused key, and the one that its place holds now
+        self._later: dict[tuple[str, Secret], Key] = {}  # of a place: a refused key, and the one that is there now
         self._looked_at: dict[Secret, float] = {}  # when the place of a refused key was looked at last
 
     def of(self, backend: str) -> tuple[Key, ...]:
@@ -96,6 +96,8 @@ class KeyRing:
             first = keys.setdefault(key.secret, key)
             if not first.label and key.label:  # found in two places: a saved label names the key from both
                 keys[key.secret] = replace(first, label=key.label, rpm=first.rpm or key.rpm)
+        for key in keys.values() if self._later else ():  # a place may hold a former key again
+            self._later.pop((key.source, key.secret), None)
         if not keys:
             return ()
         noted = [self._with_note(key) for key in keys.values()]
@@ -143,10 +145,8 @@ class KeyRing:
         """Return the key that the place of a refused one holds by now; None: the same one, or none.
 
         The place is looked at once more, which can take seconds: a login may have been refreshed, and the secret of a
-        notebook service or a variable replaced. Keys that this program holds are not looked for.
+        notebook service or a variable replaced.
         """
-        if key.source in OWN_SOURCES:
-            return None
         with self.lock:
             now, looked_at = clock.current().now(), self._looked_at.get(key.secret, -math.inf)
             later = self._later_at(key)
@@ -155,14 +155,13 @@ class KeyRing:
                 self._sources.doubt(key)
                 later = self._later_at(key)
             if later is not None:
-                self._later.pop(later.secret, None)  # who goes back to a former key must not go round in a circle
-                earlier = [secret for secret, one in self._later.items() if one.secret == key.secret]
-                self._later.update(dict.fromkeys([key.secret, *earlier], later))
+                earlier = [place for place, one in self._later.items() if one == key]
+                self._later.update(dict.fromkeys([(key.source, key.secret), *earlier], later))
         return later
 
     def in_place_of(self, key: Key) -> Key | None:
         """Return the key that took the place of a refused one, as `renewed` has found it; None: it is in force."""
-        return self._later.get(key.secret) if self._later else None
+        return self._later.get((key.source, key.secret)) if self._later else None
 
     def _later_at(self, key: Key) -> Key | None:
         at_place = (one for one in self.all_of(key.backend) if one.source == key.source and one.is_enabled)

@@ -8,6 +8,7 @@ environment.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -71,8 +72,8 @@ class KeySources:
         if backend not in SHOWN:
             return
         for place in self._dotenv_places():
-            where = f"{os.path.relpath(place)} "
-            if keys := list(keys_in(backend, self._read_dotenv(place), where)):
+            values = self._read_dotenv(place)
+            if values and (keys := list(keys_in(backend, values, f"{os.path.relpath(place)} "))):
                 yield from keys
                 return
 
@@ -239,10 +240,10 @@ def _up_to_root(folder: Path) -> list[Path]:
 def _stamp(path: Path) -> object:
     """Return a value that changes when the file does; None: the file does not exist."""
     try:
-        stat = path.stat()
-        return (str(path.absolute()), stat.st_mtime_ns, stat.st_size) if path.is_file() else None
+        found = os.stat(path)  # noqa: PTH116 - at every call, in every folder up to the repository's root
     except OSError:  # a file that cannot be read holds no keys for us
         return None
+    return (str(path), found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def _text_of(path: Path) -> str:

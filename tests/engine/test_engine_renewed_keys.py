@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
+import configparser
 import threading
 import time
+import urllib.request
 
 import pandas as pd
 import pytest
@@ -237,3 +237,43 @@ def test_nothing_that_is_shown_holds_a_token(served, tokens, caplog, capsys):
     told = [repr(llm.keys), llm.keys._repr_html_(), llm.attempts().to_csv(), llm.health().to_csv(), caplog.text]
     told += [*capsys.readouterr(), repr(vars(session().options.keys)), str(llm.check_keys())]
     assert not [text for text in told if "canary" in text]
+
+
+def test_huggingface_hub_refreshes_a_login_at_its_own_address(served, monkeypatch):
+    device = pytest.importorskip("huggingface_hub.utils._oauth_device", reason="this version refreshes no login")
+    server = served(EXPIRED)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"{server.root}/huggingface")
+    monkeypatch.setattr("huggingface_hub.utils._auth._OAUTH_REFRESH_CACHE", None)
+    asked = device.request_device_code()
+    urllib.request.urlopen(asked["verification_uri_complete"]).close()  # noqa: S310 - the practice page
+    given = device.poll_device_token(asked)
+    log_in(given["access_token"])
+    _store(given, expires_in_s=2 * 24 * 3600)
+    assert [key.secret.ending for key in llm.keys] == ["..0001"]
+    # it expires while a job, or a call within the minute, goes on with the token it has
+    _store(given, expires_in_s=-1)
+    monkeypatch.setattr("huggingface_hub.utils._auth._OAUTH_REFRESH_CACHE", None)
+    assert "practice answer" in llm.run_llm(MODEL, "x").content
+    assert _endings(server) == ["..0001", "..0002"]
+    assert_log_is_what_the_server_saw(server)
+    # one that is known to expire is refreshed before it is sent
+    _store({**given, "access_token": login_file().read_text().strip()}, expires_in_s=60, keeps_refresh=True)
+    monkeypatch.setattr("huggingface_hub.utils._auth._OAUTH_REFRESH_CACHE", None)
+    llm.keys.refresh()
+    llm.run_llm(MODEL, "x")
+    assert _endings(server) == ["..0001", "..0002", "..0003"]
+
+
+def _store(given, *, expires_in_s, keeps_refresh=False):
+    """Write what `hf auth login` keeps of a token besides it."""
+    path = login_file().with_name("stored_tokens")
+    stored = configparser.ConfigParser(interpolation=None)
+    stored.read(path)
+    refresh = stored["practice"]["refresh_token"] if keeps_refresh else given["refresh_token"]
+    stored["practice"] = {
+        "hf_token": given["access_token"],
+        "refresh_token": refresh,
+        "expires_at": str(int(time.time()) + expires_in_s),
+    }
+    with path.open("w") as file:
+        stored.write(file)
