@@ -65,7 +65,7 @@ class OpenRouterSignIn:
         outage: returns the reply while the script has OpenRouter down; None: it is up.
     """
 
-    def __init__(self, *, first: int, latency_s: float, outage: Callable[[], Response | None]) -> None:| None]) -> None:
+    def __init__(self, *, first: int, latency_s: float, outage: Callable[[], Response | None]) -> None:
         self._codes: dict[str, _Code] = {}
         self._numbers = count(first)
         self._latency_s = latency_s

@@ -2,8 +2,8 @@
 
 Keys are looked for at first need, never at import, in this order: given in code, added in this session (the panel's
 too), the environment, the secrets of a notebook service, the Hugging Face login, the system's keyring, the key file. A
-list given in code ends the search. A `.env` of the working folder, or of one above it in the same repository, counts for
-a backend of which nothing else was found: a folder may come from somebody else. In a rehearsal saved keys are neither
+list given in code ends the search. A `.env` of the working folder, or of one above it in the repository, counts for a
+backend of which nothing else was found: a folder may come from somebody else. In a rehearsal saved keys are neither
 read nor written. What a user does with keys is in `keys.py`.
 """
 

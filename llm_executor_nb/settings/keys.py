@@ -191,7 +191,7 @@ class Keys:
         return was_saved
 
     def refresh(self) -> None:
-        """Look for keys again: `.env`, a notebook service's secrets, the Hugging Face login, the keyring, the key file."""
+        """Look for keys again: `.env`, a service's secrets, the Hugging Face login, the keyring, the key file."""
         self._ring.refresh()
 
     def __iter__(self) -> Iterator[Key]:

@@ -68,13 +68,12 @@ def _endings(server):
     return [line.key for line in server.lines]
 
 
-def _holds():
-    frame = llm.health()
-    return frame[frame["state"] != "free"] if "state" in frame else frame
-
-
 def _column():
     return pd.DataFrame({"p": [f"question {n}" for n in range(40)]})
+
+
+def _statuses(frame):
+    return frame.filter(like="_status").iloc[:, 0].tolist()
 
 
 DOORS = {
@@ -126,7 +125,7 @@ def test_the_rows_of_a_job_go_on_with_the_token_that_one_of_them_found(served, t
     server, asked = served("huggingface[..0001]: expired-login@13.., latency=0.005"), tokens(OLD, NEW)
     llm.models.set_providers(MODEL, ["a"])
     answers = _column().llm.run(MODEL, "p", concurrency=6)
-    assert answers["llm_status"].tolist() == ["ok"] * 40
+    assert _statuses(answers) == ["ok"] * 40
     assert asked == [OLD, NEW]  # of the rows that were refused together one looks
     statuses = [line.status for line in server.lines]
     assert 1 <= statuses.count(401) <= 6
@@ -138,18 +137,20 @@ def test_the_rows_of_a_job_go_on_with_the_token_that_one_of_them_found(served, t
     )
     again = _column().llm.run(MODEL, "p")  # whatever the token is, an answer is reused
     assert len(server.lines) == len(statuses)
-    assert again["llm_status"].tolist() == ["cached"] * 40
+    assert _statuses(again) == ["cached"] * 40
 
 
 def test_a_variable_that_is_replaced_while_a_job_runs_is_used(served, monkeypatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-renewed-canary-0001")
     llm.OPENROUTER_KEYS, llm.HUGGINGFACE_TOKENS = [None], []
-    server = served("openrouter[..0001]: 401@5.., latency=0.02")
-    job = _column().llm.start(MODEL, "p", concurrency=2, progress=False)
-    while not server.lines:
-        time.sleep(0.002)
-    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-renewed-canary-0002")
-    assert job.result()["llm_status"].tolist() == ["ok"] * 40
+    server = served("openrouter[..0001]: 401@5..")
+
+    def replace_key(_message):
+        monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-renewed-canary-0002")
+        return True
+
+    answers = _column().llm.run(MODEL, "p", concurrency=2, accept=replace_key)
+    assert _statuses(answers) == ["ok"] * 40
     assert {line.status for line in server.lines if line.key == "..0001"} == {200, 401}
     assert sum(line.key == "..0002" for line in server.lines) >= 36
 
@@ -181,7 +182,9 @@ def test_colab_which_answers_the_main_thread_only_is_asked_again_by_the_next_cal
     assert _endings(server) == ["..0001", "..0002"]
 
 
-@pytest.mark.parametrize("give", [lambda: setattr(llm, "HUGGINGFACE_TOKENS", [OLD, NEW]), None], ids=["code", "session"])
+@pytest.mark.parametrize(
+    "give", [lambda: setattr(llm, "HUGGINGFACE_TOKENS", [OLD, NEW]), None], ids=["code", "session"]
+)
 def test_keys_that_this_program_holds_are_not_looked_for(give, served):
     if give is None:
         llm.keys.add("huggingface", OLD)
@@ -209,7 +212,7 @@ def test_a_place_that_hangs_holds_no_call_for_ever(served, tokens, monkeypatch):
     tokens(OLD)
     llm.keys.refresh()
     assert len(llm.keys) == 1
-    monkeypatch.setattr("huggingface_hub.get_token", lambda: held.wait(5) and NEW)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: NEW if held.wait(5) else None)
     monkeypatch.setattr("llm_executor_nb.engine.engine._LOOK_S", 0.05)
     try:
         with pytest.raises(llm.AllRoutesFailedError):
@@ -221,9 +224,14 @@ def test_a_place_that_hangs_holds_no_call_for_ever(served, tokens, monkeypatch):
 
 def test_a_service_that_is_asked_for_a_key_blocks_no_event_loop(served, monkeypatch):
     module, _ = be_in_kaggle(monkeypatch, {"HF_TOKEN": NEW}), served("")
-    asked_in, get = set(), module._get
-    module._get = lambda name: asked_in.add(threading.current_thread()) or get(name)
-    module.UserSecretsClient = lambda: type("Client", (), {"get_secret": staticmethod(module._get)})()
+    asked_in = set()
+
+    class Client:
+        def get_secret(self, name):
+            asked_in.add(threading.current_thread())
+            return module.secrets.get(name)
+
+    module.UserSecretsClient = Client
     assert "practice answer" in asyncio.run(llm.arun_llm(MODEL, "x")).content
     assert threading.main_thread() not in asked_in
     assert asked_in

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from key_places import be_in_colab, be_in_databricks, be_in_kaggle, log_in, login_file
-from rehearsing import MODEL, fresh, seen_by
+from rehearsing import MODEL, fresh
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
@@ -100,7 +100,7 @@ def test_the_login_is_read_through_huggingface_hub_which_refreshes_it(monkeypatc
     time.advance(LOGIN_KEPT_S)
     # what was said of the login is true of its new token
     lines = [(key.shown, key.is_enabled) for key in session().options.keys.lines()]
-    assert lines == [("mine ..0002", False), ("key 1 ..0003", True)]
+    assert lines == [("mine ..0002", False), ("key 2 ..0003", True)]
     assert next(tokens) == SECOND
 
 
@@ -202,7 +202,9 @@ def test_kaggles_secrets_are_asked_once_under_the_variables_names(monkeypatch):
     assert len(module.asked) == asked
 
 
-@pytest.mark.parametrize("failure", [ConnectionError("no internet"), TimeoutError(), lambda of: of.CredentialError("x")])
+@pytest.mark.parametrize(
+    "failure", [ConnectionError("no internet"), TimeoutError(), lambda of: of.CredentialError("x")]
+)
 def test_kaggle_that_does_not_answer_is_told_and_asked_no_more(failure, monkeypatch):
     module = be_in_kaggle(monkeypatch, {"OPENROUTER_API_KEY": ONE})
     module.failure = failure(module) if callable(failure) else failure

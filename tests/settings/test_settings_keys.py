@@ -261,4 +261,3 @@ def test_without_keys_the_text_says_where_they_are_looked_for():
 def test_the_ring_is_neither_pickled_nor_copied(take):
     with pytest.raises(TypeError, match="never pickled"):
         take(llm.keys)
-

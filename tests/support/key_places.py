@@ -29,10 +29,10 @@ class Colab(ModuleType):
     """Colab's `userdata` as its source has it: `get`, and errors without a common base."""
 
     class SecretNotFoundError(Exception):
-        pass
+        """As in its source."""
 
     class NotebookAccessError(Exception):
-        pass
+        """As in its source."""
 
     def __init__(self, secrets, refused=()):
         super().__init__("google.colab.userdata")
@@ -51,10 +51,10 @@ class Kaggle(ModuleType):
     """Kaggle's `kaggle_secrets` as its source has it: a secret that is missing is an error of the backend."""
 
     class BackendError(Exception):
-        pass
+        """As in its source."""
 
     class CredentialError(Exception):
-        pass
+        """As in its source."""
 
     def __init__(self, secrets, failure=None):
         super().__init__("kaggle_secrets")
