@@ -9,7 +9,7 @@ from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import secret_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _SINGLE = {OPENROUTER: ("OPENROUTER_API_KEY",), HUGGINGFACE: ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN")}
 _NUMBERED = {OPENROUTER: "OPENROUTER_KEY_", HUGGINGFACE: "HF_TOKEN_"}
@@ -22,12 +22,11 @@ _MOST = 99
 """Numbered secrets of a service that cannot list its names."""
 
 
-def names_in(backend: str, names: Iterable[str]) -> list[str]:
+def names_in(backend: str, names: Collection[str]) -> list[str]:
     """Return the names of a backend's keys: the plain ones, then the numbered ones in order."""
-    there, prefix = set(names), _NUMBERED[backend]
-    numbered = [name for name in there if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
-    # two names may have one number, `_1` and `_01`
-    return [n for n in _SINGLE[backend] if n in there] + sorted(numbered, key=lambda n: (int(n[len(prefix) :]), n))
+    prefix = _NUMBERED[backend]
+    numbered = [name for name in names if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
+    return [n for n in _SINGLE[backend] if n in names] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
 
 
 def keys_in(backend: str, values: Mapping[str, str | None], where: str = "") -> Iterator[Key]:

@@ -45,7 +45,7 @@ class Vault:
     @property
     def may_be_asked(self) -> bool:
         """Whether this thread gets an answer."""
-        return (is_main_thread() or not self.has_front_end) and self.is_here()
+        return self.is_here() and (is_main_thread() or not self.has_front_end)
 
 
 def is_main_thread() -> bool:
