@@ -71,7 +71,7 @@ def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFra
     if backend is not None and backend not in current.options.backend_names:
         raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(current.options.backend_names)}.")
     keys = [key for key in current.options.keys if backend in (None, key.backend)]
-    statuses = run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
+    statuses = run_sync(lambda: _all(status_of(key, current, fresh=fresh) for key in keys))
     return as_frame([_key_row(key, status) for key, status in zip(keys, statuses, strict=True)], _COLUMNS)
 
 
@@ -79,7 +79,8 @@ async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeySta
     return await asyncio.gather(*lookups)
 
 
-async def _status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+async def status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+    """Return what a key's backend says about it; a hold that this refutes is lifted."""
     url = _key_url(key.backend, current)
 
     async def look_up() -> KeyStatus:

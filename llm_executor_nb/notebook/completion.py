@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.commands import Commands
 from llm_executor_nb.notebook.fill import may_be_data, variables_of
 
@@ -130,6 +131,8 @@ def _after_command(done: list[str]) -> Iterable[str]:
             return Commands.BY_NAME
         case ["use" | "models"]:
             return _models()
+        case ["login"]:
+            return [OPENROUTER, HUGGINGFACE]
         case ["rehearse"]:
             return ["off", "openrouter:", "huggingface:"]
         case ["keys", *rest]:

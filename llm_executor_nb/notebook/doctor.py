@@ -141,7 +141,8 @@ def _keys() -> list[CheckResult]:
     part, keys = "keys", session().options.keys
     if not len(keys):
         places = "; ".join(keys.places())
-        return [CheckResult(part, BAD, f"no key. Looked in: {places}", "%llm keys add openrouter, or %llm panel")]
+        steps = "%llm login, %llm keys add openrouter, or %llm panel"
+        return [CheckResult(part, BAD, f"no key. Looked in: {places}", steps)]
     # the look-ups are free (design 6), but a dead proxy can hang each of them
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:

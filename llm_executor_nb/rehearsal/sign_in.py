@@ -164,7 +164,7 @@ class HuggingFaceSignIn:
 
     def _new_token(self) -> Response:
         number = next(self._numbers)
-        refresh = f"hf_refresh_practice{number:04d}"
+        refresh = f"hf_oauth__refresh_practice{number:04d}"
         self._renewable.add(refresh)
         token = {
             "access_token": f"hf_oauth_practicelogin{number:04d}",

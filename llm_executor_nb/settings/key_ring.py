@@ -27,7 +27,7 @@ from llm_executor_nb.settings.saved_keys import FILE, KEYRING, SavedKeys, file_p
 from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 KEY_LISTS = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
 """The module's lists of keys."""
@@ -41,8 +41,9 @@ _SET_VARIABLE = (
     if os.name == "nt"
     else ("export {}={}", "in a terminal, before Python starts")
 )
-_ANYWHERE = (("llm.panel()", "a form for keys, in a notebook"), ("with llm.rehearse(): ...", "practice without a key"))
-_IN_A_REHEARSAL = (("with llm.rehearse(): ...", "begins one with practice keys; end this one first"),)
+_SIGN_IN = {OPENROUTER: "llm.login()", HUGGINGFACE: "llm.login('huggingface')"}
+_IN_A_REHEARSAL = ("with llm.rehearse(): ...", "begins one with practice keys; end this one first")
+_PRACTISED = ("llm.login()", "practises the sign-in, for a practice key of OpenRouter")
 _GIVEN = "an empty list in code, which ends the search"
 _COLUMNS = ("backend", "key", "from", "saved in", "state")
 OWN_SOURCES = ("code", "session", f"saved in the {KEYRING}", f"saved in the {FILE}")
@@ -221,12 +222,17 @@ class KeyRing:
             places += [*places_of(searched), f"what llm.keys.save kept: the system's keyring, {file_path()}"]
         return places
 
-    def how_to_give_one(self, backends: Iterable[str], *others: tuple[str, str]) -> str:
-        """Return what to type where some backends lack a key, other steps first, and then the places searched."""
+    def how_to_give_one(self, backends: Sequence[str], *others: tuple[str, str]) -> str:
+        """Return what to type where some backends lack a key, the places searched, and last the three usual ways."""
+        if self.is_practice:
+            practised = (_PRACTISED,) if OPENROUTER in backends else ()
+            return self._told((*others, *practised, _IN_A_REHEARSAL), backends)
         line, effect = _SET_VARIABLE
         in_a_terminal = ((line.format(*_VARIABLES[backend]), effect) for backend in self._searched(backends)[:1])
-        given = (*(_STEPS[backend] for backend in backends), *in_a_terminal, *_ANYWHERE)
-        steps = (*others, *(_IN_A_REHEARSAL if self.is_practice else given))
+        given = (*others, *(_STEPS[backend] for backend in backends), *in_a_terminal)
+        return f"{self._told(given, backends)}\n{_three_ways(backends)}"
+
+    def _told(self, steps: Iterable[tuple[str, str]], backends: Sequence[str]) -> str:
         return "\n  ".join([to_type("Type one of these:", steps) + "\nLooked in:", *self.places(backends)])
 
     def _searched(self, backends: Iterable[str]) -> list[str]:
@@ -278,6 +284,12 @@ def _in_code(backend: str, value: str) -> Key:
     return Key(backend=backend, secret=secret_of(value), label="", source="code")
 
 
+def _three_ways(backends: Sequence[str]) -> str:
+    """Return how a newcomer without a key goes on, in one sentence."""
+    sign_in = _SIGN_IN[backends[0]]
+    return f"Sign in with {sign_in}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+
+
 def _as_text(key: Key) -> str:
     saved = f" · saved in {key.saved_in}" if key.saved_in else ""
     state = "" if key.state == "on" else f" · {key.state}"
@@ -295,11 +307,11 @@ def _labelled(keys: list[Key], former: Mapping[Secret, str]) -> Iterator[Key]:
         yield key if key.label else replace(key, label=label)
 
 
-def free_label(number: int, taken: set[str]) -> str:
+def free_label(number: int, taken: set[str], name: str = "key") -> str:
     """Return `key 1`, `key 2`, ...: the first from a number on that no other key has."""
-    while f"key {number}" in taken:
+    while f"{name} {number}" in taken:
         number += 1
-    return f"key {number}"
+    return f"{name} {number}"
 
 
 def _values(key: Key) -> tuple[str, ...]:
