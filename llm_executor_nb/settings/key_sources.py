@@ -30,7 +30,7 @@ DOTENV = ".env"
 LOGIN = "the Hugging Face login"
 LOGIN_KEPT_S = 60.0
 """Seconds after which the login is read again, so that it can be refreshed before it expires."""
-_IN_ENVIRONMENT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """The variables that `huggingface_hub` takes for the login, where one of them is set."""
 _NO_LOGIN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 """huggingface_hub's own switch: nothing may use the saved login unless the user asks for it."""
@@ -214,7 +214,7 @@ def _login_keys() -> Iterator[Key]:
     path = login_path()
     try:
         # it prefers a variable to the login, which is a key of its own here
-        is_hidden = any(os.environ.get(name) for name in _IN_ENVIRONMENT)
+        is_hidden = any(os.environ.get(name) for name in HUB_VARIABLES)
         token = _text_of(path) if is_hidden else get_token()
     except Exception as error:  # noqa: BLE001 - a file that cannot be read, or whatever a version raises
         warn(
