@@ -52,15 +52,15 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from tenacity import RetryCallState
 
+    from llm_executor_nb.chain.models import Models
     from llm_executor_nb.settings.keys import Keys
-    from llm_executor_nb.settings.models import ModelTable
 
     OPENROUTER_KEYS: list[str]
     HUGGINGFACE_TOKENS: list[str]
     MODEL_INFERENCE_PROVIDERS: dict[str, list[str]]
     retry_wait_strategy: Callable[[RetryCallState], float]
     keys: Keys
-    models: ModelTable
+    models: Models
     ledger: Ledger
     last: AIMessage | pd.DataFrame | pd.Series[Any] | None
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,11 +63,20 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     home = tmp_path_factory.mktemp("home", numbered=True)
     for name, folder in HOMES.items():
         monkeypatch.setenv(name, str(home / folder))
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:  # it reads its variables once
+        for name, file in (("HF_TOKEN_PATH", "token"), ("HF_STORED_TOKENS_PATH", "stored_tokens")):
+            monkeypatch.setattr(constants, name, str(home / HOMES["HF_HOME"] / file))
 
 
 @pytest.fixture(autouse=True)
 def _own_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a practice server may send no byte for some seconds, and a search would give it up."""
+    monkeypatch.setattr("llm_executor_nb.chain.catalogues.SILENCE_S", 60.0)
 
 
 @pytest.fixture(autouse=True)

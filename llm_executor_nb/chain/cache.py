@@ -6,6 +6,7 @@ It lives on the private loop, so it needs no lock. It must not send anything its
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_executor_nb.core import clock
@@ -30,6 +31,7 @@ class TTLCache:
         *,
         keep_s: Callable[[T], float],
         fresh: bool = False,
+        max_age_s: float = math.inf,
     ) -> T:
         """Return the cached reply, or look it up; join a look-up of the same reply that is under way.
 
@@ -38,10 +40,11 @@ class TTLCache:
             look_up: sends the question.
             keep_s: returns for how many seconds a reply may be cached.
             fresh: look it up in any case.
+            max_age_s: look it up where the cached reply is older.
         """
         now = clock.current().now()
         since, until, reply = self._replies.get(key, (now, now, None))
-        if not fresh and since <= now < until:
+        if not fresh and since <= now < min(until, since + max_age_s):
             return reply  # type: ignore[no-any-return] # the reply to the same question
         task = self._under_way.get(key)
         # a task of another loop never ends here: that loop may be gone, as after a fork

@@ -10,15 +10,19 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain.live_order import spelt_out
+from llm_executor_nb.chain.live_rows import look_again, orders_of
 from llm_executor_nb.core.chain import Chain
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError, to_type
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
+from llm_executor_nb.settings.provider_names import LIVE_ORDERS, has_live_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from llm_executor_nb.chain.session import Session
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.settings.backends import OwnBackend
     from llm_executor_nb.settings.options import Options
@@ -35,6 +39,7 @@ class ChainSpec:
         model: its name in the user's table.
         openrouter_keys: the keys of tier 1; none when OpenRouter is left out.
         huggingface_tokens: each is used with every provider.
+        row: what the user's table says, which may be an order by live figures.
         providers: the Hugging Face providers of the row, in order.
         own: the user's own backends of the row, in order, each with its keys; without keys it is asked without one.
         names: backend -> the model's name there, where it is another one.
@@ -43,6 +48,7 @@ class ChainSpec:
     model: str
     openrouter_keys: tuple[Key, ...]
     huggingface_tokens: tuple[Key, ...]
+    row: tuple[str, ...]
     providers: tuple[str, ...]
     own: tuple[tuple[OwnBackend, tuple[Key, ...]], ...] = ()
     names: tuple[tuple[str, str], ...] = ()
@@ -51,20 +57,25 @@ class ChainSpec:
 _fallback_chain_cache: dict[str, Chain] = {}
 
 
-def compiled(name: str, config: Options, health: Health) -> Chain:
+def compiled(name: str, current: Session, *, is_asking: bool = False) -> Chain:
     """Return the chain of a model, from the cache while nothing it is made of changes.
 
     Args:
         name: a model or an alias.
-        config: the settings in force.
-        health: its holds of a row or key end when that row changes or that key is gone.
+        current: the settings in force. Its holds of a row or key end when that row changes or that key is gone.
+        is_asking: whether a request follows; a row in the order of live figures is then brought up to date.
 
     Raises:
         ModelNotSupportedError: the name is not in the table.
         MissingKeyError: all of its routes lack a key.
+        ConfigError: the router does not tell the providers that the row leaves to it.
     """
+    config, health = current.options, current.health
     model = config.models.resolve(name)
-    spec = _spec_of(model, config)
+    row = config.models.row(model)
+    if is_asking and has_live_order(row):
+        look_again(model, row, current)
+    spec = _spec_of(model, row, current)
     cached = _fallback_chain_cache.get(model)
     if cached is not None and cached.recipe == spec:
         return cached
@@ -72,7 +83,7 @@ def compiled(name: str, config: Options, health: Health) -> Chain:
         _release_stale_holds(cached.recipe, spec, config, health)
     chain = _build_fallback_chain(spec)
     if not any(chain.tiers):
-        raise _missing_key(spec, config)
+        raise _no_route(spec, current)
     for route in chain.routes():
         health.traffic.apply_rpm(route)  # a key may have been given another rpm
     _fallback_chain_cache[model] = chain
@@ -137,19 +148,22 @@ def _build_fallback_chain(spec: ChainSpec) -> Chain:
     )
 
 
-def _spec_of(model: str, config: Options) -> ChainSpec:
-    row, names = config.models.row(model), config.models.names.get(model, {})
+def _spec_of(model: str, row: tuple[str, ...], current: Session) -> ChainSpec:
+    config = current.options
+    names = config.models.names.get(model, {})
     for name in names.keys() & set(row) - config.backends.keys():
         raise ConfigError(
             f"The row of {model} names {name!r} as a backend of your own, and no such backend was added. "
             f"Add it: llm.add_backend({name!r}, base_url=...). Nothing was sent.",
         )
     is_on_openrouter = model not in config.models.off_openrouter
+    providers = tuple(name for name in row if name not in config.backends)
     return ChainSpec(
         model=model,
         openrouter_keys=config.keys.of(OPENROUTER) if is_on_openrouter else (),
         huggingface_tokens=config.keys.of(HUGGINGFACE),
-        providers=tuple(name for name in row if name not in config.backends),
+        row=row,
+        providers=spelt_out(providers, orders_of(model, current)) if has_live_order(row) else providers,
         own=tuple((config.backends[name], config.keys.of(name)) for name in row if name in config.backends),
         names=tuple(sorted(names.items())),
     )
@@ -157,7 +171,7 @@ def _spec_of(model: str, config: Options) -> ChainSpec:
 
 def _row_of(spec: ChainSpec) -> tuple[object, ...]:
     """Return what the user's table says of a model; its holds end when that changes."""
-    return spec.providers, spec.names, tuple(backend for backend, _ in spec.own)
+    return spec.row, spec.names, tuple(backend for backend, _ in spec.own)
 
 
 def _route(spec: ChainSpec, backend: str, key: Key | None, provider: str | None, tier: int) -> Route:
@@ -167,15 +181,30 @@ def _route(spec: ChainSpec, backend: str, key: Key | None, provider: str | None,
         key=key,
         provider=provider,
         model=spec.model,
-        request_model=f"{called}:{provider}" if provider else called,
+        request_model=f"{called}:{provider.removeprefix(':')}" if provider else called,
         tier=tier,
     )
+
+
+def _no_route(spec: ChainSpec, current: Session) -> ConfigError:
+    """Return why a model has no route, and what to type."""
+    if not spec.huggingface_tokens or not has_live_order(spec.row):
+        return _missing_key(spec, current.options)
+    troubles = (order.trouble for order in orders_of(spec.model, current).values() if order.trouble)
+    why = next(troubles, "they have not been looked up")
+    word = next(name for name in spec.row if name in LIVE_ORDERS)
+    steps = [
+        (f"llm.models.set_providers({spec.model!r}, [':{word}'])", "lets Hugging Face choose for each request"),
+        (f"llm.sync_models({spec.model!r}, fresh=True)", "shows what Hugging Face lists"),
+    ]
+    heading = f"{spec.model} has no route: its row says {word!r}, and its providers are unknown: {why}.\nType:"
+    return ConfigError(to_type(heading, steps))
 
 
 def _missing_key(spec: ChainSpec, config: Options) -> ConfigError:
     """Return why a model has no route, and what to type. Only what can work for its row is named."""
     is_off = spec.model in config.models.off_openrouter
-    asked = [*([] if is_off else [OPENROUTER]), *([HUGGINGFACE] if spec.providers else [])]
+    asked = [*([] if is_off else [OPENROUTER]), *([HUGGINGFACE] if spec.providers or has_live_order(spec.row) else [])]
     if not asked:
         why = f"{spec.model} has no route: OpenRouter is left out, and its row is empty."
         return ConfigError(to_type(f"{why}\nType one of these:", _ways_to_a_route(spec.model, config)))
@@ -204,7 +233,9 @@ def _why_so_few(spec: ChainSpec, config: Options, *, is_off: bool) -> tuple[str,
         has_token = bool(spec.huggingface_tokens and not spec.providers)
         return (", and its row names no Hugging Face provider", [_sync(spec.model)]) if has_token else ("", [])
     # a name of the row may be a provider's, or that of a backend of the user's own: misspelt, or not added yet
-    row, known = list(spec.providers), list(config.backends)
+    if not (row := list(spec.providers)):  # only words for providers that are not known yet
+        return ": OpenRouter is left out", []
+    known = list(config.backends)
     similar = {name: near[0] for name in row if (near := get_close_matches(name, known, n=1, cutoff=_NEAR))}
     named = ", ".join(f"{name!r} (similar: {similar[name]!r})" if name in similar else repr(name) for name in row)
     why = f": OpenRouter is left out, and no backend of your own is called {named}"

@@ -11,6 +11,7 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_executor_nb.chain.models import Models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import did_you_mean, near_names, noted_as
@@ -242,7 +243,7 @@ class SettingsModule(ModuleType):
         lambda value: configure(retry_wait_strategy=value),
     )
     keys = _setting("keys", lambda: session().keys, _refuse("keys"))
-    models = _setting("models", lambda: session().options.models, _refuse("models"))
+    models = _setting("models", lambda: Models(session().options.models), _refuse("models"))
 
     @forgetful
     def __setattr__(self, name: str, value: object) -> None:

@@ -184,7 +184,7 @@ def _chains(models: Iterable[str] | None) -> Iterator[Chain]:
     options, policy = current.options, in_force(None, current.options)
     for model in tuple(options.models) if models is None else models:
         try:
-            chain = compiled(model, options, current.health)
+            chain = compiled(model, current)
         except ConfigError:  # no key, or a wrong row; a call of this model raises it
             continue
         yield routes_under(policy, chain, options.backends, None) if policy else chain

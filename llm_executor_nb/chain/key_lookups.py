@@ -19,7 +19,7 @@ from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Scope
 from llm_executor_nb.core.secret import door
 from llm_executor_nb.engine.loop import run_sync
-from llm_executor_nb.providers import catalog
+from llm_executor_nb.providers import key_status
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.chain.session import Session
     from llm_executor_nb.core.holds import Hold
     from llm_executor_nb.core.records import Key
-    from llm_executor_nb.providers.catalog import KeyStatus
+    from llm_executor_nb.providers.key_status import KeyStatus
 
 KEYS_KEPT_S: Final = 300.0
 _COLUMNS: Final = {
@@ -71,15 +71,20 @@ def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFra
     if backend is not None and backend not in current.options.backend_names:
         raise ConfigError(f"Unknown backend {backend!r}; there are {', '.join(current.options.backend_names)}.")
     keys = [key for key in current.options.keys if backend in (None, key.backend)]
-    statuses = run_sync(lambda: _all(status_of(key, current, fresh=fresh) for key in keys))
+    statuses = statuses_of(keys, current, fresh=fresh)
     return as_frame([_key_row(key, status) for key, status in zip(keys, statuses, strict=True)], _COLUMNS)
+
+
+def statuses_of(keys: Iterable[Key], current: Session, *, fresh: bool = False) -> list[KeyStatus]:
+    """Return what the backends say about keys, in their order."""
+    return run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
 
 
 async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeyStatus]:
     return await asyncio.gather(*lookups)
 
 
-async def status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+async def _status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
     """Return what a key's backend says about it; a hold that this refutes is lifted."""
     url = _key_url(key.backend, current)
 
@@ -102,10 +107,10 @@ def _key_url(backend: str, current: Session) -> str:
 
 async def _look_up_key(key: Key, url: str, current: Session) -> KeyStatus:
     if key.backend == OPENROUTER:
-        return await catalog.openrouter_key(current.transport(), url, key.secret)
+        return await key_status.openrouter_key(current.transport(), url, key.secret)
     if key.backend == HUGGINGFACE:
-        return await catalog.huggingface_token(current.transport(), url, key.secret)
-    return await catalog.server_key(current.transport(), url, key.secret, key.backend)
+        return await key_status.huggingface_token(current.transport(), url, key.secret)
+    return await key_status.server_key(current.transport(), url, key.secret, key.backend)
 
 
 def _key_kept_s(status: KeyStatus) -> float:

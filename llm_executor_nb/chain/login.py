@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from llm_executor_nb.chain.key_lookups import status_of
+from llm_executor_nb.chain.key_lookups import statuses_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted
@@ -28,7 +28,7 @@ from llm_executor_nb.core.secret import Secret, forgetful, kinds_of_keys
 from llm_executor_nb.engine.loop import run_sync
 from llm_executor_nb.providers.sign_in import make_verifier, page_for, trade
 from llm_executor_nb.settings.key_ring import free_label
-from llm_executor_nb.settings.key_sources import login_path
+from llm_executor_nb.settings.key_sources import HUB_VARIABLES, login_path
 from llm_executor_nb.view.html import link_part, stacked
 from llm_executor_nb.view.live import LiveDisplay, frontend, is_attended
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_executor_nb.chain.session import Session
-    from llm_executor_nb.providers.catalog import KeyStatus
 
 SIGNED_IN = "signed in"
 """The label of a key that came by a sign-in."""
@@ -45,8 +44,6 @@ _CODE = re.compile(r"(?:^|[?&#])code=([^&#]*)")
 _LONGEST_CODE = 512
 _ASK_LATER = frozenset({405, 407, 408, 429})
 """Statuses of 4xx that do not speak of the code."""
-_HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What `huggingface_hub` reads before its own login."""
 _NOBODY = (
     "A hidden question cannot be asked here: nobody answers under papermill, nbconvert or in a script without a "
     "terminal. Set the key in the environment before Python starts, as OPENROUTER_API_KEY or HF_TOKEN, or sign in "
@@ -307,14 +304,14 @@ def _working(current: Session, token: Secret) -> LoginStatus | None:
         ConfigError: it is not accepted, and comes from a variable that a new login could not replace.
     """
     found = Key(backend=HUGGINGFACE, secret=token, label="")
-    status: KeyStatus = run_sync(lambda: status_of(found, current, fresh=True))
+    (status,) = statuses_of([found], current, fresh=True)
     if status.is_alive is not False:
         key = _keep(current, HUGGINGFACE, token)
         known = "works" if status.is_alive else "could not be looked up now"
         words = f" ({status.message})" if status.message else ""
         message = f"A Hugging Face login is there: {key.shown}, from {key.source}. It {known}{words}. Requests use it."
         return LoginStatus(backend=HUGGINGFACE, key=key.shown, saved_in=key.source, message=message)
-    for name in _HUB_VARIABLES:
+    for name in HUB_VARIABLES:
         if os.environ.get(name, "").strip() == token.reveal():
             raise ConfigError(
                 f"Hugging Face does not accept the token {token.ending} of {name} ({status.message}), and this "

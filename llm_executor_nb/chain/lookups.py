@@ -21,7 +21,7 @@ from llm_executor_nb.core.secret import door
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
-from llm_executor_nb.settings.provider_names import canonical
+from llm_executor_nb.settings.provider_names import LIVE_ORDERS, canonical, has_live_order, is_chosen_there
 from llm_executor_nb.settings.shipped_models import LEFT
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ LISTS_KEPT_S: Final = 3600.0
 FAILURES_KEPT_S: Final = 60.0
 """Seconds for which a failed look-up is not repeated, except with `fresh=True`."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
-_LIVE: Final = frozenset({"live", None})
-_MILLION: Final = 1_000_000
+MILLION: Final = 1_000_000
 _SYNC_COLUMNS: Final = {
     "model": "string",
     "provider": "string",
@@ -69,10 +68,11 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
         fresh: fetch the list again.
 
     Returns:
-        One row per model and provider: model, provider, found (`listed`: in the row and offered; `stale`: in the row
-        and not offered; `missing`: offered and not in the row; `unknown`: the list is missing), status (the router's
-        word, such as `live`), context_length, input_usd_per_million and output_usd_per_million (tokens),
-        supports_tools, supports_structured_output, message. Your own backends are left out.
+        One row per model and provider: model, provider, found (`listed`: in the row and offered, as are all offers
+        where the row says `fastest` or `cheapest`; `stale`: in the row and not offered; `missing`: offered and not in
+        the row; `unknown`: the list is missing), status (the router's word, such as `live`), context_length,
+        input_usd_per_million and output_usd_per_million (tokens), supports_tools, supports_structured_output, message.
+        Your own backends are left out.
 
     Raises:
         ModelNotSupportedError: a name means no model; nothing was sent.
@@ -82,8 +82,8 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
     table = current.options.models
     wanted = [names] if isinstance(names, str) else table if names is None else names
     models = list(dict.fromkeys(table.resolve(name) for name in wanted))
-    ids = [_id_at(HUGGINGFACE, model, current) for model in models]
-    listed = run_sync(lambda: _list_of(HUGGINGFACE, ids, current, fresh=fresh))
+    ids = [id_at(HUGGINGFACE, model, current) for model in models]
+    listed = run_sync(lambda: list_of(HUGGINGFACE, ids, current, fresh=fresh))
     rows = []
     for model in models:
         compared = _compared(model, listed, current)
@@ -100,24 +100,36 @@ def _compared(model: str, listed: ModelList, current: Session) -> list[dict[str,
     if listed.outcome is not Outcome.OK:
         why = f"the router sent no list: {listed.outcome.value} {listed.message or ''}".strip()
         return [_sync_row(model, provider, UNKNOWN, None, why) for provider in row]
-    offers = listed.of(_id_at(HUGGINGFACE, model, current))
+    offers = listed.of(id_at(HUGGINGFACE, model, current))
     by_name = {offer.provider: offer for offer in offers or ()}
     today = clock.current().utc().date()
     gone = "the router does not list this model" if offers is None else f"not offered by the router on {today}"
-    known = [_known_row(model, name, by_name.get(name), LEFT.get(name, gone)) for name in row]
-    missing = [_sync_row(model, str(name), MISSING, offer, None) for name, offer in by_name.items() if name not in row]
-    return known + missing
+    known = [
+        _chosen_row(model, name, None if offers else gone)
+        if is_chosen_there(name)
+        else _known_row(model, name, by_name.get(name), LEFT.get(name, gone))
+        for name in row
+    ]
+    others = ((str(name), offer) for name, offer in by_name.items() if name not in row)
+    if has_live_order(row):  # the word stands for them
+        return known + [_known_row(model, name, offer, gone) for name, offer in others]
+    return known + [_sync_row(model, name, MISSING, offer, None) for name, offer in others]
 
 
-def _id_at(backend: str, model: str, current: Session) -> str:
+def id_at(backend: str, model: str, current: Session) -> str:
     """Return a model's id at a backend."""
     return current.options.models.names.get(model, {}).get(backend, model)
+
+
+def _chosen_row(model: str, name: str, gone: str | None) -> dict[str, Any]:
+    """Return what is found of a word of a row, or of a suffix with which Hugging Face chooses: it is never stale."""
+    return _sync_row(model, name, UNKNOWN if gone else LISTED, None, gone)
 
 
 def _known_row(model: str, name: str, offer: Offer | None, gone: str) -> dict[str, Any]:
     if offer is None:
         return _sync_row(model, name, STALE, None, gone)
-    return _sync_row(model, name, LISTED, offer, None if offer.status in _LIVE else f"{offer.status} at the router")
+    return _sync_row(model, name, LISTED, offer, None if offer.is_live else f"{offer.status} at the router")
 
 
 def _sync_row(model: str, provider: str, found: str, offer: Offer | None, message: str | None) -> dict[str, Any]:
@@ -128,8 +140,8 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
         "found": found,
         "status": offer and offer.status,
         "context_length": offer and offer.context_length,
-        "input_usd_per_million": price and price.input_usd * _MILLION,
-        "output_usd_per_million": price and price.output_usd * _MILLION,
+        "input_usd_per_million": price and price.input_usd * MILLION,
+        "output_usd_per_million": price and price.output_usd * MILLION,
         "supports_tools": offer and offer.supports_tools,
         "supports_structured_output": offer and offer.supports_structured_output,
         "message": message,
@@ -138,13 +150,14 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
 
 def _apply(model: str, compared: list[dict[str, Any]], current: Session) -> None:
     stale = {row["provider"] for row in compared if row["found"] == STALE}
-    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in _LIVE]
-    if all(row["found"] == STALE for row in compared):
-        return  # an empty row would leave the model without Hugging Face
+    new = [row["provider"] for row in compared if row["found"] == MISSING and row["status"] in catalog.LIVE]
+    if not any(row["found"] in (LISTED, MISSING) for row in compared):
+        return  # the router does not list the model
     table = current.options.models
-    listed = [name for name in table.row(model) if name not in stale]
-    if [*listed, *new] != list(table.row(model)):
-        table.set_providers(model, [*listed, *new])
+    before = table.row(model)
+    after = [*(name for name in before if name not in stale), *new]
+    if after and after != list(before):  # an empty row would leave the model without Hugging Face
+        table.set_providers(model, after)
 
 
 # --- prices -----------------------------------------------------------------------------------------------------
@@ -184,12 +197,14 @@ async def _prices_of(model: str, current: Session) -> Prices:
     row = options.models.row(name)
     prices: Prices = {(own, None): None for own in row if own in options.backends}
     if name not in options.models.off_openrouter and options.keys.of(OPENROUTER):
-        offers = await _offers_of(OPENROUTER, _id_at(OPENROUTER, name, current), current)
+        offers = await _offers_of(OPENROUTER, id_at(OPENROUTER, name, current), current)
         prices[OPENROUTER, None] = offers[0].price if offers else None
     providers = [provider for provider in row if provider not in options.backends]
     if providers and options.keys.of(HUGGINGFACE):
-        offers = await _offers_of(HUGGINGFACE, _id_at(HUGGINGFACE, name, current), current)
-        by_name = {offer.provider: offer.price for offer in offers}
+        offers = await _offers_of(HUGGINGFACE, id_at(HUGGINGFACE, name, current), current)
+        by_name = {offer.provider: offer.price for offer in offers if offer.provider}
+        if has_live_order(row):
+            providers = [*(name for name in providers if name not in LIVE_ORDERS), *by_name]
         prices |= {(HUGGINGFACE, provider): by_name.get(provider) for provider in providers}
     return prices
 
@@ -210,7 +225,7 @@ async def _providers_listed(current: Session) -> frozenset[str]:
 
     at_openrouter, listed = await asyncio.gather(
         current.lookups.get(("providers", url), look_up, keep_s=lambda names: LISTS_KEPT_S if names else 0.0),
-        _list_of(HUGGINGFACE, (), current),
+        list_of(HUGGINGFACE, (), current),
     )
     offered = (offer.provider for offers in listed.offers.values() for offer in offers)
     return at_openrouter | {name for name in offered if name}
@@ -219,10 +234,12 @@ async def _providers_listed(current: Session) -> frozenset[str]:
 async def _offers_of(backend: str, id_there: str, current: Session) -> tuple[Offer, ...]:
     if paid_calls.are_forbidden() and not current.is_rehearsal:
         return ()
-    return (await _list_of(backend, [id_there], current)).of(id_there) or ()
+    return (await list_of(backend, [id_there], current)).of(id_there) or ()
 
 
-async def _list_of(backend: str, wanted: Iterable[str], current: Session, *, fresh: bool = False) -> ModelList:
+async def list_of(
+    backend: str, wanted: Iterable[str], current: Session, *, fresh: bool = False, max_age_s: float = LISTS_KEPT_S
+) -> ModelList:
     """Return a backend's list of models. A cached list without a wanted model may be old, so it is fetched again."""
     url = current.options.base_url(backend)
     fetch = catalog.openrouter_models if backend == OPENROUTER else catalog.huggingface_models
@@ -234,7 +251,7 @@ async def _list_of(backend: str, wanted: Iterable[str], current: Session, *, fre
         return await fetch(current.transport(), url)
 
     async def get(*, fresh: bool) -> ModelList:
-        return await current.lookups.get((backend, url), look_up, keep_s=_list_kept_s, fresh=fresh)
+        return await current.lookups.get((backend, url), look_up, keep_s=_list_kept_s, fresh=fresh, max_age_s=max_age_s)
 
     listed = await get(fresh=fresh)
     unknown = tuple(model for model in wanted if listed.of(model) is None)
@@ -272,7 +289,7 @@ async def _keeping_nothing(model: str, current: Session) -> frozenset[str]:
 
     listed = await current.lookups.get(("retention", url), look_up, keep_s=_list_kept_s)
     name = current.options.models.aliases.get(model, model)
-    return frozenset(map(canonical, listed.providers.get(_id_at(OPENROUTER, name, current).casefold(), ())))
+    return frozenset(map(canonical, listed.providers.get(id_at(OPENROUTER, name, current).casefold(), ())))
 
 
 def _list_kept_s(listed: ModelList | RetentionList) -> float:

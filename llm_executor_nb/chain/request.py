@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import compiled
+from llm_executor_nb.chain.live_rows import alook_again
 from llm_executor_nb.chain.policies import prices_known, under_policy
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
@@ -56,7 +58,7 @@ def make_request(
     deadline_s = config.deadline_s if deadline is None else check_bound("deadline", deadline)
     # last: who has no key yet is told what else is wrong
     chain, policy = under_policy(
-        policy, compiled(model_name, config, current.health), config, payload=payload, extra_body=extra_body
+        policy, compiled(model_name, current, is_asking=True), config, payload=payload, extra_body=extra_body
     )
     return RunRequest(
         chain=chain,
@@ -75,7 +77,10 @@ def make_request(
 async def ready_for(model_name: str, policy: Policy | None) -> None:
     """Wait for what `make_request` needs, without blocking the caller's event loop."""
     await warmup.loaded()
+    if (keys := session().options.keys).must_ask():
+        await asyncio.to_thread(lambda: [keys.all_of(backend) for backend in tuple(keys.code)])
     await prices_known(policy, model_name, session().options)
+    await alook_again(model_name)
 
 
 def check_accept(accept: Callable[[AIMessage], object] | None) -> Callable[[AIMessage], object] | None:

@@ -26,7 +26,7 @@ import math
 import os
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from llm_executor_nb.chain.cache import TTLCache
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from llm_executor_nb.chain.live_order import LiveOrder
     from llm_executor_nb.engine.sender import Sender
     from llm_executor_nb.settings.backends import OwnBackend
 
@@ -84,6 +85,8 @@ class Session:
         job_ids: the jobs that began in this session.
         jobs: those of them that somebody still holds, or that run.
         lookups: the replies of free look-ups, for a while.
+        lists: (name, URL) -> a list of models as it last came, for a search.
+        live_orders: model at Hugging Face and word of a row -> the providers that the word stands for.
         ended: the logs and ledgers of sessions that ended, shared by the whole stack.
         transports: the HTTP session of each loop, shared by the whole stack: a rehearsal opens no second one.
     """
@@ -97,6 +100,8 @@ class Session:
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.lookups = TTLCache()
+        self.lists: dict[tuple[str, str], Any] = {}
+        self.live_orders: dict[tuple[str, str], LiveOrder] = {}
         self.ended: deque[tuple[AttemptLog, LedgerStore]] = below.ended if below else deque(maxlen=_LOGS_KEPT)
         self.transports: dict[PrivateLoop, Transport] = below.transports if below else {}
         self._senders: tuple[object, Mapping[str, Sender]] = (None, {})

@@ -54,7 +54,7 @@ class Policy:
             "no_training": _switch,
             "only": _names,
             "ignore": _names,
-            "max_price": _price,
+            "max_price": lambda _, value: check_max_price(value, where="Policy: "),
             "bill_to": _organisation,
             "quantizations": _formats,
         }
@@ -101,12 +101,17 @@ def _slug(name: str) -> str:
     return "/".join(filter(None, parts))
 
 
-def _price(name: str, value: Any) -> tuple[float, float] | None:  # noqa: ANN401 - whatever the user gave
+def check_max_price(value: Any, *, where: str = "") -> tuple[float, float] | None:  # noqa: ANN401 - whatever the user gave
+    """Return a highest price, `(input, output)` in dollars per million tokens, if it is one; None: any.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if value is None:
         return None
     if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_dollars, value)):
         return float(value[0]), float(value[1])
-    raise ConfigError(f"Policy: {name}={value!r} must be {_PER_MILLION}.")
+    raise ConfigError(f"{where}max_price={value!r} must be {_PER_MILLION}.")
 
 
 def _is_dollars(value: object) -> bool:

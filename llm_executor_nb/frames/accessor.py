@@ -15,6 +15,7 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.inspection import JOB_ATTRS, attempts
+from llm_executor_nb.chain.live_rows import alook_again
 from llm_executor_nb.chain.lookups import akeeping_nothing, aprices_of
 from llm_executor_nb.chain.policies import in_force, prices_known
 from llm_executor_nb.chain.promises import needs_list
@@ -347,6 +348,7 @@ async def _amake_job(frame: pd.DataFrame, model: str, column: Hashable | None, o
     policy, config = options.get("policy"), session().options
     # what is looked up here is cached, so making the job does not block the loop
     await prices_known(policy, model, config)
+    await alook_again(model)
     if options.get("budget_usd") is not None and options.get("price") is None:
         await aprices_of(model)
     if needs_list(in_force(policy, config)):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llm_executor_nb.chain.limits import ends_of, limits_of
+from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.jobs.options import listed_prices
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.view.html import block, pairs
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
+    from llm_executor_nb.core.chain import Chain
     from llm_executor_nb.frames.prompts import Prompts
     from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.store.ledger_store import LedgerStore
@@ -34,6 +37,8 @@ class Plan:
         least_usd, most_usd: the price range over the chain's routes; None: no price is known.
         routes: the chain, in order.
         left_out: the routes that cannot promise the policy, each with the clause and why.
+        limits: the limits of a free model that cannot carry the requests.
+        ends: until when OpenRouter serves the model; empty: no end is known.
     """
 
     model: str
@@ -47,6 +52,8 @@ class Plan:
     most_usd: float | None
     routes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    ends: str = ""
 
     @property
     def to_ask(self) -> int:
@@ -67,6 +74,8 @@ class Plan:
             ("price", price),
             ("routes", " > ".join(self.routes)),
             *(("left out", words) for words in self.left_out),
+            *(("limit", words) for words in self.limits),
+            *([("ends", self.ends)] if self.ends else []),
         ]
 
     def _repr_html_(self) -> str:
@@ -77,7 +86,7 @@ class Plan:
 
 
 def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Plan:
-    """Return what a job would do. Sends no request; prices may be looked up, which is free.
+    """Return what a job would do. Sends no request; prices, limits and ends are looked up, which is free.
 
     Args:
         options: what all rows share.
@@ -111,7 +120,14 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         most_usd=most,
         routes=tuple(route.name for route in options.chain.routes()),
         left_out=tuple(f"{one.route.name} by {one.clause}: {one.why}" for one in options.chain.left_out),
+        limits=limits_of(options.chain, requests - stored),
+        ends=_end_of(options.chain),
     )
+
+
+def _end_of(chain: Chain) -> str:
+    is_asked = any(route.backend == OPENROUTER for route in chain.routes())
+    return ends_of([chain.model]).get(chain.model, "") if is_asked else ""
 
 
 def _price_range(options: JobOptions, tokens: int, requests: int, longest: int) -> tuple[float | None, float | None]:

@@ -135,7 +135,7 @@ def check_arguments(
     )
     # last: who has no key yet is told what else is wrong
     chain, policy = under_policy(
-        policy, compiled(model, config, current.health), config, payload=sent, extra_body=extra_body
+        policy, compiled(model, current, is_asking=True), config, payload=sent, extra_body=extra_body
     )
     options = make(
         chain=chain,

@@ -20,6 +20,7 @@ from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine, report_bundle
+from llm_executor_nb.notebook.found_models import found_models
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.settings.models import SHOWN, row_as_text, shown_rows
@@ -141,14 +142,20 @@ class Commands:
         show_line(f"Removed, and deleted from the {places[0]}." if places else "Removed for this session.")
 
     def _models(self, rest: str) -> None:
+        action, _, text = rest.partition(" ")
         part = unquoted(rest)
-        if not part:
+        if action == "search":
+            show(found_models(unquoted(text.strip())))
+        elif not part:
             display(session().options.models)
             self._use("")
         elif session().options.models.find(part):
             show(_models_bundle(part))
         else:
-            show_line(f"No model has {part} in its name or its aliases. %llm models shows the table.")
+            show_line(
+                f"No model has {part} in its name or its aliases. %llm models shows the table, and "
+                f"%llm models search {part} looks on the lists of OpenRouter and Hugging Face."
+            )
 
     def _use(self, rest: str) -> None:
         if rest:

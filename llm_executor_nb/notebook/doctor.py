@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 import textwrap
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ import pandas as pd
 
 from llm_executor_nb.chain.compile import compiled
 from llm_executor_nb.chain.key_lookups import check_keys
+from llm_executor_nb.chain.limits import ends_of
+from llm_executor_nb.chain.live_rows import look_at_all
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.advice import hold_words
@@ -30,12 +33,13 @@ from llm_executor_nb.core.secret import is_made_up
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
+from llm_executor_nb.settings.key_sources import LOGIN
 from llm_executor_nb.settings.shipped_models import LEFT
 from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -177,9 +181,9 @@ def _key(row: Any, *, is_made_up: bool) -> CheckResult:  # noqa: ANN401 - a row 
     if pd.isna(row.is_alive):
         return _of_key(name, LOOK, f"could not be looked up: {row.outcome}{words}")
     if not row.is_alive and is_made_up:
-        return _of_key(name, LOOK, "made up, so no provider accepts it", _replaced(row.backend))
+        return _of_key(name, LOOK, "made up, so no provider accepts it", _replaced(row))
     if not row.is_alive:
-        return _of_key(name, BAD, f"not accepted: {row.outcome}{words}", _replaced(row.backend))
+        return _of_key(name, BAD, f"not accepted: {row.outcome}{words}", _replaced(row))
     left = "" if pd.isna(row.credit_usd) else f", {dollars(row.credit_usd)} left"
     if row.outcome == "ok":
         return _of_key(name, GOOD, f"alive{left}")
@@ -194,8 +198,10 @@ def _of_key(name: str, kind: str, words: str, step: str = "") -> CheckResult:
     return CheckResult("keys", kind, f"{name}: {words}", step, about=name)
 
 
-def _replaced(backend: str) -> str:
-    return f"replace it: {_REVOKED_AT.get(backend, f'llm.add_backend({backend!r}, keys=[...])')}"
+def _replaced(row: Any) -> str:  # noqa: ANN401 - a row of a frame has no type
+    if row.source == LOGIN:
+        return f"sign in again: llm.login({row.backend!r})"
+    return f"replace it: {_REVOKED_AT.get(row.backend, f'llm.add_backend({row.backend!r}, keys=[...])')}"
 
 
 def _models() -> Iterator[CheckResult]:
@@ -204,7 +210,12 @@ def _models() -> Iterator[CheckResult]:
         words = f"{len(session().options.models):,} in the table; their routes are shown once there is a key"
         yield CheckResult("models", FACT, words)
         return
-    by_model = [list(_model(model)) for model in tuple(session().options.models)]
+    look_ups: list[Callable[[], Mapping[str, str] | None]] = [
+        partial(ends_of, tuple(session().options.models)),
+        look_at_all,
+    ]
+    ends, _ = all_within(look_ups, _WITHIN_S)
+    by_model = [[*_model(model), *_end(model, ends or {})] for model in tuple(session().options.models)]
     if len(by_model) > _SHOWN_MODELS:  # a small table keeps its order
         by_model.sort(key=lambda results: min(_WORST_FIRST.index(one.kind) for one in results))
     for results in by_model[:_SHOWN_MODELS]:
@@ -228,7 +239,7 @@ def _held_keys() -> Iterator[CheckResult]:
 def _model(model: str) -> Iterator[CheckResult]:
     part, now, health = "models", clock.current().now(), session().health
     try:
-        routes = list(compiled(model, session().options, health).routes())
+        routes = list(compiled(model, session()).routes())
     except MissingKeyError:
         yield CheckResult(part, BAD, f"{model}: no route, because there is no key for any", about=model)
         return
@@ -247,6 +258,12 @@ def _model(model: str) -> Iterator[CheckResult]:
         others = [name for name in session().options.models.row(model) if name != provider]
         step = f"llm.models.set_providers({model!r}, {others!r}) takes it out of the row"
         yield CheckResult(part, LOOK, f"{provider}: {LEFT[provider]}", step, about=provider)
+
+
+def _end(model: str, ends: Mapping[str, str]) -> Iterator[CheckResult]:
+    if model in ends:
+        step = f"llm.models.search({model.partition('/')[0]!r}) shows what else there is"
+        yield CheckResult("models", LOOK, f"{model}: {ends[model]}", step, about=model)
 
 
 def _ledger() -> Iterator[CheckResult]:

@@ -88,6 +88,7 @@ class LLMMagics(Magics):
             %llm keys                the keys; %llm keys add openrouter prompts for one and does not show it
             %llm login               sign in to OpenRouter, and use the key at once; %llm login huggingface
             %llm models              the models, their aliases and providers; %llm models gemma finds some
+            %llm models search gemma what OpenRouter and Hugging Face list, with prices; costs nothing
             %llm use MODEL           make a model the default of this notebook
             %llm health              what is on hold, why, and for how long
             %llm log                 the last attempts: route, outcome, time, cost

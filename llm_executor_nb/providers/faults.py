@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llm_executor_nb.core.errors import MachineError
 from llm_executor_nb.core.foreign_text import shorten
@@ -22,6 +22,9 @@ from llm_executor_nb.core.outcomes import (
     CERTIFICATE_UNKNOWN,
 )
 from llm_executor_nb.core.records import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _USERINFO = re.compile(r"(?<=//)[^/@\s'\"]+@")
 _NOISE = re.compile(r"\b400, message:|\bssl:(?:\w+|<[^>]*>)")
@@ -63,10 +66,12 @@ class Watch:
     Attributes:
         is_reused: it was sent on a connection that had carried another one before.
         status: the HTTP status, once a reply has begun.
+        heard: called when a reply begins, and with each piece of it; None: nobody waits for that.
     """
 
     is_reused: bool = False
     status: int | None = None
+    heard: Callable[[], object] | None = None
 
 
 def fault_of(error: Exception, watch: Watch) -> Fault:

@@ -20,7 +20,7 @@ from llm_executor_nb.core.records import OPENROUTER, Fault, Reply, Verdict
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.providers.catalog import TIMEOUT_S
+from llm_executor_nb.providers.look_up import TIMEOUT_S
 
 if TYPE_CHECKING:
     from llm_executor_nb.providers.transport import Transport

@@ -8,8 +8,10 @@ Must not: retry, judge a reply, or know a provider.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -98,6 +100,7 @@ class Transport:
         secret: Secret | None,
         headers: Mapping[str, str] = _NO_HEADERS,
         timeout_s: float | None,
+        silence_s: float | None = None,
     ) -> Reply | Fault:
         """Make one GET; return its result.
 
@@ -109,12 +112,19 @@ class Transport:
             secret: the key for the Authorization header; None: none is sent.
             headers: further headers.
             timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
+            silence_s: seconds without a byte, connecting included, after which it is given up; None: no bound.
 
         Raises:
             MachineError: this machine cannot open a connection, or use its proxy or certificates; nothing was sent.
         """
         watch = Watch()
-        return await self._once(self._request(url, None, headers, secret, watch), watch, timeout_s)
+        try:
+            async with asyncio.timeout(silence_s) as silence:
+                if silence_s is not None:
+                    watch.heard = partial(_begin_again, silence, silence_s)
+                return await self._once(self._request(url, None, headers, secret, watch), watch, timeout_s)
+        except TimeoutError:
+            return make_fault(FaultKind.TIMEOUT, f"not a byte for {silence_s:g} s", watch)
 
     @asynccontextmanager
     async def stream(
@@ -246,6 +256,8 @@ class Transport:
     async def _whole(self, response: aiohttp.ClientResponse, watch: Watch, body: bytearray) -> Reply | Fault:
         """Read the rest of a body whose beginning may have been read; give up when it is larger than the cap."""
         while len(body) <= self._body_cap:
+            if watch.heard is not None:
+                watch.heard()
             piece = await response.content.readany()
             if not piece:
                 return Reply(status=response.status, headers=_plain(response.headers), body=bytes(body))
@@ -258,6 +270,10 @@ class Transport:
         if self._session is None:
             self._session = _make_session()
         return self._session
+
+
+def _begin_again(silence: asyncio.Timeout, silence_s: float) -> None:
+    silence.reschedule(asyncio.get_running_loop().time() + silence_s)
 
 
 def _ends_a_line(piece: bytes) -> bool:

@@ -13,9 +13,11 @@ from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.faults import read_faults, status_fault
 from llm_executor_nb.rehearsal.faults_answers import BILLS, FORMS, NO_ANSWERS, SCHEMA_ANSWERS, SERVED
 from llm_executor_nb.rehearsal.faults_broken import BODIES, CONNECTIONS
+from llm_executor_nb.rehearsal.faults_lists import LISTS
 from llm_executor_nb.rehearsal.faults_streams import FINE_STREAMS, STREAMS
 from llm_executor_nb.rehearsal.rules import (
     AS_429,
+    ONLY_OPENROUTER,
     RETRY_AFTER,
     SHOWS_LIMIT,
     UNTIMED,
@@ -32,6 +34,7 @@ PACE = "pace"
 RATE = "rate"
 AT_ONCE = "at-once"
 CHOKES = "chokes"
+EXPIRES = "expires"
 
 CONDITIONS: Faults = {
     LATENCY: FaultSpec(
@@ -78,8 +81,17 @@ CONDITIONS: Faults = {
         needs_value=True,
         example="chokes=WORD",
     ),
+    EXPIRES: FaultSpec(
+        does="days until the models end, by the list of OpenRouter",
+        respond=None,
+        finding=Finding(Outcome.OK),
+        backends=ONLY_OPENROUTER,
+        is_value=is_count,
+        needs_value=True,
+        example="expires=14",
+    ),
 }
-"""What slows or limits requests, or depends on their text; `runner.py` carries it out."""
+"""What slows or limits requests, depends on their text, or stands in a list; `runner.py` carries it out."""
 _MAX_NEAR_NAMES = 4
 """How many near names an error offers at most."""
 _SHORT = 3
@@ -108,7 +120,7 @@ def general_themes() -> dict[str, Faults]:
 
 @cache
 def special_themes() -> dict[str, Faults]:
-    """Return the faults that only some requests can meet, by theme; other requests pass them by."""
+    """Return the faults that only some requests or look-ups can meet, by theme; others pass them by."""
     rows = read_faults()
     return {
         "requests for a schema": {**SCHEMA_ANSWERS, **rows["schemas"]},
@@ -119,6 +131,7 @@ def special_themes() -> dict[str, Faults]:
         "requests with earlier messages": rows["history"],
         "streams that should include their usage": rows["usage"],
         "answers in other forms": FORMS,
+        "look-ups of a list of models": LISTS,
     }
 
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import ending
-from llm_executor_nb.rehearsal.catalogue import find_fault, general_themes
+from llm_executor_nb.rehearsal.catalogue import EXPIRES, LATENCY, PACE, general_themes
+from llm_executor_nb.rehearsal.faults_lists import LISTS, changed
+from llm_executor_nb.rehearsal.practice_lists import huggingface_rows, openrouter_rows, retention_rows
 from llm_executor_nb.rehearsal.replies import no_key
 from llm_executor_nb.rehearsal.requests import ChatRequest, key_of
 from llm_executor_nb.rehearsal.response import ResponseWriter, json_response
-from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
-from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
+from llm_executor_nb.rehearsal.upstreams import UPSTREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,14 +34,11 @@ if TYPE_CHECKING:
     from llm_executor_nb.rehearsal.response import Response
     from llm_executor_nb.rehearsal.rules import Effect, FaultSpec
     from llm_executor_nb.rehearsal.runner import ScriptRunner
-    from llm_executor_nb.rehearsal.upstreams import Upstream
-    from llm_executor_nb.settings.options import Options
 
-ANY_MODEL_PROVIDER = "practice"
-"""A provider that serves every model, so that a rehearsal has one that a row of the table does not name."""
 _LIMIT_USD, _USED_USD = 10.0, 2.5
-_FREE_REQUESTS = 50
-_CONTEXT = 131_072
+_FREE_REQUESTS, _FREE_REQUESTS_ONCE_PAID = 50, 1000
+_LATENCY_S, _PER_TOKEN_S = 0.6, 0.02
+"""Seconds until the first token, and of each further one, at the provider that is listed first."""
 _DOWN = frozenset({Outcome.CONNECTION, Outcome.TIMEOUT, Outcome.SERVER_ERROR, Outcome.OVERLOADED})
 _NOT_HERE = frozenset({Outcome.NOT_FOUND, Outcome.UNSUPPORTED})
 _DAILY = frozenset({"openrouter_free_tier_daily", "free-models-per-day"})
@@ -86,6 +87,7 @@ class LookupHandlers:
         self._number = number
         self._models = models
         self._lines: list[LookupLine] = []
+        self._sent: Counter[str] = Counter()
 
     @property
     def seen(self) -> tuple[LookupLine, ...]:
@@ -143,7 +145,7 @@ class LookupHandlers:
     def _describe_key(self, request: ChatRequest) -> Response:
         if request.key is None:
             return no_key(request)
-        upcoming = self._upcoming(request)
+        upcoming = self._runner.upcoming(request)
         if upcoming is not None and (refusal := _refusal_of_key(request, *upcoming)) is not None:
             return refusal
         effect, fault = upcoming or (None, None)
@@ -156,18 +158,25 @@ class LookupHandlers:
         return json_response(_whoami(outcome), None)
 
     def _list_models(self, request: ChatRequest) -> Response:
-        if refusal := self._outage(request):
-            return refusal
-        listed = self._models(request.backend)
+        table = self._models(request.backend)
         if request.backend == OPENROUTER:
-            return json_response({"data": [_openrouter_model(model) for model in listed]}, None)
-        rows = [self._huggingface_model(model, providers) for model, providers in listed.items()]
-        return json_response({"object": "list", "data": rows}, None)
+            days = self._runner.told(EXPIRES, request)
+            end = (clock.current().utc() + timedelta(days)).date().isoformat() if days else None
+            return self._list(request, openrouter_rows(table, end))
+        rows = huggingface_rows(table, status_of=cache(self._status_of), speed_of=self._speed)
+        return self._list(request, rows, object="list")
+
+    def _list(self, request: ChatRequest, rows: list[dict[str, Any]], **beside: str) -> Response:
+        """Return a list of models as the script has it: changed by a fault of lists, refused, or whole."""
+        upcoming = self._runner.upcoming(replace(request, is_list=True))
+        if upcoming is None or upcoming[0].fault not in LISTS:
+            return self._outage(request) or json_response({**beside, "data": rows}, None)
+        number = self._sent[request.backend]
+        self._sent[request.backend] += 1
+        return json_response({**beside, "data": changed(upcoming[0].fault, rows, number)}, upcoming[0].fault)
 
     def _list_zdr(self, request: ChatRequest) -> Response:
-        keeping_nothing = [one for one in UPSTREAMS if one.keeps_nothing]
-        rows = [_endpoint(model, one) for model in self._models(OPENROUTER) for one in keeping_nothing]
-        return self._outage(request) or json_response({"data": rows}, None)
+        return self._outage(request) or json_response({"data": retention_rows(self._models(OPENROUTER))}, None)
 
     def _list_providers(self, request: ChatRequest) -> Response:
         names = {one.slug: one.name for one in UPSTREAMS}
@@ -176,60 +185,21 @@ class LookupHandlers:
 
     def _outage(self, request: ChatRequest) -> Response | None:
         """Return the refusal of a list, if the backend's next request would find it down."""
-        upcoming = self._upcoming(request)
+        upcoming = self._runner.upcoming(request)
         return None if upcoming is None else _outage(request, *upcoming)
 
-    def _huggingface_model(self, model: str, providers: Sequence[str]) -> dict[str, Any]:
-        statuses = {provider: self._status_of(provider) for provider in providers}
-        return {
-            "id": model,
-            "object": "model",
-            "created": 0,
-            "owned_by": model.partition("/")[0],
-            "providers": [
-                _provider(name, status, place)
-                for place, (name, status) in enumerate(statuses.items(), start=1)
-                if status is not None
-            ],
-        }
+    def _speed(self, provider: str, place: int) -> dict[str, float]:
+        """Return a provider's latest figures: what its next request would meet. The dearer one is, the faster it is."""
+        request = _bare_request(HUGGINGFACE, None, 0, provider)
+        latency_s = _LATENCY_S / place + self._runner.told(LATENCY, request)
+        per_token_s = _PER_TOKEN_S / place + self._runner.told(PACE, request)
+        return {"first_token_latency_ms": round(1000 * latency_s, 3), "throughput": round(1 / per_token_s, 3)}
 
     def _status_of(self, provider: str) -> str | None:
         """Return a provider's status by the script; None: it does not serve its models."""
-        upcoming = self._upcoming(_bare_request(HUGGINGFACE, None, 0, provider))
+        upcoming = self._runner.upcoming(_bare_request(HUGGINGFACE, None, 0, provider))
         outcome = upcoming[1].expected(HUGGINGFACE).outcome if upcoming else Outcome.OK
         return None if outcome in _NOT_HERE else "error" if outcome in _DOWN else "live"
-
-    def _upcoming(self, request: ChatRequest) -> tuple[Effect, FaultSpec] | None:
-        effect = self._runner.upcoming(request)
-        fault = find_fault(effect.fault) if effect else None
-        return (effect, fault) if effect and fault and fault.can_meet(request) else None
-
-
-def shipped_models(backend: str) -> dict[str, list[str]]:
-    """Return the models of the shipped table, with the providers that serve them."""
-    if backend == HUGGINGFACE:
-        return {row.id_at_huggingface: _serving(row.providers) for row in SHIPPED}
-    return {row.model: [] for row in SHIPPED}
-
-
-def practice_models(config: Options, backend: str) -> dict[str, list[str]]:
-    """Return the models of the user's table as a backend calls them, with the providers that serve them."""
-    table = config.models
-    listed = {}
-    for model in tuple(table):
-        try:
-            row = [name for name in table.row(model) if name not in config.backends]
-        except ConfigError:  # a row that is not a list; its user gets the error
-            continue
-        if backend == HUGGINGFACE or model not in table.off_openrouter:
-            sent_name = table.names.get(model, {}).get(backend, model)
-            listed[sent_name] = _serving(row) if backend == HUGGINGFACE else []
-    return listed
-
-
-def _serving(row: Sequence[str]) -> list[str]:
-    """Return the providers of a row that have not left, and the practice provider."""
-    return list(dict.fromkeys([*(name for name in row if name not in LEFT), ANY_MODEL_PROVIDER]))
 
 
 def _bare_request(backend: str, key: str | None, key_number: int, provider: str | None = None) -> ChatRequest:
@@ -274,7 +244,8 @@ def _error_reply(request: ChatRequest, effect: Effect, fault: FaultSpec) -> Resp
 
 def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -> dict[str, Any]:
     is_broke = outcome is Outcome.QUOTA and not is_daily
-    used = _FREE_REQUESTS if outcome is Outcome.QUOTA and is_daily else 0
+    free = _FREE_REQUESTS if is_daily else _FREE_REQUESTS_ONCE_PAID
+    used = free if outcome is Outcome.QUOTA and is_daily else 0
     return {
         "data": {
             "label": f"sk-or-v1-...{(request.key or '').lstrip('.')}",
@@ -288,8 +259,8 @@ def _openrouter_key(request: ChatRequest, outcome: Outcome, *, is_daily: bool) -
             "expires_at": None,
             "free_model_daily_requests": {
                 "used": used,
-                "limit": _FREE_REQUESTS,
-                "remaining": _FREE_REQUESTS - used,
+                "limit": free,
+                "remaining": free - used,
             },
         },
     }
@@ -312,44 +283,4 @@ def _whoami(outcome: Outcome) -> dict[str, Any]:
             "type": "access_token",
             "accessToken": {"displayName": "practice", "role": "fineGrained", "fineGrained": fine},
         },
-    }
-
-
-def _openrouter_model(model: str) -> dict[str, Any]:
-    price = f"{PRICE_USD:.10f}"
-    return {
-        "id": model,
-        "name": model,
-        "context_length": _CONTEXT,
-        "pricing": {"prompt": price, "completion": price, "request": "0", "image": "0"},
-        "supported_parameters": ["max_tokens", "response_format", "seed", "structured_outputs", "temperature", "tools"],
-    }
-
-
-def _endpoint(model: str, upstream: Upstream) -> dict[str, Any]:
-    return {
-        "name": f"{upstream.name} | {model}",
-        "model_id": model,
-        "model_name": model,
-        "provider_name": upstream.name,
-        "tag": upstream.tag,
-        "quantization": upstream.quantization,
-        "context_length": _CONTEXT,
-        "pricing": {
-            "prompt": f"{upstream.input_usd / 1e6:.10f}",
-            "completion": f"{upstream.output_usd / 1e6:.10f}",
-        },
-        "status": 0,
-    }
-
-
-def _provider(name: str, status: str, place: int) -> dict[str, Any]:
-    price = place * PRICE_USD * 1e6  # each provider is dearer than the one before it, so that there is a choice
-    return {
-        "provider": name,
-        "status": status,
-        "context_length": _CONTEXT,
-        "pricing": {"input": round(price, 6), "output": round(2 * price, 6)},
-        "supports_tools": True,
-        "supports_structured_output": True,
     }

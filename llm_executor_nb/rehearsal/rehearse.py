@@ -17,7 +17,7 @@ from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door
-from llm_executor_nb.rehearsal.lookups import practice_models
+from llm_executor_nb.rehearsal.practice_lists import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.settings.backends import OwnBackend
 from llm_executor_nb.settings.key_ring import KeyRing

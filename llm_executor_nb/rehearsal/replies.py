@@ -109,7 +109,8 @@ def answer_headers(request: ChatRequest, body: dict[str, Any]) -> dict[str, str]
 def _as_openrouter(body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
     choice = body["choices"][0]
     usage = body["usage"]
-    cost = request.upstream.cost_usd(usage["prompt_tokens"], usage["completion_tokens"], request.tier)
+    tokens = usage["prompt_tokens"], usage["completion_tokens"]
+    cost = 0.0 if request.is_free else request.upstream.cost_usd(*tokens, request.tier)
     message = {"refusal": None, "reasoning": None, **choice["message"]}
     details = {
         "prompt_tokens_details": {"cached_tokens": 0},

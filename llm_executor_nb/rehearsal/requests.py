@@ -84,6 +84,7 @@ class ChatRequest:
         bill_to: the organisation that the header for Hugging Face names; None: there is no such header.
         wants_metadata: whether the header asks OpenRouter who was considered and who answered.
         service_tier: as it stands in the request.
+        is_list: whether it is a look-up of a list of models, and not a request for an answer.
     """
 
     backend: str
@@ -109,11 +110,17 @@ class ChatRequest:
     bill_to: str | None = None
     wants_metadata: bool = False
     service_tier: Any = None
+    is_list: bool = False
 
     @property
     def plain_model(self) -> str:
         """The model without its colon and what follows it."""
         return self.model.partition(":")[0]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it asks for the free variant of a model."""
+        return "free" in self.model.split(":")[1:]
 
     @property
     def schema(self) -> Any:  # noqa: ANN401 - JSON of any shape

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, LATENCY, PACE, RATE, find_fault
+from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, EXPIRES, LATENCY, PACE, RATE, find_fault
 from llm_executor_nb.rehearsal.faults import status_error
 from llm_executor_nb.rehearsal.replies import answer, error_of, limit_headers, refuse, refuse_rate
 from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_rate
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.rehearsal.requests import ChatRequest
     from llm_executor_nb.rehearsal.response import Response
+    from llm_executor_nb.rehearsal.rules import FaultSpec, Target
     from llm_executor_nb.rehearsal.script import Script
 
 _Place = tuple[int, int]
@@ -96,20 +97,31 @@ class ScriptRunner:
         for inside in self._inside.values():
             inside.discard(id(request))
 
-    def upcoming(self, request: ChatRequest) -> Effect | None:
-        """Return the effect that the next request of this key or provider would meet; counts nothing.
+    def upcoming(self, request: ChatRequest) -> tuple[Effect, FaultSpec] | None:
+        """Return the effect that the next request of this key or provider would meet, and its fault; counts nothing.
 
         With a provider in the request, only rules about a provider count; without one, only the others do.
         """
-        for rule_number, rule in enumerate(self._script.rules):
-            if rule.target.provider != request.provider or not rule.target.matches(request):
-                continue
-            for effect_number, effect in enumerate(rule.effects):
-                candidate = _Candidate((rule_number, effect_number), self._requests[rule_number] + 1, effect)
-                # a condition says nothing about the state of a key
-                if effect.fault not in CONDITIONS and self._may_apply(candidate):
-                    return effect
+        for target, candidate in self._next(request):
+            fault = find_fault(candidate.effect.fault)
+            # a condition says nothing about the state of a key
+            is_state = target.provider == request.provider and candidate.effect.fault not in CONDITIONS
+            if is_state and fault is not None and fault.can_meet(request) and self._may_apply(candidate):
+                return candidate.effect, fault
         return None
+
+    def told(self, condition: str, request: ChatRequest) -> float:
+        """Return the sum of a condition that the next request like this one would meet; counts nothing."""
+        upcoming = (one for _, one in self._next(request) if one.effect.fault == condition and self._may_apply(one))
+        return sum(float(one.effect.value or 0) for one in upcoming)
+
+    def _next(self, request: ChatRequest) -> Iterator[tuple[Target, _Candidate]]:
+        """Yield the effects of every rule that the next request like this one is about, with the rule's target."""
+        for rule_number, rule in enumerate(self._script.rules):
+            if rule.target.matches(request):
+                for effect_number, effect in enumerate(rule.effects):
+                    number = self._requests[rule_number] + 1
+                    yield rule.target, _Candidate((rule_number, effect_number), number, effect)
 
     def _candidates(self, request: ChatRequest) -> Iterator[_Candidate]:
         """Count the request in every rule that is about it, and yield the effects in their order."""
@@ -131,7 +143,7 @@ class ScriptRunner:
     def _apply(self, candidate: _Candidate, request: ChatRequest) -> Response | None:
         effect = candidate.effect
         fault = find_fault(effect.fault)
-        if fault is None or not fault.can_meet(request) or effect.fault in {LATENCY, PACE}:
+        if fault is None or not fault.can_meet(request) or effect.fault in {LATENCY, PACE, EXPIRES}:
             return None
         if not self._may_apply(candidate):
             return None

@@ -17,7 +17,8 @@ from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.rehearsal.lines import Lines, ServerLine
-from llm_executor_nb.rehearsal.lookups import LookupHandlers, LookupLine, shipped_models
+from llm_executor_nb.rehearsal.lookups import LookupHandlers, LookupLine
+from llm_executor_nb.rehearsal.practice_lists import shipped_models
 from llm_executor_nb.rehearsal.replies import bad_request, no_key
 from llm_executor_nb.rehearsal.requests import key_of, read_request
 from llm_executor_nb.rehearsal.response import ResponseWriter, no_reply

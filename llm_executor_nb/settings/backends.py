@@ -17,6 +17,7 @@ from llm_executor_nb.core.foreign_text import clean
 from llm_executor_nb.core.records import CHAT_COMPLETIONS, HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.threads import OwnLoop
+from llm_executor_nb.settings.provider_names import LIVE_ORDERS
 
 EXAMPLE_URL = "http://localhost:11434/v1"
 """Where Ollama listens; shown where a base URL is missing."""
@@ -117,6 +118,8 @@ def _check_name(name: str) -> None:
     """Refuse a name that is taken, or that a provider row and the attempt log could not show."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or clean(name) != name:
         raise ConfigError("This cannot name a backend; give letters, digits, '-', '_' or '.', such as 'ollama'.")
+    if name.lower() in LIVE_ORDERS:
+        raise ConfigError(f"{name!r} cannot name a backend: in a row it stands for the providers of Hugging Face.")
     if name.lower() in {OPENROUTER, HUGGINGFACE}:
         raise ConfigError(
             f"{name!r} is already a backend; change its URL with llm.configure({name.lower()}_base_url=...)."

@@ -6,20 +6,20 @@ first need, never at import. What code assigns replaces both.
 
 from __future__ import annotations
 
-import difflib
-import re
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError, to_type
+from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.near_names import listed, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
+from llm_executor_nb.settings.provider_names import LIVE_ORDERS, SUFFIXES, row_entry
 from llm_executor_nb.settings.shipped_models import LEFT, shipped_parts
 from llm_executor_nb.settings.table import as_html
+from llm_executor_nb.settings.unknown_model import unknown_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 SHOWN = 50
 """Models in a display; a table may hold thousands."""
-_LONGEST_NAME = 3
-"""Words of a model's name or alias; more of them are a prompt."""
-_IS_AN_ID = re.compile(r"[^\s/]+/[^\s/]+").fullmatch
-"""Whether a text may be a model's id."""
 _PARTS = ("providers", "aliases", "names", "off_openrouter")
 """The attributes that are looked up when one of them is first needed."""
 Row = tuple[str, str, str, str]
@@ -47,6 +43,7 @@ class ModelTable:
         names: model -> backend -> the model's id there, where it is another one.
         off_openrouter: models that OpenRouter is not asked for.
         marks: (model, provider) -> what `sync_models` found wrong with it; None: nothing.
+        listed: the ids on the lists that a search of this session had; None: it had none.
     """
 
     providers: dict[str, list[str]]
@@ -56,6 +53,7 @@ class ModelTable:
 
     def __init__(self) -> None:
         self.marks: dict[tuple[str, str], str | None] = {}
+        self.listed: tuple[str, ...] | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - one of the four above, which have their types there
         """Look up the table at first need. An attribute that was assigned before stays."""
@@ -186,7 +184,8 @@ class ModelTable:
                 return name
             if (model := self.aliases.get(name)) is not None and model in self.providers:
                 return model
-        raise ModelNotSupportedError(self._unknown(name))
+        told = unknown_model(name, models=self.providers, aliases=self.aliases, ids=self.names, listed_ids=self.listed)
+        raise ModelNotSupportedError(told)
 
     @door
     def find(self, part: str = "") -> list[str]:
@@ -222,35 +221,6 @@ class ModelTable:
         if len(self) <= SHOWN:
             return []
         return [f"… and {len(self) - SHOWN:,} more; llm.models.find('gemma') finds models by a part of the name"]
-
-    def _unknown(self, name: str) -> str:
-        near = f"Near names: {', '.join(names)}." if (names := self._near(name)) else "No name is near."
-        if len(str(name).split()) > _LONGEST_NAME:
-            near = "The model comes first, then the prompt."
-        aliases = {alias: model for alias, model in self.aliases.items() if model in self.providers}
-        named = set(aliases.values())
-        known = [*aliases, *(str(model) for model in self if model not in named)]
-        steps = to_type("To add a model:", _ways_to_add(name))
-        return f"Model not supported: {name}. {near}\n{steps}\nThe table has: {listed(known) or 'nothing'}"
-
-    def _near(self, name: str) -> dict[str, None]:
-        """Return the models and aliases that may be meant, whatever the case; a model also by its ids at backends."""
-        meant = {id_: model for model in self for id_ in self.names.get(model, {}).values()}
-        spelt = {str(one).casefold(): one for one in (*meant, *self, *self.aliases)}
-        near = difflib.get_close_matches(str(name).casefold(), spelt, n=3, cutoff=0.5)
-        found = (meant.get(spelt[one], spelt[one]) for one in near)
-        return dict.fromkeys(str(one) for one in found if self.aliases.get(one, one) in self.providers)
-
-
-def _ways_to_add(name: object) -> list[tuple[str, str]]:
-    """Return what adds a model that was asked for by this name: its id, or a short name of the user's."""
-    if isinstance(name, str) and _IS_AN_ID(name):
-        return [
-            (f"llm.models.add({name!r})", "if openrouter.ai/models lists this id"),
-            (f"llm.sync_models({name!r}, apply=True)", "then adds the Hugging Face providers that serve it"),
-        ]
-    alias = f", alias={name!r}" if isinstance(name, str) and 0 < len(name.split()) <= _LONGEST_NAME else ""
-    return [(f"llm.models.add('maker/model'{alias})", "with its id as openrouter.ai/models has it")]
 
 
 def check_table(table: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -347,11 +317,15 @@ def _row(model: str, providers: Iterable[str]) -> list[str]:
     ]
     if bad := [provider for provider in row if not isinstance(provider, str) or not provider.strip()]:
         raise ConfigError(f"The providers of {model} hold {bad[0]!r}; each must be a name such as 'scaleway'.")
-    _refuse_key(*row)
-    return row
+    return list(_checked_names(*row))
 
 
 @lru_cache(maxsize=1024)  # a row is checked at every call
+def _checked_names(*names: str) -> tuple[str, ...]:
+    _refuse_key(*names)
+    return tuple(map(row_entry, names))
+
+
 def _refuse_key(*names: str) -> None:
     """Refuse a key that was given as a name: the table is shown and saved."""
     if any(map(kinds_of_keys, names)):
@@ -365,7 +339,7 @@ def _names(model: str, names: Mapping[str, str] | None, row: Iterable[str]) -> d
         ids = dict(names or {})
     except (TypeError, ValueError):
         raise ConfigError(f"names={names!r} must be a dict such as {{'ollama': 'gemma3:27b'}}.") from None
-    known = (OPENROUTER, HUGGINGFACE, *row)
+    known = (OPENROUTER, HUGGINGFACE, *(name for name in row if name not in {*LIVE_ORDERS, *SUFFIXES}))
     for backend, name in ids.items():
         if backend not in known:
             raise ConfigError(

@@ -7,7 +7,13 @@ A policy means the same provider on both halves of a chain, however it is writte
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.near_names import did_you_mean, near_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SLUGS: Final = frozenset(
     (  # noqa: SIM905 - a line of words is easier to read and to sort than a line of quotes
@@ -22,8 +28,13 @@ SLUGS: Final = frozenset(
     ).split()
 )
 """The providers that OpenRouter or Hugging Face listed in 2026, under OpenRouter's slug where it has one."""
+FASTEST, CHEAPEST = "fastest", "cheapest"
+LIVE_ORDERS: Final = frozenset({FASTEST, CHEAPEST})
+"""Words of a row that stand for all providers which the router lists, in the order of its latest figures."""
+SUFFIXES: Final = (":fastest", ":cheapest", ":preferred")
+"""Entries of a row that are Hugging Face's own suffixes, sent as they are."""
 _ROUTING_WORDS: Final = frozenset({"auto", "fastest", "cheapest", "preferred"})
-"""What may stand in a row in a provider's place: Hugging Face then chooses the provider."""
+"""What may stand behind the colon of a model's name in a provider's place: Hugging Face then chooses the provider."""
 _OTHERWISE: Final = {
     "arcee": "arcee-ai",
     "featherless-ai": "featherless",
@@ -56,7 +67,30 @@ def is_named(name: str, names: tuple[str, ...]) -> bool:
 
 def is_chosen_there(provider: str | None) -> bool:
     """Whether Hugging Face chooses the provider itself, so that nothing tells which one answers."""
-    return canonical(provider or "") in _ROUTING_WORDS
+    return (provider or "").strip().lower().removeprefix(":") in _ROUTING_WORDS
+
+
+def has_live_order(row: Iterable[str]) -> bool:
+    """Whether a row holds a word that stands for providers in the order of live figures."""
+    return not LIVE_ORDERS.isdisjoint(row)
+
+
+def row_entry(name: str) -> str:
+    """Return an entry of a row as it is used: our words and Hugging Face's suffixes in small letters.
+
+    Raises:
+        ConfigError: it has a colon and is not one of the suffixes.
+    """
+    if (plain := name.lower()) in LIVE_ORDERS or plain in SUFFIXES:
+        return plain
+    if ":" not in name:
+        return name
+    bare = name.removeprefix(":")
+    near = near_names(plain, SUFFIXES) or ([] if ":" in bare else [bare])
+    raise ConfigError(
+        f"{name!r} cannot stand in a row. A provider has no colon, and Hugging Face's own suffixes are "
+        f"{', '.join(SUFFIXES)}.{did_you_mean(map(repr, near))}",
+    )
 
 
 def _key(base: str) -> str:

@@ -34,13 +34,22 @@ def write(rows: dict[str, dict[str, Any]]) -> Path:
     path = saved_path()
     text = json.dumps({"version": _VERSION, "models": rows}, indent=2, ensure_ascii=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, text + "\n")
     except OSError as error:
         raise ConfigError(f"The table cannot be saved as {path}: {error.strerror}.") from None
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, and its folder where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def read() -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ def serve():
 
 
 def routes(model="m"):
-    return [route.name for route in compiled(model, session().options, session().health).routes()]
+    return [route.name for route in compiled(model, session()).routes()]
 
 
 class NotFoundError(Exception):
@@ -223,7 +223,7 @@ def test_the_cached_chain_notices_every_change(serve):
     llm.add_backend("own", base_url=server.own_url("own"))
     llm.MODEL_INFERENCE_PROVIDERS["m"] = ["own"]
     assert routes() == ["openrouter ..0001", "own"]
-    assert compiled("m", session().options, session().health) is compiled("m", session().options, session().health)
+    assert compiled("m", session()) is compiled("m", session())
     llm.models.add("m", providers=["own"], openrouter=False)
     assert routes() == ["own"]
     llm.keys.add("own", "practice-key-0007")

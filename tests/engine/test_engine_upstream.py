@@ -132,7 +132,7 @@ def test_on_hugging_face_it_is_the_provider_that_answered_and_no_one_where_none_
 
 def test_where_hugging_face_chose_the_provider_nothing_is_guessed():
     with llm.rehearse(openrouter_keys=0):
-        for word in ("fastest", "Auto"):
+        for word in (":fastest", "Auto"):
             llm.MODEL_INFERENCE_PROVIDERS[MODEL] = [word]
             assert _served(llm.attempts(llm.run_llm(MODEL, "x")))["upstream"] is None
 

@@ -57,3 +57,19 @@ def test_without_a_key_the_keys_say_where_they_are_looked_for_and_what_to_do(she
     shown = said(shell, "keys", capsys)
     for words in ("no keys\nType one of these:", "with llm.rehearse():", "Looked in:"):
         assert words in shown
+
+
+def test_the_lists_are_searched_in_a_line_and_the_best_model_is_named_with_the_line_that_adds_it(shell, capsys):
+    shown = said(shell, "models search gemma", capsys)
+    assert shown.splitlines()[1].startswith("google/gemma-3-27b-it")
+    assert "llm.models.add('google/gemma-3-27b-it') adds one" in shown
+    assert "$0.10" in shown
+    assert "… and " in said(shell, "models search 'b'", capsys)
+    assert said(shell, "models search no-such-model", capsys).startswith("No model of the lists has no-such-model")
+    assert "%llm models search nope" in said(shell, "models nope", capsys)
+
+
+@pytest.mark.parametrize("before", ["", "import asyncio\nawait asyncio.sleep(0)\n"])
+def test_a_cell_waits_for_the_lists_when_it_adds_a_model(shell, before):
+    shell.run_cell(f"import llm_executor_nb as llm\n{before}llm.models.add('qwen/qwen3-32b')").raise_error()
+    assert llm.models.row("qwen/qwen3-32b")

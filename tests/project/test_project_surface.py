@@ -55,9 +55,8 @@ def _held_objects() -> Iterator[str]:
         ("series.llm", type(frame["a"].llm)),
         ("job", Job),
     ):
-        for name, member in sorted(vars(thing).items()):
-            if name.startswith("_"):
-                continue
+        members = {name: getattr(thing, name) for name in dir(thing) if not name.startswith("_")}
+        for name, member in sorted(members.items()):
             shown = inspect.signature(member) if inspect.isfunction(member) else ""
             yield f"{label}.{name}{shown}"
 

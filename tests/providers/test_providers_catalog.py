@@ -17,7 +17,10 @@ from looking import Catalogue
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.providers import catalog
-from llm_executor_nb.providers.catalog import KeyStatus, ModelList, Offer, Price, cost_usd
+from llm_executor_nb.providers import key_status as keys
+from llm_executor_nb.providers import look_up as one_look_up
+from llm_executor_nb.providers.catalog import ModelList, Offer, Price, cost_usd
+from llm_executor_nb.providers.key_status import KeyStatus
 from llm_executor_nb.providers.transport import Transport
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
@@ -51,13 +54,19 @@ ROUTER_MODEL = {
             "pricing": {"input": 0.25, "output": 0.5},
             "supports_tools": False,
             "supports_structured_output": True,
+            "first_token_latency_ms": 250,
+            "throughput": 80.5,
         },
-        {"provider": "featherless-ai", "status": "error"},
+        {"provider": "featherless-ai", "status": "error", "is_free": True},
     ],
+    "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
 }
 OPENROUTER_MODEL = {
     "id": "google/gemma-3-27b-it",
+    "hugging_face_id": "google/gemma-3-27b-it",
     "context_length": 131072,
+    "architecture": {"input_modalities": ["text", "image", "file"]},
+    "expiration_date": "2027-01-31",
     "pricing": {"prompt": "0.00000009", "completion": "0.00000017", "request": "0"},
     "supported_parameters": ["temperature", "tools"],
 }
@@ -84,12 +93,12 @@ def server():
 
 def key_status(server, reply):
     server.replies["/key"] = reply
-    return look_up(server, catalog.openrouter_key, Secret(CANARY))
+    return look_up(server, keys.openrouter_key, Secret(CANARY))
 
 
 def token_status(server, reply):
     server.replies["/api/whoami-v2"] = reply
-    return look_up(server, catalog.huggingface_token, Secret(CANARY))
+    return look_up(server, keys.huggingface_token, Secret(CANARY))
 
 
 def router_list(server, reply):
@@ -108,6 +117,7 @@ def test_a_key_tells_credit_free_tier_and_expiry(server):
         is_alive=True,
         credit_usd=74.5,
         is_free_tier=False,
+        free_requests=(997, 1000),
         expires=datetime(2027, 12, 31, 23, 59, 59, tzinfo=UTC),
     )
     assert server.asked == [("/key", f"Bearer {CANARY}")]
@@ -164,17 +174,17 @@ def test_a_look_up_that_failed_is_a_result_with_its_reason(server, reply, outcom
 def test_nobody_there_is_a_result_too():
     with Catalogue() as gone:
         pass
-    found = look_up(SimpleNamespace(url=gone.url), catalog.openrouter_key, Secret(CANARY))
+    found = look_up(SimpleNamespace(url=gone.url), keys.openrouter_key, Secret(CANARY))
     assert (found.outcome, found.is_alive) == (Outcome.CONNECTION, None)
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow-head"])
 def test_a_look_up_ends_in_time_whatever_comes(monkeypatch, fault):
-    monkeypatch.setattr(catalog, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(one_look_up, "TIMEOUT_S", 0.2)
     with RehearsalServer(f"openrouter: {fault}") as practice:
         place = SimpleNamespace(url=practice.openrouter_url)
         began = time.monotonic()
-        assert look_up(place, catalog.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
+        assert look_up(place, keys.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
         assert time.monotonic() - began < 5
 
 
@@ -232,9 +242,9 @@ def test_a_fine_grained_token_that_may_not_call_providers_is_told_apart(server, 
 
 def test_a_server_that_lists_its_models_lets_the_key_in(server):
     server.replies["/models"] = {"object": "list", "data": []}
-    assert look_up(server, catalog.server_key, Secret(CANARY), "vllm").is_alive is True
+    assert look_up(server, keys.server_key, Secret(CANARY), "vllm").is_alive is True
     server.replies["/models"] = (401, {}, {"error": {"message": "no"}})
-    assert look_up(server, catalog.server_key, Secret(CANARY), "vllm").is_alive is False
+    assert look_up(server, keys.server_key, Secret(CANARY), "vllm").is_alive is False
 
 
 def test_the_router_lists_providers_with_prices_per_token(server):
@@ -247,8 +257,12 @@ def test_the_router_lists_providers_with_prices_per_token(server):
             price=Price(0.25 / 1e6, 0.5 / 1e6),
             supports_tools=False,
             supports_structured_output=True,
+            input_modalities=("text", "image"),
+            is_free=False,
+            latency_s=0.25,
+            throughput=80.5,
         ),
-        Offer(provider="featherless-ai", status="error"),
+        Offer(provider="featherless-ai", status="error", input_modalities=("text", "image"), is_free=True),
     )
     assert server.asked == [("/models", None)]
 
@@ -256,7 +270,16 @@ def test_the_router_lists_providers_with_prices_per_token(server):
 def test_openrouter_lists_one_offer_per_model(server):
     found = openrouter_list(server, {"data": [OPENROUTER_MODEL]})
     assert found.of("google/gemma-3-27b-it") == (
-        Offer(context_length=131072, price=Price(9e-8, 1.7e-7), supports_tools=True, supports_structured_output=False),
+        Offer(
+            context_length=131072,
+            huggingface_id="google/gemma-3-27b-it",
+            price=Price(9e-8, 1.7e-7),
+            supports_tools=True,
+            supports_structured_output=False,
+            input_modalities=("text", "image", "file"),
+            is_free=False,
+            expires=datetime(2027, 1, 31, tzinfo=UTC),
+        ),
     )
     assert server.asked == [("/models", None)]
 
@@ -324,9 +347,9 @@ def _mutated(value, draw):
 def test_a_body_of_any_shape_is_a_record_of_known_types(seed):
     draw = random.Random(seed)
     for read, body in [
-        (catalog.read_openrouter_key, KEY_BODY),
-        (catalog.read_whoami, WHOAMI),
-        (catalog.read_server_key, {"data": []}),
+        (keys.read_openrouter_key, KEY_BODY),
+        (keys.read_whoami, WHOAMI),
+        (keys.read_server_key, {"data": []}),
     ]:
         for _ in range(10):
             mutated = _mutated(body, draw)

@@ -201,5 +201,31 @@ def test_a_rehearsal_lists_the_users_own_models_as_the_backends_call_them():
             _, router = get(f"{practice._server.huggingface_url}/models")
             _, openrouter = get(f"{practice._server.openrouter_url}/models")
         shipped = [row.id_at_huggingface for row in SHIPPED]
-        assert [row["id"] for row in router["data"]] == [*shipped, MODEL, "org/Mine", "ours"]
-        assert [row["id"] for row in openrouter["data"]] == [*(row.model for row in SHIPPED), MODEL, "org/mine"]
+        mine = [*shipped, MODEL, "org/Mine", "ours"]
+        assert [row["id"] for row in router["data"]][: len(mine)] == mine
+        mine = [*(row.model for row in SHIPPED), MODEL, "org/mine"]
+        assert [row["id"] for row in openrouter["data"]][: len(mine)] == mine
+        assert (len(openrouter["data"]), len(router["data"])) == (600, 150)
+        assert {len({row["id"].casefold() for row in listed["data"]}) for listed in (openrouter, router)} == {600, 150}
+
+
+def models_of(server, backend="openrouter"):
+    return get(getattr(server, f"{backend}_url") + "/models")[1]["data"]
+
+
+def test_faults_of_lists_change_a_list_and_no_request_and_keep_the_place_of_others(served):
+    usual = models_of(served())
+    for backend in ("openrouter", "huggingface"):
+        server = served("*: list-large")
+        assert 20_000_000 < len(json.dumps(models_of(server, backend))) < 22_000_000
+        unpriced = models_of(served("*: list-unpriced"), backend)
+        assert {repr(row.get("pricing")) for row in unpriced} >= {"None"}
+    odd = models_of(served("openrouter: list-odd"))
+    assert len(odd) > len(usual)
+    assert not all(isinstance(row, dict) for row in odd)
+    server = served("openrouter: list-drift, 401")
+    first, second = models_of(server), models_of(server)
+    assert len(first) == len(second) == len(usual) * 0.9
+    assert first != second
+    assert key_of(server)[0] == 401
+    assert len(models_of(served("openrouter: list-drift, 503"))) == len(usual) * 0.9

@@ -53,6 +53,23 @@ def test_what_is_no_list_of_names_is_refused_and_changes_nothing(table, provider
     assert table.row(GEMMA) == ("nebius", "featherless-ai", "scaleway")
 
 
+@pytest.mark.parametrize(
+    ("entry", "meant"),
+    [(":fastst", ":fastest"), (":cheap", ":cheapest"), (":scaleway", "scaleway"), ("novita:fp8", None)],
+)
+def test_an_entry_with_a_colon_is_a_suffix_of_hugging_faces_or_refused_with_near_names(table, entry, meant):
+    with pytest.raises(ConfigError, match=f"{entry}.*cannot stand in a row") as refused:
+        table.set_providers("gemma", [entry])
+    assert (f"Did you mean {meant!r}?" in str(refused.value)) is (meant is not None)
+    table.set_providers("gemma", [":Fastest", "Cheapest"])
+    assert table.row("gemma") == (":fastest", "cheapest")
+    for word in ("fastest", ":fastest"):
+        with pytest.raises(ConfigError, match="not in the row"):
+            table.add("my/model", providers=[word], names={word: "x"})
+    with pytest.raises(ConfigError, match="stands for the providers"):
+        llm.add_backend("Fastest", base_url="http://127.0.0.1:9/v1")
+
+
 def test_aliases_come_and_go_and_their_model_stays(table):
     table.add_alias("g", "gemma")
     assert table.resolve("g") == GEMMA

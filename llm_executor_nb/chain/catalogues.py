@@ -1,0 +1,249 @@
+"""The backends' lists of models for a search: fetched with little patience, then kept in the session and on disk.
+
+Each list is fetched once an hour. Where it cannot be had, the last one that came is used, however old, and its age is
+told. The lists of a rehearsal stay in its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from llm_executor_nb.chain.lookups import FAILURES_KEPT_S, LISTS_KEPT_S
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import warn
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.engine import paid_calls
+from llm_executor_nb.providers import catalog
+from llm_executor_nb.providers.catalog import ModelList, Offer, Price, RetentionList
+from llm_executor_nb.settings import saved_lists
+from llm_executor_nb.settings.saved_lists import SavedList
+from llm_executor_nb.view.text import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+
+    from llm_executor_nb.chain.session import Session
+
+T = TypeVar("T", ModelList, RetentionList)
+
+SILENCE_S: Final = 1.8
+"""Seconds without a byte after which a list is given up: a person waits for it, and two in all are enough."""
+_FORBIDDEN: Final = "paid calls are forbidden here, and look-ups with them"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept(Generic[T]):
+    """A list as it last came.
+
+    Attributes:
+        listed: the list; its outcome is not `ok` where none ever came.
+        fetched: when it came; None: never.
+        problem: why there is no newer one; None: it is new enough.
+    """
+
+    listed: T
+    fetched: datetime | None = None
+    problem: str | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since it came; None: it never did."""
+        if self.fetched is None:
+            return None
+        return max(0.0, (clock.current().utc() - self.fetched).total_seconds())
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it need not be fetched again."""
+        # one from the future was saved while this machine's date was wrong
+        return self.fetched is not None and 0 <= (clock.current().utc() - self.fetched).total_seconds() < LISTS_KEPT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogues:
+    """All lists: OpenRouter's models, Hugging Face's, and OpenRouter's endpoints that keep nothing."""
+
+    openrouter: Kept[ModelList]
+    huggingface: Kept[ModelList]
+    retention: Kept[RetentionList]
+
+    @property
+    def ages_s(self) -> dict[str, float | None]:
+        """The age of each list in seconds; None: there is none."""
+        return {name: kept.age_s for name, kept in self._named().items()}
+
+    def tell_problems(self, then: str, *, about: Collection[str] = ("openrouter", "huggingface", "zdr")) -> None:
+        """Warn once which lists are old or missing.
+
+        Args:
+            then: what to do about it.
+            about: the lists that matter.
+        """
+        lacking = {name: kept for name, kept in self._named().items() if name in about and kept.problem is not None}
+        if lacking:
+            warn(" ".join([*(_told(_IN_WORDS[name], kept) for name, kept in lacking.items()), then]))
+
+    def _named(self) -> dict[str, Kept[Any]]:
+        return {"openrouter": self.openrouter, "huggingface": self.huggingface, "zdr": self.retention}
+
+
+_IN_WORDS: Final = {
+    "openrouter": "OpenRouter's list of models",
+    "huggingface": "Hugging Face's list of models",
+    "zdr": "OpenRouter's list of endpoints that keep nothing",
+}
+
+
+def _told(name: str, kept: Kept[Any]) -> str:
+    how = "and none is kept" if kept.age_s is None else f"so the one from {duration(kept.age_s)} ago is used"
+    return f"{name} could not be fetched ({kept.problem}), {how}."
+
+
+async def fetched(current: Session) -> Catalogues:
+    """Return the lists, fetched where they are older than an hour."""
+    openrouter, huggingface, retention = await asyncio.gather(
+        _OPENROUTER.fetched(current), _HUGGINGFACE.fetched(current), _RETENTION.fetched(current)
+    )
+    return _noted(Catalogues(openrouter=openrouter, huggingface=huggingface, retention=retention), current)
+
+
+def held(current: Session, problem: str) -> Catalogues:
+    """Return the lists as they were kept, without a look-up.
+
+    Args:
+        current: the session.
+        problem: why nothing is fetched.
+    """
+    lists = Catalogues(
+        openrouter=_OPENROUTER.held(current, problem),
+        huggingface=_HUGGINGFACE.held(current, problem),
+        retention=_RETENTION.held(current, problem),
+    )
+    return _noted(lists, current)
+
+
+def _noted(lists: Catalogues, current: Session) -> Catalogues:
+    """Let the provider table know what is listed: its errors name near models."""
+    if known := dict.fromkeys([*lists.openrouter.listed.offers, *lists.huggingface.listed.offers]):
+        current.options.models.listed = tuple(known)
+    return lists
+
+
+# --- one list ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source(Generic[T]):
+    """Where a list comes from, and its form in a file."""
+
+    name: str
+    backend: str
+    fetch: Callable[..., Coroutine[Any, Any, T]]
+    pack: Callable[[T], dict[str, Any]]
+    unpack: Callable[[dict[str, Any]], T]
+    nothing: T
+
+    async def fetched(self, current: Session) -> Kept[T]:
+        url = current.options.base_url(self.backend)
+        last = self._last(url, current)
+        if last is not None and last.is_new:
+            return last
+        if paid_calls.are_forbidden() and not current.is_rehearsal:
+            return self.held(current, _FORBIDDEN)
+
+        async def look_up() -> T:
+            return await self.fetch(current.transport(), url, silence_s=SILENCE_S)
+
+        # under a key of its own: prices and policies wait longer for the same list
+        listed = await current.lookups.get(("search", self.name, url), look_up, keep_s=_failure_kept_s)
+        if listed.outcome is not Outcome.OK:
+            return self.held(current, f"{listed.outcome.value}: {listed.message or 'without a word'}")
+        return self._keep(Kept(listed=listed, fetched=clock.current().utc()), url, current)
+
+    def held(self, current: Session, problem: str) -> Kept[T]:
+        last = self._last(current.options.base_url(self.backend), current) or Kept(listed=self.nothing)
+        return last if last.is_new else replace(last, problem=problem)
+
+    def _last(self, url: str, current: Session) -> Kept[T] | None:
+        """Return the list that came last: in this session, or in another one of the same user."""
+        last: Kept[T] | None = current.lists.get((self.name, url))
+        if (last is None or not last.is_new) and not current.is_rehearsal:
+            saved = self._saved(url)
+            if saved is not None and (last is None or _time_of(last) < _time_of(saved)):
+                last = current.lists[self.name, url] = saved
+        return last
+
+    def _saved(self, url: str) -> Kept[T] | None:
+        saved = saved_lists.read(self.name, url)
+        try:
+            return None if saved is None else Kept(listed=self.unpack(saved.rows), fetched=saved.fetched)
+        except (TypeError, ValueError, AttributeError):  # somebody changed the file
+            return None
+
+    def _keep(self, kept: Kept[T], url: str, current: Session) -> Kept[T]:
+        current.lists[self.name, url] = kept
+        if not current.is_rehearsal and kept.fetched is not None:
+            saved_lists.write(self.name, url, SavedList(fetched=kept.fetched, rows=self.pack(kept.listed)))
+        return kept
+
+
+def _time_of(kept: Kept[Any]) -> datetime:
+    return kept.fetched or datetime.min.replace(tzinfo=UTC)
+
+
+def _failure_kept_s(listed: ModelList | RetentionList) -> float:
+    return 0.0 if listed.outcome is Outcome.OK else FAILURES_KEPT_S
+
+
+def _pack(listed: ModelList) -> dict[str, Any]:
+    return {model: list(map(_as_row, offers)) for model, offers in listed.offers.items()}
+
+
+def _as_row(offer: Offer) -> dict[str, Any]:
+    row = {name: value for name, value in asdict(offer).items() if value is not None}
+    return row if offer.expires is None else {**row, "expires": offer.expires.isoformat()}
+
+
+def _unpack(rows: dict[str, Any]) -> ModelList:
+    return ModelList(outcome=Outcome.OK, offers={model: tuple(map(_as_offer, each)) for model, each in rows.items()})
+
+
+def _as_offer(row: dict[str, Any]) -> Offer:
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "price": lambda price: Price(**price),
+        "expires": datetime.fromisoformat,
+        "input_modalities": tuple,
+    }
+    return Offer(**{name: kinds[name](value) if name in kinds else value for name, value in row.items()})
+
+
+def _pack_retention(listed: RetentionList) -> dict[str, Any]:
+    return {model: sorted(providers) for model, providers in listed.providers.items()}
+
+
+def _unpack_retention(rows: dict[str, Any]) -> RetentionList:
+    return RetentionList(outcome=Outcome.OK, providers={model: frozenset(names) for model, names in rows.items()})
+
+
+_NO_MODELS: Final = ModelList(outcome=Outcome.CONNECTION)
+_OPENROUTER: Final = _Source(
+    name=OPENROUTER,
+    backend=OPENROUTER,
+    fetch=catalog.openrouter_models,
+    pack=_pack,
+    unpack=_unpack,
+    nothing=_NO_MODELS,
+)
+_HUGGINGFACE: Final = replace(_OPENROUTER, name=HUGGINGFACE, backend=HUGGINGFACE, fetch=catalog.huggingface_models)
+_RETENTION: Final = _Source(
+    name="zdr",
+    backend=OPENROUTER,
+    fetch=catalog.openrouter_retention,
+    pack=_pack_retention,
+    unpack=_unpack_retention,
+    nothing=RetentionList(outcome=Outcome.CONNECTION),
+)
