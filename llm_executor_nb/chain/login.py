@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_executor_nb.chain.session import Session
-    from llm_executor_nb.providers.catalog import KeyStatus
+    from llm_executor_nb.providers.key_status import KeyStatus
 
 SIGNED_IN = "signed in"
 """The label of a key that came by a sign-in."""

@@ -129,10 +129,8 @@ def _after_command(done: list[str]) -> Iterable[str]:
     match done:
         case []:
             return Commands.BY_NAME
-        case ["models"]:
-            return ["search", *_models()]
-        case ["use"]:
-            return _models()
+        case ["models" | "use" as command]:
+            return [*(["search"] if command == "models" else []), *_models()]
         case ["login"]:
             return [OPENROUTER, HUGGINGFACE]
         case ["rehearse"]:
