@@ -28,6 +28,7 @@ from llm_executor_nb.core.secret import Secret, forgetful, kinds_of_keys
 from llm_executor_nb.engine.loop import run_sync
 from llm_executor_nb.providers.sign_in import make_verifier, page_for, trade
 from llm_executor_nb.settings.key_ring import free_label
+from llm_executor_nb.settings.key_sources import HUB_VARIABLES, login_path
 from llm_executor_nb.view.html import link_part, stacked
 from llm_executor_nb.view.live import LiveDisplay, frontend, is_attended
 
@@ -44,8 +45,6 @@ _CODE = re.compile(r"(?:^|[?&#])code=([^&#]*)")
 _LONGEST_CODE = 512
 _ASK_LATER = frozenset({405, 407, 408, 429})
 """Statuses of 4xx that do not speak of the code."""
-_HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What `huggingface_hub` reads before its own login."""
 _NOBODY = (
     "A hidden question cannot be asked here: nobody answers under papermill, nbconvert or in a script without a "
     "terminal. Set the key in the environment before Python starts, as OPENROUTER_API_KEY or HF_TOKEN, or sign in "
@@ -234,10 +233,12 @@ def _code_in(pasted: str) -> str:
         raise ConfigError("No code was pasted. Sign in again: llm.login().")
     if "://" in code or "code_challenge=" in code:
         raise ConfigError(
-            "This address has no code in it. Open the link, agree, and paste the code that the page shows."
+            "This address has no code in it. Sign in again with llm.login(), and paste the code that the page shows."
         )
     if len(code) > _LONGEST_CODE or not code.isascii():
-        raise ConfigError("This cannot be the code. Open the link, agree, and paste only the code that the page shows.")
+        raise ConfigError(
+            "This cannot be the code. Sign in again with llm.login(), and paste only what the page shows."
+        )
     return code
 
 
@@ -291,7 +292,7 @@ def _at_huggingface(current: Session) -> LoginStatus:
             "Hugging Face's login did not end with a new token; what it says is shown above. Sign in again: "
             "llm.login('huggingface')."
         )
-    key, place = _keep(current, HUGGINGFACE, token), _hub_file()
+    key, place = _keep(current, HUGGINGFACE, token), str(login_path())
     message = (
         f"Signed in to Hugging Face: requests use the token {key.shown} from now on. huggingface_hub keeps the login "
         f"in {place}; hf auth logout in a terminal ends it."
@@ -313,7 +314,7 @@ def _working(current: Session, token: Secret) -> LoginStatus | None:
         words = f" ({status.message})" if status.message else ""
         message = f"A Hugging Face login is there: {key.shown}, from {key.source}. It {known}{words}. Requests use it."
         return LoginStatus(backend=HUGGINGFACE, key=key.shown, saved_in=key.source, message=message)
-    for name in _HUB_VARIABLES:
+    for name in HUB_VARIABLES:
         if os.environ.get(name, "").strip() == token.reveal():
             raise ConfigError(
                 f"Hugging Face does not accept the token {token.ending} of {name} ({status.message}), and this "
@@ -330,7 +331,7 @@ def _hub_token() -> Secret | None:
     try:
         token = get_token()
     except Exception as error:  # noqa: BLE001 - each of its ways to a token has errors of its own
-        raise ConfigError(f"huggingface_hub cannot read its login ({_words_of(error)}).") from None
+        raise ConfigError(f"huggingface_hub cannot read its login ({_words_of(error)}). Correct that first.") from None
     return None if token is None else Secret(token)
 
 
@@ -354,12 +355,6 @@ def _ask_hub() -> None:
             f"Hugging Face's login failed ({_words_of(error)}). Check the connection, then sign in again: "
             "llm.login('huggingface')."
         ) from None
-
-
-def _hub_file() -> str:
-    from huggingface_hub import constants  # noqa: PLC0415 - it is loaded
-
-    return str(constants.HF_TOKEN_PATH)
 
 
 def _words_of(error: Exception) -> str:

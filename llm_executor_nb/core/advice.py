@@ -64,7 +64,8 @@ _OF_BACKEND: dict[str, dict[Outcome, str]] = {
     },
     HUGGINGFACE: {
         Outcome.QUOTA: "the credit is used up: top it up at huggingface.co/settings/billing, or add another token",
-        Outcome.AUTH: "the token is not accepted: replace it (huggingface.co/settings/tokens)",
+        Outcome.AUTH: "the token is not accepted: sign in again, llm.login('huggingface'), or replace it "
+        "(huggingface.co/settings/tokens)",
         Outcome.FORBIDDEN: "the token may not do this: tick 'Make calls to Inference Providers' at "
         "huggingface.co/settings/tokens",
         Outcome.NOT_FOUND: "the provider does not serve the model any more: take it out of the row, or let "

@@ -270,7 +270,7 @@ def test_the_help_is_good_reading(shell):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
+        ("nonsense", "panel, keys, models, use, health, log, login, rehearse, doctor"),
         ("helth", "Did you mean %llm health"),
         ("gemma", "begins with %%llm gemma"),
         ("health all", "takes no arguments"),
