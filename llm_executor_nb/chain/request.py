@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -53,22 +52,25 @@ def make_request(
     if checked is not None:
         check_alone(params, extra_body)
     payload = make_payload(request, params, system=system)
-    make = partial(
-        RunRequest,
-        payload=payload,
-        extra_body=extra_body,
-        has_tier_fallback=check_tier_fallback(service_tier_fallback),
-        timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
-        deadline_s=config.deadline_s if deadline is None else check_bound("deadline", deadline),
-        schema=checked,
-        accept=check_accept(accept),
-        record=current.log.record,
-    )
+    has_tier_fallback, accept = check_tier_fallback(service_tier_fallback), check_accept(accept)
+    timeout_s = config.timeout_s if timeout is None else check_bound("timeout", timeout)
+    deadline_s = config.deadline_s if deadline is None else check_bound("deadline", deadline)
     # last: who has no key yet is told what else is wrong
     chain, policy = under_policy(
         policy, compiled(model_name, current, is_asking=True), config, payload=payload, extra_body=extra_body
     )
-    return make(chain=chain, policy=policy)
+    return RunRequest(
+        chain=chain,
+        payload=payload,
+        extra_body=extra_body,
+        policy=policy,
+        has_tier_fallback=has_tier_fallback,
+        timeout_s=timeout_s,
+        deadline_s=deadline_s,
+        schema=checked,
+        accept=accept,
+        record=current.log.record,
+    )
 
 
 async def ready_for(model_name: str, policy: Policy | None) -> None:

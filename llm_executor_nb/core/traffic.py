@@ -51,15 +51,17 @@ class Traffic:
         self._rate(route).sent(now)
         if (window := self._window(route)) is not None:
             window.sent(now)
-        self._in_flight[route.scope(ScopeLevel.ROUTE)] += 1
-        self._in_flight[route.scope(ScopeLevel.KEY)] += 1
-        return SendRecord(now, self._in_flight[route.scope(ScopeLevel.ROUTE)])
+        scope, key = route.scope(ScopeLevel.ROUTE), route.scope(ScopeLevel.KEY)
+        self._in_flight[scope] = in_flight = self._in_flight[scope] + 1
+        self._in_flight[key] += 1
+        return SendRecord(now, in_flight)
 
     def returned(self, route: Route) -> bool:
         """Note that a request is over; return whether others may have waited for that."""
-        self._in_flight[route.scope(ScopeLevel.ROUTE)] -= 1
+        scope = route.scope(ScopeLevel.ROUTE)
+        self._in_flight[scope] -= 1
         self._in_flight[route.scope(ScopeLevel.KEY)] -= 1
-        capacity = self._capacities.get(route.scope(ScopeLevel.ROUTE))
+        capacity = self._capacities.get(scope)
         return capacity is not None and capacity.is_bound
 
     def ended(self, route: Route, outcome: Outcome, upstream: str | None = None) -> None:

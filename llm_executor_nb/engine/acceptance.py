@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.core.errors import ConfigError, DeadlineError, LLMExecutorError
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.user_functions import call
-from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning
-from llm_executor_nb.engine.sender import overruled, with_run_id
+from llm_executor_nb.core.verdicts.answers import LENGTH, finish_meaning, overruled
+from llm_executor_nb.engine.sender import with_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ from llm_executor_nb.engine.loop import (
     drained,
     drained_async,
     ending_in_silence,
+    loop_from_outside,
     main_loop,
-    refuse_own_loop,
     ticking,
 )
 
@@ -105,8 +105,7 @@ def stream_sync(produce: Produce[T]) -> Iterator[T]:
         ConfigError: the caller is the private loop itself.
         JobInterrupted: the wait for a piece was interrupted, and the producer is cancelled.
     """
-    refuse_own_loop()
-    thread, wake = main_loop(), threading.Semaphore(0)
+    thread, wake = loop_from_outside(), threading.Semaphore(0)
     channel: _Channel[T] = _Channel(thread, wake.release)
     future = thread.submit(channel.fill(produce))
     try:

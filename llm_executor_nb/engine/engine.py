@@ -70,12 +70,13 @@ class Engine:
 
     async def _walk(self, run: Run) -> AIMessage:
         """Go from move to move until there is an answer."""
+        is_first = True
         while True:
             changes = self._health.changes  # read before the move: a change while it is decided must wake the wait
             move = run.next_move()
             match move:
                 case Go():
-                    if (message := await self._go(run)) is not None:
+                    if (message := await self._go(run, move, is_first=is_first)) is not None:
                         return message
                 case Wait():
                     await self._wait(run, move, changes)
@@ -85,16 +86,19 @@ class Engine:
                     raise run.error_at_end(move)
                 case _:
                     assert_never(move)
+            is_first = False
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    async def _go(self, run: Run) -> AIMessage | None:
+    async def _go(self, run: Run, move: Go, *, is_first: bool) -> AIMessage | None:
         """Take a slot and make the attempt, if it is still the next move."""
-        await run.request.slots.acquire()
+        has_waited = await run.request.slots.acquire()
         try:
+            if is_first and not has_waited:  # nearly every request: the move was decided just now
+                return await self._attempt(run, move)
             run.memory.reorder()  # design 3.4: the free key with the fewest in flight may be another one by now
-            move = run.next_move()  # the wait for the slot may have been long, and the route may be on hold by now
-            return await self._attempt(run, move) if isinstance(move, Go) else None
+            again = run.next_move()  # the wait for the slot may have been long, and the route may be on hold by now
+            return await self._attempt(run, again) if isinstance(again, Go) else None
         finally:
             run.request.slots.release()
 

@@ -17,10 +17,10 @@ from llm_executor_nb.core.foreign_json import TOO_LARGE, read_json
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.verdicts.answers import FACTS, MEDIA, facts_of, has_reasoning, judge
+from llm_executor_nb.core.verdicts.answers import FACTS, MEDIA, facts_of, has_reasoning, judge, overruled
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.engine.sender import SendResult, content_for_caller, overruled, with_run_id
+from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id
 from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.chunk_sum import sum_of
@@ -137,9 +137,7 @@ class HttpSender:
         except ValueError as error:
             return SendResult(overruled(verdict, Outcome.MALFORMED, str(error)))
         verdict = judge(verdict, content_for_caller(message))
-        if verdict.outcome is not Outcome.OK:
-            return SendResult(replace(verdict, body=None))
-        return SendResult(verdict, message)
+        return SendResult(verdict, message if verdict.outcome is Outcome.OK else None)
 
 
 def _body(request: RunRequest, route: Route, *, stream: bool) -> bytes:

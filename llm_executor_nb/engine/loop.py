@@ -118,8 +118,7 @@ def run_sync(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         ConfigError: the caller is the private loop itself, so waiting would never end.
         JobInterrupted: the wait was interrupted, and the work is cancelled.
     """
-    refuse_own_loop()
-    thread = main_loop()
+    thread = loop_from_outside()
     ended = threading.Event()
     future = thread.submit(_tracked(work, ended))
     try:
@@ -172,18 +171,19 @@ def ending_in_silence(thread: PrivateLoop) -> Iterator[None]:
         raise
 
 
-def refuse_own_loop() -> None:
-    """Refuse to wait on the private loop for itself.
+def loop_from_outside() -> PrivateLoop:
+    """Return the process's loop thread to a caller that will wait for it.
 
     Raises:
-        ConfigError: the caller is the private loop.
+        ConfigError: the caller is the private loop itself.
     """
-    if main_loop().is_current:
-        raise ConfigError(
-            "llm_executor_nb's own event loop runs this callback and cannot wait for itself. Use `await "
-            "llm.arun_llm(...)` here; in a function that cannot await, such as a handler of the log, "
-            "`asyncio.ensure_future(llm.arun_llm(...))`, or ask in another thread.",
-        )
+    if not (thread := main_loop()).is_current:
+        return thread
+    raise ConfigError(
+        "llm_executor_nb's own event loop runs this callback and cannot wait for itself. Use `await "
+        "llm.arun_llm(...)` here; in a function that cannot await, such as a handler of the log, "
+        "`asyncio.ensure_future(llm.arun_llm(...))`, or ask in another thread.",
+    )
 
 
 def refuse_without_asyncio() -> None:

@@ -37,8 +37,8 @@ class Row:
 class Slots(Protocol):
     """Bounds the requests in flight; each needs a slot."""
 
-    async def acquire(self) -> None:
-        """Wait for a slot and take it."""
+    async def acquire(self) -> bool:
+        """Wait for a slot and take it; return whether it had to be waited for."""
 
     def release(self) -> None:
         """Give a slot back."""
@@ -47,8 +47,9 @@ class Slots(Protocol):
 class Unbounded:
     """Has a slot for every request, for calls by hand."""
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> bool:
         """Take a slot at once."""
+        return False
 
     def release(self) -> None:
         """Give the slot back."""

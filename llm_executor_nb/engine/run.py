@@ -28,10 +28,10 @@ from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
+from llm_executor_nb.core.verdicts.answers import overruled
 from llm_executor_nb.core.verdicts.narrowed import narrowed
 from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
-from llm_executor_nb.engine.sender import overruled
 from llm_executor_nb.engine.tier import Tier
 from llm_executor_nb.schemas.prompting import SchemaPrompt
 from llm_executor_nb.settings.provider_names import is_chosen_there

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.verdicts.answers import (
     ONLY_TEXT,
     Content,
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-    from llm_executor_nb.core.outcomes import Outcome
     from llm_executor_nb.core.records import Route, Verdict
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
@@ -84,11 +82,6 @@ class Sender(Protocol):
             until: the time on the clock at which the attempt is given up; None: never.
             buffer: takes each chunk; the last one carries usage and finish_reason.
         """
-
-
-def overruled(verdict: Verdict, outcome: Outcome, message: str) -> Verdict:
-    """Return the verdict on a reply that looked like an answer and is not one."""
-    return replace(verdict, outcome=outcome, body=None, message=shorten(message))
 
 
 def with_run_id(message: M, request: RunRequest) -> M:

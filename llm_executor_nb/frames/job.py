@@ -18,7 +18,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import JobInterrupted, warn
 from llm_executor_nb.core.policy import NO_POLICY
 from llm_executor_nb.engine.interrupts import interruptible
-from llm_executor_nb.engine.loop import main_loop, refuse_own_loop, refuse_without_asyncio, run_async
+from llm_executor_nb.engine.loop import loop_from_outside, refuse_without_asyncio, run_async
 from llm_executor_nb.frames.columns import names, with_policy, with_results
 from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.prompts import VALUES
@@ -67,9 +67,9 @@ class Job:
 
     def begin(self) -> Job:
         """Start the work on the private loop and return at once."""
-        refuse_own_loop()
+        thread = loop_from_outside()
         self._runner.enter()
-        self._future = main_loop().submit(self._tracked())
+        self._future = thread.submit(self._tracked())
         return self
 
     @property
@@ -138,7 +138,7 @@ class Job:
             JobInterrupted: Ctrl-C or ■; `.result` and `llm.last` are the frame with the results so far.
             LLMExecutorError: a row failed and `on_error="raise"` was given; its `.result` is the frame.
         """
-        refuse_own_loop()
+        loop_from_outside()  # raises where this would wait for itself
         self._is_awaited = True
         try:
             with interruptible():

@@ -47,20 +47,25 @@ class ConcurrencyLimit:
         self._unsent.discard(row)
         self.notify()
 
-    async def acquire(self) -> None:
-        """Wait for a slot and take it: first in, first out. After `close` this waits until it is cancelled."""
+    async def acquire(self) -> bool:
+        """Wait for a slot and take it: first in, first out. After `close` this waits until it is cancelled.
+
+        Returns:
+            Whether it had to be waited for.
+        """
         row = _this_row()
-        if self._queue or not self._is_free_for(row):
-            turn = asyncio.get_running_loop().create_future()
-            self._queue.append((turn, row))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
-                    self.release()
-                raise
-        else:
+        if not self._queue and self._is_free_for(row):
             self._take(row)
+            return False
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append((turn, row))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
+                self.release()
+            raise
+        return True
 
     def release(self) -> None:
         """Give a slot back, to the next in the queue."""

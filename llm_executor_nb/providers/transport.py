@@ -322,6 +322,8 @@ def _headers_with(headers: Mapping[str, str], secret: Secret | None, *, has_body
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers with lower-case names; bytes that are not UTF-8 are replaced: a database refuses surrogates."""
     return {
-        name.lower(): value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        name.lower(): value
+        if value.isascii()  # nearly every one
+        else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         for name, value in headers.items()
     }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from llm_executor_nb.core.errors import ConfigError, to_type
@@ -72,6 +73,7 @@ class KeyRing:
         self.is_practice = practice is not None
         self._sources = KeySources()
         self._labels: dict[str, dict[Secret, str]] = {}  # by backend: how each key was called last
+        self._made: dict[str, tuple[object, tuple[Key, ...]]] = {}  # by backend: its keys, and what they were made of
 
     def of(self, backend: str) -> tuple[Key, ...]:
         """Return the enabled keys of a backend, in order, each once. A chat model object has none."""
@@ -83,13 +85,21 @@ class KeyRing:
         """Return all keys of a backend, disabled keys too, with what the user said about each."""
         if backend not in self.code:
             return ()
+        found = tuple(self.search(backend))
+        made_of = (found, tuple(self.notes.items()), self.order.get(backend))
+        before, made = self._made.get(backend, (None, ()))  # read once: another thread may replace it
+        if before != made_of:  # every call asks for the keys, and they seldom change
+            made = self._named_and_ordered(backend, found)
+            self._made[backend] = made_of, made
+        return made
+
+    def _named_and_ordered(self, backend: str, found: Iterable[Key]) -> tuple[Key, ...]:
+        """Return each key once, with its label and what the user said about it, in the order they are asked."""
         keys: dict[Secret, Key] = {}
-        for key in self.search(backend):
+        for key in found:
             first = keys.setdefault(key.secret, key)
             if not first.label and key.label:  # found in two places: a saved label names the key from both
                 keys[key.secret] = replace(first, label=key.label, rpm=first.rpm or key.rpm)
-        if not keys:
-            return ()
         noted = [self._with_note(key) for key in keys.values()]
         labelled = list(_labelled(noted, self._labels.get(backend, {})))
         self._labels[backend] = {key.secret: key.label for key in labelled}
@@ -115,7 +125,7 @@ class KeyRing:
         """Yield the keys of a backend in the places that are the user's own, whatever the working folder is."""
         in_code = self.code[backend]
         for value in tuple(in_code):
-            yield Key(backend=backend, secret=secret_of(value), label="", source="code")
+            yield _in_code(backend, value)
         for secret in self.added.get(backend, ()):
             yield Key(backend=backend, secret=secret, label="", source="session")
         if in_code.is_given:
@@ -210,6 +220,11 @@ class KeyRing:
         if (note := self.notes.get((key.backend, key.secret))) is None:
             return key
         return replace(key, label=note.label or key.label, rpm=note.rpm or key.rpm, is_enabled=note.is_enabled)
+
+
+@lru_cache(maxsize=1024)
+def _in_code(backend: str, value: str) -> Key:
+    return Key(backend=backend, secret=secret_of(value), label="", source="code")
 
 
 def _as_text(key: Key) -> str:

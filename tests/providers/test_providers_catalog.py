@@ -54,13 +54,19 @@ ROUTER_MODEL = {
             "pricing": {"input": 0.25, "output": 0.5},
             "supports_tools": False,
             "supports_structured_output": True,
+            "first_token_latency_ms": 250,
+            "throughput": 80.5,
         },
-        {"provider": "featherless-ai", "status": "error"},
+        {"provider": "featherless-ai", "status": "error", "is_free": True},
     ],
+    "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
 }
 OPENROUTER_MODEL = {
     "id": "google/gemma-3-27b-it",
+    "hugging_face_id": "google/gemma-3-27b-it",
     "context_length": 131072,
+    "architecture": {"input_modalities": ["text", "image", "file"]},
+    "expiration_date": "2027-01-31",
     "pricing": {"prompt": "0.00000009", "completion": "0.00000017", "request": "0"},
     "supported_parameters": ["temperature", "tools"],
 }
@@ -111,6 +117,7 @@ def test_a_key_tells_credit_free_tier_and_expiry(server):
         is_alive=True,
         credit_usd=74.5,
         is_free_tier=False,
+        free_requests=(997, 1000),
         expires=datetime(2027, 12, 31, 23, 59, 59, tzinfo=UTC),
     )
     assert server.asked == [("/key", f"Bearer {CANARY}")]
@@ -250,8 +257,12 @@ def test_the_router_lists_providers_with_prices_per_token(server):
             price=Price(0.25 / 1e6, 0.5 / 1e6),
             supports_tools=False,
             supports_structured_output=True,
+            input_modalities=("text", "image"),
+            is_free=False,
+            latency_s=0.25,
+            throughput=80.5,
         ),
-        Offer(provider="featherless-ai", status="error"),
+        Offer(provider="featherless-ai", status="error", input_modalities=("text", "image"), is_free=True),
     )
     assert server.asked == [("/models", None)]
 
@@ -259,7 +270,16 @@ def test_the_router_lists_providers_with_prices_per_token(server):
 def test_openrouter_lists_one_offer_per_model(server):
     found = openrouter_list(server, {"data": [OPENROUTER_MODEL]})
     assert found.of("google/gemma-3-27b-it") == (
-        Offer(context_length=131072, price=Price(9e-8, 1.7e-7), supports_tools=True, supports_structured_output=False),
+        Offer(
+            context_length=131072,
+            huggingface_id="google/gemma-3-27b-it",
+            price=Price(9e-8, 1.7e-7),
+            supports_tools=True,
+            supports_structured_output=False,
+            input_modalities=("text", "image", "file"),
+            is_free=False,
+            expires=datetime(2027, 1, 31, tzinfo=UTC),
+        ),
     )
     assert server.asked == [("/models", None)]
 

@@ -80,9 +80,8 @@ def _read_request(connection: socket.socket) -> bool:
             return False
         came += piece
     head, _, body = came.partition(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-    )
+    lines = head.lower().split(b"\r\n")
+    length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
     while len(body) < length:
         body += connection.recv(65536)
     return True

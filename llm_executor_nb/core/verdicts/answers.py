@@ -100,45 +100,48 @@ def finish_meaning(reason: object) -> str | None:
     return _MEANINGS.get(reason.strip().lower()) if isinstance(reason, str) else None
 
 
-def judge(facts: Verdict, content: Content, body: dict[str, Any] | None = None) -> Verdict:
+def judge(answer: Verdict, content: Content) -> Verdict:
     """Return the verdict on what may be an answer.
 
     Args:
-        facts: what else the reply says, or an earlier verdict; it is returned with another outcome and message.
+        answer: the verdict if it is one; else it is returned without its body, with another outcome and message.
         content: what there is for the caller.
-        body: becomes the verdict's body if it is an answer.
     """
     # design 3.1: what ended in an error, a filter or a cut call is not an answer, whatever text it has
-    end = finish_meaning(facts.finish_reason)
+    end = finish_meaning(answer.finish_reason)
     if end == FAILED:
-        return replace(facts, outcome=Outcome.SERVER_ERROR, message="the answer ended in an error")
+        return overruled(answer, Outcome.SERVER_ERROR, "the answer ended in an error")
     if end == FILTERED:
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message="the answer was filtered")
+        return overruled(answer, Outcome.CONTENT_FILTER, "the answer was filtered")
     if end == UNUSABLE:
-        return replace(facts, outcome=Outcome.INVALID_OUTPUT, message="the model made a malformed tool call")
+        return overruled(answer, Outcome.INVALID_OUTPUT, "the model made a malformed tool call")
     if end == LENGTH and content.bad_call is not None:
-        return replace(facts, outcome=Outcome.TRUNCATED, message="max_tokens was used up within a tool call")
+        return overruled(answer, Outcome.TRUNCATED, "max_tokens was used up within a tool call")
     if content.has_text or content.has_calls or content.has_media:
-        # design 3.1: text that ended at max_tokens is an answer; the log has its finish_reason
-        return facts if facts.outcome is Outcome.OK else replace(facts, outcome=Outcome.OK, body=body)
-    return _judge_no_content(facts, content, end)
+        return answer  # design 3.1: text that ended at max_tokens is one too; the log has its finish_reason
+    return _judge_no_content(answer, content, end)
 
 
-def _judge_no_content(facts: Verdict, content: Content, end: str | None) -> Verdict:
+def _judge_no_content(answer: Verdict, content: Content, end: str | None) -> Verdict:
     """Return the verdict on a reply that has nothing for the caller."""
     if not content.is_readable:
-        return replace(facts, outcome=Outcome.MALFORMED, message="the content is not text")
+        return overruled(answer, Outcome.MALFORMED, "the content is not text")
     if content.bad_call is not None:
-        return replace(facts, outcome=Outcome.INVALID_OUTPUT, message=shorten(content.bad_call))
+        return overruled(answer, Outcome.INVALID_OUTPUT, content.bad_call)
     if content.refusal is not None:
-        return replace(facts, outcome=Outcome.CONTENT_FILTER, message=shorten(content.refusal))
+        return overruled(answer, Outcome.CONTENT_FILTER, content.refusal)
     if end == LENGTH:
         why = " by hidden reasoning: raise max_tokens, or lower the reasoning effort" if content.has_reasoning else ""
-        return replace(facts, outcome=Outcome.TRUNCATED, message=f"max_tokens was used up before any text{why}")
+        return overruled(answer, Outcome.TRUNCATED, f"max_tokens was used up before any text{why}")
     if content.has_reasoning:
         message = "hidden reasoning came, and no text: raise max_tokens, or lower the reasoning effort"
-        return replace(facts, outcome=Outcome.EMPTY, message=message)
-    return replace(facts, outcome=Outcome.EMPTY, message="the answer is blank")
+        return overruled(answer, Outcome.EMPTY, message)
+    return overruled(answer, Outcome.EMPTY, "the answer is blank")
+
+
+def overruled(facts: Verdict, outcome: Outcome, message: str) -> Verdict:
+    """Return the verdict on a reply that looked like an answer and is not one; what else it says stays."""
+    return replace(facts, outcome=outcome, body=None, message=shorten(message))
 
 
 # --- the content --------------------------------------------------------------------------------------------------
@@ -240,9 +243,9 @@ def _is_filled(medium: object) -> bool:
 
 
 def facts_of(
-    body: Mapping[str, Any], *, status: int | None, headers: Mapping[str, str], now_utc: datetime, finish_reason: object
+    body: dict[str, Any], *, status: int | None, headers: Mapping[str, str], now_utc: datetime, finish_reason: object
 ) -> Verdict:
-    """Return what a reply says about who answered and what it cost, as a verdict whose outcome is still open.
+    """Return what a reply says about who answered and what it cost, as the verdict if it is an answer.
 
     Args:
         body: its parsed JSON, or a substitute for it.
@@ -253,7 +256,8 @@ def facts_of(
     """
     usage = as_object(body.get("usage"))
     return Verdict(
-        outcome=Outcome.MALFORMED,
+        outcome=Outcome.OK,
+        body=body,
         http_status=status,
         finish_reason=_text(finish_reason),
         response_model=_text(body.get("model")),

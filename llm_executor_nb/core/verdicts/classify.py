@@ -11,7 +11,6 @@ Whatever the bytes are, the result is a verdict; nothing is raised.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from llm_executor_nb.core.foreign_text import beginning, shorten
 from llm_executor_nb.core.outcomes import REDIRECTED, RULES, Finding, Need, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Fault, FaultKind, Reply, Verdict
 from llm_executor_nb.core.verdicts.added_parameters import parameters_named_in
-from llm_executor_nb.core.verdicts.answers import content_of, facts_of, generation_id_of, judge, upstream_of
+from llm_executor_nb.core.verdicts.answers import content_of, facts_of, generation_id_of, judge, overruled, upstream_of
 from llm_executor_nb.core.verdicts.codes import (
     AVAILABILITY,
     DECISIVE,
@@ -111,8 +110,8 @@ def _answer(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verd
     facts = facts_of(body, status=reply.status, headers=reply.headers, now_utc=now_utc, finish_reason=reason)
     message = get_in(choice, "message")
     if not isinstance(message, dict):
-        return replace(facts, outcome=Outcome.MALFORMED, message="the reply has no message")
-    return judge(facts, content_of(message, body.get("usage")), body)
+        return overruled(facts, Outcome.MALFORMED, "the reply has no message")
+    return judge(facts, content_of(message, body.get("usage")))
 
 
 def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Verdict:
