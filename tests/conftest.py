@@ -74,6 +74,12 @@ def _own_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(autouse=True)
+def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a practice server may send no byte for some seconds, and a search would give it up."""
+    monkeypatch.setattr("llm_executor_nb.chain.catalogues.SILENCE_S", 60.0)
+
+
+@pytest.fixture(autouse=True)
 def refused_hosts(monkeypatch: pytest.MonkeyPatch) -> Any:
     """List the foreign hosts that a test reached for; one left there fails it, also when the error was caught."""
     refused: list[str] = []

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", ModelList, RetentionList)
 
-SILENCE_S: Final = 2.0
-"""Seconds without a byte after which a list is given up: a person waits for it."""
+SILENCE_S: Final = 1.8
+"""Seconds without a byte after which a list is given up: a person waits for it, and two in all are enough."""
 _FORBIDDEN: Final = "paid calls are forbidden here, and look-ups with them"
 
 

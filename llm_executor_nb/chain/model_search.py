@@ -48,7 +48,7 @@ COLUMNS = {
     "zdr": "boolean",
     "expires": "datetime64[us, UTC]",
 }
-"""`providers`: a list of dicts, one for each live Hugging Face provider: name, latency_s, throughput, prices."""
+"""`providers`: a list of dicts, one for each live Hugging Face provider: provider, latency_s, throughput, prices."""
 _VARIANT = ":"
 _PLACES = 6
 """Decimal places of a price: a price per token is a fraction without an exact form."""

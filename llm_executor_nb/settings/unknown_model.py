@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 3
 """Words of a model's name or alias; more of them are a prompt."""
 _MOST = 3
+_SHORTEST = 3
+"""Characters of a name from which the ids that hold it may be meant."""
 _ID = re.compile(r"[^\s/]+/[^\s/]+")
 _ALIKE = 0.5
 
@@ -77,7 +79,7 @@ def _near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[st
     # OpenRouter's ids come first, and the first spelling counts
     ids = {id_.casefold(): id_ for id_ in reversed([*listed_ids]) if id_.casefold() not in in_table}
     typed = "".join(name.casefold().split())
-    holding = sorted((id_ for id_ in ids if typed in id_), key=len)
+    holding = sorted((id_ for id_ in ids if typed in id_), key=len) if len(typed) >= _SHORTEST else []
     spelt = {id_ if "/" in typed else id_.rpartition("/")[2]: id_ for id_ in ids}
     alike = (spelt[near] for near in near_names(typed, spelt))
     return [ids[id_] for id_ in dict.fromkeys([*holding, *alike])][:_MOST]

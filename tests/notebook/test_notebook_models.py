@@ -67,3 +67,9 @@ def test_the_lists_are_searched_in_a_line_and_the_best_model_is_named_with_the_l
     assert "… and " in said(shell, "models search 'b'", capsys)
     assert said(shell, "models search no-such-model", capsys).startswith("No model of the lists has no-such-model")
     assert "%llm models search nope" in said(shell, "models nope", capsys)
+
+
+@pytest.mark.parametrize("before", ["", "import asyncio\nawait asyncio.sleep(0)\n"])
+def test_a_cell_waits_for_the_lists_when_it_adds_a_model(shell, before):
+    shell.run_cell(f"import llm_executor_nb as llm\n{before}llm.models.add('qwen/qwen3-32b')").raise_error()
+    assert llm.models.row("qwen/qwen3-32b")
