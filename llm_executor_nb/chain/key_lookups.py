@@ -77,14 +77,14 @@ def check_keys(backend: str | None = None, *, fresh: bool = False) -> pd.DataFra
 
 def statuses_of(keys: Iterable[Key], current: Session, *, fresh: bool = False) -> list[KeyStatus]:
     """Return what the backends say about keys, in their order."""
-    return run_sync(lambda: _all(status_of(key, current, fresh=fresh) for key in keys))
+    return run_sync(lambda: _all(_status_of(key, current, fresh=fresh) for key in keys))
 
 
 async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeyStatus]:
     return await asyncio.gather(*lookups)
 
 
-async def status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+async def _status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
     """Return what a key's backend says about it; a hold that this refutes is lifted."""
     url = _key_url(key.backend, current)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from llm_executor_nb.chain.key_lookups import status_of
+from llm_executor_nb.chain.key_lookups import statuses_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llm_executor_nb.chain.session import Session
-    from llm_executor_nb.providers.key_status import KeyStatus
 
 SIGNED_IN = "signed in"
 """The label of a key that came by a sign-in."""
@@ -305,7 +304,7 @@ def _working(current: Session, token: Secret) -> LoginStatus | None:
         ConfigError: it is not accepted, and comes from a variable that a new login could not replace.
     """
     found = Key(backend=HUGGINGFACE, secret=token, label="")
-    status: KeyStatus = run_sync(lambda: status_of(found, current, fresh=True))
+    (status,) = statuses_of([found], current, fresh=True)
     if status.is_alive is not False:
         key = _keep(current, HUGGINGFACE, token)
         known = "works" if status.is_alive else "could not be looked up now"
