@@ -20,6 +20,7 @@ from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain
 from llm_executor_nb.chain.configuration import SettingsModule, add_backend, configure
 from llm_executor_nb.chain.inspection import attempts, health, reset_health
 from llm_executor_nb.chain.key_lookups import check_keys
+from llm_executor_nb.chain.login import login
 from llm_executor_nb.chain.lookups import sync_models
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import last as _last
@@ -92,6 +93,7 @@ __all__ = [
     "keys",
     "last",
     "ledger",
+    "login",
     "models",
     "panel",
     "rehearse",

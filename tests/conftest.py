@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     home = tmp_path_factory.mktemp("home", numbered=True)
     for name, folder in HOMES.items():
         monkeypatch.setenv(name, str(home / folder))
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:  # it reads its variables once
+        for name, file in (("HF_TOKEN_PATH", "token"), ("HF_STORED_TOKENS_PATH", "stored_tokens")):
+            monkeypatch.setattr(constants, name, str(home / HOMES["HF_HOME"] / file))
 
 
 @pytest.fixture(autouse=True)

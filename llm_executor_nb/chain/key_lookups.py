@@ -85,6 +85,7 @@ async def _all(lookups: Iterable[Coroutine[Any, Any, KeyStatus]]) -> list[KeySta
 
 
 async def _status_of(key: Key, current: Session, *, fresh: bool) -> KeyStatus:
+    """Return what a key's backend says about it; a hold that this refutes is lifted."""
     url = _key_url(key.backend, current)
 
     async def look_up() -> KeyStatus:

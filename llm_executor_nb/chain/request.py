@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def make_request(
 async def ready_for(model_name: str, policy: Policy | None) -> None:
     """Wait for what `make_request` needs, without blocking the caller's event loop."""
     await warmup.loaded()
+    if (keys := session().options.keys).must_ask():
+        await asyncio.to_thread(lambda: [keys.all_of(backend) for backend in tuple(keys.code)])
     await prices_known(policy, model_name, session().options)
     await alook_again(model_name)
 

@@ -56,7 +56,7 @@ _NEXT_STEP: dict[Outcome, str] = {
 _OF_BACKEND: dict[str, dict[Outcome, str]] = {
     OPENROUTER: {
         Outcome.QUOTA: "the credit is used up: top it up at openrouter.ai/settings/credits, or add another key",
-        Outcome.AUTH: "the key is not accepted: replace it (openrouter.ai/settings/keys)",
+        Outcome.AUTH: "the key is not accepted: replace it (openrouter.ai/settings/keys), or sign in: llm.login()",
         Outcome.NOT_FOUND: "OpenRouter does not have this model: compare its id with openrouter.ai/models, or leave "
         "OpenRouter out: llm.models.off_openrouter.add({model})",
         Outcome.UNSUPPORTED: "no provider of the model at OpenRouter takes this request: change it, or try another "
@@ -64,7 +64,8 @@ _OF_BACKEND: dict[str, dict[Outcome, str]] = {
     },
     HUGGINGFACE: {
         Outcome.QUOTA: "the credit is used up: top it up at huggingface.co/settings/billing, or add another token",
-        Outcome.AUTH: "the token is not accepted: replace it (huggingface.co/settings/tokens)",
+        Outcome.AUTH: "the token is not accepted: sign in again, llm.login('huggingface'), or replace it "
+        "(huggingface.co/settings/tokens)",
         Outcome.FORBIDDEN: "the token may not do this: tick 'Make calls to Inference Providers' at "
         "huggingface.co/settings/tokens",
         Outcome.NOT_FOUND: "the provider does not serve the model any more: take it out of the row, or let "

@@ -24,17 +24,20 @@ import os
 import sys
 import warnings
 from asyncio import CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.foreign_text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from llm_executor_nb.core.attempt import Attempt
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
+_collecting: ContextVar[list[str] | None] = ContextVar("collecting", default=None)
 
 
 def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
@@ -189,8 +192,22 @@ def to_type(heading: str, steps: Iterable[tuple[str, str]]) -> str:
     return "\n".join([heading, *(f"  {typed:<{width}}   {effect}" for typed, effect in lines)])
 
 
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect what is warned of within, for a caller that shows it itself: below a button there is no cell."""
+    words: list[str] = []
+    token = _collecting.set(words)
+    try:
+        yield words
+    finally:
+        _collecting.reset(token)
+
+
 def warn(message: str) -> None:
     """Warn, pointing at the innermost line outside this package: no line in here is to blame."""
+    if (words := _collecting.get()) is not None:
+        words.append(clean(message))
+        return
     level, frame = 1, sys._getframe()  # noqa: SLF001 - how the library itself counts; 3.12 has skip_file_prefixes
     while (caller := frame.f_back) is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, caller

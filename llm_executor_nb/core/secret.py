@@ -22,12 +22,12 @@ SHOWN = 4
 _FITS_A_HEADER = re.compile(r"[!-~]+")
 _KINDS: dict[str, re.Pattern[str]] = {
     "OpenRouter key": re.compile(r"\bsk-or-[A-Za-z0-9_\-]{16,}"),
-    "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
+    "Hugging Face token": re.compile(r"\bhf_(?:[A-Za-z0-9]{20,}|oauth_[A-Za-z0-9._\-]{20,})"),
     "key of another provider (sk-...)": re.compile(r"\bsk-(?!or-)(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{20,}"),
     "bearer token": re.compile(r"(?i:\bbearer\s+)(?!sk-|hf_)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"),
 }
 """Patterns of keys left behind in a notebook; stricter than the scrubber, which may hide a word too many."""
-_PREFIX = re.compile(r"(?i:bearer\s+)?(?:sk-(?:or-)?(?:v\d-|proj-|ant-)?|hf_)?")
+_PREFIX = re.compile(r"(?i:bearer\s+)?(?:sk-(?:or-)?(?:v\d-|proj-|ant-)?|hf_(?:oauth_)?)?")
 _WORDS = re.compile(
     r"(?<![a-z])(?:canary|demo|dummy|example|fake|mock|not-a|placeholder|practice|redacted|sample|your)(?![a-z])",
     re.IGNORECASE,

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
     from llm_executor_nb.core.holds import Health
-    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.core.records import Key, Route
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.sender import Sender, SendResult
     from llm_executor_nb.providers.open_files import OpenFiles
     from llm_executor_nb.settings.options import Options
+
+_LOOK_S = 20.0
+"""Seconds after which a place that does not answer counts as one that holds the refused key still."""
 
 
 class Engine:
@@ -114,7 +117,7 @@ class Engine:
             if message is None and (error := run.error_after(verdict)) is not None:
                 raise error
         except (asyncio.CancelledError, SystemExit, KeyboardInterrupt):  # the last two: of the user's functions
-            run.cancelled(move.route, verdict)
+            run.cancelled(verdict)
             raise
         finally:  # whatever ended it: the other runs wait for this probe (design 3.2)
             run.end_probe()
@@ -125,14 +128,18 @@ class Engine:
     async def _send_until_settled(self, run: Run, move: Go) -> SendResult:
         """Send; and again at once, if the connection had died unused or what we added was refused.
 
-        Neither is the route's or the request's fault, so neither uses up a retry (design 3.1).
+        So it is when the place of a refused key holds another one by now. None of this is the route's or the request's
+        fault, so it uses up no retry (design 3.1).
         """
         result = await self._send(run, move.route)
         if result.may_resend:
-            run.resent(move.route, result.verdict)
+            run.resent(result.verdict)
+            result = await self._send(run, move.route)
+        if (key := run.refused_key(result.verdict)) is not None and await self._is_replaced(key):
+            run.resent(result.verdict)
             result = await self._send(run, move.route)
         while (verdict := run.without_extras(move, result.verdict)) is not None:
-            run.resent(move.route, verdict)
+            run.resent(verdict)
             result = await self._send(run, move.route)
         return result
 
@@ -144,15 +151,22 @@ class Engine:
             paid_calls.refuse(place)
         request = run.request_for(route, takes_extras=sender.takes_extras)
         async with self._open_files:  # before it counts as sent: this wait is no part of the attempt
-            run.sent(route)
+            asked = run.sent(route)
             try:
                 if run.buffer is None:
-                    return await sender.whole(request, route, timeout_s=run.attempt_bound_s)
+                    return await sender.whole(request, asked, timeout_s=run.attempt_bound_s)
                 return await sender.streamed(
-                    request, route, timeout_s=request.timeout_s, until=run.memory.deadline, buffer=run.buffer
+                    request, asked, timeout_s=request.timeout_s, until=run.memory.deadline, buffer=run.buffer
                 )
             finally:
                 self._health.returned(route)
+
+    async def _is_replaced(self, refused: Key) -> bool:
+        """Whether the place that a refused key came from holds another one by now: a login may have been refreshed."""
+        # in a thread: it may ask a service over the network
+        looking = asyncio.get_running_loop().run_in_executor(None, self._config.keys.renewed, refused)
+        await asyncio.wait([looking], timeout=_LOOK_S)
+        return looking.done() and looking.result() is not None
 
     # --- waiting ------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.learning import Learning
 from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
 from llm_executor_nb.core.needs import needs_of, without_tier
-from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome
+from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
 from llm_executor_nb.core.traffic import SendRecord
 from llm_executor_nb.core.user_functions import Bounds
@@ -34,6 +34,7 @@ from llm_executor_nb.engine.extras import Extras
 from llm_executor_nb.engine.observers import observers_of
 from llm_executor_nb.engine.tier import Tier
 from llm_executor_nb.schemas.prompting import SchemaPrompt
+from llm_executor_nb.settings.key_ring import OWN_SOURCES
 from llm_executor_nb.settings.provider_names import is_chosen_there
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import Health, Hold
     from llm_executor_nb.core.moves import Move
-    from llm_executor_nb.core.records import Route, Scope
+    from llm_executor_nb.core.records import Key, Route, Scope
     from llm_executor_nb.engine.request import RunRequest
     from llm_executor_nb.engine.stream import StreamBuffer
     from llm_executor_nb.settings.options import Options
@@ -92,7 +93,7 @@ class Run:
             needs=without_tier(needs) if request.has_tier_fallback else needs,
             has_fresh=request.has_fresh,
         )
-        self._health = health
+        self._health, self._keys = health, config.keys
         self._retries = config.retries if request.retries is None else request.retries
         self.learning = Learning(
             self.memory,
@@ -107,6 +108,7 @@ class Run:
         self._probe: tuple[Scope, ...] = ()
         self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
+        self._sent_route: Route  # of the attempt that has begun, with the key that it is sent
         self._waited_s = self._wait_before_s = 0.0
 
     def next_move(self) -> Move:
@@ -119,6 +121,7 @@ class Run:
         """Note that an attempt begins."""
         self._wait_before_s, self._waited_s = self._waited_s, 0.0
         self._asked.add(move.route)
+        self._sent_route = move.route
         self._probe = self.learning.begin(move, clock.current().now())
 
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
@@ -133,10 +136,23 @@ class Run:
             return self.request
         return replace(self.request, payload=payload, extra_body=extra_body, headers_left_out=left_out)
 
-    def sent(self, route: Route) -> None:
-        """Note that the request goes out."""
+    def sent(self, route: Route) -> Route:
+        """Note that the request goes out; return the route with the key that it is sent.
+
+        That is another key than the chain's if one has taken its place since: what was learnt of the one holds on.
+        """
         self._sent = self.learning.sent(route, clock.current().now())
         self._sent_utc = clock.current().utc()
+        later = None if route.key is None else self._keys.in_place_of(route.key)
+        self._sent_route = route if later is None else replace(route, key=later)
+        return self._sent_route
+
+    def refused_key(self, verdict: Verdict) -> Key | None:
+        """Return the key that a reply refuses, if its place may hold another one by now; None: there is none."""
+        if verdict.outcome is not Outcome.AUTH or (verdict.reach or ScopeLevel.KEY) is not ScopeLevel.KEY:
+            return None
+        key = self._sent_route.key
+        return None if key is None or key.source in OWN_SOURCES else key
 
     @property
     def attempt_bound_s(self) -> float | None:
@@ -203,20 +219,20 @@ class Run:
             except (ConfigError, DeadlineError) as error:  # the attempt is recorded first
                 self.user_error = error
             now = clock.current().now()
-        self._record(move.route, verdict, self._decision(move.route, verdict, now), message)
+        self._record(verdict, self._decision(move.route, verdict, now), message)
 
-    def resent(self, route: Route, verdict: Verdict) -> None:
+    def resent(self, verdict: Verdict) -> None:
         """Record a request that goes out again at once: it died unseen, or is now made in another form."""
-        self._record(route, verdict, Decision.RETRY)
+        self._record(verdict, Decision.RETRY)
         self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
 
-    def cancelled(self, route: Route, verdict: Verdict | None) -> None:
+    def cancelled(self, verdict: Verdict | None) -> None:
         """Record a request that was cancelled in flight (no verdict), or while a function of the user's ran."""
         if verdict is None:
             verdict = Verdict(outcome=Outcome.CANCELLED)
         elif verdict.outcome is Outcome.OK:  # it may be paid for, so what it cost stays in the record
             verdict = overruled(verdict, Outcome.CANCELLED, "stopped while a function of yours checked the answer")
-        self._record(route, verdict, Decision.STOP)
+        self._record(verdict, Decision.STOP)
 
     def end_probe(self) -> None:
         """Pass a probe without a verdict on to the next run."""
@@ -251,8 +267,8 @@ class Run:
             case Go(route=chosen) | Wait(route=chosen):
                 return Decision.RETRY if chosen is route else Decision.FALL_BACK
 
-    def _record(self, route: Route, verdict: Verdict, decision: Decision, message: AIMessage | None = None) -> None:
-        row = self.request.row
+    def _record(self, verdict: Verdict, decision: Decision, message: AIMessage | None = None) -> None:
+        route, row = self._sent_route, self.request.row
         attempt = Attempt(
             run_id=self.request.run_id,
             job_id=row.job_id if row else None,

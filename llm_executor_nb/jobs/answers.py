@@ -159,9 +159,8 @@ class AnswerCache:
         """Return the record of an answer that a row has just received."""
         self._maker.mark_taken(run.request, run.run_id)
         last = run.attempts[-1]
-        route = next(route for route in self._options.chain.routes() if route.name == last.route)
         return Answer(
-            key=self._maker.key_of(run.request, route),
+            key=self._maker.key_of(run.request, last),
             text=result.answer or "",
             run_id=run.run_id,
             job_id=self._job_id,

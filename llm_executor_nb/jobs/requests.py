@@ -25,6 +25,7 @@ from llm_executor_nb.store.records import Lookup
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.records import Route
     from llm_executor_nb.jobs.options import JobOptions
 
@@ -140,9 +141,9 @@ class RequestMaker:
         if request.wanted.copy is not None:
             self._taken.add(run_id)
 
-    def key_of(self, request: Request, route: Route) -> bytes:
-        """Return the request key under which a route's answer is stored."""
-        return request.wanted.keys[self._entries.index(_entry(route, self._extra_body))]
+    def key_of(self, request: Request, answered: Attempt) -> bytes:
+        """Return the request key under which the answer of an attempt is stored."""
+        return request.wanted.keys[self._entries.index(_entry(answered, self._extra_body))]
 
     def _payload_and_digest(self, content: object) -> tuple[Mapping[str, Any], bytes]:
         if isinstance(content, str) and content.strip() and len(self._around_text) == 2:
@@ -173,7 +174,7 @@ def _as_stored(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, **returned} if returned else message
 
 
-def _entry(route: Route, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:
+def _entry(route: Route | Attempt, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:
     """Return who answers on a route: backend, provider and model, with that backend's part of `extra_body`."""
     extra = (extra_body or {}).get(route.backend)
     parts = [route.backend, route.provider, route.request_model, extra]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-from IPython.core.error import StdinNotImplementedError, UsageError
+from IPython.core.error import UsageError
 from IPython.display import display
 
 from llm_executor_nb.chain.inspection import attempts, left_out_by_session
+from llm_executor_nb.chain.login import hidden_answer, login
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.holds import describe
 from llm_executor_nb.core.near_names import did_you_mean, near_names
+from llm_executor_nb.core.records import OPENROUTER
+from llm_executor_nb.core.secret import forgetful
 from llm_executor_nb.notebook.arguments import KEY_IN_LINE, default_model, unquoted
 from llm_executor_nb.notebook.doctor import examine, report_bundle
 from llm_executor_nb.notebook.found_models import found_models
@@ -101,6 +104,7 @@ class Commands:
         else:
             raise UsageError("%llm keys, %llm keys add openrouter [LABEL], or %llm keys remove openrouter LABEL.")
 
+    @forgetful
     def _add_key(self, words: list[str]) -> None:
         ring = session().options.keys
         backends = ", ".join(ring.code)
@@ -113,13 +117,17 @@ class Commands:
                 KEY_IN_LINE if any(map(_may_be_key, words)) else f"There is no such backend. There are {backends}."
             )
         try:
-            key = getpass.getpass(f"{backend} key (not shown): ")
-        except (StdinNotImplementedError, EOFError):
-            raise UsageError(
-                "This front end cannot prompt for a key. Set it in the environment before the kernel starts."
-            ) from None
+            key = hidden_answer(f"{backend} key (not shown): ")
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
         added = session().keys.add(backend, key, label=unquoted(" ".join(label)) or None)
         show_line(f"Added for this session: {backend} {added}.")
+
+    def _login(self, rest: str) -> None:
+        backend, *more = rest.split() or [OPENROUTER]
+        if more:  # it may be a key, so the message does not repeat it
+            raise UsageError("%llm login, or %llm login huggingface.")
+        show_line(login(backend).message)
 
     def _remove_key(self, backend: str, name: str) -> None:
         """Remove a key by the name that `%llm keys` shows, and report whether a saved one was deleted."""
@@ -207,6 +215,7 @@ class Commands:
         "use": _use,
         "health": _health,
         "log": _log,
+        "login": _login,
         "rehearse": _rehearse,
         "doctor": _doctor,
     }

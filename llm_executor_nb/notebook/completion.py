@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.notebook.commands import Commands
 from llm_executor_nb.notebook.fill import may_be_data, variables_of
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.interactiveshell import InteractiveShell
@@ -128,14 +129,10 @@ def _after_command(done: list[str]) -> Iterable[str]:
     match done:
         case []:
             return Commands.BY_NAME
-        case ["models"]:
-            return ["search", *_models()]
-        case ["use"]:
-            return _models()
-        case ["rehearse"]:
-            return ["off", "openrouter:", "huggingface:"]
         case ["keys", *rest]:
             return _after_keys(rest)
+        case [command]:
+            return _ARGUMENTS.get(command, list)()
         case _:
             return []
 
@@ -155,6 +152,15 @@ def _after_keys(done: list[str]) -> Iterable[str]:
 def _models() -> list[str]:
     models = session().options.models
     return [*(alias for alias, model in models.aliases.items() if model in models.providers), *models]
+
+
+_ARGUMENTS: Final[Mapping[str, Callable[[], list[str]]]] = {
+    "models": lambda: ["search", *_models()],
+    "use": _models,
+    "login": lambda: [OPENROUTER, HUGGINGFACE],
+    "rehearse": lambda: ["off", "openrouter:", "huggingface:"],
+}
+"""What may follow a command."""
 
 
 def _begun(word: str, names: Iterable[str]) -> list[str]:

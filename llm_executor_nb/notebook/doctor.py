@@ -33,6 +33,7 @@ from llm_executor_nb.core.secret import is_made_up
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, LOOK, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.doctor_network import PART as NETWORK
 from llm_executor_nb.notebook.leaked_keys import CHECKPOINTS, Leak, search_history, search_notebooks
+from llm_executor_nb.settings.key_sources import LOGIN
 from llm_executor_nb.settings.shipped_models import LEFT
 from llm_executor_nb.view.html import block, line, marked
 from llm_executor_nb.view.text import dollars
@@ -143,7 +144,8 @@ def _keys() -> list[CheckResult]:
     part, keys = "keys", session().options.keys
     if not len(keys):
         places = "; ".join(keys.places())
-        return [CheckResult(part, BAD, f"no key. Looked in: {places}", "%llm keys add openrouter, or %llm panel")]
+        steps = "%llm login, %llm keys add openrouter, or %llm panel"
+        return [CheckResult(part, BAD, f"no key. Looked in: {places}", steps)]
     # the look-ups are free (design 6), but a dead proxy can hang each of them
     (checked,) = all_within([check_keys], _WITHIN_S)
     if checked is None:
@@ -179,9 +181,9 @@ def _key(row: Any, *, is_made_up: bool) -> CheckResult:  # noqa: ANN401 - a row 
     if pd.isna(row.is_alive):
         return _of_key(name, LOOK, f"could not be looked up: {row.outcome}{words}")
     if not row.is_alive and is_made_up:
-        return _of_key(name, LOOK, "made up, so no provider accepts it", _replaced(row.backend))
+        return _of_key(name, LOOK, "made up, so no provider accepts it", _replaced(row))
     if not row.is_alive:
-        return _of_key(name, BAD, f"not accepted: {row.outcome}{words}", _replaced(row.backend))
+        return _of_key(name, BAD, f"not accepted: {row.outcome}{words}", _replaced(row))
     left = "" if pd.isna(row.credit_usd) else f", {dollars(row.credit_usd)} left"
     if row.outcome == "ok":
         return _of_key(name, GOOD, f"alive{left}")
@@ -196,8 +198,10 @@ def _of_key(name: str, kind: str, words: str, step: str = "") -> CheckResult:
     return CheckResult("keys", kind, f"{name}: {words}", step, about=name)
 
 
-def _replaced(backend: str) -> str:
-    return f"replace it: {_REVOKED_AT.get(backend, f'llm.add_backend({backend!r}, keys=[...])')}"
+def _replaced(row: Any) -> str:  # noqa: ANN401 - a row of a frame has no type
+    if row.source == LOGIN:
+        return f"sign in again: llm.login({row.backend!r})"
+    return f"replace it: {_REVOKED_AT.get(row.backend, f'llm.add_backend({row.backend!r}, keys=[...])')}"
 
 
 def _models() -> Iterator[CheckResult]:

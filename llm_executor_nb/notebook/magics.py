@@ -86,6 +86,7 @@ class LLMMagics(Magics):
 
             %llm panel               keys, models and health, to click
             %llm keys                the keys; %llm keys add openrouter prompts for one and does not show it
+            %llm login               sign in to OpenRouter, and use the key at once; %llm login huggingface
             %llm models              the models, their aliases and providers; %llm models gemma finds some
             %llm models search gemma what OpenRouter and Hugging Face list, with prices; costs nothing
             %llm use MODEL           make a model the default of this notebook

@@ -138,6 +138,10 @@ class LookupHandlers:
         """Return the aiohttp handler that lists the providers behind OpenRouter; it needs no key."""
         return self._handler(OPENROUTER, self._list_providers)
 
+    def outage_of_openrouter(self) -> Response | None:
+        """Return OpenRouter's reply while the script has it down, whatever the key is; None: it is up."""
+        return self._outage(_bare_request(OPENROUTER, None, 0))
+
     def _describe_key(self, request: ChatRequest) -> Response:
         if request.key is None:
             return no_key(request)

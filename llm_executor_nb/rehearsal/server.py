@@ -1,8 +1,8 @@
 """OpenRouter and the Hugging Face router on loopback: real HTTP, the real bodies, and the faults of a script.
 
 The server has a thread and an event loop of its own, and a port that the system chooses. It answers
-`POST .../chat/completions` of both backends and the free look-ups of their keys and models; everything else is a 404.
-It keeps no text that it is sent.
+`POST .../chat/completions` of both backends, the free look-ups of their keys and models, and their sign-ins; everything
+else is a 404. It keeps no text that it is sent.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from llm_executor_nb.rehearsal.requests import key_of, read_request
 from llm_executor_nb.rehearsal.response import ResponseWriter, no_reply
 from llm_executor_nb.rehearsal.runner import ScriptRunner
 from llm_executor_nb.rehearsal.script import parse_script
+from llm_executor_nb.rehearsal.sign_in import DEVICE_PAGE, HuggingFaceSignIn, OpenRouterSignIn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _PATHS = {OPENROUTER: "/openrouter/api/v1", HUGGINGFACE: "/huggingface/v1"}
 _WHOAMI = "/huggingface/api/whoami-v2"
+_SIGN_IN_PAGE = "/openrouter/auth"
 _CHAT = "/chat/completions"
 _OWN = "/own/{name}/v1"
 _LARGEST_BODY = 64 * 2**20
@@ -83,6 +85,10 @@ class RehearsalServer:
             keys={OPENROUTER: _plain(openrouter_keys), HUGGINGFACE: _plain(huggingface_tokens)},
         )
         self._lookups = LookupHandlers(runner, latency_s=latency_s, number=self._handlers.number, models=models)
+        self._sign_in = OpenRouterSignIn(
+            first=len(openrouter_keys) + 1, latency_s=latency_s, outage=self._lookups.outage_of_openrouter
+        )
+        self._device_login = HuggingFaceSignIn()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -194,8 +200,13 @@ class RehearsalServer:
         app.router.add_get(_PATHS[OPENROUTER] + "/models", self._lookups.list_handler(OPENROUTER))
         app.router.add_get(_PATHS[OPENROUTER] + "/endpoints/zdr", self._lookups.zdr_handler())
         app.router.add_get(_PATHS[OPENROUTER] + "/providers", self._lookups.providers_handler())
+        app.router.add_get(_SIGN_IN_PAGE, self._sign_in.show_code)
+        app.router.add_post(_PATHS[OPENROUTER] + "/auth/keys", self._sign_in.trade)
         app.router.add_get(_WHOAMI, self._lookups.key_handler(HUGGINGFACE))
         app.router.add_get(_PATHS[HUGGINGFACE] + "/models", self._lookups.list_handler(HUGGINGFACE))
+        app.router.add_get(DEVICE_PAGE, self._device_login.let_in)
+        app.router.add_post("/huggingface/oauth/device", self._device_login.begin)
+        app.router.add_post("/huggingface/oauth/token", self._device_login.give_token)
         return web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
 
     async def _serve(self, runner: web.AppRunner) -> None:

@@ -1,31 +1,33 @@
 """The key ring: which keys there are, where each comes from, in which order they are asked, and which are disabled.
 
 Keys are looked for at first need, never at import, in this order: given in code, added in this session (the panel's
-too), the environment, Colab's secrets, the saved Hugging Face login, the system's keyring, the key file. A list given
-in code ends the search. The working folder's `.env` counts for a backend of which nothing else was found: a folder may
-come from somebody else. In a rehearsal saved keys are neither read nor written.
-What a user does with keys is in `keys.py`.
+too), the environment, the secrets of a notebook service, the Hugging Face login, the system's keyring, the key file. A
+list given in code ends the search. A `.env` of the working folder, or of one above it in the repository, counts for a
+backend of which nothing else was found: a folder may come from somebody else. In a rehearsal saved keys are neither
+read nor written. What a user does with keys is in `keys.py`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError, to_type
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, secret_of
 from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList
 from llm_executor_nb.settings.key_sources import KeySources, places_of
-from llm_executor_nb.settings.saved_keys import SavedKeys, file_path
+from llm_executor_nb.settings.saved_keys import FILE, KEYRING, SavedKeys, file_path
 from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 KEY_LISTS = {OPENROUTER: "OPENROUTER_KEYS", HUGGINGFACE: "HUGGINGFACE_TOKENS"}
 """The module's lists of keys."""
@@ -39,10 +41,15 @@ _SET_VARIABLE = (
     if os.name == "nt"
     else ("export {}={}", "in a terminal, before Python starts")
 )
-_ANYWHERE = (("llm.panel()", "a form for keys, in a notebook"), ("with llm.rehearse(): ...", "practice without a key"))
-_IN_A_REHEARSAL = (("with llm.rehearse(): ...", "begins one with practice keys; end this one first"),)
+_SIGN_IN = {OPENROUTER: "llm.login()", HUGGINGFACE: "llm.login('huggingface')"}
+_IN_A_REHEARSAL = ("with llm.rehearse(): ...", "begins one with practice keys; end this one first")
+_PRACTISED = ("llm.login()", "practises the sign-in, for a practice key of OpenRouter")
 _GIVEN = "an empty list in code, which ends the search"
 _COLUMNS = ("backend", "key", "from", "saved in", "state")
+OWN_SOURCES = ("code", "session", f"saved in the {KEYRING}", f"saved in the {FILE}")
+"""The sources that this program holds itself; each may have many keys."""
+_LOOK_PAUSE_S = 10.0
+"""Seconds for which the place of a refused key is not looked at again."""
 
 
 class KeyRing:
@@ -71,8 +78,10 @@ class KeyRing:
         self.saved = SavedKeys()
         self.lock = threading.RLock()
         self.is_practice = practice is not None
-        self._sources = KeySources()
+        self._sources = KeySources(self._succeed)
         self._labels: dict[str, dict[Secret, str]] = {}  # by backend: how each key was called last
+        self._later: dict[tuple[str, Secret], Key] = {}  # of a place: a refused key, and the one that is there now
+        self._looked_at: dict[Secret, float] = {}  # when the place of a refused key was looked at last
         self._made: dict[str, tuple[object, tuple[Key, ...]]] = {}  # by backend: its keys, and what they were made of
 
     def of(self, backend: str) -> tuple[Key, ...]:
@@ -100,6 +109,8 @@ class KeyRing:
             first = keys.setdefault(key.secret, key)
             if not first.label and key.label:  # found in two places: a saved label names the key from both
                 keys[key.secret] = replace(first, label=key.label, rpm=first.rpm or key.rpm)
+        for key in keys.values():  # a place may hold a former key again
+            self._later.pop((key.source, key.secret), None)
         noted = [self._with_note(key) for key in keys.values()]
         labelled = list(_labelled(noted, self._labels.get(backend, {})))
         self._labels[backend] = {key.secret: key.label for key in labelled}
@@ -132,9 +143,50 @@ class KeyRing:
             return
         yield from self._sources.from_environment(backend)
         if not self.is_practice:
-            yield from self._sources.from_colab_and_login(backend)
+            yield from self._sources.from_vaults_and_login(backend)
             for saved in self.saved.of(backend):
                 yield from saved.keys()
+
+    def must_ask(self) -> bool:
+        """Whether the next look for keys asks a notebook service or may refresh the login, which can take seconds."""
+        backends = [] if self.is_practice else self._searched(self.code)
+        return any(map(self._sources.must_ask, backends))
+
+    def renewed(self, key: Key) -> Key | None:
+        """Return the key that the place of a refused one holds by now; None: the same one, or none.
+
+        The place is looked at once more, which can take seconds: a login may have been refreshed, and the secret of a
+        notebook service or a variable replaced.
+        """
+        with self.lock:
+            now, looked_at = clock.current().now(), self._looked_at.get(key.secret, -math.inf)
+            later = self._later_at(key)
+            if later is None and now - looked_at >= _LOOK_PAUSE_S:  # of many requests that were refused, one looks
+                self._looked_at[key.secret] = now
+                self._sources.doubt(key)
+                later = self._later_at(key)
+            if later is not None:
+                earlier = [place for place, one in self._later.items() if one == key]
+                self._later.update(dict.fromkeys([(key.source, key.secret), *earlier], later))
+        return later
+
+    def in_place_of(self, key: Key) -> Key | None:
+        """Return the key that took the place of a refused one, as `renewed` has found it; None: it is in force."""
+        return self._later.get((key.source, key.secret)) if self._later else None
+
+    def _later_at(self, key: Key) -> Key | None:
+        at_place = (one for one in self.all_of(key.backend) if one.source == key.source and one.is_enabled)
+        return next((one for one in at_place if one.secret != key.secret), None)
+
+    def _succeed(self, former: Key, secret: Secret) -> None:
+        """Let what the user said of a key hold for the one that took its place."""
+        backend = former.backend
+        if (note := self.notes.pop((backend, former.secret), None)) is not None:
+            self.notes[backend, secret] = replace(note, secret=secret)
+        if (label := self._labels.get(backend, {}).pop(former.secret, None)) is not None:
+            self._labels[backend][secret] = label
+        if former.secret in (order := self.order.get(backend, ())):
+            self.order[backend] = tuple(secret if one == former.secret else one for one in order)
 
     def saved_in(self, backend: str, secret: Secret) -> str:
         """Return where a key is saved, `keyring` or `file`; empty: nowhere."""
@@ -170,12 +222,17 @@ class KeyRing:
             places += [*places_of(searched), f"what llm.keys.save kept: the system's keyring, {file_path()}"]
         return places
 
-    def how_to_give_one(self, backends: Iterable[str], *others: tuple[str, str]) -> str:
-        """Return what to type where some backends lack a key, other steps first, and then the places searched."""
+    def how_to_give_one(self, backends: Sequence[str], *others: tuple[str, str]) -> str:
+        """Return what to type where some backends lack a key, the places searched, and last the three usual ways."""
+        if self.is_practice:
+            practised = (_PRACTISED,) if OPENROUTER in backends else ()
+            return self._told((*others, *practised, _IN_A_REHEARSAL), backends)
         line, effect = _SET_VARIABLE
         in_a_terminal = ((line.format(*_VARIABLES[backend]), effect) for backend in self._searched(backends)[:1])
-        given = (*(_STEPS[backend] for backend in backends), *in_a_terminal, *_ANYWHERE)
-        steps = (*others, *(_IN_A_REHEARSAL if self.is_practice else given))
+        given = (*others, *(_STEPS[backend] for backend in backends), *in_a_terminal)
+        return f"{self._told(given, backends)}\n{_three_ways(backends)}"
+
+    def _told(self, steps: Iterable[tuple[str, str]], backends: Sequence[str]) -> str:
         return "\n  ".join([to_type("Type one of these:", steps) + "\nLooked in:", *self.places(backends)])
 
     def _searched(self, backends: Iterable[str]) -> list[str]:
@@ -227,6 +284,12 @@ def _in_code(backend: str, value: str) -> Key:
     return Key(backend=backend, secret=secret_of(value), label="", source="code")
 
 
+def _three_ways(backends: Sequence[str]) -> str:
+    """Return how a newcomer without a key goes on, in one sentence."""
+    sign_in = _SIGN_IN[backends[0]]
+    return f"Sign in with {sign_in}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+
+
 def _as_text(key: Key) -> str:
     saved = f" · saved in {key.saved_in}" if key.saved_in else ""
     state = "" if key.state == "on" else f" · {key.state}"
@@ -244,11 +307,11 @@ def _labelled(keys: list[Key], former: Mapping[Secret, str]) -> Iterator[Key]:
         yield key if key.label else replace(key, label=label)
 
 
-def free_label(number: int, taken: set[str]) -> str:
+def free_label(number: int, taken: set[str], name: str = "key") -> str:
     """Return `key 1`, `key 2`, ...: the first from a number on that no other key has."""
-    while f"key {number}" in taken:
+    while f"{name} {number}" in taken:
         number += 1
-    return f"key {number}"
+    return f"{name} {number}"
 
 
 def _values(key: Key) -> tuple[str, ...]:

@@ -1,103 +1,170 @@
-"""The places outside this program that may hold keys: environment, `.env`, Colab's secrets, the Hugging Face login.
+"""The places outside this program that may hold keys: environment, `.env`, a notebook service, the Hugging Face login.
 
-Each is read when a key is needed, never at import, and again when it has changed. Colab shows the user a question, so
-it is asked once. Nothing here writes anything, not even into the process environment.
+Each is read when a key is needed, never at import. The environment and a `.env` are read again when they have changed.
+A service is asked once, and again when a key of it was refused. Nothing here writes anything, not even into the process
+environment.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from llm_executor_nb.core.errors import ConfigError, warn
-from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import secret_of
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import warn
+from llm_executor_nb.core.records import HUGGINGFACE
 from llm_executor_nb.settings.key_list import KeyText
+from llm_executor_nb.settings.key_names import SHOWN, key_of, keys_in, names_in
+from llm_executor_nb.settings.key_vaults import VAULTS, Vault, is_colab, is_main_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from llm_executor_nb.core.records import Key
+    from llm_executor_nb.core.secret import Secret
 
 DOTENV = ".env"
-COLAB = "Colab's secrets"
 LOGIN = "the Hugging Face login"
-_SINGLE = {OPENROUTER: ("OPENROUTER_API_KEY",), HUGGINGFACE: ("HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN")}
-_SHOWN = {
-    OPENROUTER: "OPENROUTER_API_KEY, OPENROUTER_KEY_1..n",
-    HUGGINGFACE: "HF_TOKEN, HF_TOKEN_1..n, HUGGINGFACEHUB_API_TOKEN",
-}
-_NUMBERED = {OPENROUTER: "OPENROUTER_KEY_", HUGGINGFACE: "HF_TOKEN_"}
+LOGIN_KEPT_S = 60.0
+"""Seconds after which the login is read again, so that it can be refreshed before it expires."""
+HUB_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""The variables that `huggingface_hub` takes for the login, where one of them is set."""
 _NO_LOGIN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"
 """huggingface_hub's own switch: nothing may use the saved login unless the user asks for it."""
 
 
-class KeySources:
-    """The places outside this program, with what each held when it was last read."""
+class _Login(NamedTuple):
+    """The login as it was read: of which state of its file, until when that counts, and its key."""
 
-    def __init__(self) -> None:
-        self._dotenv: tuple[object, Mapping[str, str | None]] = (None, {})
-        self._login: tuple[object, KeyText | None] = (None, None)
-        self._colab: dict[str, tuple[Key, ...]] = {}
+    stamp: object = None
+    until: float = 0.0
+    keys: tuple[Key, ...] = ()
+
+
+class KeySources:
+    """The places outside this program, with what each held when it was last read.
+
+    Args:
+        succeed: called when a place that holds one key at a time holds another: with the former key and the new one.
+    """
+
+    def __init__(self, succeed: Callable[[Key, Secret], None]) -> None:
+        self._succeed = succeed
+        self._dotenvs: dict[Path, tuple[object, Mapping[str, str | None]]] = {}
+        self._folders: tuple[str, tuple[Path, ...]] = ("", ())
+        self._login = _Login()
+        self._vaults: dict[tuple[str, str], tuple[Key, ...]] = {}
+        self._doubted: set[tuple[str, str]] = set()
         self._told: set[tuple[str, tuple[str, ...]]] = set()
+
+    # --- the environment and .env -------------------------------------------------------------------------------
 
     def from_environment(self, backend: str) -> Iterator[Key]:
         """Yield the keys of a backend in the environment."""
-        if backend in _SINGLE:
-            yield from _named(backend, os.environ, "")
+        if backend in SHOWN:
+            yield from keys_in(backend, os.environ)
 
     def from_dotenv(self, backend: str) -> Iterator[Key]:
-        """Yield the keys of a backend in the working folder's `.env`."""
-        if backend in _SINGLE:
-            yield from _named(backend, self._read_dotenv(), f"{DOTENV} ")
+        """Yield the keys of a backend in the nearest `.env` that has one."""
+        if backend not in SHOWN:
+            return
+        for place in self._dotenv_places():
+            values = self._read_dotenv(place)
+            if values and (keys := list(keys_in(backend, values, f"{os.path.relpath(place)} "))):
+                yield from keys
+                return
 
     def say_if_from_dotenv(self, backend: str, keys: Iterable[Key]) -> None:
         """Say once that these keys, which are about to be used, are those of a `.env`."""
-        found = tuple(f"{key.source} {key.secret.ending}" for key in keys if key.source.startswith(DOTENV))
+        sources = [(key, key.source.partition(" ")[0]) for key in keys]
+        found = tuple(f"{key.source} {key.secret.ending}" for key, place in sources if place.endswith(DOTENV))
         if found and (backend, found) not in self._told:
             self._told.add((backend, found))
+            path = os.path.abspath(found[0].partition(" ")[0])  # noqa: PTH100 - pathlib keeps the dots of `../.env`
             warn(
-                f"Requests to {backend} use the keys of {Path(DOTENV).absolute()} ({', '.join(found)}), as no other "
+                f"Requests to {backend} use the keys of {path} ({', '.join(found)}), as no other "
                 "place has a key for it. If this folder is not your own, give a key of yours: "
                 f"llm.keys.add({backend!r}, key).",
             )
 
-    def from_colab_and_login(self, backend: str) -> Iterator[Key]:
-        """Yield the keys in Colab's secrets and, for Hugging Face, the saved login."""
-        yield from self._ask_colab(backend)
-        if backend == HUGGINGFACE and (token := self._read_login()):
-            yield from _key(backend, token, LOGIN)
+    def _dotenv_places(self) -> tuple[Path, ...]:
+        """Return where a `.env` may be: the working folder, then those above it up to the repository's root."""
+        try:
+            here = os.getcwd()  # noqa: PTH109 - it is compared at every call
+        except OSError:  # the folder is gone
+            return ()
+        if self._folders[0] != here:
+            self._folders = (here, tuple(folder / DOTENV for folder in _up_to_root(Path(here))))
+        return self._folders[1]
 
-    def refresh(self) -> None:
-        """Read every place again at the next need; Colab only if this is the main thread, which can ask it."""
-        self._dotenv, self._login = (None, {}), (None, None)
-        if _is_main_thread():
-            self._colab = {}
-
-    def _read_dotenv(self) -> Mapping[str, str | None]:
-        path = Path(DOTENV)
+    def _read_dotenv(self, path: Path) -> Mapping[str, str | None]:
         if (stamp := _stamp(path)) is None:
             return {}
-        if self._dotenv[0] != stamp:
-            self._dotenv = (stamp, _keys_in(path))
-        return self._dotenv[1]
+        if self._dotenvs.get(path, (None,))[0] != stamp:
+            self._dotenvs[path] = (stamp, _keys_of_file(path))
+        return self._dotenvs[path][1]
 
-    def _read_login(self) -> KeyText | None:
-        if _is_login_off():
-            return None
-        path = login_path()
-        if (stamp := _stamp(path)) is None:
-            return None
-        if self._login[0] != stamp:
-            self._login = (stamp, KeyText(_text_of(path).strip()))
-        return self._login[1]
+    # --- services and the login ---------------------------------------------------------------------------------
 
-    def _ask_colab(self, backend: str) -> tuple[Key, ...]:
-        """Ask Colab's front end, from the main thread only: it never answers another thread."""
-        if is_colab() and _is_main_thread() and backend in _SINGLE and backend not in self._colab:
-            self._colab[backend] = tuple(_colab_secrets(backend))
-        return self._colab.get(backend, ())
+    def from_vaults_and_login(self, backend: str) -> Iterator[Key]:
+        """Yield the keys in the secrets of a notebook service and, for Hugging Face, the login."""
+        if backend in SHOWN:
+            for vault in VAULTS:
+                yield from self._ask(vault, backend)
+        if backend == HUGGINGFACE:
+            yield from self._read_login()
+
+    def must_ask(self, backend: str) -> bool:
+        """Whether the next look for a backend's keys asks a service, or may refresh the login: either can last."""
+        is_login_due = backend == HUGGINGFACE and self._is_login_due(_login_stamp())
+        return is_login_due or (backend in SHOWN and any(self._is_due(vault, backend) for vault in VAULTS))
+
+    def doubt(self, key: Key) -> None:
+        """Look at the next need whether the place of a key holds another one by now."""
+        if key.source == LOGIN:
+            self._login = self._login._replace(until=0.0)
+        self._doubted.update((vault.title, key.backend) for vault in VAULTS if key.source.startswith(vault.title))
+
+    def refresh(self) -> None:
+        """Read every place again at the next need; Colab only from the main thread, which can ask it."""
+        self._dotenvs, self._folders = {}, ("", ())
+        self._login = self._login._replace(until=0.0)
+        self._doubted.update(self._vaults)
+
+    def _ask(self, vault: Vault, backend: str) -> tuple[Key, ...]:
+        place = (vault.title, backend)
+        if self._is_due(vault, backend):
+            self._doubted.discard(place)
+            self._vaults[place] = self._replaced(self._vaults.get(place, ()), vault.read(backend))
+        return self._vaults.get(place, ())
+
+    def _is_due(self, vault: Vault, backend: str) -> bool:
+        place = (vault.title, backend)
+        return (place not in self._vaults or place in self._doubted) and vault.may_be_asked
+
+    def _read_login(self) -> tuple[Key, ...]:
+        stamp = _login_stamp()
+        if self._is_login_due(stamp):
+            until = clock.current().now() + LOGIN_KEPT_S
+            self._login = _Login(stamp, until, self._replaced(self._login.keys, _login_keys()))
+        return () if stamp is None else self._login.keys
+
+    def _is_login_due(self, stamp: object) -> bool:
+        is_old = self._login.stamp != stamp or clock.current().now() >= self._login.until
+        # in Colab some versions of huggingface_hub ask the front end, which answers the main thread only
+        return stamp is not None and is_old and (is_main_thread() or not is_colab())
+
+    def _replaced(self, former: Iterable[Key], found: Iterable[Key]) -> tuple[Key, ...]:
+        """Return what a place holds now, and tell of each key that another has taken the place of."""
+        keys = tuple(found)
+        secrets = {key.source: key.secret for key in keys}
+        for key in former:
+            if (secret := secrets.get(key.source, key.secret)) != key.secret:
+                self._succeed(key, secret)
+        return keys
 
 
 def places_of(backends: Iterable[str]) -> list[str]:
@@ -105,11 +172,14 @@ def places_of(backends: Iterable[str]) -> list[str]:
     backends = tuple(backends)
     login = f"not used, because {_NO_LOGIN} is set" if _is_login_off() else login_path()
     return [
-        f"the environment: {', '.join(_SHOWN[backend] for backend in backends)}",
-        *([f"{COLAB}: the same names"] if is_colab() else []),
+        f"the environment: {', '.join(SHOWN[backend] for backend in backends)}",
+        *(f"{vault.title}: the same names" for vault in VAULTS if vault.is_here()),
         *([f"{LOGIN}: {login}"] if HUGGINGFACE in backends else []),
-        f"{DOTENV} of the working folder: the same names",
+        f"{DOTENV} of the working folder: the same names; in a repository also those of the folders above it",
     ]
+
+
+# --- the login -----------------------------------------------------------------------------------------------------
 
 
 def _is_login_off() -> bool:
@@ -117,98 +187,79 @@ def _is_login_off() -> bool:
     return os.environ.get(_NO_LOGIN, "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def is_colab() -> bool:
-    """Whether this is a Colab kernel. A program started from one has no front end to ask."""
-    return "google.colab" in sys.modules
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 def login_path() -> Path:
-    """Return where `hf auth login` keeps its token, by the rules of huggingface_hub, without loading it."""
+    """Return where `huggingface_hub` keeps its token: as it says, or while it is not loaded by its rules.
+
+    Loading it takes a while, and most users who never logged in have no such file.
+    """
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        return Path(constants.HF_TOKEN_PATH)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     path = os.environ.get("HF_TOKEN_PATH") or f"{os.environ.get('HF_HOME') or f'{cache}/huggingface'}/token"
     return Path(os.path.expandvars(path)).expanduser()
 
 
+def _login_stamp() -> object:
+    """Return a value that changes with the login; None: nobody has logged in, or the login may not be used."""
+    if _is_login_off():
+        return None
+    # once it is loaded it is asked, as it knows more ways to be logged in than by a file
+    return _stamp(login_path()) or sys.modules.get("huggingface_hub")
+
+
+def _login_keys() -> Iterator[Key]:
+    """Yield the key of the login, refreshed by `huggingface_hub` where its version does so."""
+    from huggingface_hub import get_token  # noqa: PLC0415 - only a user with a login pays for the import
+
+    path = login_path()
+    try:
+        # it prefers a variable to the login, which is a key of its own here
+        is_hidden = any(os.environ.get(name) for name in HUB_VARIABLES)
+        token = _text_of(path) if is_hidden else get_token()
+    except Exception as error:  # noqa: BLE001 - a file that cannot be read, or whatever a version raises
+        warn(
+            f"{LOGIN} ({path}) cannot be read ({type(error).__name__}), so no key is taken from it. Log in again: "
+            "llm.login('huggingface').",
+        )
+        return
+    if token and token.strip():
+        yield from key_of(HUGGINGFACE, KeyText(token), LOGIN)
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _up_to_root(folder: Path) -> list[Path]:
+    """Return a folder and those above it up to the repository's root; outside a repository the folder alone."""
+    folders = [folder, *folder.parents]
+    # not `Path.exists`, which raises where the user may not look
+    roots = (count for count, one in enumerate(folders, start=1) if os.path.exists(one / ".git"))  # noqa: PTH110
+    return folders[: next(roots, 1)]
+
+
 def _stamp(path: Path) -> object:
     """Return a value that changes when the file does; None: the file does not exist."""
     try:
-        stat = path.stat()
-        return (str(path.absolute()), stat.st_mtime_ns, stat.st_size) if path.is_file() else None
+        found = os.stat(path)  # noqa: PTH116 - at every call, in every folder up to the repository's root
     except OSError:  # a file that cannot be read holds no keys for us
         return None
+    return (str(path), found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError):
-        warn(f"{path} cannot be read, so no key is taken from it.")
-        return ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _keys_in(path: Path) -> Mapping[str, str | None]:
+def _keys_of_file(path: Path) -> Mapping[str, str | None]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only a user with a .env pays for the import
 
     try:
         values = dotenv_values(path, interpolate=False)
     except UnicodeError:
-        warn(f"{DOTENV} is not UTF-8 text, so no key is read from it. Save it as UTF-8.")
+        warn(f"{path} is not UTF-8 text, so no key is read from it. Save it as UTF-8.")
         return {}
     except OSError:
         return {}
     # key names only: a base URL in the `.env` of a cloned repository could send a key to another server
-    wanted = {name for backend in _SINGLE for name in _names(backend, values)}
+    wanted = {name for backend in SHOWN for name in names_in(backend, values)}
     return {name: KeyText(value) for name, value in values.items() if name in wanted and value is not None}
-
-
-def _named(backend: str, values: Mapping[str, str | None], where: str) -> Iterator[Key]:
-    for name in _names(backend, values):
-        if value := (values.get(name) or "").strip().strip("\"'"):
-            yield from _key(backend, value, f"{where}{name}")
-
-
-def _names(backend: str, values: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a backend that are set: the plain ones, then the numbered ones in order."""
-    prefix = _NUMBERED[backend]
-    numbered = [name for name in values if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
-    return [n for n in _SINGLE[backend] if n in values] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
-
-
-def _key(backend: str, value: str, source: str) -> Iterator[Key]:
-    """Yield a key, without a label yet; warn of a value that cannot be one, and go on without it."""
-    try:
-        yield Key(backend=backend, secret=secret_of(value), label="", source=source)
-    except ConfigError as error:
-        warn(f"{source} is left out: {error}")
-
-
-def _colab_secrets(backend: str) -> Iterator[Key]:
-    """Yield the secrets with a backend's names: the plain ones, then the numbered ones until one is missing."""
-    for name in _SINGLE[backend]:
-        yield from _colab_secret(backend, name)
-    for number in range(1, 100):
-        keys = list(_colab_secret(backend, f"{_NUMBERED[backend]}{number}"))
-        if not keys:
-            return
-        yield from keys
-
-
-def _colab_secret(backend: str, name: str) -> Iterator[Key]:
-    from google.colab import userdata  # type: ignore[import-not-found] # noqa: PLC0415 - there in Colab only
-
-    try:
-        value = userdata.get(name)
-    except userdata.SecretNotFoundError:
-        return
-    except Exception as error:  # noqa: BLE001 - a front end's refusal or silence, of classes it may rename
-        warn(
-            f"{COLAB} did not give {name} ({type(error).__name__}). Allow it in the key icon on the left, then "
-            "llm.keys.refresh().",
-        )
-        return
-    if value:
-        yield from _key(backend, value, f"{COLAB} {name}")

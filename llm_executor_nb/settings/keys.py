@@ -15,7 +15,7 @@ from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, forgetful
 from llm_executor_nb.settings.key_list import NEVER_PICKLED
-from llm_executor_nb.settings.key_ring import free_label
+from llm_executor_nb.settings.key_ring import OWN_SOURCES, free_label
 from llm_executor_nb.settings.saved_keys import FILE, KEYRING, Place, Saved, file_path
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.settings.key_ring import KeyRing
 
 _LONGEST_LABEL = 40
-_OURS = ("code", "session", f"saved in the {KEYRING}", f"saved in the {FILE}")
-"""The sources that `remove` can take a key out of."""
 
 
 class Keys:
@@ -86,7 +84,7 @@ class Keys:
                 return False
             secret = self._only(backend, matching).secret
             for found in self._ring.search(backend):
-                if found.secret == secret and found.source not in _OURS:
+                if found.secret == secret and found.source not in OWN_SOURCES:
                     raise ConfigError(
                         f"The key ending in {secret.ending} comes from {found.source}. Remove it there, or leave "
                         f"it unused in this session: llm.keys.disable({backend!r}, {secret.ending!r}).",
@@ -193,7 +191,7 @@ class Keys:
         return was_saved
 
     def refresh(self) -> None:
-        """Look for keys again in `.env`, Colab's secrets, the Hugging Face login, the keyring and the key file."""
+        """Look for keys again: `.env`, a service's secrets, the Hugging Face login, the keyring, the key file."""
         self._ring.refresh()
 
     def __iter__(self) -> Iterator[Key]:

@@ -43,6 +43,8 @@ BASE_URLS: dict[str, tuple[str, str]] = {
     HUGGINGFACE: ("HF_ROUTER_URL", "https://router.huggingface.co/v1"),
 }
 """Backend -> the environment variable that moves it, and its usual URL."""
+_API = "/api/v1"
+"""What OpenRouter's base URL has behind the address of its pages."""
 HUB: tuple[str, str] = ("HF_ENDPOINT", "https://huggingface.co")
 """The same for Hugging Face's hub, where tokens are looked up."""
 
@@ -101,6 +103,11 @@ class Options:
             return router.removesuffix("/v1")  # a token goes to no other host than the one the user moved the router to
         variable, usual = HUB
         return _url_of(variable, os.environ.get(variable) or usual, HUGGINGFACE)
+
+    @property
+    def openrouter_site(self) -> str:
+        """The address of OpenRouter's pages, where a user signs in."""
+        return self.base_url(OPENROUTER).removesuffix(_API)
 
     @property
     def backend_names(self) -> tuple[str, ...]:

@@ -73,6 +73,12 @@ def line_part(text: str, kind: str) -> Bundle:
     return {"text/plain": plain(text), "text/html": line(text, kind)}
 
 
+def link_part(words: str, url: str) -> Bundle:
+    """Return an address as a line of a display, behind some words; it opens in a tab of its own."""
+    link = f'<a href="{escaped(url)}" target="_blank" rel="noopener noreferrer">{escaped(url)}</a>'
+    return {"text/plain": plain(f"{words} {url}"), "text/html": f"<div>{escaped(words)} {link}</div>"}
+
+
 def table_part(names: Sequence[str], rows: Iterable[Sequence[object]]) -> Bundle:
     """Return rows as a table of a display."""
     listed = list(rows)

@@ -301,21 +301,23 @@ def test_a_dotenv_that_cannot_be_read_holds_no_keys(make):
         llm.run_llm(MODEL, "x")
 
 
+THREE_WAYS = "Sign in with {}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+
+
 def _missing_key():
     with pytest.raises(llm.MissingKeyError) as raised:
         llm.run_llm(MODEL, "x")
     return str(raised.value)
 
 
-def test_without_a_key_the_error_says_the_cause_then_what_to_type_then_the_places_one_a_line():
-    cause, heading, *lines = _missing_key().splitlines()
+def test_without_a_key_the_error_says_the_cause_what_to_type_the_places_and_last_the_three_ways_in_a_sentence():
+    cause, heading, *lines, last = _missing_key().splitlines()
     assert (cause, heading) == (f"No key for {MODEL}.", "Type one of these:")
+    assert last == THREE_WAYS.format("llm.login()")
     assert [line.split("   ")[0].strip() for line in lines[: lines.index("Looked in:")]] == [
         "llm.keys.add('openrouter', key)",
         "llm.keys.add('huggingface', token)",
         "export OPENROUTER_API_KEY=key",
-        "llm.panel()",
-        "with llm.rehearse(): ...",
     ]
     assert [line.partition(":")[0].strip() for line in lines[lines.index("Looked in:") + 1 :]] == [
         "llm.OPENROUTER_KEYS",
@@ -346,6 +348,16 @@ def test_only_backends_that_can_serve_the_row_are_named():
     told = _missing_key()
     assert told.startswith(f"No key for {MODEL}, and its row names no Hugging Face provider.\nType one of these:\n")
     assert told.splitlines()[2].strip().startswith(f"llm.sync_models({MODEL!r}, apply=True)")
+
+
+def test_the_sign_in_that_is_named_is_one_that_can_serve_the_row():
+    llm.models.off_openrouter.add(MODEL)
+    assert _missing_key().splitlines()[-1] == THREE_WAYS.format("llm.login('huggingface')")
+    assert repr(llm.keys).splitlines()[-1] == THREE_WAYS.format("llm.login()")
+    with llm.rehearse(openrouter_keys=0, huggingface_tokens=0):
+        assert "llm.login()" not in _missing_key()
+        llm.models.off_openrouter.discard(MODEL)
+        assert "llm.login()" in _missing_key()
 
 
 def test_a_login_that_may_not_be_used_is_named_as_such(monkeypatch):

@@ -46,6 +46,7 @@ def offered(shell, text, at=None):
         ("%llm he", ["%llm health"]),
         ("%llm use kim", ["%llm use kimi"]),
         ("%llm keys add hugg", ["%llm keys add huggingface"]),
+        ("%llm login ", ["%llm login openrouter", "%llm login huggingface"]),
         ("%llm models kim", ["%llm models kimi"]),
         ("%llm models sea", ["%llm models search"]),
         ("%llm rehearse o", ["%llm rehearse off", "%llm rehearse openrouter:"]),

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from key_places import log_in
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from rehearsing import fresh
 from shells import extended_shell
 
 import llm_executor_nb as llm
 from llm_executor_nb.notebook.doctor import examine, report_bundle
 from llm_executor_nb.notebook.doctor_network import BAD, FACT, GOOD, CheckResult, all_within, look_at_network
 from llm_executor_nb.notebook.leaked_keys import search_history, search_notebooks
+from llm_executor_nb.rehearsal.server import RehearsalServer
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
@@ -275,6 +278,14 @@ def test_a_key_that_is_not_accepted_is_replaced_where_it_came_from():
     with llm.rehearse("openrouter: 401; huggingface: 401"):
         steps = [one.next_step for one in examine(None) if one.part == "keys" and "not accepted" in one.words]
     assert set(steps) == {"replace it: openrouter.ai/settings/keys", "replace it: huggingface.co/settings/tokens"}
+
+
+def test_a_login_that_is_not_accepted_is_begun_again(monkeypatch):
+    log_in("hf_doctorslogin0001")
+    with fresh(), RehearsalServer("huggingface: expired-login") as server:
+        monkeypatch.setenv("HF_ROUTER_URL", server.huggingface_url)
+        steps = [one.next_step for one in examine(None) if "the Hugging Face login" in one.words]
+    assert steps == ["sign in again: llm.login('huggingface')"]
 
 
 def test_the_report_stands_in_columns_and_keeps_to_the_window(monkeypatch):

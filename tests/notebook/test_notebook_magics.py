@@ -270,7 +270,7 @@ def test_the_help_is_good_reading(shell):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("nonsense", "panel, keys, models, use, health, log, rehearse, doctor"),
+        ("nonsense", "panel, keys, models, use, health, log, login, rehearse, doctor"),
         ("helth", "Did you mean %llm health"),
         ("gemma", "begins with %%llm gemma"),
         ("health all", "takes no arguments"),
@@ -287,7 +287,7 @@ def test_a_command_that_is_none_says_what_there_is(shell, line, words):
 
 def test_alone_it_says_what_there_is(shell, capsys):
     shell.run_line_magic("llm", "")
-    assert "panel|keys|models|use|health|log|rehearse|doctor" in capsys.readouterr().out
+    assert "panel|keys|models|use|health|log|login|rehearse|doctor" in capsys.readouterr().out
 
 
 def test_models_keys_health_and_log_are_shown(shell, capsys):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from shells import PACKAGE, extended_shell
+from signing_in import code_at, link_in
 
 import llm_executor_nb as llm
 
@@ -108,3 +109,30 @@ def test_where_errors_go_to_no_terminal_nothing_is_said_of_waiting(capsys):
     shown = capsys.readouterr()
     assert "[practice answer" in shown.out
     assert shown.err == ""
+
+
+def test_in_a_terminal_a_link_is_opened_the_code_is_pasted_unseen_and_the_key_answers_at_once(terminal, tmp_path):
+    import pexpect  # noqa: PLC0415 - as above
+
+    typed(terminal, "%load_ext llm_executor_nb")
+    typed(terminal, "import llm_executor_nb as llm")
+    typed(terminal, "practice = llm.rehearse(openrouter_keys=0, huggingface_tokens=0).start()")
+    terminal.sendline("llm.login()")
+    terminal.expect(r"Paste the code \(not shown\): ")
+    code = code_at(link_in(terminal.before))
+    shown = typed(terminal, code)
+    assert "Signed in to OpenRouter: requests use the key signed in ..0001 from now on." in shown
+    assert "[practice answer" in typed(terminal, "print(llm.run_llm('gemma', 'x').content)")
+    terminal.sendline("%llm login")
+    terminal.expect(r"Paste the code \(not shown\): ")
+    terminal.sendintr()
+    stopped = came(terminal)
+    assert "JobInterrupted: The sign-in was stopped, and this session has no new key." in stopped
+    assert "Traceback" not in stopped
+    assert "signed in ..0001" in typed(terminal, "llm.keys")
+    typed(terminal, "practice.stop()")
+    terminal.sendline("exit")
+    terminal.expect(pexpect.EOF)
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"llm.login()" in text for text in kept)
+    assert not any(word in text for text in kept for word in (b"sk-or-v1-practice-0001", code.encode()))

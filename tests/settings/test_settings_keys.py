@@ -1,12 +1,7 @@
 """The key ring: what can be said of a key, in which order they are asked, and what the table of them shows."""
 
 import copy
-import os
 import pickle
-import sys
-import threading
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from IPython.utils.dir2 import dir2
@@ -18,7 +13,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.server import RehearsalServer
 
 ONE, TWO, THREE = (f"sk-or-v1-keyring-000{n}" for n in (1, 2, 3))
-TOKEN, SECOND = "hf_keyringtoken0001", "hf_keyringtoken0002"
+TOKEN = "hf_keyringtoken0001"
 
 
 @pytest.fixture(autouse=True)
@@ -266,142 +261,3 @@ def test_without_keys_the_text_says_where_they_are_looked_for():
 def test_the_ring_is_neither_pickled_nor_copied(take):
     with pytest.raises(TypeError, match="never pickled"):
         take(llm.keys)
-
-
-# --- keys from elsewhere ------------------------------------------------------------------------------------------
-
-
-def _login(path, token):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{token}\n")
-
-
-def test_the_saved_hugging_face_login_is_found_and_read_again_when_it_changes(refusing):
-    path = Path(os.environ["HF_HOME"]) / "token"
-    _login(path, TOKEN)
-    llm.OPENROUTER_KEYS = []
-    assert _walk(refusing) == ["..0001"]
-    assert "the Hugging Face login" in repr(llm.keys)
-    _login(path, SECOND + "\n")
-    assert _walk(refusing) == ["..0002"]
-    path.unlink()
-    assert list(llm.keys) == []
-
-
-@pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME", "HOME"])
-def test_the_login_is_where_the_variables_of_hugging_face_lead(variable, monkeypatch, tmp_path):
-    for name in ("HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    value, path = {
-        "HF_TOKEN_PATH": ("$HOME/my.token", Path(os.environ["HOME"]) / "my.token"),
-        "HF_HOME": (str(tmp_path), tmp_path / "token"),
-        "XDG_CACHE_HOME": (str(tmp_path), tmp_path / "huggingface" / "token"),
-        "HOME": (os.environ["HOME"], Path(os.environ["HOME"]) / ".cache" / "huggingface" / "token"),
-    }[variable]
-    monkeypatch.setenv(variable, value)
-    _login(path, TOKEN)
-    assert [key.secret.ending for key in llm.keys] == ["..0001"]
-
-
-def test_the_login_is_left_alone_where_hugging_face_is_told_to(monkeypatch):
-    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-    assert len(llm.keys) == 0
-
-
-def test_looking_for_the_login_does_not_load_hugging_faces_library(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
-    assert len(llm.keys) == 1
-
-
-class _Colab(ModuleType):
-    """Colab's `userdata` as its source has it: `get`, and errors without a common base."""
-
-    class SecretNotFoundError(Exception):
-        pass
-
-    class NotebookAccessError(Exception):
-        pass
-
-    def __init__(self, secrets, refused=()):
-        super().__init__("google.colab.userdata")
-        self.secrets, self.refused, self.asked = secrets, refused, []
-
-    def get(self, name):
-        self.asked.append(name)
-        if name in self.refused:
-            raise self.NotebookAccessError(name)
-        if name not in self.secrets:
-            raise self.SecretNotFoundError(name)
-        return self.secrets[name]
-
-
-@pytest.fixture
-def colab(monkeypatch):
-    """Make this process a Colab kernel with some secrets."""
-
-    def make(secrets, refused=()):
-        userdata = _Colab(secrets, refused)
-        package = ModuleType("google.colab")
-        package.userdata = userdata
-        monkeypatch.setitem(sys.modules, "google", sys.modules.get("google") or ModuleType("google"))
-        monkeypatch.setitem(sys.modules, "google.colab", package)
-        monkeypatch.setitem(sys.modules, "google.colab.userdata", userdata)
-        llm.keys.refresh()
-        return userdata
-
-    yield make
-    llm.keys.refresh()
-
-
-def test_colabs_secrets_are_asked_once_and_stand_behind_the_environment(colab, monkeypatch):
-    userdata = colab({"OPENROUTER_API_KEY": ONE, "OPENROUTER_KEY_1": TWO, "HF_TOKEN": TOKEN})
-    monkeypatch.setenv("OPENROUTER_API_KEY", THREE)
-    assert _shown() == ["key 1 ..0003", "key 2 ..0001", "key 3 ..0002"]
-    assert _shown("huggingface") == ["key 1 ..0001"]
-    asked = len(userdata.asked)
-    assert len(llm.keys) == 4
-    assert len(userdata.asked) == asked
-    assert "Colab's secrets OPENROUTER_API_KEY" in repr(llm.keys)
-    userdata.secrets["OPENROUTER_KEY_2"] = "sk-or-v1-keyring-0009"
-    llm.keys.refresh()
-    assert len(llm.keys) == 5
-
-
-def test_a_secret_that_colab_refuses_is_told_and_the_others_are_taken(colab):
-    colab({"HUGGINGFACEHUB_API_TOKEN": TOKEN}, refused=["HF_TOKEN"])
-    with pytest.warns(llm.LLMExecutorWarning, match=r"HF_TOKEN \(NotebookAccessError\)"):
-        assert _shown("huggingface") == ["key 1 ..0001"]
-
-
-def test_colab_is_not_asked_from_another_thread_but_later_from_the_main_one(colab):
-    userdata = colab({"OPENROUTER_API_KEY": ONE})
-    thread = threading.Thread(target=lambda: list(llm.keys))
-    thread.start()
-    thread.join()
-    assert userdata.asked == []
-    assert _shown() == ["key 1 ..0001"]
-    thread = threading.Thread(target=llm.keys.refresh)
-    thread.start()
-    thread.join()
-    assert _shown() == ["key 1 ..0001"]
-    assert userdata.asked.count("OPENROUTER_API_KEY") == 1
-
-
-def test_a_list_given_in_code_ends_the_search_in_every_place(colab):
-    userdata = colab({"OPENROUTER_API_KEY": ONE, "HF_TOKEN": TOKEN})
-    _login(Path(os.environ["HF_HOME"]) / "token", SECOND)
-    llm.OPENROUTER_KEYS = [TWO]
-    llm.HUGGINGFACE_TOKENS = []
-    assert [key.secret.ending for key in llm.keys] == ["..0002"]
-    assert userdata.asked == []
-
-
-def test_in_a_rehearsal_no_place_outside_is_asked(colab):
-    userdata = colab({"OPENROUTER_API_KEY": ONE})
-    _login(Path(os.environ["HF_HOME"]) / "token", TOKEN)
-    with llm.rehearse():
-        llm.OPENROUTER_KEYS, llm.HUGGINGFACE_TOKENS = [None], [None]
-        assert list(llm.keys) == []
-    assert userdata.asked == []

@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import AsyncKernelManager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from jupyter_client.asynchronous import AsyncKernelClient
 
@@ -82,15 +82,23 @@ class Kernel:
         self._manager = manager
         self._client = client
 
-    def run(self, code: str, *, stop_after_s: float | None = None) -> Ran:
-        """Execute a cell to its end; press ■ some seconds after it has begun."""
-        return self._runner.run(self._run(code, stop_after_s))
+    def run(
+        self, code: str, *, stop_after_s: float | None = None, person: Callable[[Ran], str | None] = lambda _: None
+    ) -> Ran:
+        """Execute a cell to its end; press ■ some seconds after it has begun.
+
+        Args:
+            code: the cell.
+            stop_after_s: seconds until ■ is pressed; None: it is not.
+            person: looks at what the cell has shown so far, and returns what is typed when it asks; None: nothing yet.
+        """
+        return self._runner.run(self._run(code, stop_after_s, person))
 
     def complete(self, code: str, at: int | None = None) -> dict[str, Any]:
         """Return what Tab offers."""
         return self._runner.run(self._client.complete(code, at, reply=True, timeout=30))["content"]
 
-    async def _run(self, code: str, stop_after_s: float | None) -> Ran:
+    async def _run(self, code: str, stop_after_s: float | None, person: Callable[[Ran], str | None]) -> Ran:
         ran, pressed, has_begun = Ran(), [time.monotonic()], asyncio.Event()
 
         async def press() -> None:
@@ -106,11 +114,22 @@ class Kernel:
             if message["msg_type"] == "execute_input":
                 has_begun.set()
 
-        reply = await self._client.execute_interactive(code, timeout=60, output_hook=take)
+        asks = asyncio.Event()
+        looking = asyncio.ensure_future(self._type_in(ran, person, asks))
+        reply = await self._client.execute_interactive(
+            code, timeout=60, output_hook=take, stdin_hook=lambda _: asks.set()
+        )
+        looking.cancel()
         ran.reply, ran.took_s = reply["content"], time.monotonic() - pressed[-1]
         if pressing is not None:
             await pressing
         return ran
+
+    async def _type_in(self, ran: Ran, person: Callable[[Ran], str | None], asks: asyncio.Event) -> None:
+        while (typed := person(ran)) is None:  # noqa: ASYNC110 - no event marks what a cell shows
+            await asyncio.sleep(0.02)
+        await asks.wait()
+        self._client.input(typed)
 
 
 def assert_one_line(ran: Ran) -> str:

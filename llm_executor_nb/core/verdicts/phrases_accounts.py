@@ -146,7 +146,7 @@ ACCOUNT_FORBIDDEN: Final = Phrases(
 )
 INVALID_KEY: Final = Phrases(
     "unauthenticated", "authorization failed", "user not found", "not logged in", "invalid username",
-    "invalid proxy server token", "令牌",
+    "invalid proxy server token", "token seems invalid", "令牌",
     ("key", "token",
      (r"(invalid|incorrect|wrong|expired|revoked|missing|malformed|unknown|unrecognized|no|bad) ([\w-]+ )?"
       r"(api[ _-]?|access |bearer |subscription |secret |authentication |auth )(keys?|tokens?)\b"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.inspection import reset_health, route_states
+from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.view.text import time_left
@@ -20,6 +21,8 @@ _WORDS = {
     RouteStatus.PROBING: "being probed",
     RouteStatus.HELD: "on hold",
 }
+_LINES = 12
+"""Lines about routes in the text form."""
 
 
 def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
@@ -40,11 +43,23 @@ def route_rows(models: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def route_lines(models: Sequence[str]) -> list[str]:
-    """Return the same as lines of text."""
-    return [
-        " · ".join(filter(None, (f"{row['model']}  {row['route']}: {row['state']}", row["outcomes"], row["upstreams"])))
-        for row in route_rows(models)
-    ]
+    """Return what there is to say of some models' routes as lines: those on hold first, then those with a reply.
+
+    A line stands for all models of which it says the same. Routes without a hold and without a reply are counted.
+    """
+    rows = sorted(route_rows(models), key=lambda row: bool(row["is_free"]))
+    told = [row for row in rows if row["outcomes"] or not row["is_free"]]
+    by_words: dict[str, list[str]] = {}
+    for row in told:
+        by_words.setdefault(_route_words(row), []).append(row["model"])
+    lines = [f"{same[0] if len(same) == 1 else f'{len(same)} models'}  {words}" for words, same in by_words.items()]
+    more = [f"… and {counted(len(lines) - _LINES, 'more line')}"] if len(lines) > _LINES else []
+    quiet = len(rows) - len(told)
+    return [*lines[:_LINES], *more, *([f"{counted(quiet, 'route')} free, no reply yet"] if quiet else [])]
+
+
+def _route_words(row: Mapping[str, Any]) -> str:
+    return " · ".join(filter(None, (f"{row['route']}: {row['state']}", row["outcomes"], row["upstreams"])))
 
 
 def _reset(_: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The tab Keys: the keys in the order they are asked, and a button for each thing that can be done with one."""
+"""The tab Keys: a sign-in, the keys in the order they are asked, and what can be done with each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from llm_executor_nb.chain.inspection import key_state
 from llm_executor_nb.chain.key_lookups import check_keys
+from llm_executor_nb.chain.login import begin_sign_in
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.holds import RouteStatus
@@ -19,6 +20,7 @@ from llm_executor_nb.view.text import dollars
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llm_executor_nb.chain.login import SignIn
     from llm_executor_nb.core.records import Key
     from llm_executor_nb.settings.keys import Keys
 
@@ -33,6 +35,7 @@ class KeysTab:
     def __init__(self) -> None:
         # by backend and ending, not by label: a key that is renamed keeps its result
         self._tested: dict[tuple[str, str], tuple[str, str]] = {}
+        self._begun: SignIn | None = None
         self.actions: dict[str, Callable[[Message], str]] = {
             "add": self._add,
             "test": self._test,
@@ -44,7 +47,14 @@ class KeysTab:
             "save": self._save,
             "forget": self._forget,
             "refresh": self._refresh,
+            "sign_in": self._sign_in,
+            "finish_sign_in": self._finish_sign_in,
+            "cancel_sign_in": self._cancel_sign_in,
         }
+
+    def sign_in_url(self) -> str:
+        """Return the page of the sign-in that has begun; empty: none has."""
+        return self._begun.url if self._begun else ""
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what may be shown of each key, in the order they are asked."""
@@ -120,6 +130,22 @@ class KeysTab:
     def _refresh(self, _: Message) -> str:
         _keys().refresh()
         return f"Searched every place for keys: {len(_keys())} are in use."
+
+    def _sign_in(self, _: Message) -> str:
+        self._begun = begin_sign_in()
+        return "Open the page and agree. It shows a code: paste it here."
+
+    def _finish_sign_in(self, message: Message) -> str:
+        if self._begun is None:
+            raise ConfigError("This sign-in has ended. Sign in again.")
+        with typed_into("code"):
+            status = self._begun.finish(message["key"])
+        self._begun = None
+        return status.message
+
+    def _cancel_sign_in(self, _: Message) -> str:
+        self._begun = None
+        return "The sign-in was cancelled. Nothing was changed."
 
 
 def known_of(key: Key) -> str:

@@ -1,13 +1,17 @@
-"""The tab Models: the provider table and its aliases, to change, to compare with Hugging Face, and to save."""
+"""The tab Models: a search of all models, and the provider table to change, to compare and to save."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.lookups import sync_models
+from llm_executor_nb.chain.model_search import search
+from llm_executor_nb.chain.models import Models
 from llm_executor_nb.chain.session import session
+from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.notebook.panel.fields import FieldRefusedError, typed_into
+from llm_executor_nb.notebook.panel.offers import found_words, offer_rows
 from llm_executor_nb.settings.models import aliases_by_model, problems_of
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 SHOWN = 25
 """Models that are shown at once; in a larger table a search finds the others."""
+WANTED = ("free", "images", "files", "tools", "schema")
+"""What a search may ask for."""
 
 
 class ModelsTab:
@@ -27,7 +33,11 @@ class ModelsTab:
     def __init__(self) -> None:
         self._part = ""
         self._missing: dict[str, list[str]] = {}
+        self._offers: list[dict[str, str]] | None = None
+        self._found = ""
         self.actions: dict[str, Callable[[Message], str]] = {
+            "search": self._search,
+            "close": self._close,
             "find": self._find,
             "add": self._add,
             "remove": self._remove,
@@ -54,6 +64,13 @@ class ModelsTab:
         matching = len(_table().find(self._part))
         return {"part": self._part, "shown": min(matching, SHOWN), "matching": matching, "total": len(_table())}
 
+    def offers(self) -> dict[str, Any]:
+        """Return the models of the last search, and which of them the table has; empty: the list is closed."""
+        if self._offers is None:
+            return {}
+        rows = [{**row, "is_listed": row["model"] in _table().providers} for row in self._offers]
+        return {"caption": self._found, "rows": rows}
+
     def _row(self, model: str, aliases: list[str]) -> dict[str, Any]:
         table = _table()
         row: dict[str, Any] = {
@@ -70,20 +87,33 @@ class ModelsTab:
             return {**row, "providers": [], "wrong": str(error)}
         return {**row, "providers": providers}
 
+    def _search(self, message: Message) -> str:
+        wanted: dict[str, Any] = {name: True for name in WANTED if name in message["only"]}
+        with typed_into("text"):
+            found = search(str(message["text"]).strip(), **wanted)
+        self._offers = offer_rows(found)
+        self._found = found_words(found)
+        return self._found
+
+    def _close(self, _: Message) -> str:
+        self._offers = None
+        return ""
+
     def _find(self, message: Message) -> str:
         self._part = str(message["part"]).strip()
         counts = self.counts()
         return f"{counts['matching']:,} of {counts['total']:,} models have that text in a name." if self._part else ""
 
     def _add(self, message: Message) -> str:
-        model, table = str(message["model"]).strip(), _table()
+        model, table, names = str(message["model"]).strip(), Models(_table()), _names(message["providers"])
         with typed_into("model"):
             if model in table.providers:
                 raise ConfigError(f"{model} is in the table already. Change its row there.")
-            table.add(model)
+            table.add(model, providers=[] if names else None)
         try:
             with typed_into("providers"):
-                table.set_providers(model, _names(message["providers"]))
+                if names:
+                    table.set_providers(model, names)
             with typed_into("alias"):
                 for alias in _names(message.get("alias")):
                     table.add_alias(alias, model)
@@ -93,7 +123,7 @@ class ModelsTab:
         # in a large table the new model would be out of sight
         if model not in self.shown():
             self._part = model
-        return f"Added {model}."
+        return f"Added {model} with {counted(len(table.row(model)), 'provider')}."
 
     def _remove(self, message: Message) -> str:
         _table().remove(message["model"])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEYS = (
+    "llm.login()   signs in to OpenRouter, without a key to copy",
     'llm.keys.add("openrouter", getpass.getpass("API key: "), label="team")',
     'llm.keys.rename("openrouter", "..a1b2", "team")   .move(..., to=1)   .disable(...)   .enable(...)   .remove(...)',
     'llm.keys.save("openrouter", "team", to="keyring")   or to="file"   .forget_saved("openrouter", "team")',
@@ -21,6 +22,7 @@ _KEYS = (
 _MODELS = (
     'llm.models.add("google/gemma-3-27b-it", providers=["scaleway"], alias="gemma")   .remove("gemma")',
     'llm.models.set_providers("gemma", ["scaleway"])   .add_alias("g3", "gemma")   .remove_alias("g3")',
+    "llm.models.search(\"gemma\", tools=True)   searches OpenRouter's and Hugging Face's lists; costs nothing",
     "llm.sync_models()   compares with Hugging Face's list; apply=True changes the table   llm.models.save()",
 )
 _HEALTH = ("llm.health()   llm.attempts()   llm.reset_health()",)

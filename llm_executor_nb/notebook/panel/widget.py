@@ -17,7 +17,7 @@ import anywidget
 import traitlets
 
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.errors import LLMExecutorError
+from llm_executor_nb.core.errors import LLMExecutorError, collected_warnings
 from llm_executor_nb.core.foreign_text import scrub, shorten
 from llm_executor_nb.notebook.panel.fields import FieldRefusedError
 from llm_executor_nb.notebook.panel.health import ACTIONS, route_rows
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HERE = Path(__file__).parent
+SCRIPTS = ("elements.js", "keys.js", "models.js", "panel.js")
+"""The parts of the one script that the browser gets."""
 _log = logging.getLogger("llm_executor_nb")
 
 
@@ -41,17 +43,19 @@ class Panel(anywidget.AnyWidget):
     Attributes:
         key_rows, model_rows, route_rows: what the tabs show.
         model_counts: how many models are shown, and how many the table has.
-        place: the backends that take keys, and whether a rehearsal is running.
+        offers: the models that a search of the catalogue found.
+        place: the backends that take keys, the page of a sign-in, and whether a rehearsal is running.
 
     Args:
         every_s: seconds between two updates while no message arrives.
     """
 
-    _esm = (_HERE / "panel.js").read_text(encoding="utf-8")
+    _esm = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     _css = (_HERE / "panel.css").read_text(encoding="utf-8")
     key_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     model_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     model_counts: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
+    offers: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     route_rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     place: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
@@ -109,25 +113,34 @@ class Panel(anywidget.AnyWidget):
 
     def _carry_out(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out a message; return the reply, which says how that went, and which field it is about."""
-        field: dict[str, str] = {}
+        with collected_warnings() as warned:  # a warning of this thread would stand below a cell that has no part in it
+            text, is_done, field = self._outcome_of(message)
+        words = " ".join(filter(None, (text, *warned)))
+        return {"id": message.get("id"), "ok": is_done, "text": scrub(words), **({"field": field} if field else {})}
+
+    def _outcome_of(self, message: Mapping[str, Any]) -> tuple[str, bool, str]:
+        """Carry out a message; return what is said of it, whether it was done, and which field was refused."""
         try:
-            text, is_done = self._actions[str(message["tab"])][str(message["do"])](message), True
+            return self._actions[str(message["tab"])][str(message["do"])](message), True, ""
         except FieldRefusedError as refused:
-            text, is_done, field = str(refused), False, {"field": refused.field}
+            return str(refused), False, refused.field
         except LLMExecutorError as error:
-            text, is_done = str(error), False
+            return str(error), False, ""
         except Exception as error:  # noqa: BLE001 - a thread cannot raise to anyone, and the panel must go on
-            words = shorten(f"{type(error).__name__}: {error}")
-            text, is_done = f"That did not work ({words}).", False
             _log.warning("the panel could not do %s", shorten(f"{message.get('do')}: {type(error).__name__}"))
-        return {"id": message.get("id"), "ok": is_done, "text": scrub(text), **field}
+            return f"That did not work ({shorten(f'{type(error).__name__}: {error}')}).", False, ""
 
     def _show(self) -> None:
         """Update the state; traitlets sends only what has changed."""
         config = session().options
-        self.place = {"backends": list(config.keys.code), "is_practice": config.practice_url is not None}
+        self.place = {
+            "backends": list(config.keys.code),
+            "sign_in": self._keys.sign_in_url(),
+            "is_practice": config.practice_url is not None,
+        }
         self.key_rows, self.model_rows = self._keys.rows(), self._models.rows()
         self.model_counts, self.route_rows = self._models.counts(), route_rows(self._models.shown())
+        self.offers = self._models.offers()
 
 
 _panels: list[Panel] = []
