@@ -40,6 +40,9 @@ class Models(ModelTable):
     def __init__(self, table: ModelTable) -> None:
         self.__dict__ = table.__dict__
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "listed"]  # that one is for the error about a name
+
     @door
     @noted_as("llm.models.add")
     def add(

@@ -217,7 +217,7 @@ def test_a_rehearsal_gives_back_labels_order_and_what_is_disabled():
 # --- what a user sees of it on Tab ---------------------------------------------------------------------------------
 
 
-_MODELS = "add add_alias aliases find marks names off_openrouter providers remove remove_alias resolve row save "
+_MODELS = "add add_alias aliases find marks names off_openrouter providers remove remove_alias resolve row save search "
 
 
 @pytest.mark.parametrize(
