@@ -169,7 +169,7 @@ magics.cell_options = interrupted
 
 
 def test_a_second_stop_loses_nothing(practising):
-    practising.run(FASTER.format("*: latency=0.3"))
+    practising.run(FASTER.format("*: latency=0.3") + "\nllm.run_llm('gemma', 'x')")  # LangChain is loaded by then
     practising.run(
         """
 from llm_executor_nb.frames.job import Job
