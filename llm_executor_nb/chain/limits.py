@@ -46,11 +46,9 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
 
 def _limits(requests: int, left: int, day: int, keys: int, of_all: str, *, has_others: bool) -> Iterator[str]:
     if requests > left:
-        then = "the next routes are asked" if has_others else "ask them on another day, or add a route"
-        yield (
-            f"{left:,} of {day:,} free requests are left today (UTC){of_all}: {requests - left:,} of "
-            f"{requests:,} find no room; {then}"
-        )
+        more = f"{requests - left:,} of {requests:,}"
+        then = f"{more} go to the next routes" if has_others else f"ask {more} on another day, or add a route"
+        yield f"{left:,} of {day:,} free requests are left today (UTC){of_all}: {then}"
     asked, per_minute = min(requests, left), _PER_MINUTE * keys
     if asked > per_minute:
         minutes = math.ceil(asked / per_minute) - 1

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from llm_executor_nb.chain.key_lookups import statuses_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
+from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.near_names import noted_as
@@ -145,6 +146,15 @@ def _keep(current: Session, backend: str, secret: Secret) -> Key:
         return next(key for key in ring.all_of(backend) if key.secret == secret)
 
 
+def _in_use(current: Session, key: Key, noun: str) -> str:
+    """Return in words that requests use a key, and which keys come before it."""
+    before = [one.secret for one in current.options.keys.of(key.backend)].index(key.secret)
+    if not before:
+        return f"requests use the {noun} {key.shown} from now on."
+    first = f"llm.keys.move({key.backend!r}, {key.label!r}, to=1) puts it first."
+    return f"requests use the {noun} {key.shown} from now on, after {counted(before, f'other {noun}')}. {first}"
+
+
 # --- OpenRouter --------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +267,7 @@ def _status(current: Session, key: Key, *, save: bool) -> LoginStatus:
         more = "It is a practice key, which ends with this rehearsal."
     elif save:
         saved_in, more = _saved(current, key)
-    message = f"Signed in to OpenRouter: requests use the key {key.shown} from now on. {more}"
+    message = f"Signed in to OpenRouter: {_in_use(current, key, 'key')} {more}"
     return LoginStatus(backend=key.backend, key=key.shown, saved_in=saved_in, message=message)
 
 
@@ -293,8 +303,8 @@ def _at_huggingface(current: Session) -> LoginStatus:
         )
     key, place = _keep(current, HUGGINGFACE, token), str(login_path())
     message = (
-        f"Signed in to Hugging Face: requests use the token {key.shown} from now on. huggingface_hub keeps the login "
-        f"in {place}; hf auth logout in a terminal ends it."
+        f"Signed in to Hugging Face: {_in_use(current, key, 'token')} huggingface_hub keeps the login in {place}; "
+        "hf auth logout in a terminal ends it."
     )
     return LoginStatus(backend=HUGGINGFACE, key=key.shown, saved_in=place, message=message)
 

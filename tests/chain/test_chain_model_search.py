@@ -283,7 +283,7 @@ def _searches_offline(found):
         later = llm.models.search("gemma")
     (warned,) = told
     assert "OpenRouter's list of models could not be fetched" in str(warned.message)
-    assert "the one from 3 h 0 min ago is used" in str(warned.message)
+    assert "what came 3 h 0 min ago is used" in str(warned.message)
     assert warned.filename == __file__
     pd.testing.assert_frame_equal(later, found)
     assert later.attrs["age_s"]["huggingface"] == 10_800

@@ -301,7 +301,9 @@ def test_a_dotenv_that_cannot_be_read_holds_no_keys(make):
         llm.run_llm(MODEL, "x")
 
 
-THREE_WAYS = "Sign in with {}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+THREE_WAYS = (
+    "Sign in with {}, paste a key into llm.panel() in a notebook, or rehearse without a key: with llm.rehearse(): ..."
+)
 
 
 def _missing_key():
