@@ -39,20 +39,25 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
     days = [day for status in _statuses(keys) if (day := _day(status)) is not None] if requests else []
     if not days:
         return ()
-    left, has_others = sum(left for left, _ in days), any(not _is_free(route) for route in chain.routes())
-    of_all = f" on {len(days)} keys, if they are of different accounts" if len(days) > 1 else ""
-    return tuple(_limits(requests, left, sum(day for _, day in days), len(days), of_all, has_others=has_others))
+    has_others = any(not _is_free(route) for route in chain.routes())
+    return tuple(_limits(requests, days, has_others=has_others))
 
 
-def _limits(requests: int, left: int, day: int, keys: int, of_all: str, *, has_others: bool) -> Iterator[str]:
+def _limits(requests: int, days: list[tuple[int, int]], *, has_others: bool) -> Iterator[str]:
+    left, day = (sum(counts) for counts in zip(*days, strict=True))
     if requests > left:
         more = f"{requests - left:,} of {requests:,}"
         then = f"{more} go to the next routes" if has_others else f"ask {more} on another day, or add a route"
-        yield f"{left:,} of {day:,} free requests are left today (UTC){of_all}: {then}"
-    asked, per_minute = min(requests, left), _PER_MINUTE * keys
+        yield f"{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: {then}"
+    with_room = sum(room > 0 for room, _ in days)
+    asked, per_minute = min(requests, left), _PER_MINUTE * with_room
     if asked > per_minute:
         minutes = math.ceil(asked / per_minute) - 1
-        yield f"{per_minute} free requests a minute{of_all}: {asked:,} take at least {minutes:,} min"
+        yield f"{per_minute} free requests a minute{_on(with_room)}: {asked:,} take at least {minutes:,} min"
+
+
+def _on(keys: int) -> str:
+    return f" on {keys} keys, if they are of different accounts" if keys > 1 else ""
 
 
 def _is_free(route: Route) -> bool:

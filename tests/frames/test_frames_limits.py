@@ -84,6 +84,7 @@ def test_several_keys_have_the_limits_of_all_where_their_accounts_differ():
     with llm.rehearse("openrouter[1]: free-models-per-day", openrouter_keys=2):
         plan = planned(1100)
         assert plan.limits[0].startswith("1,000 of 1,050 free requests are left today (UTC) on 2 keys, if they are of ")
+        assert plan.limits[1] == "20 free requests a minute: 1,000 take at least 49 min"
         assert plan.least_usd == plan.most_usd == 0.0
     with llm.rehearse():
         reply = llm.run_llm(FREE, "x")
