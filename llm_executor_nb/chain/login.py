@@ -113,7 +113,7 @@ def login(backend: str = OPENROUTER, *, save: bool = False) -> LoginStatus:
 
 @forgetful
 def hidden_answer(question: str) -> str:
-    """Return what a person types and nobody sees.
+    """Return what a person types; it is not shown.
 
     Raises:
         ConfigError: there is nobody to ask, or what is typed would be seen.
@@ -176,7 +176,7 @@ class SignIn:
         """Trade the code for a key, and put the key into the key ring.
 
         Args:
-            pasted: the code, or the whole address of the page; blanks and line breaks do not matter.
+            pasted: the code, or the whole address of the page; spaces and line breaks do not matter.
             save: also save the key for later sessions, as `keys.save` does.
 
         Raises:
@@ -349,7 +349,7 @@ def _ask_hub() -> None:
 
     has_device_login = hasattr(hub.errors, "DeviceCodeError")
     if has_device_login and frontend() != "kernel" and not (sys.stdin and sys.stdin.isatty()):
-        raise ConfigError(_NOBODY)  # it would wait for a quarter of an hour
+        raise ConfigError(_NOBODY)  # it would wait for 15 minutes
     try:
         if has_device_login:
             hub.login(skip_if_logged_in=False)

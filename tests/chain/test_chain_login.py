@@ -116,7 +116,7 @@ def test_the_code_is_found_in_whatever_is_pasted(pasted):
     ],
 )
 @pytest.mark.usefixtures("server")
-def test_what_is_no_code_is_refused_with_the_next_step_and_changes_nothing(pasted, words):
+def test_what_is_not_a_code_is_refused_with_the_next_step_and_changes_nothing(pasted, words):
     begun = begin_sign_in()
     with pytest.raises(llm.ConfigError, match=re.escape(words)) as raised:
         begun.finish(pasted)

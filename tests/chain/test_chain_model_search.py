@@ -291,7 +291,7 @@ def _searches_offline(found):
     assert later.attrs["age_s"]["huggingface"] == 10_800
 
 
-def test_a_list_of_another_server_is_not_mixed_up_and_a_spoilt_file_is_none(here):
+def test_a_list_of_another_server_is_not_mixed_up_and_a_damaged_file_is_left_out(here):
     assert llm.models.search()["model"].tolist() == ["a/one"]
     llm.configure(openrouter_base_url=f"{here.url}/other")
     here.replies["/other/models"] = {"data": [{"id": "b/two"}]}

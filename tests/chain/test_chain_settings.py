@@ -326,7 +326,7 @@ def test_without_a_key_the_error_says_the_cause_what_to_type_the_places_and_last
         "llm.HUGGINGFACE_TOKENS",
         "the environment",
         "the Hugging Face login",
-        ".env of the working folder",
+        ".env of the working folder, and in a repository of the folders above it",
         "what llm.keys.save kept",
     ]
     for name in ("OPENROUTER_API_KEY", "OPENROUTER_KEY_1", "HF_TOKEN"):
