@@ -24,7 +24,7 @@ from llm_executor_nb.settings.saved_lists import SavedList
 from llm_executor_nb.view.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from llm_executor_nb.chain.session import Session
 
@@ -85,7 +85,10 @@ class Catalogues:
         """
         lacking = {name: kept for name, kept in self._named().items() if name in about and kept.problem is not None}
         if lacking:
-            warn(" ".join([*(_told(_IN_WORDS[name], kept) for name, kept in lacking.items()), then]))
+            told: dict[str, list[str]] = {}
+            for name, kept in lacking.items():  # mostly all for one reason, which is told once
+                told.setdefault(_why(kept), []).append(_IN_WORDS[name])
+            warn(" ".join([*(f"{_joined(names)} could not be fetched {why}" for why, names in told.items()), then]))
 
     def _named(self) -> dict[str, Kept[Any]]:
         return {"openrouter": self.openrouter, "huggingface": self.huggingface, "zdr": self.retention}
@@ -98,9 +101,15 @@ _IN_WORDS: Final = {
 }
 
 
-def _told(name: str, kept: Kept[Any]) -> str:
-    how = "and none is kept" if kept.age_s is None else f"so the one from {duration(kept.age_s)} ago is used"
-    return f"{name} could not be fetched ({kept.problem}), {how}."
+def _why(kept: Kept[Any]) -> str:
+    how = "and none is kept" if kept.age_s is None else f"so what came {duration(kept.age_s)} ago is used"
+    return f"({kept.problem}), {how}."
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return names as a text: `a`, `a and b`, `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 async def fetched(current: Session) -> Catalogues:

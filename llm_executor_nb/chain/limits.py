@@ -46,12 +46,10 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
 def _limits(requests: int, days: list[tuple[int, int]], *, has_others: bool) -> Iterator[str]:
     left, day = (sum(counts) for counts in zip(*days, strict=True))
     if requests > left:
-        then = "the next routes are asked" if has_others else "ask them on another day, or add a route"
-        yield (
-            f"{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: {requests - left:,} of "
-            f"{requests:,} find no room; {then}"
-        )
-    with_room = sum(more > 0 for more, _ in days)
+        more = f"{requests - left:,} of {requests:,}"
+        then = f"{more} go to the next routes" if has_others else f"ask {more} on another day, or add a route"
+        yield f"{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: {then}"
+    with_room = sum(room > 0 for room, _ in days)
     asked, per_minute = min(requests, left), _PER_MINUTE * with_room
     if asked > per_minute:
         minutes = math.ceil(asked / per_minute) - 1

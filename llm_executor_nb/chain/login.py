@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from llm_executor_nb.chain.key_lookups import statuses_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
+from llm_executor_nb.core.advice import counted
 from llm_executor_nb.core.errors import ConfigError, JobInterrupted
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.near_names import noted_as
@@ -112,7 +113,7 @@ def login(backend: str = OPENROUTER, *, save: bool = False) -> LoginStatus:
 
 @forgetful
 def hidden_answer(question: str) -> str:
-    """Return what a person types and nobody sees.
+    """Return what a person types; it is not shown.
 
     Raises:
         ConfigError: there is nobody to ask, or what is typed would be seen.
@@ -145,6 +146,15 @@ def _keep(current: Session, backend: str, secret: Secret) -> Key:
         return next(key for key in ring.all_of(backend) if key.secret == secret)
 
 
+def _in_use(current: Session, key: Key, noun: str) -> str:
+    """Return in words that requests use a key, and which keys come before it."""
+    before = [one.secret for one in current.options.keys.of(key.backend)].index(key.secret)
+    if not before:
+        return f"requests use the {noun} {key.shown} from now on."
+    first = f"llm.keys.move({key.backend!r}, {key.label!r}, to=1) puts it first."
+    return f"requests use the {noun} {key.shown} from now on, after {counted(before, f'other {noun}')}. {first}"
+
+
 # --- OpenRouter --------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +176,7 @@ class SignIn:
         """Trade the code for a key, and put the key into the key ring.
 
         Args:
-            pasted: the code, or the whole address of the page; blanks and line breaks do not matter.
+            pasted: the code, or the whole address of the page; spaces and line breaks do not matter.
             save: also save the key for later sessions, as `keys.save` does.
 
         Raises:
@@ -255,7 +265,7 @@ def _status(current: Session, key: Key, *, save: bool) -> LoginStatus:
         more = "It is a practice key, which ends with this rehearsal."
     elif save:
         saved_in, more = _saved(current, key)
-    message = f"Signed in to OpenRouter: requests use the key {key.shown} from now on. {more}"
+    message = f"Signed in to OpenRouter: {_in_use(current, key, 'key')} {more}"
     return LoginStatus(backend=key.backend, key=key.shown, saved_in=saved_in, message=message)
 
 
@@ -291,8 +301,8 @@ def _at_huggingface(current: Session) -> LoginStatus:
         )
     key, place = _keep(current, HUGGINGFACE, token), str(login_path())
     message = (
-        f"Signed in to Hugging Face: requests use the token {key.shown} from now on. huggingface_hub keeps the login "
-        f"in {place}; hf auth logout in a terminal ends it."
+        f"Signed in to Hugging Face: {_in_use(current, key, 'token')} huggingface_hub keeps the login in {place}; "
+        "hf auth logout in a terminal ends it."
     )
     return LoginStatus(backend=HUGGINGFACE, key=key.shown, saved_in=place, message=message)
 
@@ -339,7 +349,7 @@ def _ask_hub() -> None:
 
     has_device_login = hasattr(hub.errors, "DeviceCodeError")
     if has_device_login and frontend() != "kernel" and not (sys.stdin and sys.stdin.isatty()):
-        raise ConfigError(_NOBODY)  # it would wait for a quarter of an hour
+        raise ConfigError(_NOBODY)  # it would wait for 15 minutes
     try:
         if has_device_login:
             hub.login(skip_if_logged_in=False)

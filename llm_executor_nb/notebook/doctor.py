@@ -23,7 +23,7 @@ from llm_executor_nb.chain.limits import ends_of
 from llm_executor_nb.chain.live_rows import look_at_all
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.advice import hold_words
+from llm_executor_nb.core.advice import counted, hold_words
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError
 from llm_executor_nb.core.foreign_text import plain
 from llm_executor_nb.core.holds import describe
@@ -249,7 +249,7 @@ def _model(model: str) -> Iterator[CheckResult]:
     held = [(route, holds[0]) for route in routes if (holds := health.of(route, now))]
     on_hold = f"; {len(held)} on hold" if held else ""
     names = ", ".join(route.name for route in routes)
-    words = f"{model}: {len(routes)} routes: {names}{on_hold}"
+    words = f"{model}: {counted(len(routes), 'route')}: {names}{on_hold}"
     yield CheckResult(part, GOOD if len(held) < len(routes) else BAD, words, about=model)
     for route, hold in held:
         if hold.scope.reach is not ScopeLevel.KEY:  # that would be told for each model

@@ -33,7 +33,7 @@ def _fault(does: str) -> FaultSpec:
 
 LISTS: Faults = {
     "list-large": _fault("a list of models of 20 MB"),
-    "list-odd": _fault("a list of models with fields that nobody documents, and with values of other types"),
+    "list-odd": _fault("a list of models with undocumented fields, and with values of other types"),
     "list-unpriced": _fault("a list of models without prices: missing, null, or no numbers"),
     "list-drift": _fault(
         "a list of models that changes: each time other models are gone, and prices have risen by 10 %"

@@ -287,7 +287,10 @@ def _in_code(backend: str, value: str) -> Key:
 def _three_ways(backends: Sequence[str]) -> str:
     """Return how a newcomer without a key goes on, in one sentence."""
     sign_in = _SIGN_IN[backends[0]]
-    return f"Sign in with {sign_in}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+    return (
+        f"Sign in with {sign_in}, paste a key into llm.panel() in a notebook, or rehearse without a key: "
+        "with llm.rehearse(): ..."
+    )
 
 
 def _as_text(key: Key) -> str:

@@ -175,7 +175,7 @@ def places_of(backends: Iterable[str]) -> list[str]:
         f"the environment: {', '.join(SHOWN[backend] for backend in backends)}",
         *(f"{vault.title}: the same names" for vault in VAULTS if vault.is_here()),
         *([f"{LOGIN}: {login}"] if HUGGINGFACE in backends else []),
-        f"{DOTENV} of the working folder: the same names; in a repository also those of the folders above it",
+        f"{DOTENV} of the working folder, and in a repository of the folders above it: the same names",
     ]
 
 

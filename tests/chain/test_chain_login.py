@@ -116,7 +116,7 @@ def test_the_code_is_found_in_whatever_is_pasted(pasted):
     ],
 )
 @pytest.mark.usefixtures("server")
-def test_what_is_no_code_is_refused_with_the_next_step_and_changes_nothing(pasted, words):
+def test_what_is_not_a_code_is_refused_with_the_next_step_and_changes_nothing(pasted, words):
     begun = begin_sign_in()
     with pytest.raises(llm.ConfigError, match=re.escape(words)) as raised:
         begun.finish(pasted)
@@ -145,7 +145,10 @@ def test_a_code_that_was_used_or_is_too_old_or_belongs_to_another_link_is_refuse
 @pytest.mark.usefixtures("server")
 def test_a_second_sign_in_adds_its_key_under_a_free_label(person):
     person()
-    assert [llm.login().key, llm.login().key] == ["signed in ..0001", "signed in 2 ..0002"]
+    first, second = llm.login(), llm.login()
+    assert [first.key, second.key] == ["signed in ..0001", "signed in 2 ..0002"]
+    step = "llm.keys.move('openrouter', 'signed in 2', to=1)"
+    assert f"requests use the key {second.key} from now on, after 1 other key. {step} puts it first." in second.message
     llm.keys.remove("openrouter", "signed in")
     assert llm.login().key == "signed in ..0003"
 

@@ -301,7 +301,9 @@ def test_a_dotenv_that_cannot_be_read_holds_no_keys(make):
         llm.run_llm(MODEL, "x")
 
 
-THREE_WAYS = "Sign in with {}, paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+THREE_WAYS = (
+    "Sign in with {}, paste a key into llm.panel() in a notebook, or rehearse without a key: with llm.rehearse(): ..."
+)
 
 
 def _missing_key():
@@ -324,7 +326,7 @@ def test_without_a_key_the_error_says_the_cause_what_to_type_the_places_and_last
         "llm.HUGGINGFACE_TOKENS",
         "the environment",
         "the Hugging Face login",
-        ".env of the working folder",
+        ".env of the working folder, and in a repository of the folders above it",
         "what llm.keys.save kept",
     ]
     for name in ("OPENROUTER_API_KEY", "OPENROUTER_KEY_1", "HF_TOKEN"):

@@ -46,11 +46,11 @@ def daily(used, limit, **more):
             daily(12, 50),
             60,
             [
-                "38 of 50 free requests are left today (UTC): 22 of 60 find no room; ask them on another day, or",
+                "38 of 50 free requests are left today (UTC): ask 22 of 60 on another day, or add a route",
                 "20 free requests a minute: 38 take at least 1 min",
             ],
         ),
-        (daily(50, 50), 1, ["0 of 50 free requests are left today (UTC): 1 of 1 find no room"]),
+        (daily(50, 50), 1, ["0 of 50 free requests are left today (UTC): ask 1 of 1 on another day"]),
         (daily(3, 1000), 200, ["20 free requests a minute: 200 take at least 9 min"]),
         ({"data": {"is_free_tier": True, "limit": None}}, 51, ["50 of 50 free", "20 free requests a minute: 50 take"]),
         ({"data": {"is_free_tier": False, "limit": None}}, 51, ["20 free requests a minute: 51 take at least 2 min"]),
@@ -76,7 +76,7 @@ def test_other_models_have_no_such_limit_and_no_key_is_looked_up(here):
 
 def test_the_name_at_openrouter_counts_and_other_routes_go_on(here):
     here.replies["/or/key"] = daily(50, 50)
-    assert planned(3, "my/other").limits[0].endswith("3 of 3 find no room; the next routes are asked")
+    assert planned(3, "my/other").limits[0].endswith("3 of 3 go to the next routes")
     assert planned(3, "my/other", policy=llm.Policy(zdr=True)).limits[0].endswith("add a route")
 
 

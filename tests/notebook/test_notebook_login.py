@@ -57,7 +57,8 @@ def test_a_sign_in_in_a_kernel_answers_at_once_and_leaves_the_key_nowhere(server
     running, home = signing_in
     missing = running.run(ASK)
     assert missing.reply["evalue"].splitlines()[-1] == (
-        "Sign in with llm.login(), paste a key into llm.panel(), or rehearse without a key: with llm.rehearse(): ..."
+        "Sign in with llm.login(), paste a key into llm.panel() in a notebook, or rehearse without a key: "
+        "with llm.rehearse(): ..."
     )
     wrong = running.run("llm.login()", person=lambda _: "no-code")
     assert wrong.reply["ename"] == "ConfigError"

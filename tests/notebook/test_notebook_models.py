@@ -62,8 +62,11 @@ def test_without_a_key_the_keys_say_where_they_are_looked_for_and_what_to_do(she
 def test_the_lists_are_searched_in_a_line_and_the_best_model_is_named_with_the_line_that_adds_it(shell, capsys):
     shown = said(shell, "models search gemma", capsys)
     assert shown.splitlines()[1].startswith("google/gemma-3-27b-it")
+    assert max(map(len, shown.splitlines())) <= 80
     assert "llm.models.add('google/gemma-3-27b-it') adds one" in shown
     assert "$0.10" in shown
+    assert "featherless" in shown
+    assert "google/gemma-2-9b-it ends on 2" in shown
     assert "… and " in said(shell, "models search 'b'", capsys)
     assert said(shell, "models search no-such-model", capsys).startswith("No model of the lists has no-such-model")
     assert "%llm models search nope" in said(shell, "models nope", capsys)

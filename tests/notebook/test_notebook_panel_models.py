@@ -59,7 +59,7 @@ def test_old_lists_are_said_to_be_old_beside_the_button_and_nowhere_else(shown):
     llm.configure(openrouter_base_url="http://127.0.0.1:1/v1", huggingface_base_url="http://127.0.0.1:1/v1")
     answer, rows = _found(shown, "gemma")  # a warning would be an error here
     assert (answer["ok"], rows) == (True, [])
-    assert "OpenRouter's list of models could not be fetched" in answer["text"]
+    assert "could not be fetched" in answer["text"]
     added = tell(shown, "models", "add", model=QWEN, providers="", alias="q")
     assert "sync_models" in added["text"]
     assert llm.models.resolve("q") == QWEN

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _KEYS = (
     "llm.login()   signs in to OpenRouter, without a key to copy",
-    'llm.keys.add("openrouter", getpass.getpass("API key: "), label="team")',
+    'import getpass; llm.keys.add("openrouter", getpass.getpass("API key: "), label="team")',
     'llm.keys.rename("openrouter", "..a1b2", "team")   .move(..., to=1)   .disable(...)   .enable(...)   .remove(...)',
     'llm.keys.save("openrouter", "team", to="keyring")   or to="file"   .forget_saved("openrouter", "team")',
     "llm.check_keys()   costs nothing",
