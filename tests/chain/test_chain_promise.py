@@ -499,7 +499,7 @@ def test_64_parallel_calls_use_both_keys_alike():
     async def ask_all():
         return await asyncio.gather(*(llm.arun_llm(MODEL, f"question {n}") for n in range(64)))
 
-    with llm.rehearse(latency_s=0.2) as server:
+    with llm.rehearse(latency_s=0.5) as server:
         messages = asyncio.run(ask_all())
         assert all(f"'question {n}'" in message.content for n, message in enumerate(messages))
         first = sum(line.key == "..0001" for line in server.lines)
