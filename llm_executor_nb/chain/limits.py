@@ -36,19 +36,21 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
     The limits are OpenRouter's. Other routes of the chain are not counted.
     """
     keys = [route.key for route in chain.routes() if route.key and _is_free(route)]
-    days = [day for status in _statuses(keys) if (day := _day(status)) is not None] if requests else []
-    if not days:
+    statuses = [status for status in _statuses(keys) if status.is_alive is not False] if requests else []
+    if not (days := list(map(_day, statuses))):
         return ()
-    left, has_others = sum(left for left, _ in days), any(not _is_free(route) for route in chain.routes())
+    has_others = any(not _is_free(route) for route in chain.routes())
+    left, day = (sum(numbers) for numbers in zip(*days, strict=True))
+    of_day = f"{'' if all(status.free_requests for status in statuses) else 'perhaps '}{left:,} of {day:,}"
     of_all = f" on {len(days)} keys, if they are of different accounts" if len(days) > 1 else ""
-    return tuple(_limits(requests, left, sum(day for _, day in days), len(days), of_all, has_others=has_others))
+    return tuple(_limits(requests, left, of_day, len(days), of_all, has_others=has_others))
 
 
-def _limits(requests: int, left: int, day: int, keys: int, of_all: str, *, has_others: bool) -> Iterator[str]:
+def _limits(requests: int, left: int, of_day: str, keys: int, of_all: str, *, has_others: bool) -> Iterator[str]:
     if requests > left:
         then = "the next routes are asked" if has_others else "ask them on another day, or add a route"
         yield (
-            f"{left:,} of {day:,} free requests are left today (UTC){of_all}: {requests - left:,} of "
+            f"{of_day} free requests are left today (UTC){of_all}: {requests - left:,} of "
             f"{requests:,} find no room; {then}"
         )
     asked, per_minute = min(requests, left), _PER_MINUTE * keys
@@ -68,10 +70,8 @@ def _statuses(keys: list[Key]) -> list[KeyStatus]:
     return statuses_of(keys, current) if keys and is_allowed else []
 
 
-def _day(status: KeyStatus) -> tuple[int, int] | None:
-    """Return how many free requests are left today and how many a day has; None: the key is dead."""
-    if status.is_alive is False:
-        return None
+def _day(status: KeyStatus) -> tuple[int, int]:
+    """Return how many free requests are left today and how many a day has, as far as that is known."""
     usual = _PER_DAY_ONCE_PAID if status.is_free_tier is False else _PER_DAY
     return status.free_requests or (usual, usual)
 
