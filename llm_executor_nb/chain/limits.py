@@ -39,24 +39,28 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
     statuses = [status for status in _statuses(keys) if status.is_alive is not False] if requests else []
     if not (days := list(map(_day, statuses))):
         return ()
+    is_known = all(status.free_requests for status in statuses)
     has_others = any(not _is_free(route) for route in chain.routes())
-    left, day = (sum(numbers) for numbers in zip(*days, strict=True))
-    of_day = f"{'' if all(status.free_requests for status in statuses) else 'perhaps '}{left:,} of {day:,}"
-    of_all = f" on {len(days)} keys, if they are of different accounts" if len(days) > 1 else ""
-    return tuple(_limits(requests, left, of_day, len(days), of_all, has_others=has_others))
+    return tuple(_limits(requests, days, has_others=has_others, is_known=is_known))
 
 
-def _limits(requests: int, left: int, of_day: str, keys: int, of_all: str, *, has_others: bool) -> Iterator[str]:
+def _limits(requests: int, days: list[tuple[int, int]], *, has_others: bool, is_known: bool) -> Iterator[str]:
+    left, day = (sum(counts) for counts in zip(*days, strict=True))
     if requests > left:
         then = "the next routes are asked" if has_others else "ask them on another day, or add a route"
         yield (
-            f"{of_day} free requests are left today (UTC){of_all}: {requests - left:,} of "
-            f"{requests:,} find no room; {then}"
+            f"{'' if is_known else 'perhaps '}{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: "
+            f"{requests - left:,} of {requests:,} find no room; {then}"
         )
-    asked, per_minute = min(requests, left), _PER_MINUTE * keys
+    with_room = sum(more > 0 for more, _ in days)
+    asked, per_minute = min(requests, left), _PER_MINUTE * with_room
     if asked > per_minute:
         minutes = math.ceil(asked / per_minute) - 1
-        yield f"{per_minute} free requests a minute{of_all}: {asked:,} take at least {minutes:,} min"
+        yield f"{per_minute} free requests a minute{_on(with_room)}: {asked:,} take at least {minutes:,} min"
+
+
+def _on(keys: int) -> str:
+    return f" on {keys} keys, if they are of different accounts" if keys > 1 else ""
 
 
 def _is_free(route: Route) -> bool:

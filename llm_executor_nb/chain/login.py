@@ -235,9 +235,7 @@ def _code_in(pasted: str) -> str:
             "This address has no code in it. Sign in again with llm.login(), and paste the code that the page shows."
         )
     if len(code) > _LONGEST_CODE or not code.isascii():
-        raise ConfigError(
-            "This cannot be the code. Sign in again with llm.login(), and paste only what the page shows."
-        )
+        raise ConfigError("This cannot be the code. Sign in again with llm.login(), and paste the code of the page.")
     return code
 
 

@@ -183,11 +183,11 @@ def find(model: str, lists: Catalogues, table: ModelTable) -> Listed | None:
 
 def fitting(text: str, models: Iterable[Listed], table: ModelTable) -> list[Listed]:
     """Return the models whose ids or aliases have all words of a text, the best first."""
-    whole = " ".join(text.casefold().split())
-    if not whole:
+    words = text.casefold().split()
+    if not words:
         return list(models)
     aliases = _aliases(table)
-    ranked = [(_rank(whole, (*one.ids, *aliases.get(one.model.casefold(), ()))), one) for one in models]
+    ranked = [(_rank(words, (*one.ids, *aliases.get(one.model.casefold(), ()))), one) for one in models]
     fit = [(rank, one) for rank, one in ranked if rank is not None]
     return [one for _, one in sorted(fit, key=lambda each: each[0])]
 
@@ -199,10 +199,11 @@ def _aliases(table: ModelTable) -> dict[str, list[str]]:
     }
 
 
-def _rank(text: str, names: tuple[str, ...]) -> tuple[int, int] | None:
+def _rank(words: list[str], names: tuple[str, ...]) -> tuple[int, int] | None:
     """Return how well names fit, the lower the better; None: a word is in none of them."""
-    if not all(any(word in name for name in names) for word in text.split()):
+    if not all(any(word in name for name in names) for word in words):
         return None
+    text = "-".join(words)  # as makers write `gemma 3`
     tails = [name.rpartition("/")[2] for name in names]
     grades = ((*names, *tails), tails, names)
     tests: tuple[Callable[[str], bool], ...] = (

@@ -29,7 +29,7 @@ _LONG = 12
 """A key of so many characters is hidden in every form and in our own messages too; a shorter one may be a name."""
 _IS_A_KEY = re.compile(
     r"\bsk-or-[A-Za-z0-9_\-]{8,}|\bsk-(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{16,}|\bhf_(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}"
-    r"|\bhf_[A-Za-z0-9]{20,}|\bhf_oauth_(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{16,}"
+    r"|\bhf_[A-Za-z0-9]{20,}|\bhf_oauth_(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{15,}[A-Za-z0-9_\-]"
     r"|(?i:\bbearer\s+)(?=[A-Za-z._\-]*\d)[A-Za-z0-9._\-]{20,}"
     r"|\b(?:gsk_|csk-|xai-|nvapi-|pplx-|r8_|fw_|tgp_v1_|ghp_|AIza)(?=[A-Za-z_\-]*\d)[A-Za-z0-9_\-]{16,}",
 )

@@ -144,6 +144,8 @@ def rehearse(
 
     Practice OpenRouter has the providers Practice, DeepInfra, Novita and Together. It honours `only`, `ignore`, `zdr`,
     `data_collection`, `quantizations` and `max_price`, so that a policy can be rehearsed.
+    Practice OpenRouter lists 600 models and practice Hugging Face 150, those of your table first, so that
+    `llm.models.search` can be rehearsed; `list-large`, `list-odd`, `list-unpriced` and `list-drift` spoil these lists.
 
     Key lists and the provider table that you imported by name stay your own; `llm.OPENROUTER_KEYS` and
     `llm.MODEL_INFERENCE_PROVIDERS` are the rehearsal's. What is set in a rehearsal ends with it.

@@ -124,7 +124,7 @@ def test_in_a_large_table_models_are_found_by_a_part_of_their_name(lab):
         assert cards.count() == 25
         assert f"25 of {10_000 + len(SHIPPED):,} models" in panel.inner_text()
         notebook.shoot("panel-large")
-        panel.get_by_role("searchbox", name="Find models").type("Model-777")
+        panel.get_by_role("searchbox", name="Find in the table").type("Model-777")
         panel.get_by_text("11 of 11 models").wait_for()
         assert cards.count() == 11
         notebook.shoot("panel-found")

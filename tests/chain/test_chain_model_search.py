@@ -222,6 +222,8 @@ def test_a_wrong_condition_is_said_to_be_wrong(wrong, words):
         ("deepseek-ai/deepseek-v3", "deepseek/deepseek-chat-v3"),
         ("claude-3-haiku", "anthropic/claude-3-haiku"),
         ("Apertus", "swiss-ai/Apertus-8B-Instruct"),
+        ("gemma 3 12", "google/gemma-3-12b-it"),
+        ("gemma  2", "google/gemma-2-2b-it"),
     ],
 )
 def test_the_best_name_comes_first_by_id_alias_or_some_words(text, first):

@@ -100,7 +100,14 @@ def test_two_keys_in_one_message_are_both_hidden_and_the_words_between_stay():
     assert shown == "a …hidden… b …hidden… c …hidden… d"
 
 
-@pytest.mark.parametrize("key", [f"{kind}0123456789abcdefABCDEF" for kind in ("gsk_", "AIzaSy", "xai-", "sk-proj-")])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{kind}0123456789abcdefABCDEF" for kind in ("gsk_", "AIzaSy", "xai-", "sk-proj-")),
+        "hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJ",
+        "hf_oauth__refresh_eyJhbGciOiJFZERTQSJ9.eyJz-_x",
+    ],
+)
 def test_keys_of_other_providers_are_hidden_unseen(key):
     for hide in (shorten, clean):
         assert hide(f"Bad key {key}.") == "Bad key …hidden…."

@@ -140,6 +140,14 @@ def test_the_rows_of_a_job_go_on_with_the_token_that_one_of_them_found(served, t
     assert _statuses(again) == ["cached"] * 40
 
 
+def test_of_rows_that_are_refused_together_one_looks(served, tokens):
+    server, asked = served("huggingface: expired-login, latency=0.05"), tokens(OLD)
+    answers = _column().head(6).llm.run(MODEL, "p", concurrency=6)
+    assert _statuses(answers) == ["failed"] * 6
+    assert asked == [OLD, OLD]
+    assert {line.key for line in server.lines} == {"..0001"}
+
+
 def test_a_variable_that_is_replaced_while_a_job_runs_is_used(served, monkeypatch):
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-renewed-canary-0001")
     llm.OPENROUTER_KEYS, llm.HUGGINGFACE_TOKENS = [None], []

@@ -52,11 +52,7 @@ def daily(used, limit, **more):
         ),
         (daily(50, 50), 1, ["0 of 50 free requests are left today (UTC): 1 of 1 find no room"]),
         (daily(3, 1000), 200, ["20 free requests a minute: 200 take at least 9 min"]),
-        (
-            {"data": {"is_free_tier": True, "limit": None}},
-            51,
-            ["perhaps 50 of 50 free", "20 free requests"],
-        ),
+        ({"data": {"is_free_tier": True, "limit": None}}, 51, ["perhaps 50 of 50 free", "20 free requests"]),
         ({"data": {"is_free_tier": False, "limit": None}}, 51, ["20 free requests a minute: 51 take at least 2 min"]),
         ((500, {}, b""), 51, ["perhaps 50 of 50 free", "20 free requests"]),
         ((401, {}, b""), 51, []),
@@ -88,6 +84,7 @@ def test_several_keys_have_the_limits_of_all_where_their_accounts_differ():
     with llm.rehearse("openrouter[1]: free-models-per-day", openrouter_keys=2):
         plan = planned(1100)
         assert plan.limits[0].startswith("1,000 of 1,050 free requests are left today (UTC) on 2 keys, if they are of ")
+        assert plan.limits[1] == "20 free requests a minute: 1,000 take at least 49 min"
         assert plan.least_usd == plan.most_usd == 0.0
     with llm.rehearse():
         reply = llm.run_llm(FREE, "x")

@@ -24,6 +24,7 @@ from llm_executor_nb.rehearsal.server import RehearsalServer
 
 KEY = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+LOGIN = "hf_oauth_eyJhbGciOiJFZERTQSJ9.eyJzY29wZSI6WyJ"
 FREE_PROSE = (
     "sk-learn is a task-oriented name, hf_transfer a package, and Bearer {token} an f-string; risk-averse-people"
 )
@@ -50,7 +51,7 @@ def test_keys_are_found_in_sources_outputs_metadata_and_checkpoints(tmp_path):
     write(tmp_path / "sub/typed.ipynb", new_code_cell("1"), new_code_cell(f"key = '{KEY}'"))
     write(tmp_path / "sub/printed.ipynb", new_code_cell("print(key)", outputs=[printed]))
     write(tmp_path / "sub/.ipynb_checkpoints/typed-checkpoint.ipynb", new_code_cell(f"login('{TOKEN}')"))
-    write(tmp_path / "widgets.ipynb", widgets={"state": {"a": {"value": TOKEN}}})
+    write(tmp_path / "widgets.ipynb", widgets={"state": {"a": {"value": LOGIN}}})
     (tmp_path / "broken.ipynb").write_text('{"cells": [' + KEY)
     (tmp_path / "odd.ipynb").write_text(json.dumps([KEY]))
     search = search_notebooks(tmp_path, within_s=10)
