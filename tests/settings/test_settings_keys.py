@@ -217,14 +217,14 @@ def test_a_rehearsal_gives_back_labels_order_and_what_is_disabled():
 # --- what a user sees of it on Tab ---------------------------------------------------------------------------------
 
 
-_MODELS = "add add_alias aliases find marks names off_openrouter providers remove remove_alias resolve row save "
+_MODELS = "add add_alias aliases find listed marks names off_openrouter providers remove remove_alias resolve row save "
 
 
 @pytest.mark.parametrize(
     ("thing", "expected"),
     [
         ("keys", "add disable enable forget_saved move refresh remove rename save"),
-        ("models", f"{_MODELS} set_providers"),
+        ("models", f"{_MODELS} search set_providers"),
     ],
 )
 def test_tab_shows_what_is_for_users(thing, expected):
