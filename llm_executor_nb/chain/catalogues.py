@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from llm_executor_nb.chain.lookups import FAILURES_KEPT_S, LISTS_KEPT_S
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import warn
+from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.providers.catalog import ModelList, Offer, Price, RetentionList
+from llm_executor_nb.providers.look_up import as_amount, as_count, as_names, as_text, as_time, as_truth
 from llm_executor_nb.settings import saved_lists
 from llm_executor_nb.settings.saved_lists import SavedList
 from llm_executor_nb.view.text import duration
@@ -190,7 +192,7 @@ class _Source(Generic[T]):
         saved = saved_lists.read(self.name, url)
         try:
             return None if saved is None else Kept(listed=self.unpack(saved.rows), fetched=saved.fetched)
-        except (TypeError, ValueError, AttributeError):  # somebody changed the file
+        except (TypeError, ValueError, AttributeError, KeyError):  # somebody changed the file
             return None
 
     def _keep(self, kept: Kept[T], url: str, current: Session) -> Kept[T]:
@@ -222,12 +224,35 @@ def _unpack(rows: dict[str, Any]) -> ModelList:
 
 
 def _as_offer(row: dict[str, Any]) -> Offer:
-    kinds: dict[str, Callable[[Any], Any]] = {
-        "price": lambda price: Price(**price),
-        "expires": datetime.fromisoformat,
-        "input_modalities": tuple,
-    }
-    return Offer(**{name: kinds[name](value) if name in kinds else value for name, value in row.items()})
+    """Read an offer as if it came from the network.
+
+    Raises:
+        ValueError, KeyError: it was not packed here.
+    """
+    parts = {name: _READ_BY[name](value) for name, value in row.items()}
+    if None in parts.values():  # what is not known is left out
+        raise ValueError("a part of an offer makes no sense")
+    return Offer(**parts)
+
+
+def _as_price(value: object) -> Price | None:
+    return catalog.as_price(*(get_in(value, name) for name in ("input_usd", "output_usd", "request_usd")))
+
+
+_READ_BY: Final[dict[str, Callable[[Any], Any]]] = {
+    "provider": catalog.as_provider,
+    "status": as_text,
+    "context_length": as_count,
+    "huggingface_id": as_text,
+    "price": _as_price,
+    "supports_tools": as_truth,
+    "supports_structured_output": as_truth,
+    "input_modalities": as_names,
+    "is_free": as_truth,
+    "latency_s": as_amount,
+    "throughput": as_amount,
+    "expires": as_time,
+}
 
 
 def _pack_retention(listed: RetentionList) -> dict[str, Any]:

@@ -36,19 +36,21 @@ def limits_of(chain: Chain, requests: int) -> tuple[str, ...]:
     The limits are OpenRouter's. Other routes of the chain are not counted.
     """
     keys = [route.key for route in chain.routes() if route.key and _is_free(route)]
-    days = [day for status in _statuses(keys) if (day := _day(status)) is not None] if requests else []
-    if not days:
+    statuses = [status for status in _statuses(keys) if status.is_alive is not False] if requests else []
+    if not (days := list(map(_day, statuses))):
         return ()
+    is_known = all(status.free_requests for status in statuses)
     has_others = any(not _is_free(route) for route in chain.routes())
-    return tuple(_limits(requests, days, has_others=has_others))
+    return tuple(_limits(requests, days, has_others=has_others, is_known=is_known))
 
 
-def _limits(requests: int, days: list[tuple[int, int]], *, has_others: bool) -> Iterator[str]:
+def _limits(requests: int, days: list[tuple[int, int]], *, has_others: bool, is_known: bool) -> Iterator[str]:
     left, day = (sum(counts) for counts in zip(*days, strict=True))
     if requests > left:
         more = f"{requests - left:,} of {requests:,}"
         then = f"{more} go to the next routes" if has_others else f"ask {more} on another day, or add a route"
-        yield f"{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: {then}"
+        perhaps = "" if is_known else "perhaps "
+        yield f"{perhaps}{left:,} of {day:,} free requests are left today (UTC){_on(len(days))}: {then}"
     with_room = sum(room > 0 for room, _ in days)
     asked, per_minute = min(requests, left), _PER_MINUTE * with_room
     if asked > per_minute:
@@ -71,10 +73,8 @@ def _statuses(keys: list[Key]) -> list[KeyStatus]:
     return statuses_of(keys, current) if keys and is_allowed else []
 
 
-def _day(status: KeyStatus) -> tuple[int, int] | None:
-    """Return how many free requests are left today and how many a day has; None: the key is dead."""
-    if status.is_alive is False:
-        return None
+def _day(status: KeyStatus) -> tuple[int, int]:
+    """Return how many free requests are left today and how many a day has, as far as that is known."""
     usual = _PER_DAY_ONCE_PAID if status.is_free_tier is False else _PER_DAY
     return status.free_requests or (usual, usual)
 

@@ -6,6 +6,7 @@ ids themselves say so, in upper or lower case. A variant such as `:free` is Open
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from llm_executor_nb.settings.models import aliases_by_model
 from llm_executor_nb.settings.provider_names import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -141,12 +142,14 @@ class Listed:
 
 def joined(lists: Catalogues, table: ModelTable) -> list[Listed]:
     """Return each model of the lists once: OpenRouter's in their order, then what only Hugging Face has."""
-    openrouter, huggingface = lists.openrouter.listed.offers, lists.huggingface.listed
+    # a spoilt file may have a model without an offer
+    openrouter = {model: offers[0] for model, offers in lists.openrouter.listed.offers.items() if offers}
+    huggingface = lists.huggingface.listed
     there = {id_.casefold(): id_ for id_ in huggingface.offers}
     named = _named_in(table)
     found = {}
-    for model, offers in openrouter.items():
-        by_list = offers[0].huggingface_id or ""
+    for model, offer in openrouter.items():
+        by_list = offer.huggingface_id or ""
         meant = () if _VARIANT in model else (named.get(model.casefold(), ""), by_list, model)
         found[model] = next((there[id_.casefold()] for id_ in meant if id_.casefold() in there), None)
     is_known = huggingface.outcome is Outcome.OK
@@ -158,7 +161,7 @@ def joined(lists: Catalogues, table: ModelTable) -> list[Listed]:
 
     others = huggingface.offers.keys() - set(found.values())
     return [
-        *(listed(model, id_there, openrouter[model][0]) for model, id_there in found.items()),
+        *(listed(model, id_there, openrouter[model]) for model, id_there in found.items()),
         *(listed(id_, id_, None) for id_ in huggingface.offers if id_ in others),
     ]
 
@@ -298,6 +301,8 @@ def _price_check(limit: tuple[float, float]) -> Check:
 
 
 def _provider_check(providers: str | Iterable[str], lists: Catalogues) -> Check:
+    if not isinstance(providers, Iterable):
+        raise ConfigError(f"providers={providers!r} must be a name such as 'scaleway', or a list of names.")
     names = [providers] if isinstance(providers, str) else list(providers)
     offered = (offer.provider for offers in lists.huggingface.listed.offers.values() for offer in offers)
     known = {canonical(name): name for name in offered if name}

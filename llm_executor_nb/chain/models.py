@@ -112,7 +112,8 @@ def _may_wait() -> bool:
     """Whether the caller may wait for a look-up: a script or a cell may, code that an event loop runs may not."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - only the frames say who calls
     while frame is not None and not frame.f_code.co_name.startswith(_TOP):
-        if frame.f_code.co_flags & inspect.CO_COROUTINE:
+        # a coroutine, or a callback that asyncio runs
+        if frame.f_code.co_flags & inspect.CO_COROUTINE or frame.f_globals.get("__package__") == "asyncio":
             return False
         frame = frame.f_back
     return not main_loop().is_current

@@ -39,7 +39,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _without_frames_of(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def _without_frames_of(*kinds: type[BaseException]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Raise what a function raises from outside it, so that no frame of the traceback holds a key in its locals."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -61,8 +61,8 @@ def _without_frames_of(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Ca
     return decorate
 
 
-forgetful = _without_frames_of(Exception)
-"""For a function that takes keys."""
+forgetful = _without_frames_of(BaseException)
+"""For a function that takes keys. It may also be interrupted."""
 door = _without_frames_of(ConfigError, TypeError)
 """For a function that users call: a key in the wrong place is refused like any wrong argument."""
 

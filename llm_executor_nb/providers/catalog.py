@@ -8,6 +8,7 @@ Must not: cache, or know the configuration.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.transport import Transport
 
 _PER_MILLION: Final = 1_000_000
+_PROVIDER: Final = re.compile(r"\w[\w.\-]*", re.ASCII)
+"""A name that can stand behind the colon of a model's name, and so in a row of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ def openrouter_offers(row: dict[str, Any]) -> list[Offer]:
     names = row.get("supported_parameters")
     parameters = names if isinstance(names, list) else None
     pricing = row.get("pricing")
-    price = _price(get_in(pricing, "prompt"), get_in(pricing, "completion"), get_in(pricing, "request"))
+    price = as_price(get_in(pricing, "prompt"), get_in(pricing, "completion"), get_in(pricing, "request"))
     return [
         Offer(
             context_length=as_count(row.get("context_length")),
@@ -207,12 +210,12 @@ def huggingface_offers(row: dict[str, Any]) -> list[Offer]:
     return [
         _offer_of(provider, one, modalities)
         for one in as_list(row.get("providers"))
-        if isinstance(one, dict) and (provider := as_text(one.get("provider")))
+        if isinstance(one, dict) and (provider := as_provider(one.get("provider")))
     ]
 
 
 def _offer_of(provider: str, one: dict[str, Any], modalities: tuple[str, ...] | None) -> Offer:
-    price = _price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=_PER_MILLION)
+    price = as_price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=_PER_MILLION)
     is_free = as_truth(one.get("is_free"))
     return Offer(
         provider=provider,
@@ -228,7 +231,12 @@ def _offer_of(provider: str, one: dict[str, Any], modalities: tuple[str, ...] | 
     )
 
 
-def _price(input_usd: object, output_usd: object, request_usd: object = None, *, per: int = 1) -> Price | None:
+def as_provider(value: object) -> str | None:
+    """Return the name of a provider; None: requests cannot name it."""
+    return value if isinstance(value, str) and _PROVIDER.fullmatch(value) and as_text(value) == value else None
+
+
+def as_price(input_usd: object, output_usd: object, request_usd: object = None, *, per: int = 1) -> Price | None:
     """Return a price if both of its parts are known; a negative part, as of a router model, means that it varies."""
     asked, answered = as_amount(input_usd), as_amount(output_usd)
     if asked is None or answered is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, warn
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
-from llm_executor_nb.core.secret import secret_of
+from llm_executor_nb.core.secret import Secret, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -53,9 +53,10 @@ def keys_asked_for(backend: str, ask: Callable[[str], Any], where: str) -> Itera
         yield from key_of(backend, value, f"{where}{name}")
 
 
-def key_of(backend: str, value: str, source: str) -> Iterator[Key]:
+def key_of(backend: str, value: Any, source: str) -> Iterator[Key]:  # noqa: ANN401 - whatever a service gives
     """Yield a key, without a label yet; warn of a value that cannot be one, and go on without it."""
     try:
-        yield Key(backend=backend, secret=secret_of(value), label="", source=source)
+        secret = secret_of(value) if isinstance(value, str) else Secret(value)  # which refuses it
+        yield Key(backend=backend, secret=secret, label="", source=source)
     except ConfigError as error:
         warn(f"{source} is left out: {error}")

@@ -13,8 +13,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import warn
-from llm_executor_nb.settings.key_names import key_of, keys_asked_for, names_in
+from llm_executor_nb.settings.key_names import SHOWN, key_of, keys_asked_for, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 COLAB = "Colab's secrets"
 KAGGLE = "Kaggle's secrets"
 DATABRICKS = "Databricks' secrets"
+_SCOPES_S = 15.0
+"""Seconds after which no further scope of Databricks is listed: a workspace may have a thousand, each a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,10 @@ def _dbutils() -> Any:  # noqa: ANN401 - an object of Databricks', None outside
 
 
 def _is_databricks() -> bool:
-    return hasattr(_dbutils(), "secrets")
+    try:
+        return hasattr(_dbutils(), "secrets")
+    except Exception:  # noqa: BLE001 - outside a cluster, an object of its SDK looks for one
+        return False
 
 
 def _databricks(backend: str) -> Iterator[Key]:
@@ -133,7 +139,15 @@ def _databricks(backend: str) -> Iterator[Key]:
     except Exception as error:  # noqa: BLE001 - of classes that depend on the runtime
         warn(f"{DATABRICKS} could not be listed ({type(error).__name__}), so no key is taken from them.")
         return
-    for scope in scopes:
+    until = clock.current().now() + _SCOPES_S
+    for count, scope in enumerate(scopes):
+        if clock.current().now() >= until:
+            warn(
+                f"{DATABRICKS} answer slowly, so {len(scopes) - count:,} of {len(scopes):,} scopes were not searched "
+                f"for {SHOWN[backend]}. If your key is in one of them: "
+                f"llm.keys.add({backend!r}, dbutils.secrets.get(scope, name)).",
+            )
+            return
         with contextlib.suppress(Exception):  # most scopes belong to others, and may not be listed or read
             yield from _keys_of_scope(backend, secrets, scope)
 

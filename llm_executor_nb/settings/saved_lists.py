@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = 1
+_MOST_BYTES = 2**25
+"""A file that is larger was not written here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,9 @@ def names() -> tuple[str, ...]:
 
 
 def _content(name: str) -> dict[str, Any]:
+    path = saved_path(name)
     try:
-        return as_object(parse_json(saved_path(name).read_bytes()))
+        return as_object(parse_json(path.read_bytes())) if path.is_file() and path.stat().st_size < _MOST_BYTES else {}
     except OSError:
         return {}
 

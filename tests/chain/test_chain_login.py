@@ -264,6 +264,20 @@ def test_an_interrupt_in_the_question_is_one_line_and_leaves_nothing(monkeypatch
     assert not _shown()
 
 
+def test_an_interrupt_of_the_trade_leaves_no_code_in_the_traceback(monkeypatch):
+    def interrupted(work):
+        work().close()
+        raise llm.JobInterrupted
+
+    monkeypatch.setattr("llm_executor_nb.chain.login.run_sync", interrupted, raising=True)
+    monkeypatch.setattr(getpass, "getpass", lambda _: "canarycode-4711")
+    for sign_in in (llm.login, lambda: begin_sign_in().finish("canarycode-4711")):
+        with pytest.raises(llm.JobInterrupted) as raised:
+            sign_in()
+        assert "canarycode" not in _told(raised.value)
+    assert _shown() == []
+
+
 @pytest.mark.parametrize("wrong", [CANARY, "Openrouter", None, ["openrouter"]])
 def test_another_backend_is_refused_and_not_repeated(wrong):
     with pytest.raises(llm.ConfigError, match=r"Sign in to 'openrouter' or 'huggingface'") as raised:

@@ -17,6 +17,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain import catalogues
 from llm_executor_nb.chain.model_search import COLUMNS
 from llm_executor_nb.rehearsal.server import RehearsalServer
+from llm_executor_nb.settings import saved_lists
 from llm_executor_nb.settings.saved_lists import saved_path
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
@@ -202,6 +203,7 @@ def test_a_price_that_is_missing_is_neither_low_nor_free(here):
         ({"max_price": (1, -1)}, "max_price="),
         ({"providers": "scalewai"}, "Did you mean scaleway"),
         ({"providers": [7]}, "providers has 7"),
+        ({"providers": 7}, "providers=7 must be a name"),
         ({"text": 7}, "must be a part of a model's name"),
         ({"image": True}, "Did you mean images"),
     ],
@@ -305,6 +307,46 @@ def test_a_list_of_another_server_is_not_mixed_up_and_a_damaged_file_is_left_out
             assert llm.models.search()["model"].tolist() == ["b/two", "c/three"]
 
 
+@pytest.mark.parametrize(
+    "offers",
+    [
+        [{"provider": 5}],
+        [{"provider": "x:y"}],
+        [{"price": {"input_usd": "low", "output_usd": 2}}],
+        [{"input_modalities": "text"}],
+        [{"input_modalities": {}}],
+        [{"context_length": "many"}],
+        [{"expires": "soon"}],
+        [{"latency_s": []}],
+        ["x"],
+        "x",
+        5,
+    ],
+)
+def test_a_kept_list_with_values_of_another_kind_is_none(here, offers):
+    llm.models.search()
+    for name in ("openrouter", "huggingface"):
+        kept = json.loads(saved_path(name).read_text())
+        saved_path(name).write_text(json.dumps({**kept, "rows": {"b/two": offers}}))
+    with fresh():
+        llm.configure(openrouter_base_url=f"{here.url}/or", huggingface_base_url=f"{here.url}/hf/v1")
+        assert llm.models.search()["model"].tolist() == ["a/one"]
+        llm.models.add("a/one")
+
+
+def test_a_kept_model_without_an_offer_or_a_file_that_is_too_large_does_no_harm(here, monkeypatch):
+    llm.models.search()
+    kept = json.loads(saved_path("openrouter").read_text())
+    saved_path("openrouter").write_text(json.dumps({**kept, "rows": {"b/two": [], "b/three": [{}]}}))
+    monkeypatch.setattr(saved_lists, "_MOST_BYTES", 10_000)
+    saved_path("huggingface").write_text(
+        " " * 10_000 + saved_path("huggingface").read_text().replace("a/one", "b/four")
+    )
+    with fresh():
+        llm.configure(openrouter_base_url=f"{here.url}/or", huggingface_base_url=f"{here.url}/hf/v1")
+        assert llm.models.search()["model"].tolist() == ["b/three", "a/one"]
+
+
 def test_a_folder_that_cannot_be_written_keeps_the_lists_in_the_session(here):
     folder = saved_path("openrouter").parent
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -395,6 +437,17 @@ def test_a_model_added_without_providers_gets_the_live_ones_and_its_ids_from_the
     assert len(here.asked) == 3
 
 
+def test_a_listed_provider_that_no_request_can_name_is_left_out(here):
+    odd = ["x:y", ":cheapest", "a b", "<b>", "hf_" + "0aB1" * 8, "", "x/y"]
+    here.replies["/hf/v1/models"] = {"data": [at_hub("a/one", *odd, "good-ai")]}
+    assert names_in(llm.models.search()) == [["good-ai"]]
+    llm.models.add("a/one")
+    assert llm.models.row("a/one") == ("good-ai",)
+    llm.models.set_providers("a/one", ["gone"])
+    assert llm.sync_models("a/one", apply=True)["provider"].tolist() == ["gone", "good-ai"]
+    assert llm.models.row("a/one") == ("good-ai",)
+
+
 def test_who_wants_no_providers_or_others_gets_them_and_no_list_is_asked_for(here):
     llm.models.add("a/one", providers=[])
     assert llm.models.row("a/one") == ()
@@ -447,6 +500,14 @@ def test_no_event_loop_stands_still_for_a_list(here):
     def helper():
         llm.models.add("a/one")
 
+    async def calls_back():
+        called = asyncio.Event()
+        asyncio.get_running_loop().call_soon(lambda: (helper(), called.set()))
+        await asyncio.wait_for(called.wait(), 10)
+
+    with pytest.warns(llm.LLMExecutorWarning, match=r"await asyncio\.to_thread\(llm\.models\.add"):
+        asyncio.run(calls_back())
+    assert here.asked == []
     asyncio.run(adds())
     assert llm.models.row("a/one") == ("x",)
 

@@ -52,9 +52,9 @@ def daily(used, limit, **more):
         ),
         (daily(50, 50), 1, ["0 of 50 free requests are left today (UTC): ask 1 of 1 on another day"]),
         (daily(3, 1000), 200, ["20 free requests a minute: 200 take at least 9 min"]),
-        ({"data": {"is_free_tier": True, "limit": None}}, 51, ["50 of 50 free", "20 free requests a minute: 50 take"]),
+        ({"data": {"is_free_tier": True, "limit": None}}, 51, ["perhaps 50 of 50 free", "20 free requests"]),
         ({"data": {"is_free_tier": False, "limit": None}}, 51, ["20 free requests a minute: 51 take at least 2 min"]),
-        ((500, {}, b""), 51, ["50 of 50 free", "20 free requests a minute: 50 take"]),
+        ((500, {}, b""), 51, ["perhaps 50 of 50 free", "20 free requests"]),
         ((401, {}, b""), 51, []),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from key_places import be_in_colab, be_in_databricks, be_in_kaggle, log_in, login_file
@@ -236,6 +237,41 @@ def test_databricks_secrets_are_taken_of_every_scope_that_may_be_listed(monkeypa
         ("..0002", "Databricks' secrets vault/hf-token-2"),
     ]
     assert "team/OTHER" not in secrets.asked  # what is not ours is not read
+
+
+def test_databricks_with_very_many_scopes_is_not_waited_for_without_end(monkeypatch, time):
+    scopes = {f"scope {number}": {"OPENROUTER_API_KEY": ONE} for number in range(1000)}
+    secrets, listed = be_in_databricks(monkeypatch, scopes), []
+
+    def list_slowly(scope):
+        listed.append(scope)
+        time.advance(1)
+        return []
+
+    secrets.list = list_slowly
+    with pytest.warns(llm.LLMExecutorWarning, match=r"985 of 1,000 scopes were not searched for OPENROUTER_API_KEY"):
+        assert session().options.keys.of("openrouter") == ()
+    assert len(listed) == 15
+
+
+@pytest.mark.parametrize(
+    "be_there", [be_in_colab, be_in_kaggle, lambda patch, one: be_in_databricks(patch, {"a": one})]
+)
+def test_a_secret_that_is_no_text_is_left_out_and_said(be_there, monkeypatch):
+    be_there(monkeypatch, {"OPENROUTER_API_KEY": [ONE], "OPENROUTER_KEY_1": TWO})
+    with pytest.warns(llm.LLMExecutorWarning, match="OPENROUTER_API_KEY is left out: A key is a text, not list"):
+        assert _endings() == ["..0002"]
+
+
+def test_a_dbutils_that_finds_no_cluster_is_no_place(monkeypatch):
+    class Utils:
+        @property
+        def secrets(self):
+            raise RuntimeError("no cluster")
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"dbutils": Utils()}))
+    assert _found() == []
+    assert not any("Databricks" in place for place in session().options.keys.places())
 
 
 def test_databricks_that_lists_no_scopes_is_told(monkeypatch):
