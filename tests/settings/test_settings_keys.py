@@ -224,7 +224,7 @@ _MODELS = "add add_alias aliases find marks names off_openrouter providers remov
     ("thing", "expected"),
     [
         ("keys", "add disable enable forget_saved move refresh remove rename save"),
-        ("models", f"{_MODELS} search set_providers"),
+        ("models", f"{_MODELS} set_providers"),
     ],
 )
 def test_tab_shows_what_is_for_users(thing, expected):
