@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -51,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in filter(SECRETS_AND_ADDRESSES.fullmatch, list(os.environ)):
         del os.environ[name]
     os.environ["HF_HOME"] = str(home / "huggingface")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell has it so for what it starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
