@@ -21,7 +21,7 @@ import hostile
 llm.configure(openrouter_keys=["sk-or-v1-hostile-0001"], huggingface_tokens=[], openrouter_base_url=hostile.echo())
 told = json.load(open("hostile.json"))
 for name in told["names"]:
-    llm.models.add(name, providers=[name])
+    llm.models.add(name, providers=[name.replace(":", "")])  # with a colon it is refused: it cannot be a provider's
 def show(start):
     for answer in told["answers"][start:start + {AT_ONCE}]:
         get_ipython().run_cell_magic("llm", "gemma --no-stream", answer)

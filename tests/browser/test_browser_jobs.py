@@ -107,7 +107,7 @@ def test_html_of_a_model_a_column_or_a_provider_is_shown_as_text(lab):
         "df.llm.preview('gemma', bad, n=2)",
         f"%%llm gemma\nRepeat: {hostile}",
         "llm.models.add(bad, providers=[bad], alias='bad')\nllm.models",
-        "llm.keys.add('openrouter', 'sk-or-v1-practice-0009', label=bad)\nllm.keys",
+        "llm.keys.add('openrouter', 'sk-or-v1-another-0009', label=bad)\nllm.keys",
     ]
     with lab.notebook("hostile", *cells) as notebook:
         for number in range(1, len(cells) + 1):
