@@ -17,7 +17,6 @@ from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
-from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.providers.catalog import ModelList, Offer, Price, RetentionList
 from llm_executor_nb.providers.look_up import as_amount, as_count, as_names, as_text, as_time, as_truth
@@ -163,7 +162,7 @@ class _Source(Generic[T]):
         last = self._last(url, current)
         if last is not None and last.is_new:
             return last
-        if paid_calls.are_forbidden() and not current.is_rehearsal:
+        if not current.may_look_up:
             return self.held(current, _FORBIDDEN)
 
         async def look_up() -> T:

@@ -13,7 +13,6 @@ from llm_executor_nb.chain.lookups import id_at, list_of
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.records import OPENROUTER
-from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_sync
 
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ def _is_free(route: Route) -> bool:
 
 def _statuses(keys: list[Key]) -> list[KeyStatus]:
     current = session()
-    is_allowed = current.is_rehearsal or not paid_calls.are_forbidden()
-    return statuses_of(keys, current) if keys and is_allowed else []
+    return statuses_of(keys, current) if keys and current.may_look_up else []
 
 
 def _day(status: KeyStatus) -> tuple[int, int]:
@@ -89,7 +87,7 @@ def ends_of(models: Iterable[str]) -> Mapping[str, str]:
     asked = {model: id_at(OPENROUTER, model, current) for model in models if model not in table.off_openrouter}
     if not asked or not current.options.keys.of(OPENROUTER):
         return {}
-    if paid_calls.are_forbidden() and not current.is_rehearsal:
+    if not current.may_look_up:
         return {}
     listed = run_sync(lambda: list_of(OPENROUTER, (), current))
     ends = {model: offers[0].expires for model, there in asked.items() if (offers := listed.of(there))}

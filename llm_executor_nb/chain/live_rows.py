@@ -17,7 +17,6 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE
-from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.settings.provider_names import LIVE_ORDERS, has_live_order
 
@@ -73,7 +72,7 @@ def look_at_all() -> None:
 
 
 def _is_due(model: str, row: Sequence[str], current: Session) -> bool:
-    if not current.options.keys.of(HUGGINGFACE) or (paid_calls.are_forbidden() and not current.is_rehearsal):
+    if not current.options.keys.of(HUGGINGFACE) or not current.may_look_up:
         return False
     now, orders = clock.current().now(), orders_of(model, current)
     return any(

@@ -18,7 +18,6 @@ from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door
-from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import run_async, run_sync
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.settings.provider_names import LIVE_ORDERS, canonical, has_live_order, is_chosen_there
@@ -216,7 +215,7 @@ def providers_listed() -> frozenset[str]:
 
 
 async def _providers_listed(current: Session) -> frozenset[str]:
-    if paid_calls.are_forbidden() and not current.is_rehearsal:
+    if not current.may_look_up:
         return frozenset()
     url = current.options.base_url(OPENROUTER)
 
@@ -232,7 +231,7 @@ async def _providers_listed(current: Session) -> frozenset[str]:
 
 
 async def _offers_of(backend: str, id_there: str, current: Session) -> tuple[Offer, ...]:
-    if paid_calls.are_forbidden() and not current.is_rehearsal:
+    if not current.may_look_up:
         return ()
     return (await list_of(backend, [id_there], current)).of(id_there) or ()
 
@@ -280,7 +279,7 @@ async def akeeping_nothing(model: str) -> frozenset[str]:
 
 
 async def _keeping_nothing(model: str, current: Session) -> frozenset[str]:
-    if paid_calls.are_forbidden() and not current.is_rehearsal:
+    if not current.may_look_up:
         return frozenset()
     url = current.options.base_url(OPENROUTER)
 

@@ -13,7 +13,6 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door
-from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.loop import main_loop, run_sync
 from llm_executor_nb.settings.models import ModelTable
 from llm_executor_nb.settings.unknown_model import is_id
@@ -92,7 +91,7 @@ def _found(model: object, names: object, table: ModelTable) -> Listed | None:
     ids = [id_ for id_ in (*given, model) if isinstance(id_, str) and is_id(id_)]
     current = session()
     # as for prices: the user did not ask for the look-up itself
-    if not ids or (paid_calls.are_forbidden() and not current.is_rehearsal):
+    if not ids or not current.may_look_up:
         return None
     lists = _lists(current)
     lists.tell_problems(

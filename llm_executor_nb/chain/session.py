@@ -34,6 +34,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.holds import Health, Hold, HoldKind, describe
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.engine import Engine
 from llm_executor_nb.engine.http import HttpSender
 from llm_executor_nb.engine.loop import PrivateLoop, between_work_and_loop, main_loop
@@ -110,6 +111,11 @@ class Session:
     def is_rehearsal(self) -> bool:
         """Whether practice providers answer."""
         return self.options.practice_url is not None
+
+    @property
+    def may_look_up(self) -> bool:
+        """Whether a look-up that nobody asked for may be made: `forbid_paid_calls` leaves those of a rehearsal."""
+        return self.is_rehearsal or not paid_calls.are_forbidden()
 
     def engine(self) -> Engine:
         """Return an engine for the options in force, on the private loop's one HTTP session."""
