@@ -77,6 +77,16 @@ class Catalogues:
         """The age of each list in seconds; None: there is none."""
         return {name: kept.age_s for name, kept in self._named().items()}
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the listed models, OpenRouter's first."""
+        return tuple(dict.fromkeys([*self.openrouter.listed.offers, *self.huggingface.listed.offers]))
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether both lists of models are there and new, so that what they lack is not offered."""
+        return self.openrouter.is_new and self.huggingface.is_new
+
     def tell_problems(self, then: str, *, about: Collection[str] = ("openrouter", "huggingface", "zdr")) -> None:
         """Warn once which lists are old or missing.
 
@@ -138,8 +148,8 @@ def held(current: Session, problem: str) -> Catalogues:
 
 def _noted(lists: Catalogues, current: Session) -> Catalogues:
     """Let the provider table know what is listed: its errors name near models."""
-    if known := dict.fromkeys([*lists.openrouter.listed.offers, *lists.huggingface.listed.offers]):
-        current.options.models.listed = tuple(known)
+    if known := lists.ids:
+        current.options.models.listed = known
     return lists
 
 

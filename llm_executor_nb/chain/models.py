@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from llm_executor_nb.chain import catalogues
 from llm_executor_nb.chain.model_search import Listed, find, search
 from llm_executor_nb.chain.session import session
-from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.core.errors import warn
+from llm_executor_nb.core.near_names import did_you_mean, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door
 from llm_executor_nb.engine.loop import main_loop, run_sync
 from llm_executor_nb.settings.models import ModelTable
-from llm_executor_nb.settings.unknown_model import is_id
+from llm_executor_nb.settings.unknown_model import is_id, near_on_lists
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -98,7 +99,11 @@ def _found(model: object, names: object, table: ModelTable) -> Listed | None:
         f"Later, llm.sync_models({model!r}, apply=True) adds the providers that are missing.",
         about=("openrouter", "huggingface"),
     )
-    return next(filter(None, (find(id_, lists, table) for id_ in ids)), None)
+    found = next(filter(None, (find(id_, lists, table) for id_ in ids)), None)
+    if found is None and lists.are_complete:
+        near = did_you_mean(near_on_lists(ids[0], (), lists.ids))
+        warn(f"Neither OpenRouter nor Hugging Face lists {ids[0]}, so it was added without providers.{near}")
+    return found
 
 
 def _lists(current: Session) -> catalogues.Catalogues:

@@ -52,7 +52,7 @@ def unknown_model(
     short = {alias: model for alias, model in aliases.items() if model in table}
     meant = {id_: model for model in table for id_ in ids.get(model, {}).values()}
     near = _near_in([*meant, *table, *short], str(name))
-    on_lists = _near_on_lists(name, {*meant, *table}, saved_lists.names() if listed_ids is None else listed_ids)
+    on_lists = near_on_lists(name, {*meant, *table}, saved_lists.names() if listed_ids is None else listed_ids)
     if len(str(name).split()) > _LONGEST_NAME:
         told = "The model comes first, then the prompt."
     elif near:
@@ -71,7 +71,7 @@ def _near_in(names: Iterable[str], name: str) -> list[str]:
     return [spelt[one] for one in difflib.get_close_matches(name.casefold(), spelt, n=_MOST, cutoff=_ALIKE)]
 
 
-def _near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[str]) -> list[str]:
+def near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[str]) -> list[str]:
     """Return the listed ids that may be meant and are not in the table: those that hold the name, then those alike."""
     if not isinstance(name, str) or not 0 < len(name.split()) <= _LONGEST_NAME:
         return []

@@ -468,6 +468,16 @@ def test_a_variant_and_a_model_of_openrouter_alone_get_no_provider():
             assert llm.models.row(name) == ()
 
 
+def test_an_id_that_no_list_has_is_added_with_a_warning_that_names_near_ones(here):
+    here.replies["/or/models"] = {"data": [{"id": "qwen/qwen3-32b"}]}
+    here.replies["/hf/v1/models"] = {"data": [at_hub("Qwen/Qwen3-32B", "x")]}
+    with pytest.warns(llm.LLMExecutorWarning, match=r"lists qwen/qwen3-32, .* Did you mean qwen/qwen3-32b\?"):
+        llm.models.add("qwen/qwen3-32")
+    with pytest.warns(llm.LLMExecutorWarning, match=r"lists no/such, so it was added without providers\.$"):
+        llm.models.add("no/such")
+    assert llm.models.row("no/such") == ()
+
+
 def test_a_model_that_was_found_can_be_added_and_asked():
     with llm.rehearse("openrouter: 401") as rehearsal:
         model = llm.models.search("qwen3", providers="novita")["model"].iloc[0]
