@@ -7,13 +7,13 @@ them come the user's own backends that the row names, each once with each of its
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.live_order import spelt_out
 from llm_executor_nb.chain.live_rows import look_again, orders_of
 from llm_executor_nb.core.chain import Chain
 from llm_executor_nb.core.errors import ConfigError, MissingKeyError, to_type
+from llm_executor_nb.core.near_names import near_names
 from llm_executor_nb.core.outcomes import ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
 from llm_executor_nb.settings.backends import EXAMPLE_URL
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.settings.backends import OwnBackend
     from llm_executor_nb.settings.options import Options
-
-_NEAR = 0.5
-"""How much a name must resemble a known one to be suggested as its misspelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +74,10 @@ def compiled(name: str, current: Session, *, is_asking: bool = False) -> Chain:
         look_again(model, row, current)
     spec = _spec_of(model, row, current)
     cached = _fallback_chain_cache.get(model)
-    if cached is not None and cached.recipe == spec:
+    if cached is not None and cached.spec == spec:
         return cached
     if cached is not None:
-        _release_stale_holds(cached.recipe, spec, config, health)
+        _release_stale_holds(cached.spec, spec, config, health)
     chain = _build_fallback_chain(spec)
     if not any(chain.tiers):
         raise _no_route(spec, current)
@@ -144,7 +141,7 @@ def _build_fallback_chain(spec: ChainSpec) -> Chain:
         model=spec.model,
         tiers=tuple(tier for tier in (first, second, *own) if tier),
         own_urls={backend.name: backend.base_url for backend, _ in spec.own},
-        recipe=spec,
+        spec=spec,
     )
 
 
@@ -236,7 +233,7 @@ def _why_so_few(spec: ChainSpec, config: Options, *, is_off: bool) -> tuple[str,
     if not (row := list(spec.providers)):  # only words for providers that are not known yet
         return ": OpenRouter is left out", []
     known = list(config.backends)
-    similar = {name: near[0] for name in row if (near := get_close_matches(name, known, n=1, cutoff=_NEAR))}
+    similar = {name: near[0] for name in row if (near := near_names(name, known))}
     named = ", ".join(f"{name!r} (similar: {similar[name]!r})" if name in similar else repr(name) for name in row)
     why = f": OpenRouter is left out, and no backend of your own is called {named}"
     if similar:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from llm_executor_nb.providers.catalog import PER_MILLION
 from llm_executor_nb.settings.provider_names import CHEAPEST, FASTEST, LIVE_ORDERS, canonical
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ _ANSWER_TOKENS: Final = 256
 """Tokens of the answer whose time is compared: it weighs the first token against the speed of the others."""
 _MARGIN: Final = {FASTEST: 0.2, CHEAPEST: 0.05}
 """How much lower a figure must be, as a part of the one before it. A price is told, a speed is measured and wavers."""
-_MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def figure_in_words(word: str, figure: Figure) -> str:
         return "no figure"
     if word == FASTEST:
         return f"{figure[0]:.2f} s"
-    return f"${figure[0] * _MILLION:.4g}"
+    return f"${figure[0] * PER_MILLION:.4g}"
 
 
 UNITS: Final = {

@@ -33,7 +33,6 @@ LISTS_KEPT_S: Final = 3600.0
 FAILURES_KEPT_S: Final = 60.0
 """Seconds for which a failed look-up is not repeated, except with `fresh=True`."""
 LISTED, STALE, MISSING, UNKNOWN = "listed", "stale", "missing", "unknown"
-MILLION: Final = 1_000_000
 _SYNC_COLUMNS: Final = {
     "model": "string",
     "provider": "string",
@@ -139,8 +138,8 @@ def _sync_row(model: str, provider: str, found: str, offer: Offer | None, messag
         "found": found,
         "status": offer and offer.status,
         "context_length": offer and offer.context_length,
-        "input_usd_per_million": price and price.input_usd * MILLION,
-        "output_usd_per_million": price and price.output_usd * MILLION,
+        "input_usd_per_million": price and price.input_usd * catalog.PER_MILLION,
+        "output_usd_per_million": price and price.output_usd * catalog.PER_MILLION,
         "supports_tools": offer and offer.supports_tools,
         "supports_structured_output": offer and offer.supports_structured_output,
         "message": message,

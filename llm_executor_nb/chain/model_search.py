@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain import catalogues
-from llm_executor_nb.chain.lookups import MILLION, as_frame
+from llm_executor_nb.chain.lookups import as_frame
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import stoppable
 from llm_executor_nb.core.errors import ConfigError
@@ -21,6 +21,7 @@ from llm_executor_nb.core.policy import check_max_price
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door
 from llm_executor_nb.engine.loop import run_sync
+from llm_executor_nb.providers.catalog import PER_MILLION
 from llm_executor_nb.settings.models import aliases_by_model
 from llm_executor_nb.settings.provider_names import canonical
 
@@ -249,8 +250,8 @@ def _any(values: list[bool]) -> bool | None:
 
 def _prices(price: Price | None) -> Row:
     return {
-        "input_usd_per_million": None if price is None else round(price.input_usd * MILLION, _PLACES),
-        "output_usd_per_million": None if price is None else round(price.output_usd * MILLION, _PLACES),
+        "input_usd_per_million": None if price is None else round(price.input_usd * PER_MILLION, _PLACES),
+        "output_usd_per_million": None if price is None else round(price.output_usd * PER_MILLION, _PLACES),
     }
 
 

@@ -20,6 +20,7 @@ from llm_executor_nb.core.foreign_json import get_in
 from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.core.policy import NO_POLICY, check_policy
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.providers.catalog import PER_MILLION
 from llm_executor_nb.settings.provider_names import SLUGS, base_of, canonical, is_chosen_there, is_named
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     """The clauses that a route cannot promise, in words, and why; None: it promises all."""
 
 _log = logging.getLogger("llm_executor_nb")
-_MILLION = 1_000_000
 _ROUNDING = 1 + 1e-9
 """A price per token is a fraction that has no exact form, so a price at the limit may seem to be above it."""
 _PROVIDER = "provider"
@@ -177,7 +177,7 @@ def _against_price(route: Route, policy: Policy, prices: Prices) -> Against:
     price = prices.get((route.backend, route.provider))
     if price is None:
         return policy.clause("max_price"), "the price there is not known"
-    asked, answered = price.input_usd * _MILLION, price.output_usd * _MILLION
+    asked, answered = price.input_usd * PER_MILLION, price.output_usd * PER_MILLION
     if asked <= policy.max_price[0] * _ROUNDING and answered <= policy.max_price[1] * _ROUNDING:
         return None
     return policy.clause("max_price"), f"it costs ({asked:g}, {answered:g}) there"

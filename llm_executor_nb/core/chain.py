@@ -37,7 +37,7 @@ class Chain:
         model: its name in the user's table.
         tiers: the routes, by tier and by key.
         own_urls: the user's own backends in the chain, with their base URLs; None: a chat model object.
-        recipe: what the chain was made from; chains of equal recipes are equal.
+        spec: what the chain was made from; chains of equal specs are equal.
         left_out: the routes that cannot promise the policy of a request.
         preferences: what the policy is in OpenRouter's `provider` object; None: nothing.
     """
@@ -45,7 +45,7 @@ class Chain:
     model: str
     tiers: tuple[tuple[KeyRoutes, ...], ...]
     own_urls: Mapping[str, str | None] = field(hash=False)
-    recipe: Any
+    spec: Any
     left_out: tuple[LeftOut, ...] = ()
     preferences: Mapping[str, Any] | None = field(default=None, hash=False)
 

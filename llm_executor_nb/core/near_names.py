@@ -29,10 +29,10 @@ _takers: dict[str, list[str]] = {}
 """Argument -> the functions that take it, as a user writes them."""
 
 
-def near_names(name: str, known: Iterable[str]) -> list[str]:
+def near_names(name: str, known: Iterable[str], *, likeness: float = _LIKENESS) -> list[str]:
     """Return the known names that may have been meant: alike, beginning alike, or one a word of the other."""
     typed, names = name.lower(), {one.lower(): one for one in known}
-    alike = get_close_matches(typed, names, n=_MOST, cutoff=_LIKENESS)
+    alike = get_close_matches(typed, names, n=_MOST, cutoff=likeness)
     long = [one for one in names if min(len(one), len(typed)) >= _SHORTEST]
     begun = [one for one in long if one.startswith(typed) or typed.startswith(one)]
     parts = [one for one in long if one in typed.split("_") or typed in one.split("_")]

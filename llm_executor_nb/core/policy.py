@@ -20,7 +20,7 @@ QUANTIZATIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "u
 OF_POLICY = "policy "
 """The beginning of a message about a refusal for a policy; the clause follows."""
 _DIGEST_SIZE = 4
-_PER_MILLION = "(input, output) in dollars per million tokens, such as (0.10, 0.30)"
+_MAX_PRICE_FORM = "(input, output) in dollars per million tokens, such as (0.10, 0.30)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def check_max_price(value: Any, *, where: str = "") -> tuple[float, float] | Non
         return None
     if isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_dollars, value)):
         return float(value[0]), float(value[1])
-    raise ConfigError(f"{where}max_price={value!r} must be {_PER_MILLION}.")
+    raise ConfigError(f"{where}max_price={value!r} must be {_MAX_PRICE_FORM}.")
 
 
 def _is_dollars(value: object) -> bool:

@@ -241,13 +241,9 @@ class FrameAccessor:
         log = attempts(self._frame)
         over = [by_run[run].isin(_OVER) & self._frame[run].isin(log["run_id"]) for run in runs]
         asked = sum(int(rows.sum()) for rows in over)
-        return make_report(counts, log, asked=asked, policy=self._policy_line(runs, log))
-
-    def _policy_line(self, runs: list[str], log: pd.DataFrame) -> str:
-        frame = self._frame
-        answered = {run: frame[run][status_column(frame, run).isin(_ANSWERED)] for run in runs}
-        lines = [_policy_line(rows, log, policy_of(frame, run)) for run, rows in answered.items()]
-        return "; ".join(filter(None, lines))
+        answered = {run: self._frame[run][by_run[run].isin(_ANSWERED)] for run in runs}
+        policies = [_policy_line(rows, log, policy_of(self._frame, run)) for run, rows in answered.items()]
+        return make_report(counts, log, asked=asked, policy="; ".join(filter(None, policies)))
 
     def _check_is_result(self) -> None:
         if not run_columns(self._frame):

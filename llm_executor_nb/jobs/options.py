@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.lookups import prices_of
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.providers.catalog import Price, cost_usd
+from llm_executor_nb.providers.catalog import PER_MILLION, Price, cost_usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 NAME = "llm"
 """The name of the accessor, and of the answers' column where no other is given."""
-_PER_MILLION = 1_000_000
 _EXAMPLE = "price=(0.10, 0.30), dollars per million input and output tokens"
 
 
@@ -142,7 +141,7 @@ def check_price(price: object) -> Price | None:
     if price is None or isinstance(price, Price):
         return price
     if isinstance(price, tuple | list) and len(price) == 2 and all(map(_is_dollars, price)):
-        return Price(price[0] / _PER_MILLION, price[1] / _PER_MILLION)
+        return Price(price[0] / PER_MILLION, price[1] / PER_MILLION)
     raise ConfigError(f"price={price!r} must be two numbers: {_EXAMPLE}.")
 
 

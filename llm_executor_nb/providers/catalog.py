@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.providers.transport import Transport
 
-_PER_MILLION: Final = 1_000_000
+PER_MILLION: Final = 1_000_000
+"""Tokens that a price is written for."""
 _PROVIDER: Final = re.compile(r"\w[\w.\-]*", re.ASCII)
 """A name that can stand behind the colon of a model's name, and so in a row of the table."""
 
@@ -215,7 +216,7 @@ def huggingface_offers(row: dict[str, Any]) -> list[Offer]:
 
 
 def _offer_of(provider: str, one: dict[str, Any], modalities: tuple[str, ...] | None) -> Offer:
-    price = as_price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=_PER_MILLION)
+    price = as_price(get_in(one.get("pricing"), "input"), get_in(one.get("pricing"), "output"), per=PER_MILLION)
     is_free = as_truth(one.get("is_free"))
     return Offer(
         provider=provider,

@@ -6,9 +6,9 @@ well; `find_fault` knows it.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
 
+from llm_executor_nb.core.near_names import near_names
 from llm_executor_nb.core.outcomes import Finding, Outcome, ScopeLevel
 from llm_executor_nb.rehearsal.faults import read_faults, status_fault
 from llm_executor_nb.rehearsal.faults_answers import BILLS, FORMS, NO_ANSWERS, SCHEMA_ANSWERS, SERVED
@@ -154,12 +154,12 @@ def find_fault(name: str) -> FaultSpec | None:
     return status_fault(int(name)) if fault is None and is_status(name) else fault
 
 
-def near_names(name: str) -> list[str]:
+def faults_like(name: str) -> list[str]:
     """Return the names that may have been meant: those that contain it, then those that resemble it."""
     plain = name.lower().replace("_", "-")
     known = {} if name.isdecimal() else known_faults()  # a status is like any other one
     wider = [one for one, fault in known.items() if plain in f"{one} {fault.does}".lower().replace("_", "-")]
-    near = get_close_matches(name.lower(), known, n=_MAX_NEAR_NAMES)
+    near = near_names(name, known)
     return list(dict.fromkeys([*(wider if len(plain) > _SHORT else ()), *near]))[:_MAX_NEAR_NAMES]
 
 

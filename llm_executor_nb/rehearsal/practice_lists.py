@@ -16,6 +16,7 @@ from zlib import crc32
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
+from llm_executor_nb.providers.catalog import PER_MILLION
 from llm_executor_nb.rehearsal.upstreams import PRICE_USD, UPSTREAMS
 from llm_executor_nb.settings.provider_names import is_chosen_there
 from llm_executor_nb.settings.shipped_models import LEFT, SHIPPED
@@ -36,7 +37,6 @@ SIZES: Final = {OPENROUTER: 600, HUGGINGFACE: 150}
 """How many models each backend lists; more where the user's table has more."""
 _CONTEXT = 131_072
 _CONTEXTS = (8_192, 32_768, _CONTEXT, _CONTEXT, 262_144, 1_048_576)
-_MILLION = 1e6
 _ENDS_IN = timedelta(days=180)
 _PROVIDERS = (
     "cerebras",
@@ -248,7 +248,7 @@ def _openrouter_offer(one: Practice, end: str | None) -> Row | None:
     if one.model is None:
         return None
     drawn = _drawn(one.model)
-    usd = 0.0 if _is_free(one.model) else _dollars(one.model) / _MILLION
+    usd = 0.0 if _is_free(one.model) else _dollars(one.model) / PER_MILLION
     prices = (-1.0, -1.0) if one.model.startswith("openrouter/") else (usd, 3 * usd)  # -1: it depends on who answers
     parameters = [name for name in _PARAMETERS if name != "tools" or drawn % 4][: None if drawn % 3 else 3]
     end = end or ((clock.current().utc() + _ENDS_IN).date().isoformat() if drawn % 40 == 0 else None)
@@ -297,8 +297,8 @@ def _endpoint(model: str, upstream: Upstream) -> Row:
         "quantization": upstream.quantization,
         "context_length": _CONTEXT,
         "pricing": {
-            "prompt": f"{upstream.input_usd / _MILLION:.10f}",
-            "completion": f"{upstream.output_usd / _MILLION:.10f}",
+            "prompt": f"{upstream.input_usd / PER_MILLION:.10f}",
+            "completion": f"{upstream.output_usd / PER_MILLION:.10f}",
         },
         "status": 0,
     }
@@ -332,7 +332,7 @@ def huggingface_rows(
             ],
         )
 
-    own = [row(model, ["text", "image"], providers, PRICE_USD * _MILLION) for model, providers in table.items()]
+    own = [row(model, ["text", "image"], providers, PRICE_USD * PER_MILLION) for model, providers in table.items()]
     # a variant is of OpenRouter alone
     others = [one for one in catalogue() if one.hub and ":" not in one.name]
     return _filled_up(

@@ -23,14 +23,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.core.near_names import did_you_mean
+from llm_executor_nb.core.near_names import did_you_mean, near_names
 from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.core.secret import SHOWN
-from llm_executor_nb.rehearsal.catalogue import find_fault, listing, near_names
+from llm_executor_nb.rehearsal.catalogue import faults_like, find_fault, listing
 from llm_executor_nb.rehearsal.rules import (
     AS_429,
     BOTH,
@@ -113,7 +112,7 @@ def _target(text: str, fail: Fail) -> Target:
     if backend == EVERYTHING and text != EVERYTHING:  # the first key of which backend?
         raise fail(f"in {text!r}, a key or a provider needs the name of its backend before it.")
     if backend not in {EVERYTHING, *BOTH}:
-        near = get_close_matches(backend, BOTH, n=1)
+        near = near_names(backend, BOTH)
         raise fail(f"{backend!r} is not a backend.", near)
     if provider and backend == OPENROUTER:
         # OpenRouter's requests do not name a provider, so a rule on one would never apply
@@ -144,7 +143,7 @@ def _effect(text: str, target: Target, fail: Fail) -> Effect:
     name, value = match.group("fault", "value")
     spec = find_fault(name)
     if spec is None:
-        raise fail(f"{name!r} is not a fault.", near_names(name))
+        raise fail(f"{name!r} is not a fault.", faults_like(name))
     if target.backend not in {None, *spec.backends}:
         raise fail(f"{name!r} is a fault of {' and '.join(spec.backends)}; {target.backend} never says that.")
     _check_value(head, value, spec, fail)

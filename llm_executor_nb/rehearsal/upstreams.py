@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.foreign_json import as_object, get_in, number
+from llm_executor_nb.providers.catalog import PER_MILLION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PER_MILLION = 1e6
 TIERS = {"flex": 0.5, "priority": 2.0}
 """The service tiers, and what each costs as a multiple of the default tier's price."""
 
@@ -53,7 +53,7 @@ class Upstream:
     def cost_usd(self, prompt_tokens: int, completion_tokens: int, tier: str | None) -> float:
         """Return what an answer costs."""
         price = self.input_usd * prompt_tokens + self.output_usd * completion_tokens
-        return round(TIERS.get(tier or "", 1.0) * price / _PER_MILLION, 10)
+        return round(TIERS.get(tier or "", 1.0) * price / PER_MILLION, 10)
 
 
 UPSTREAMS: tuple[Upstream, ...] = (
@@ -75,7 +75,7 @@ UPSTREAMS: tuple[Upstream, ...] = (
     Upstream(name="Together", tag="together", quantization="bf16", input_usd=0.3, output_usd=0.4, keeps_nothing=True),
 )
 """In the order in which they are chosen. Without preferences the first one answers every request."""
-PRICE_USD = UPSTREAMS[0].input_usd / _PER_MILLION
+PRICE_USD = UPSTREAMS[0].input_usd / PER_MILLION
 """The price of a practice token, so that sums and budgets have something to add."""
 
 

@@ -5,7 +5,6 @@ Near names are the table's, and those of the backends' lists as they were last k
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ _SHORTEST = 3
 """Characters of a name from which the ids that hold it may be meant."""
 _ID = re.compile(r"[^\s/]+/[^\s/]+")
 _ALIKE = 0.5
+"""Of a model's name: ids have long parts in common, such as a size or `-instruct`."""
 
 
 def is_id(name: str) -> bool:
@@ -51,7 +51,7 @@ def unknown_model(
     table = dict.fromkeys(map(str, models))
     short = {alias: model for alias, model in aliases.items() if model in table}
     meant = {id_: model for model in table for id_ in ids.get(model, {}).values()}
-    near = _near_in([*meant, *table, *short], str(name))
+    near = near_names(str(name), [*meant, *table, *short], likeness=_ALIKE)
     on_lists = near_on_lists(name, {*meant, *table}, saved_lists.names() if listed_ids is None else listed_ids)
     if len(str(name).split()) > _LONGEST_NAME:
         told = "The model comes first, then the prompt."
@@ -63,12 +63,6 @@ def unknown_model(
     known = listed([*short, *(model for model in table if model not in named)])
     steps = to_type("To add a model:", [*_ways_from_lists(name, on_lists), *_ways(name, on_lists)])
     return f"Model not supported: {name}. {told}\n{steps}\nThe table has: {known or 'nothing'}"
-
-
-def _near_in(names: Iterable[str], name: str) -> list[str]:
-    """Return the names that may be meant, whatever the case."""
-    spelt = {one.casefold(): one for one in names}
-    return [spelt[one] for one in difflib.get_close_matches(name.casefold(), spelt, n=_MOST, cutoff=_ALIKE)]
 
 
 def near_on_lists(name: object, known: Collection[str], listed_ids: Iterable[str]) -> list[str]:

@@ -104,7 +104,7 @@ def test_chain_routes_and_holds_show_no_key(serve):
     chain = llm._fallback_chain_cache[MODEL]
     holds = session().health.holds(clock.current().now())
     assert len(holds) == 4
-    for thing in (chain, chain.recipe, chain.tiers, holds, vars(session().health)):
+    for thing in (chain, chain.spec, chain.tiers, holds, vars(session().health)):
         assert _is_clean(repr(thing))
         assert _is_clean(str(thing))
     assert _is_clean(llm.health().to_csv())

@@ -176,7 +176,7 @@ _HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(100, 999), _HEADERS, _BODIES, st.sampled_from([OPENROUTER, HUGGINGFACE, "mine"]))
 def test_whatever_comes_is_a_verdict(status, headers, body, backend):
     verdict = classify(Reply(status=status, headers=headers, body=body), backend=backend, now_utc=NOW)
@@ -188,7 +188,7 @@ def test_whatever_comes_is_a_verdict(status, headers, body, backend):
     (verdict.message or "").encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_JSON)
 def test_an_answer_with_any_fields_is_a_verdict(message):
     body = {"choices": [{"message": message, "finish_reason": message}], "usage": message, "model": message}

@@ -153,7 +153,7 @@ STATUSES = st.one_of(
     st.sampled_from([200, 201, 302, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 524, 529]),
     st.integers(100, 999),
 )
-many = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 

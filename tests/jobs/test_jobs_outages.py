@@ -128,7 +128,7 @@ def check_attempts(attempts, *, is_job):
         assert (retries["wait_s"] <= 30.001).all()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=SCRIPTS)
 def test_no_script_makes_a_call_hang_lie_or_ask_too_often(script):
     with llm.rehearse(script) as rehearsal, clock.use(clock.FrozenClock()):
@@ -143,7 +143,7 @@ def test_no_script_makes_a_call_hang_lie_or_ask_too_often(script):
         check_attempts(attempts, is_job=False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=SCRIPTS, concurrency=st.sampled_from([1, 3, 16, None]))
 @pytest.mark.filterwarnings("ignore::llm_executor_nb.LLMExecutorWarning")  # hopeless scripts end early, and say so
 def test_no_script_makes_a_job_hang_lie_or_lose_a_row(script, concurrency):

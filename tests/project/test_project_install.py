@@ -135,34 +135,20 @@ def test_both_names_are_one_module_in_either_order(site, names):
     python(site, "-c", f"import {names}; assert llm_executor is llm_executor_nb")
 
 
-def test_what_names_the_module_by_either_name_is_pickled_as_one(site):
+def test_modules_and_what_is_pickled_are_one_under_both_names_and_a_missing_one_is_told_as_it_was_typed(site):
     python(
         site,
         "-c",
         "import cloudpickle, copy, pickle, llm_executor as first, llm_executor_nb as real\n"
         "assert pickle.loads(pickle.dumps(first)) is copy.deepcopy(first) is real\n"
         "assert cloudpickle.loads(cloudpickle.dumps(lambda: first))() is real\n"
-        "assert cloudpickle.loads(cloudpickle.dumps(lambda: first.core.secret))().Secret is real.core.secret.Secret",
-    )
-
-
-def test_modules_below_both_names_are_one_too(site):
-    python(
-        site,
-        "-c",
+        "assert cloudpickle.loads(cloudpickle.dumps(lambda: first.core.secret))().Secret is real.core.secret.Secret\n"
+        "try: import llm_executor.nowhere\n"
+        "except ModuleNotFoundError as error: assert error.name == 'llm_executor.nowhere'\n"
+        "else: raise SystemExit('found it')\n"
         "import llm_executor.core.errors as first, llm_executor_nb.core.errors as real; assert first is real\n"
         "from llm_executor.core.errors import ConfigError; assert ConfigError is real.ConfigError\n"
         "import importlib; importlib.reload(real)",
-    )
-
-
-def test_a_module_that_is_not_there_is_missing_under_the_name_that_was_typed(site):
-    python(
-        site,
-        "-c",
-        "try: import llm_executor.nowhere\n"
-        "except ModuleNotFoundError as error: assert error.name == 'llm_executor.nowhere'\n"
-        "else: raise SystemExit('found it')",
     )
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import llm_executor_nb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOUSE = Path(llm_executor_nb.__file__).parent
 SOURCES = sorted(HOUSE.rglob("*.py"))
@@ -43,6 +48,32 @@ def test_no_module_is_named_in_a_string():
         if isinstance(node, ast.Constant) and str(node.value).startswith(names)
     ]
     assert hidden == []
+
+
+def test_what_changes_while_a_process_runs_is_named_in_one_place():
+    """A value at the top of a module that changes is shared by all: each needs its reason in CONTRIBUTING.md."""
+    place = (HOUSE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## What changes while")[2]
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", place, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert sorted(named) == sorted(name for path in SOURCES for name in _changing(path))
+
+
+def _changing(path: Path) -> Iterator[str]:
+    """Yield the lower-case names that a module gives a container, a lock, an object of a class, or None."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        is_plain = isinstance(node, ast.Assign)
+        if not (is_plain or isinstance(node, ast.AnnAssign)) or not _can_change(node.value):
+            continue
+        for target in node.targets if is_plain else [node.target]:
+            if isinstance(target, ast.Name) and target.id.lstrip("_").islower() and target.id[:2] != "__":
+                yield f"{path.relative_to(HOUSE).with_suffix('')}.{target.id}"
+
+
+def _can_change(value: ast.expr | None) -> bool:
+    """Whether a value may change for all; a ContextVar changes for one task or thread."""
+    called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    is_made = re.match(r"(threading|weakref|itertools)\.|_?[A-Z]|deque", called) and called != "ContextVar"
+    return bool(is_made) or isinstance(value, ast.List | ast.Dict | ast.Set | ast.Constant)
 
 
 def _name_of(path: Path) -> str:

@@ -162,7 +162,7 @@ class Child:
     def end(self) -> int:
         """Close its input and wait for its end."""
         self.process.stdin.close()
-        return self.process.wait(30)
+        return self.process.wait(90)  # a busy machine imports slowly
 
     def __enter__(self) -> Self:
         return self
