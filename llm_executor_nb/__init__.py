@@ -15,6 +15,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.chain import warmup as _warmup
 from llm_executor_nb.chain.api import arun_llm, astream_llm, chat_model, run_llm, stream_llm
 from llm_executor_nb.chain.compile import _build_fallback_chain, _fallback_chain_cache
 from llm_executor_nb.chain.configuration import SettingsModule, add_backend, configure
@@ -137,3 +138,4 @@ if not logging.getLogger(__name__).handlers:  # a reloaded module adds no second
 register_accessors()
 _module: Any = sys.modules[__name__]
 _module.__class__ = SettingsModule
+_warmup.begin_in_a_kernel()

@@ -15,17 +15,25 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import refuse_without_asyncio
 from llm_executor_nb.providers.payload import make_payload
-from llm_executor_nb.view.live import noted
+from llm_executor_nb.view.live import frontend, noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOADING = "loading LangChain, once per session …"
+SOON_S = 0.3
+"""Seconds after the import, or after `%load_ext`: the cell that has it must not wait for LangChain."""
 _SLICE_S = 0.1
 _STEP_S = 0.01
 _thread: threading.Thread | None = None
 _is_needed = threading.Event()
 _telling = threading.Lock()
+
+
+def begin_in_a_kernel() -> None:
+    """Start loading soon if this process is an IPython kernel: the first call comes in a later cell, if not in this."""
+    if frontend() == "kernel":
+        begin(after_s=SOON_S)
 
 
 def begin(*, after_s: float = 0.0) -> None:

@@ -17,7 +17,7 @@ from llm_executor_nb.core.foreign_json import TOO_LARGE, read_json
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import Fault, FaultKind, Reply, Verdict
-from llm_executor_nb.core.verdicts.answers import FACTS, MEDIA, facts_of, has_reasoning, judge, overruled
+from llm_executor_nb.core.verdicts.answers import FACTS, MEDIA, facts_of, has_reasoning, judge, overruled, sole_text
 from llm_executor_nb.core.verdicts.classify import classify, classify_event
 from llm_executor_nb.core.verdicts.error_body import tells_error
 from llm_executor_nb.engine.sender import SendResult, content_for_caller, with_run_id
@@ -25,7 +25,7 @@ from llm_executor_nb.engine.stream import StreamBuffer
 from llm_executor_nb.providers.calls import left_broken
 from llm_executor_nb.providers.chunk_sum import sum_of
 from llm_executor_nb.providers.events import recorded
-from llm_executor_nb.providers.langchain import Ending, as_last_chunk
+from llm_executor_nb.providers.langchain import Ending, as_last_chunk, text_message
 from llm_executor_nb.providers.payload import make_body
 from llm_executor_nb.providers.sse import ERROR
 
@@ -93,7 +93,7 @@ class HttpSender:
         if (events := recorded(reply)) is not None:
             result = await _StreamReader(events, wire, request, route, StreamBuffer(_discard)).read()
             return replace(result, message=result.message and _as_whole(result.message))
-        return await self._judge(reply, wire, route)
+        return await self._judge(reply, wire, route, takes_text=request.takes_text)
 
     async def streamed(
         self,
@@ -124,12 +124,14 @@ class HttpSender:
                 await buffer.finish(with_run_id(as_last_chunk(result.message), request))
             return result
 
-    async def _judge(self, reply: Reply | Fault, wire: Wire, route: Route) -> SendResult:
+    async def _judge(self, reply: Reply | Fault, wire: Wire, route: Route, *, takes_text: bool = False) -> SendResult:
         is_large = isinstance(reply, Reply) and len(reply.body) > _LARGE and 200 <= reply.status < 300
         parsed = await read_json(reply.body) if isinstance(reply, Reply) and is_large else None
         verdict = classify(reply, backend=route.backend, now_utc=clock.current().utc(), body=parsed)
         if verdict.body is None:
             return SendResult(verdict, may_resend=isinstance(reply, Fault) and reply.may_resend)
+        if takes_text and (text := sole_text(verdict.body)) is not None:
+            return SendResult(verdict, text_message(text))
         if is_large:
             await share_loop()
         try:
@@ -355,8 +357,9 @@ def _is_legible(usage: object) -> bool:
         return True
     if not isinstance(usage, dict):
         return False
-    details = list(filter(None, map(usage.get, _DETAILS)))
-    if not all(isinstance(detail, dict) for detail in details):
-        return False
-    counts = [*map(usage.get, _COUNTS), *(detail.get(name) for detail in details for name in _DETAIL_COUNTS)]
-    return _TYPES_OF_A_COUNT.issuperset(map(type, counts))
+    types = set(map(type, map(usage.get, _COUNTS)))
+    for detail in filter(None, map(usage.get, _DETAILS)):
+        if not isinstance(detail, dict):
+            return False
+        types.update(map(type, map(detail.get, _DETAIL_COUNTS)))
+    return types <= _TYPES_OF_A_COUNT

@@ -71,6 +71,7 @@ class RunRequest:
         retries: the retries of one route; None: as configured.
         schema: what an answer must fit; it is not in `payload`. None: every answer fits.
         accept: a predicate on the message; None: every answer is accepted.
+        takes_text: of an answer that is nothing but a text, the caller takes the text; the message holds no more then.
         record: called with each attempt, in order.
         bill: called before `record` with an attempt and the answer it brought; returns the attempt with what it cost.
         row: the row the run is for; None: a call by hand.
@@ -91,6 +92,7 @@ class RunRequest:
     retries: int | None = None
     schema: Schema | None = None
     accept: Callable[[AIMessage], object] | None = None
+    takes_text: bool = False
     record: Callable[[Attempt], None]
     bill: Callable[[Attempt, AIMessage | None], Attempt] | None = None
     row: Row | None = None

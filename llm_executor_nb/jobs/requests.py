@@ -104,9 +104,10 @@ class RequestMaker:
     def __init__(self, options: JobOptions, taken: Iterable[str] = ()) -> None:
         self._params, self._system = options.params, options.system
         self._schema = "" if options.schema is None else options.schema.digest_text
-        self._extra_body, self._may_take = options.extra_body, options.may_take
-        self._policy, self._chain = options.policy, options.chain
-        self._entries = list(dict.fromkeys(_entry(route, options.extra_body) for route in options.chain.routes()))
+        self._may_take, self._policy, self._chain = options.may_take, options.policy, options.chain
+        entries = {_server(route): _entry(route, options.extra_body) for route in options.chain.routes()}
+        self._entries = list(entries.values())
+        self._places = {server: place for place, server in enumerate(entries)}
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
         self._around_text = self._canonical(self._template).split(json.dumps(_PLACEHOLDER))
@@ -143,7 +144,7 @@ class RequestMaker:
 
     def key_of(self, request: Request, answered: Attempt) -> bytes:
         """Return the request key under which the answer of an attempt is stored."""
-        return request.wanted.keys[self._entries.index(_entry(answered, self._extra_body))]
+        return request.wanted.keys[self._places[_server(answered)]]
 
     def _payload_and_digest(self, content: object) -> tuple[Mapping[str, Any], bytes]:
         if isinstance(content, str) and content.strip() and len(self._around_text) == 2:
@@ -174,10 +175,14 @@ def _as_stored(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, **returned} if returned else message
 
 
-def _entry(route: Route | Attempt, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """Return who answers on a route: backend, provider and model, with that backend's part of `extra_body`."""
-    extra = (extra_body or {}).get(route.backend)
-    parts = [route.backend, route.provider, route.request_model, extra]
+def _server(route: Route | Attempt) -> tuple[str, str | None, str]:
+    """Return who answers on a route: backend, provider and model."""
+    return route.backend, route.provider, route.request_model
+
+
+def _entry(route: Route, extra_body: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """Return who answers on a route as JSON, with its backend's part of `extra_body`."""
+    parts = [*_server(route), (extra_body or {}).get(route.backend)]
     return json.dumps(parts, sort_keys=True, default=repr, separators=(",", ":"))
 
 

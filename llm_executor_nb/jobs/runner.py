@@ -376,6 +376,7 @@ class JobRunner:
             timeout_s=options.timeout_s,
             deadline_s=options.deadline_s,
             accept=options.accept,
+            takes_text=options.accept is None,
             record=lambda attempt: self._attempted(run, attempt),
             bill=lambda attempt, message: self.stop_rules.budget.bill(attempt, run, message),
             row=Row(job_id=self.job_id, row=label, position=position, column=options.column),

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 NAME = "llm"
 _TYPESETS_FRAMES = "display.html.use_mathjax"
-_WARM_UP_AFTER_S = 0.3
-"""Seconds after `%load_ext`: the cell that loads it must not wait for LangChain."""
 
 
 @magics_class
@@ -121,7 +119,7 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     pd.set_option(_TYPESETS_FRAMES, False)  # noqa: FBT003 - the name of the option says what it is
     completion.add(shell, LLMMagics.llm.parser)
-    warmup.begin(after_s=_WARM_UP_AFTER_S)
+    warmup.begin(after_s=warmup.SOON_S)
 
 
 def unload(shell: InteractiveShell) -> None:

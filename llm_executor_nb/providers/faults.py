@@ -64,12 +64,12 @@ class Watch:
     """What is known of a request in flight.
 
     Attributes:
-        is_reused: it was sent on a connection that had carried another one before.
+        is_reused: its connection has carried another request before, because no socket was made for it.
         status: the HTTP status, once a reply has begun.
         heard: called when a reply begins, and with each piece of it; None: nobody waits for that.
     """
 
-    is_reused: bool = False
+    is_reused: bool = True
     status: int | None = None
     heard: Callable[[], object] | None = None
 

@@ -186,6 +186,13 @@ def read(reader: Callable[[dict[str, Any]], ChatResult], body: dict[str, Any]) -
     raise ValueError(f"LangChain cannot read this answer ({detail}).")
 
 
+def text_message(text: str) -> AIMessage:
+    """Return a message with nothing but a text, for a caller who takes nothing else of an answer."""
+    from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use
+
+    return AIMessage(text)
+
+
 def _finished(result: ChatResult, sent: dict[str, Any], misfits: list[dict[str, Any]]) -> AIMessage:
     """Return the message of a result, with what the server `sent` and LangChain's reader left out."""
     from langchain_core.messages import AIMessage  # noqa: PLC0415 - loads on first use

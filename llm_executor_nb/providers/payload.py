@@ -7,6 +7,7 @@ stream are ours (design 3.5).
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError
@@ -20,7 +21,7 @@ from llm_executor_nb.providers.parameters import check_params, merge_extra_body
 from llm_executor_nb.providers.returned import put_back, without_returned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from langchain_core.messages import BaseMessage
 
@@ -31,6 +32,8 @@ _AS_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 """OpenRouter always sends the usage; other backends send it only when asked."""
 _READ_BY_THE_MODEL = [{"id": "file-parser", "pdf": {"engine": "native"}}]
 """Where the model reads no PDF itself, OpenRouter would else send it to a service that does, which no policy covers."""
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""`json.dumps` would make the encoder for each request."""
 
 
 def make_payload(request: object, params: Mapping[str, Any], *, system: str | None = None) -> dict[str, Any]:
@@ -46,6 +49,8 @@ def make_payload(request: object, params: Mapping[str, Any], *, system: str | No
             name; nothing was sent.
     """
     checked = check_params(params)
+    if isinstance(request, str) and request.strip() and system is None and not checked:
+        return {"messages": [{**_text_template(langchain.payload_builder()), "content": request}]}
     messages = _messages_of(request)
     if system is not None:
         messages = [_system_message(system), *messages]
@@ -85,7 +90,7 @@ def make_body(
         if _is_about_texts(preferences) and Need.FILE in needs_of(payload, None):
             body["plugins"] = _READ_BY_THE_MODEL
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _as_json(body)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"This request cannot be written as JSON: {error}. Nothing was sent.") from None
     return text.encode("utf-8", "replace")  # a lone surrogate from broken input must not fail the request
@@ -94,6 +99,13 @@ def make_body(
 def _is_about_texts(preferences: Mapping[str, Any]) -> bool:
     """Whether preferences say what may become of the texts."""
     return bool(preferences.get("zdr")) or preferences.get("data_collection") == "deny"
+
+
+@lru_cache(maxsize=1)
+def _text_template(build: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Return the message that LangChain makes of a text; most requests are one, and they differ in the text alone."""
+    (message,) = build(_messages_of("any text"))["messages"]
+    return dict(message)
 
 
 def _build(messages: list[BaseMessage], params: dict[str, Any]) -> dict[str, Any]:

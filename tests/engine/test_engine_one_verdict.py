@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -125,8 +126,8 @@ class Wire:
         return next(self._pieces, b"")
 
 
-async def exchanged(came, backend, *, is_stream):
-    ask = make_request(MODEL, "x")
+async def exchanged(came, backend, *, is_stream, takes_text=False):
+    ask = replace(make_request(MODEL, "x"), takes_text=takes_text)
     route = next(route for route in ask.chain.routes() if route.backend == backend)
     exchange, chunks = HttpSender(Wire(came), WIRES), []
 
@@ -287,6 +288,44 @@ def test_a_stream_and_a_whole_reply_of_the_same_message_have_one_verdict(loop, b
         for chunk in handed_on[1:]:
             summed += chunk
         assert known(streamed)[1:4] == (summed.text, known(whole)[2], known(whole)[3])
+
+
+# --- rows, which take the text alone ----------------------------------------------------------------------------------
+
+
+ODD = st.sampled_from(
+    [
+        {},
+        {"name": 5},
+        {"id": [7]},
+        {"function_call": "look"},
+        {"tool_calls": []},
+        {"tool_calls": "look"},
+        {"refusal": None, "reasoning": None, "annotations": [], "audio": None},
+        {"annotations": [{"type": "file"}] * 1001},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]},
+        {"role": None},
+    ]
+)
+
+
+@backends
+@settings(many, max_examples=40)
+@given(told=MESSAGES, odd=ODD, reason=REASONS)
+@example(told={"content": "Hello", "calls": [], "images": [], "audio": None}, odd={"name": 5}, reason="stop")
+def test_a_row_has_the_verdict_and_the_text_that_a_call_by_hand_would_have(loop, backend, told, odd, reason):
+    body = body_of({**message_of(told, DOCUMENTED), **odd}, reason)
+    by_hand, _ = loop(exchanged(body, backend, is_stream=False))
+    row, _ = loop(exchanged(body, backend, is_stream=False, takes_text=True))
+    assert row.verdict == by_hand.verdict
+    assert known(row) == known(by_hand)
+
+
+@backends
+def test_of_a_row_that_is_answered_with_a_text_langchain_reads_nothing(loop, backend):
+    body = body_of({"content": "Hello", "refusal": None, "tool_calls": [], "reasoning": None}, "stop")
+    row, _ = loop(exchanged(body, backend, is_stream=False, takes_text=True))
+    assert row.message == AIMessage("Hello")
 
 
 class Says:

@@ -91,6 +91,8 @@ class Content:
     is_readable: bool = True
 
 
+_OF_A_TEXT: Final = frozenset({"role", "content"})
+"""Fields of a message that is nothing but a text; the others are missing or empty then."""
 ONLY_TEXT: Final = Content(has_text=True)
 """Most answers: where there is text and no tool call, nothing else matters."""
 
@@ -162,6 +164,14 @@ def content_of(message: Mapping[str, Any], usage: object) -> Content:
         refusal=refusal_in(message, parts),
         is_readable=content is None or isinstance(content, str | list) or bool(parts),
     )
+
+
+def sole_text(body: dict[str, Any]) -> str | None:
+    """Return the text of an answer's body; None: its message has something else too, which may matter to a caller."""
+    message = body["choices"][0]["message"]
+    text = message.get("content")
+    is_alone = not any(value for name, value in message.items() if name not in _OF_A_TEXT)
+    return text if is_alone and isinstance(text, str) else None
 
 
 def parts_of(content: object) -> Iterator[object]:
