@@ -24,6 +24,7 @@ from llm_executor_nb.rehearsal.rules import (
     Faults,
     FaultSpec,
     is_count,
+    is_latency,
     is_rate,
     is_seconds,
     is_status,
@@ -38,12 +39,12 @@ EXPIRES = "expires"
 
 CONDITIONS: Faults = {
     LATENCY: FaultSpec(
-        does="seconds added to every reply",
+        does="seconds added to every reply; around a median they are lognormal, `~` stands before the sigma",
         respond=None,
         finding=Finding(Outcome.OK),
-        is_value=is_seconds,
+        is_value=is_latency,
         needs_value=True,
-        example="latency=0.2",
+        example="latency=0.2 or latency=0.2~1",
     ),
     PACE: FaultSpec(
         does="seconds between the pieces of a reply, such as the words of a stream",

@@ -11,13 +11,14 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, EXPIRES, LATENCY, PACE, RATE, find_fault
 from llm_executor_nb.rehearsal.faults import status_error
 from llm_executor_nb.rehearsal.replies import answer, error_of, limit_headers, refuse, refuse_rate
-from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_rate
+from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_latency, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +114,7 @@ class ScriptRunner:
     def told(self, condition: str, request: ChatRequest) -> float:
         """Return the sum of a condition that the next request like this one would meet; counts nothing."""
         upcoming = (one for _, one in self._next(request) if one.effect.fault == condition and self._may_apply(one))
-        return sum(float(one.effect.value or 0) for one in upcoming)
+        return sum(read_latency(one.effect.value or "0", lambda: 0.5) for one in upcoming)  # 0.5 draws the median
 
     def _next(self, request: ChatRequest) -> Iterator[tuple[Target, _Candidate]]:
         """Yield the effects of every rule that the next request like this one is about, with the rule's target."""
@@ -137,7 +138,7 @@ class ScriptRunner:
         for candidate in candidates:
             if candidate.effect.fault == condition and self._may_apply(candidate):
                 self._applied[candidate.place] += 1
-                seconds += float(candidate.effect.value or 0)
+                seconds += read_latency(candidate.effect.value or "0", partial(self._draw, candidate, "seconds"))
         return seconds
 
     def _apply(self, candidate: _Candidate, request: ChatRequest) -> Response | None:
@@ -161,10 +162,11 @@ class ScriptRunner:
             and (effect.share is None or self._draw(candidate) * 100 < effect.share)
         )
 
-    def _draw(self, candidate: _Candidate) -> float:
-        """Return a number from 0 to 1 that belongs to this seed, effect and request number."""
-        text = f"{self._seed}:{candidate.place}:{candidate.number}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+    def _draw(self, candidate: _Candidate, what: str = "") -> float:
+        """Return a number between 0 and 1 of this seed, effect and request number, and of what it is for."""
+        text = f"{self._seed}:{candidate.place}:{candidate.number}{what}".encode()
+        drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+        return ((drawn >> 12) + 0.5) / 2**52  # never 0 or 1, for which a lognormal latency would have no value
 
     def _limit_rate(self, candidate: _Candidate, request: ChatRequest) -> Response | None:
         effect = candidate.effect
