@@ -13,6 +13,7 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.moves import Go, Join, Stop, Wait
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.acceptance import accepted
+from llm_executor_nb.engine.race import Race, hedge_for
 from llm_executor_nb.engine.run import Run
 from llm_executor_nb.engine.stream import HoldUntil, StreamBuffer
 
@@ -107,6 +108,8 @@ class Engine:
 
     async def _attempt(self, run: Run, move: Go) -> AIMessage | None:
         """Make one attempt, and let the run settle it."""
+        if (hedge := hedge_for(run, move)) is not None:
+            return await Race(run, move, hedge, self._health, self._send_until_settled).run()
         run.begin(move)
         verdict = None
         try:

@@ -5,6 +5,7 @@ The rules are in core: `moves` decides what comes next, `learning` takes in a ve
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -69,6 +70,7 @@ class Run:
         memory: what the policy goes by.
         learning: what changes the memory and the holds.
         attempts: the record of each request that was sent.
+        is_sent: whether the request of the attempt that has begun went out.
         user_error: what a function of the user's did wrong, or that it took too long; it ends the run.
     """
 
@@ -106,6 +108,7 @@ class Run:
         self._refusals: list[Attempt] = []
         self._asked: set[Route] = set()
         self._probe: tuple[Scope, ...] = ()
+        self.is_sent = False
         self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
         self._sent_route: Route  # of the attempt that has begun, with the key that it is sent
@@ -122,7 +125,21 @@ class Run:
         self._wait_before_s, self._waited_s = self._waited_s, 0.0
         self._asked.add(move.route)
         self._sent_route = move.route
+        self.is_sent = False
         self._probe = self.learning.begin(move, clock.current().now())
+
+    def twin(self, route: Route) -> Run:
+        """Return the run as its second request sees it: all is shared but what belongs to one request."""
+        twin = copy(self)
+        twin._wait_before_s = 0.0  # noqa: SLF001 - it is one of us
+        twin._asked.add(route)  # noqa: SLF001
+        twin._sent_route, twin.is_sent = route, False  # noqa: SLF001
+        return twin
+
+    @property
+    def in_flight_s(self) -> float:
+        """Seconds since the request went out."""
+        return clock.current().now() - self._sent.at
 
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
@@ -145,6 +162,7 @@ class Run:
         self._sent_utc = clock.current().utc()
         later = None if route.key is None else self._keys.in_place_of(route.key)
         self._sent_route = route if later is None else replace(route, key=later)
+        self.is_sent = True
         return self._sent_route
 
     def refused_key(self, verdict: Verdict) -> Key | None:
@@ -204,8 +222,15 @@ class Run:
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
-        """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
+    async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None, *, is_racing: bool = False) -> None:
+        """Let the run and the holds learn from the verdict on an answer, and record the attempt.
+
+        Args:
+            move: the move that was carried out.
+            verdict: the verdict.
+            message: the answer, accepted or not; None: there is none.
+            is_racing: the run's other request is in flight, so that a failure does not decide what comes next.
+        """
         now = clock.current().now()
         verdict = narrowed(verdict, self.request.policy, self._needs, move.route.backend)
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
@@ -219,20 +244,31 @@ class Run:
             except (ConfigError, DeadlineError) as error:  # the attempt is recorded first
                 self.user_error = error
             now = clock.current().now()
-        self._record(verdict, self._decision(move.route, verdict, now), message)
+        is_hedged = is_racing and self.user_error is None
+        self._record(verdict, Decision.HEDGE if is_hedged else self._decision(move.route, verdict, now), message)
 
     def resent(self, verdict: Verdict) -> None:
         """Record a request that goes out again at once: it died unseen, or is now made in another form."""
         self._record(verdict, Decision.RETRY)
         self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
+        self.is_sent = False
 
     def cancelled(self, verdict: Verdict | None) -> None:
         """Record a request that was cancelled in flight (no verdict), or while a function of the user's ran."""
+        self._cut(verdict, Decision.STOP, "stopped while a function of yours checked the answer")
+
+    def lost(self, verdict: Verdict | None) -> None:
+        """Record a request that is cancelled because the run's other request was answered first."""
+        self._cut(verdict, Decision.HEDGE, "the other request of this run was answered first")
+
+    def _cut(self, verdict: Verdict | None, decision: Decision, why: str) -> None:
+        if not self.is_sent:
+            return
         if verdict is None:
             verdict = Verdict(outcome=Outcome.CANCELLED)
         elif verdict.outcome is Outcome.OK:  # it may be paid for, so what it cost stays in the record
-            verdict = overruled(verdict, Outcome.CANCELLED, "stopped while a function of yours checked the answer")
-        self._record(verdict, Decision.STOP)
+            verdict = overruled(verdict, Outcome.CANCELLED, why)
+        self._record(verdict, decision)
 
     def end_probe(self) -> None:
         """Pass a probe without a verdict on to the next run."""

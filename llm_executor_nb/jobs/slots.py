@@ -32,10 +32,10 @@ class ConcurrencyLimit:
         self.limit = FIRST if limit is None else limit
         self._may_grow = limit is None
         self._may_send = may_send
-        self._in_flight: set[Row] = set()
+        self._in_flight: dict[Row, Row] = {}
         self._unsent: set[Row] = set()
         self._is_closed = False
-        self._queue: deque[tuple[asyncio.Future[None], Row]] = deque()
+        self._queue: deque[tuple[asyncio.Future[bool], Row, Row]] = deque()
         self._change = asyncio.Event()
 
     def enter(self, row: Row) -> None:
@@ -53,23 +53,33 @@ class ConcurrencyLimit:
         Returns:
             Whether it had to be waited for.
         """
-        row = _this_row()
-        if not self._queue and self._is_free_for(row):
-            self._take(row)
+        row = _this_task()
+        if not self._queue and self._has_slot and self._has_money(row):
+            self._take(row, row)
             return False
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append((turn, row))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
-                self.release()
-            raise
+        self._queue.append((turn, row, row))
+        await self._turn_of(turn)
         return True
 
+    async def acquire_for_twin(self, row: Row) -> bool:
+        """Wait for a slot for a second request of a row, before all rows; this task holds it.
+
+        Returns:
+            Whether there is one. There is none after `close`, or where the budget does not let two be in flight.
+        """
+        if self._is_closed or not self._has_money(row):
+            return False
+        if self._has_slot:
+            self._take(_this_task(), row)
+            return True
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.appendleft((turn, _this_task(), row))
+        return await self._turn_of(turn)
+
     def release(self) -> None:
-        """Give a slot back, to the next in the queue."""
-        self._in_flight.discard(_this_row())
+        """Give the slot of this task back, to the next in the queue."""
+        self._in_flight.pop(_this_task(), None)
         self._hand_on()
 
     def close(self) -> None:
@@ -115,29 +125,46 @@ class ConcurrencyLimit:
 
     def _hand_on(self) -> None:
         while self._queue:
-            turn, row = self._queue[0]
+            turn, holder, row = self._queue[0]
             if not turn.done():
-                if not self._is_free_for(row):
+                if not self._has_slot:
                     break
-                # The slot is taken here, not by the woken row: another row could run first and take it too.
-                self._take(row)
-                turn.set_result(None)
+                has_money = self._has_money(row)
+                if not has_money and holder is row:
+                    break
+                # The slot is taken here, not by the woken task: another one could run first and take it too.
+                if has_money:
+                    self._take(holder, row)
+                turn.set_result(has_money)  # a twin does not wait for money: its row has a request in flight
             self._queue.popleft()
         self.notify()
 
-    def _is_free_for(self, row: Row) -> bool:
-        """Whether a slot is free, and the budget lets this row have it."""
-        has_slot = not self._is_closed and len(self._in_flight) < self.limit
-        return has_slot and (self._may_send is None or self._may_send(row, self._in_flight))
+    async def _turn_of(self, turn: asyncio.Future[bool]) -> bool:
+        """Wait for a turn in the queue; return whether the slot was taken."""
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
+                self.release()
+            raise
 
-    def _take(self, row: Row) -> None:
-        self._in_flight.add(row)
+    @property
+    def _has_slot(self) -> bool:
+        """Whether a slot is free."""
+        return not self._is_closed and len(self._in_flight) < self.limit
+
+    def _has_money(self, row: Row) -> bool:
+        """Whether the budget lets a row send a request beside those in flight."""
+        return self._may_send is None or self._may_send(row, self._in_flight.values())
+
+    def _take(self, holder: Row, row: Row) -> None:
+        self._in_flight[holder] = row
         if row in self._unsent:
             self._unsent.discard(row)
             self.notify()
 
 
-def _this_row() -> Row:
-    row = asyncio.current_task()
-    assert row is not None  # noqa: S101 - only the task of a row asks for a slot
-    return row
+def _this_task() -> Row:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - only the task of a row, or of its twin, asks for a slot
+    return task
