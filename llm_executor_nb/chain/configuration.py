@@ -79,7 +79,7 @@ def configure(
     deadline: float | Unset | None = UNSET,
     retry_after_ceiling_s: float | Unset | None = UNSET,
     concurrency: int | Unset | None = UNSET,
-    hedge: float | Unset | None = UNSET,
+    hedge: bool | float | Unset | None = UNSET,
     policy: Policy | Unset | None = UNSET,
     ledger: str | os.PathLike[str] | Unset | None = UNSET,
 ) -> None:

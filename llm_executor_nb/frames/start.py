@@ -78,7 +78,7 @@ def check_arguments(
     service_tier_fallback: bool = False,
     on_error: Literal["record", "raise"] = "record",
     concurrency: int | None = None,
-    hedge: float | None = None,
+    hedge: bool | float | None = None,
     budget_usd: float | None = None,
     budget_s: float | None = None,
     price: tuple[float, float] | None = None,

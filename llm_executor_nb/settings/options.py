@@ -188,7 +188,7 @@ def check_concurrency(concurrency: int | None) -> int | None:
     raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
 
 
-def check_hedge(hedge: float | None) -> float | None:
+def check_hedge(hedge: bool | float | None) -> float | None:
     """Return a percentile, or True for one of ours, if it is one; None: requests get no twins."""
     if hedge is None or hedge is False:
         return None
