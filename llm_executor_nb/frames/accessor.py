@@ -88,7 +88,7 @@ class FrameAccessor:
             policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
             service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
-            concurrency: requests in flight; None: as configured (8 at first, growing to 64).
+            concurrency: requests in flight; None: as configured (8 at first, then what brings more answers, up to 256).
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
                 price is known and `max_tokens` is set. Otherwise at most 8 requests are in flight, and it is exceeded
                 by their cost at most. Needs a price: that of the providers' lists, or `price`.
