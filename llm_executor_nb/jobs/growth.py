@@ -38,7 +38,7 @@ _ROOM = 1.1
 """Answers come unevenly: a tenth more than the server works on keeps it busy."""
 _LOOK = 256
 """Replies in a look: their number is then known to 6 %."""
-_LONGEST_REST = 16
+_LONGEST_REST = 64
 """Looks in a rest, at most."""
 _SAYS_NOTHING = (Outcome.RATE_LIMITED, Outcome.OVERLOADED, Outcome.CANCELLED)
 
@@ -51,24 +51,25 @@ class Growth:
     """
 
     def __init__(self, now: float) -> None:
-        self.limit = FIRST
-        self._judge: Callable[[float], None] = self._start
-        self._then: Callable[[float], None] = self._rest
+        self.limit = self._limit_before = FIRST
         self._best = self._before = 0.0
-        self._before_limit = FIRST
         self._passed, self._passed_s = 0, 0.0
-        self._rest_looks = 1
-        self._seen_at, self._slot_s = now, 0.0
-        self._left, self._answers, self._most = FIRST, 0, 0
+        self._rest_looks = self._looks_left = 1
+        self._judge: Callable[[float], None] = self._start
+        self._next: tuple[Callable[[float], None], float] = self._rest, 0.0
+        self._seen_at, self._slot_s, self._least = now, 0.0, 0.0
+        self._size, self._replies, self._answers, self._most = FIRST, 0, 0, 0
 
     @property
     def reason(self) -> str:
         """Why so many are in flight, and not more."""
-        if self._judge == self._start and self.limit < LARGEST:
+        if self.limit == LARGEST:
+            return "the most unless concurrency= is set"
+        if self._judge == self._start:
             return "growing while more bring more answers"
-        if self._before_limit < self.limit < LARGEST:
+        if self._limit_before < self.limit:
             return "looking whether more bring more answers"
-        return "more brings no more answers" if self.limit < LARGEST else "the most unless concurrency= is set"
+        return "more brings no more answers"
 
     def replied(self, in_flight: int, outcome: Outcome, seconds: float, now: float) -> None:
         """Let a reply bear on the number.
@@ -86,85 +87,100 @@ class Growth:
         if outcome in _SAYS_NOTHING:
             return
         self._answers += outcome is Outcome.OK
-        self._left -= 1
-        if self._left > 0:
+        self._replies += 1
+        is_clear = self._size < self._least * self._slot_s  # even if all that are left were answered now
+        if self._replies < self._size and not is_clear:
             return
         if self._most < _IS_USED * self.limit:
-            self._begin(self.limit)
+            self._count(self.limit)
         else:
             self._judge(self._answers / self._slot_s if self._slot_s else math.inf)
 
-    def _begin(self, replies: int) -> None:
-        """Begin to count so many replies."""
-        self._left, self._answers, self._most, self._slot_s = replies, 0, 0, 0.0
+    # --- looks --------------------------------------------------------------------------------------------------
 
-    def _move(self, limit: int, then: Callable[[float], None]) -> None:
-        """Change the number, and wait until the requests in flight were sent under it."""
+    def _count(self, replies: int, least: float = 0.0) -> None:
+        """Count so many replies, or fewer when they cannot reach the least yield any more."""
+        self._size, self._least = replies, least
+        self._replies, self._answers, self._most, self._slot_s = 0, 0, 0, 0.0
+
+    def _move(self, limit: int, judge: Callable[[float], None], least: float = 0.0) -> None:
+        """Change the number; when the requests in flight were sent under it, take a look."""
         replies = max(limit, self.limit - limit)
-        self.limit, self._judge, self._then = limit, self._settle, then
-        self._begin(replies)
+        self.limit, self._judge, self._next = limit, self._settled, (judge, least)
+        self._count(replies)
 
-    # --- the end of a round -------------------------------------------------------------------------------------
+    def _settled(self, _: float) -> None:
+        self._judge, least = self._next
+        self._look(least)
+
+    def _look(self, least: float = 0.0) -> None:
+        self._count(max(2, math.ceil(_LOOK / self.limit)) * self.limit, least)
+
+    # --- start --------------------------------------------------------------------------------------------------
 
     def _start(self, found: float) -> None:
-        if self.limit < _LOOKED_AT_FROM or found >= _FALLEN * self._best:
-            self._double()
-        elif self._judge == self._start:
-            self._judge = self._look_again
-            self._begin(2 * self.limit)
+        if found < self._least:
+            self._judge = self._start_again
+            self._count(2 * self.limit, self._least)
         else:
-            self._move(self._enough(found), self._rest)
+            self._double()
 
-    def _look_again(self, found: float) -> None:
-        self._start(found)
+    def _start_again(self, found: float) -> None:
+        if found < self._least:
+            self._begin_rest(self._enough(found))
+        else:
+            self._double()
 
     def _double(self) -> None:
-        if self._slot_s:  # a frozen clock has no speed
+        if self._slot_s:  # a frozen clock knows no speed
             self._passed += self._answers
             self._passed_s += self._slot_s
             self._best = self._passed / self._passed_s
         if self.limit == LARGEST:
-            self._move(LARGEST, self._rest)
+            self._begin_rest(LARGEST)
             return
         self.limit, self._judge = min(LARGEST, 2 * self.limit), self._start
-        self._begin(self.limit)
+        self._count(self.limit, _FALLEN * self._best if self.limit >= _LOOKED_AT_FROM else 0.0)
 
-    def _settle(self, _: float) -> None:
-        self._judge = self._then
-        looks = self._rest_looks if self._then == self._rest else 1
-        self._begin(looks * max(2, math.ceil(_LOOK / self.limit)) * self.limit)
+    # --- rest, and tries ----------------------------------------------------------------------------------------
+
+    def _begin_rest(self, limit: int) -> None:
+        self._looks_left = self._rest_looks
+        self._limit_before = max(limit, self._limit_before)
+        self._move(limit, self._rest)
 
     def _rest(self, found: float) -> None:
-        self._before, self._before_limit = found, self.limit
-        enough = self._enough(found)
-        if found < _FALLEN * self._best and enough < self.limit:
-            self._move(enough, self._fewer)
-        elif self.limit < LARGEST:
+        self._looks_left -= 1
+        self._before, self._limit_before = found, self.limit
+        if found < _FALLEN * self._best and (fewer := self._enough(found)) < self.limit:
+            self._move(fewer, self._fewer, _AS_MANY * found * self.limit / fewer)
+        elif self._looks_left <= 0 and self.limit < LARGEST:
             self._more()
         else:
-            self._begin(2 * LARGEST)
+            self._look()
 
     def _more(self) -> None:
-        self._move(min(LARGEST, math.ceil(_STEP * self.limit)), self._tried)
+        self._move(min(LARGEST, math.ceil(_STEP * self.limit)), self._tried, _KEPT * self._before)
 
     def _tried(self, found: float) -> None:
-        if found < _KEPT * self._before:
+        if found < self._least:
             self._rest_looks = min(_LONGEST_REST, 2 * self._rest_looks)
-            self._move(self._before_limit, self._rest)
+            self._begin_rest(self._limit_before)
             return
-        self._rest_looks, self._before, self._before_limit = 1, found, self.limit
+        self._rest_looks, self._before, self._limit_before = 1, found, self.limit
         if self.limit < LARGEST:
             self._more()
         else:
-            self._move(LARGEST, self._rest)
+            self._begin_rest(LARGEST)
 
     def _fewer(self, found: float) -> None:
-        if found * self.limit < _AS_MANY * self._before * self._before_limit:
-            self._best = found
-            self._move(self._before_limit, self._rest)
+        if found < self._least:
+            self._best = found or self._best
+            self._begin_rest(self._limit_before)
         else:
-            self._move(self.limit, self._rest)
+            self._begin_rest(self.limit)
 
     def _enough(self, found: float) -> int:
-        """Return how many in flight bring the answers that were found, at the best yield."""
-        return max(FIRST, min(self.limit, math.ceil(_ROOM * found * self.limit / self._best)))
+        """Return how many in flight bring the answers that were found, at the best yield; at least half as many."""
+        enough = math.ceil(_ROOM * found * self.limit / self._best)
+        return max(FIRST, self.limit // 2, min(self.limit, enough))
