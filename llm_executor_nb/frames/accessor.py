@@ -87,7 +87,7 @@ class FrameAccessor:
             policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
             service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
-            concurrency: requests in flight; None: as configured (8 at first, growing to 64).
+            concurrency: requests in flight; None: as configured (8 at first, then what brings more answers, up to 256).
             hedge: a percentile of the answers' times, or True: a request that takes a quarter longer gets a twin on
                 another free route. The first accepted answer wins; both may be paid. At most 5 % more requests.
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the

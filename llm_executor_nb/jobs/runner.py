@@ -148,6 +148,7 @@ class JobRunner:
             spent_usd=self.stop_rules.budget.spent_usd or None,
             saved_usd=self.reuse.saved_usd or None,
             oldest_utc=self.reuse.oldest_utc,
+            in_flight="" if is_over else self._slots.state,
             elapsed_s=(self.ended_at or now) - self.began_at,
             is_over=is_over,
             note=self.stop_rules.note,
@@ -350,7 +351,6 @@ class JobRunner:
         self.results.put(run.request.position, result)
         self.results.fallbacks += run.is_via_fallback
         self.stop_rules.answered()
-        self._slots.grow()
 
     def _failed(self, run: RowRun, result: RowResult, error: LLMExecutorError) -> None:
         self.results.put(run.request.position, result)
@@ -393,5 +393,6 @@ class JobRunner:
         run.attempts.append(attempt)
         self._asked += len(run.attempts) == 1
         self.stop_rules.attempted(attempt)
+        self._slots.replied(attempt.outcome, attempt.duration_s)
         if attempt.decision is not Decision.ACCEPT:
             self._ledger.keep([attempt], None)

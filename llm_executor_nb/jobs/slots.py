@@ -6,14 +6,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core import clock
+from llm_executor_nb.jobs.growth import FIRST, Growth
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+    from llm_executor_nb.core.outcomes import Outcome
 
     Row = asyncio.Task[Any]
 
 
-FIRST = 8
-LARGEST = 64
 PARKED_PER_SLOT, PARKED_AT_LEAST = 4, 64
 """Rows that may wait for their retries beside those in flight."""
 AHEAD = 8
@@ -21,16 +24,16 @@ AHEAD = 8
 
 
 class ConcurrencyLimit:
-    """As many requests at once as the user set; otherwise 8 at first, and one more with each answer, up to 64.
+    """As many requests at once as the user set; otherwise as many as bring more answers per second.
 
     Args:
-        limit: requests in flight; None: begin at 8 and grow.
+        limit: requests in flight; None: begin at 8 and let `Growth` decide.
         may_send: whether the job's budget lets a row send a request beside the rows that have one in flight.
     """
 
     def __init__(self, limit: int | None, may_send: Callable[[Row, Collection[Row]], bool] | None = None) -> None:
+        self._growth = Growth(clock.current().now()) if limit is None else None
         self.limit = FIRST if limit is None else limit
-        self._may_grow = limit is None
         self._may_send = may_send
         self._in_flight: dict[Row, Row] = {}
         self._unsent: set[Row] = set()
@@ -91,12 +94,23 @@ class ConcurrencyLimit:
         """Whether a row has a request in flight."""
         return row in self._in_flight
 
-    def grow(self) -> None:
-        """Allow one more request at once, after an answer."""
-        # design 3.4: begins at 8 and grows while answers come; the user's own number is left alone
-        if self._may_grow and self.limit < LARGEST:
-            self.limit += 1
+    def replied(self, outcome: Outcome, seconds: float) -> None:
+        """Let a reply bear on how many requests may be in flight; the user's own number is left alone."""
+        if self._growth is None:
+            return
+        self._growth.replied(len(self._in_flight), outcome, seconds, clock.current().now())
+        if self._growth.limit != self.limit:
+            self.limit = self._growth.limit
             self._hand_on()
+
+    @property
+    def state(self) -> str:
+        """How many requests are in flight, and why not more if nothing else keeps them back; "": the user set it."""
+        in_flight = len(self._in_flight)
+        if self._growth is None or not in_flight:
+            return ""
+        is_full = in_flight >= self._growth.limit
+        return f"{in_flight} in flight" + (f": {self._growth.reason}" if is_full else "")
 
     @property
     def has_room(self) -> bool:

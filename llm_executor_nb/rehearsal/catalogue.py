@@ -34,6 +34,7 @@ LATENCY = "latency"
 PACE = "pace"
 RATE = "rate"
 AT_ONCE = "at-once"
+KNEE = "knee"
 CHOKES = "chokes"
 EXPIRES = "expires"
 
@@ -73,6 +74,14 @@ CONDITIONS: Faults = {
         needs_value=True,
         example="at-once=6 or at-once=6 429",
         options=(AS_429, RETRY_AFTER),
+    ),
+    KNEE: FaultSpec(
+        does="requests in a backend beyond which its latency grows in proportion to their number",
+        respond=None,
+        finding=Finding(Outcome.OK),
+        is_value=is_count,
+        needs_value=True,
+        example="latency=0.2, knee=32",
     ),
     CHOKES: FaultSpec(
         does="a 500 for requests whose last message contains a word",

@@ -186,6 +186,15 @@ def test_latency_adds_up_and_decides_nothing():
     assert [runner.respond(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
 
 
+@pytest.mark.parametrize("script", ["*: latency=0.5, knee=2", "*: knee=2; *: latency=0.25, latency=0.25"])
+def test_beyond_the_knee_latency_grows_in_proportion(script):
+    runner, asked = ScriptRunner(parse_script(script), latency_s=0.5), [_ask() for _ in range(4)]
+    assert [runner.respond(one)[0] for one in asked] == [1.0, 1.0, 1.5, 2.0]
+    runner.leave(asked[0])
+    assert runner.respond(_ask())[0] == 2.0
+    assert runner.respond(_ask(backend="huggingface"))[0] == 1.0
+
+
 def test_a_latency_around_a_median_is_lognormal_and_can_be_repeated():
     drawn = [
         [runner.respond(_ask())[0] for _ in range(1000)]
