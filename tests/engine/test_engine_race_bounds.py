@@ -1,0 +1,74 @@
+"""What a twin is not sent for, and what it cannot do to the request it stands in for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, words
+from tenacity import wait_none
+
+import llm_executor_nb as llm
+from llm_executor_nb import testing
+
+SOON_S = 0.1
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh():
+        llm.configure(retry_wait_strategy=wait_none())
+        yield
+
+
+@pytest.mark.parametrize("said", [[True], [False, True]])
+def test_a_reply_that_is_being_checked_is_not_late(said):
+    answers = iter(said)
+
+    def accept(_):
+        time.sleep(3 * SOON_S)
+        return next(answers)
+
+    with llm.rehearse() as server:
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S, accept=accept)
+        assert "hedge" not in words("decision")
+        assert len(server.lines) == len(said)
+
+
+def test_a_failure_whose_wait_is_being_asked_for_is_not_late():
+    def slow(_):
+        time.sleep(3 * SOON_S)
+        return 0.0
+
+    with llm.rehearse("openrouter: 500*1") as server:
+        llm.configure(retry_wait_strategy=slow)
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S)
+        assert words("decision") == ["retry", "accept"]
+        assert_log_is_what_the_server_saw(server)
+
+
+@pytest.mark.parametrize("field", [{"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "auto"}])
+def test_tools_that_only_one_backend_is_sent_get_no_twin_either(field):
+    with llm.rehearse("openrouter: latency=0.3") as server:
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S, extra_body={"openrouter": field})
+        assert len(server.lines) == 1
+
+
+def test_a_request_is_late_by_the_time_since_it_went_out_last():
+    # the first form is refused after 0.15 s; the second one takes 0.15 s and is on time
+    script = "openrouter: latency=0.15, refused-response_format"
+    with llm.rehearse(script) as server:
+        llm.run_llm(MODEL, "x", hedge_s=0.25, schema={"name": str})
+        assert words("decision") == ["retry", "accept"]
+        assert_log_is_what_the_server_saw(server)
+
+
+def test_a_twin_that_may_not_be_sent_leaves_the_request_alone():
+    # a server on this machine without a key costs nothing; the other route of its tier does
+    with llm.rehearse("here: latency=0.3") as server:
+        llm.add_backend("here", base_url=server.own_url("here"))
+        llm.models.add("two/ways", providers=["here", "a"], openrouter=False)
+        with testing.forbid_paid_calls():
+            llm.run_llm("two/ways", "x", hedge_s=SOON_S)
+        assert len(server.lines) == 1
