@@ -15,6 +15,7 @@ from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.acceptance import accepted
 from llm_executor_nb.engine.race import Race, hedge_for
 from llm_executor_nb.engine.run import Run
+from llm_executor_nb.engine.run_end import error_at_end
 from llm_executor_nb.engine.stream import HoldUntil, StreamBuffer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Engine:
                 case Join():
                     await self._join(run, move)
                 case Stop():
-                    raise run.error_at_end(move)
+                    raise error_at_end(run, move, self._health)
                 case _:
                     assert_never(move)
             is_first = False

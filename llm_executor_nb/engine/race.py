@@ -43,19 +43,19 @@ class FixedHedge:
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
 
-    def sent(self) -> None:
-        """Do nothing: the user bounds their calls."""
+    def began(self, request: object, *, is_twin: bool = False) -> None:
+        """Do nothing: the time is fixed."""
+
+    def ended(self, request: object, *, is_answer: bool) -> None:
+        """Do nothing: the time is fixed."""
 
     async def late(self, sent_at: float) -> None:
         """Wait until a request is late."""
         await clock.current().sleep(max(0.0, sent_at + self._after_s - clock.current().now()))
 
     def take(self) -> bool:
-        """Allow every twin."""
+        """Allow every twin: a call by hand asks for its own."""
         return True
-
-    def took(self, seconds: float, *, is_answer: bool) -> None:
-        """Do nothing: the time is fixed."""
 
 
 def hedge_for(run: Run, move: Go) -> Hedge | None:
@@ -74,6 +74,12 @@ class _Entrant:
     move: Go
     task: asyncio.Task[Any]
     verdict: Verdict | None = None
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a reply came that was not looked at yet."""
+        is_over = self.verdict is None and self.task.done() and not self.task.cancelled()
+        return is_over and self.task.exception() is None
 
     def take_reply(self) -> SendResult:
         """Return the reply, and note the verdict on it: it may be paid for, whatever happens while it is checked."""
@@ -105,7 +111,6 @@ class Race:
         Raises:
             LLMExecutorError: what ends the run, once no request is in flight that may still be accepted.
         """
-        self._hedge.sent()
         self._run.begin(self._move)
         first = self._enter(self._run, self._move, asyncio.ensure_future(self._send(self._run, self._move)))
         row = asyncio.current_task()
@@ -114,8 +119,7 @@ class Race:
         try:
             return await self._first_accepted(twin)
         except BaseException:
-            for entrant in self._entrants:
-                entrant.run.cancelled(entrant.verdict)
+            self._drop(list(self._entrants), is_lost=False)
             raise
         finally:
             first.task.cancel()
@@ -124,6 +128,7 @@ class Race:
 
     def _enter(self, run: Run, move: Go, task: asyncio.Task[Any]) -> _Entrant:
         entrant = _Entrant(run, move, task)
+        self._hedge.began(entrant, is_twin=bool(self._entrants))
         self._entrants.append(entrant)
         return entrant
 
@@ -152,8 +157,7 @@ class Race:
     async def _judge(self, entrant: _Entrant) -> AIMessage | None:
         """Settle a request that has a reply; return its answer if it is accepted."""
         result, run, move = entrant.take_reply(), entrant.run, entrant.move
-        if result.verdict.outcome in (Outcome.OK, Outcome.TIMEOUT):
-            self._hedge.took(run.in_flight_s, is_answer=result.verdict.outcome is Outcome.OK)
+        self._hedge.ended(entrant, is_answer=result.verdict.outcome is Outcome.OK)
         verdict, message = await accepted(run, move.route, result)
         others = [other for other in self._entrants if other is not entrant]
         if message is not None or run.user_error is not None:  # no other answer can put that right
@@ -170,11 +174,10 @@ class Race:
     def _drop(self, losers: list[_Entrant], *, is_lost: bool) -> None:
         """Cancel the other requests and record them: what ends the race is the last record."""
         for loser in losers:
-            if loser.task.done():
+            if loser.has_reply:
                 loser.take_reply()
-            else:
-                loser.task.cancel()
-                self._hedge.took(loser.run.in_flight_s, is_answer=False)
+            loser.task.cancel()
+            self._hedge.ended(loser, is_answer=False)
             (loser.run.lost if is_lost else loser.run.cancelled)(loser.verdict)
             self._entrants.remove(loser)
 

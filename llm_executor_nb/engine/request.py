@@ -66,17 +66,17 @@ class Unbounded:
 class Hedge(Protocol):
     """Says when a request is late, and how many late ones may get a twin."""
 
-    def sent(self) -> None:
-        """Note that a request was sent that is not a twin."""
+    def began(self, request: object, *, is_twin: bool = False) -> None:
+        """Note that a request begins."""
+
+    def ended(self, request: object, *, is_answer: bool) -> None:
+        """Note that a request is over; one without an answer might have taken longer."""
 
     async def late(self, sent_at: float) -> None:
         """Wait until a request that was sent at this time on the clock may get a twin."""
 
     def take(self) -> bool:
         """Count one more twin; return whether there may be one."""
-
-    def took(self, seconds: float, *, is_answer: bool) -> None:
-        """Note how long a request took; one without an answer would have taken longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

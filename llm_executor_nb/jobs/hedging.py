@@ -1,8 +1,8 @@
 """Which late requests of a job get a twin (design 3.4): by a percentile of the job's own answers, under a hard cap.
 
-A request that lost to its twin was cancelled: it would have taken longer. Left out, such
-requests would make the slow ones look fewer and fewer. So the percentile is Kaplan and Meier's (1958, J. Am. Stat.
-Assoc. 53), which counts a request as under way until it was cancelled.
+A request that lost to its twin was cancelled, and would have taken longer. Those under way take longer than they are
+old. Left out, the slow requests would look too few, and twins would be sent too early. So the percentile is Kaplan and
+Meier's (1958, J. Am. Stat. Assoc. 53), which counts such a request as unanswered up to its age.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARGIN = 1.25
 _ENOUGH = 20
 """Answers before anything is known of late ones."""
 _WINDOW, _STEP = 512, 16
-"""Times that count, so that the percentile follows a server that gets slower; and after how many it is reckoned."""
+"""Times that count, so that the percentile follows a server that gets slower; and how often it is reckoned."""
 _ROUNDING = 1e-9
 
 
@@ -40,24 +40,36 @@ class Hedging:
         self._percentile = _PERCENTILE if hedge is True else hedge
         self._share = most_twins(hedge)
         self._times: deque[tuple[float, bool]] = deque(maxlen=_WINDOW)
+        self._under_way: dict[object, float] = {}
         self._answers = self._news = 0
         self._late_s: float | None = None
         self._room = 0.0
         self._waiting: dict[asyncio.Future[None], None] = {}
 
-    def sent(self) -> None:
-        """Note that a request was sent that is not a twin: a share of a twin more may be sent."""
-        # what is not used is lost after a while: a server that gets slower must not meet all saved twins at once
-        self._room = min(self._room + self._share, max(1.0, self._share * _WINDOW))
-        if self._has_room:
-            self._wake(1)
+    def began(self, request: object, *, is_twin: bool = False) -> None:
+        """Note that a request begins; if it is not a twin itself, a share of a twin more may be sent."""
+        self._under_way[request] = clock.current().now()
+        if not is_twin:
+            # what is not used is lost after a while: a server that gets slower must not meet all saved twins at once
+            self._room = min(self._room + self._share, max(1.0, self._share * _WINDOW))
+            self._wake(1 if self._has_room else 0)
 
-    def take(self) -> bool:
-        """Count one more twin; return whether there may be one."""
-        if not self._has_room:
-            return False
-        self._room -= 1
-        return True
+    def ended(self, request: object, *, is_answer: bool) -> None:
+        """Note that a request is over; one without an answer might have taken longer."""
+        now, began = clock.current().now(), self._under_way.pop(request, None)
+        if began is None:  # it was answered, and then stopped while the answer was checked
+            return
+        self._times.append((now - began, is_answer))
+        self._answers += is_answer
+        self._news += 1
+        if self._answers < _ENOUGH or (self._late_s is not None and self._news < self._step):
+            return
+        is_first, self._news = self._late_s is None, 0
+        # the first answers are the quick ones; those under way show how many take longer
+        ages = [(now - began, False) for began in self._under_way.values()]
+        self._late_s = _MARGIN * percentile([*self._times, *ages], self._percentile)
+        if is_first:
+            self._wake(len(self._waiting))
 
     async def late(self, sent_at: float) -> None:
         """Wait until a request that was sent at this time on the clock may get a twin."""
@@ -70,17 +82,17 @@ class Hedging:
             else:
                 return
 
-    def took(self, seconds: float, *, is_answer: bool) -> None:
-        """Note how long a request took; one without an answer would have taken longer."""
-        self._times.append((seconds, is_answer))
-        self._answers += is_answer
-        self._news += 1
-        if self._answers < _ENOUGH or (self._late_s is not None and self._news < _STEP):
-            return
-        is_first, self._news = self._late_s is None, 0
-        self._late_s = _MARGIN * percentile(self._times, self._percentile)
-        if is_first:
-            self._wake(len(self._waiting))
+    def take(self) -> bool:
+        """Count one more twin; return whether there may be one."""
+        if not self._has_room:
+            return False
+        self._room -= 1
+        return True
+
+    @property
+    def _step(self) -> int:
+        """After how many requests the percentile is reckoned again: with many under way it takes a while."""
+        return max(_STEP, len(self._under_way) // 8)
 
     @property
     def _has_room(self) -> bool:
