@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.moves import Go
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.outcomes import Need, Outcome
 from llm_executor_nb.core.twins import twin_route
 from llm_executor_nb.engine.acceptance import accepted
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-    from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Verdict
     from llm_executor_nb.engine.request import Hedge
@@ -61,7 +61,7 @@ class FixedHedge:
 def hedge_for(run: Run, move: Go) -> Hedge | None:
     """Return what says when an attempt is late; None: it has no twin."""
     hedge = run.request.hedge
-    if hedge is None or move.is_probe or run.buffer is not None or run.request.payload.get("tools"):
+    if hedge is None or move.is_probe or run.buffer is not None or Need.TOOLS in run.memory.needs:
         return None
     return hedge
 
@@ -73,7 +73,18 @@ class _Entrant:
     run: Run
     move: Go
     task: asyncio.Task[Any]
+    began: float
     verdict: Verdict | None = None
+
+    @property
+    def sent_at(self) -> float:
+        """When it went out; until then, when it began to wait for that."""
+        return max(self.began, self.run.sent_at)
+
+    @property
+    def could_not_be_sent(self) -> bool:
+        """Whether something of ours stood in the way, such as the switch that forbids paid calls."""
+        return not self.run.is_sent and isinstance(self.task.exception(), LLMExecutorError)
 
     @property
     def has_reply(self) -> bool:
@@ -115,7 +126,7 @@ class Race:
         first = self._enter(self._run, self._move, asyncio.ensure_future(self._send(self._run, self._move)))
         row = asyncio.current_task()
         assert row is not None  # noqa: S101 - this is a coroutine
-        twin = asyncio.ensure_future(self._send_twin(first, row, clock.current().now()))
+        twin = asyncio.ensure_future(self._send_twin(first, row))
         try:
             return await self._first_accepted(twin)
         except BaseException:
@@ -127,7 +138,7 @@ class Race:
             await asyncio.gather(first.task, twin, return_exceptions=True)
 
     def _enter(self, run: Run, move: Go, task: asyncio.Task[Any]) -> _Entrant:
-        entrant = _Entrant(run, move, task)
+        entrant = _Entrant(run, move, task, clock.current().now())
         self._hedge.began(entrant, is_twin=bool(self._entrants))
         self._entrants.append(entrant)
         return entrant
@@ -156,10 +167,13 @@ class Race:
 
     async def _judge(self, entrant: _Entrant) -> AIMessage | None:
         """Settle a request that has a reply; return its answer if it is accepted."""
+        others = [other for other in self._entrants if other is not entrant]
+        if others and entrant.could_not_be_sent:
+            self._drop([entrant], is_lost=True)
+            return None
         result, run, move = entrant.take_reply(), entrant.run, entrant.move
         self._hedge.ended(entrant, is_answer=result.verdict.outcome is Outcome.OK)
         verdict, message = await accepted(run, move.route, result)
-        others = [other for other in self._entrants if other is not entrant]
         if message is not None or run.user_error is not None:  # no other answer can put that right
             self._drop(others, is_lost=message is not None)
             others = []
@@ -181,21 +195,27 @@ class Race:
             (loser.run.lost if is_lost else loser.run.cancelled)(loser.verdict)
             self._entrants.remove(loser)
 
-    async def _send_twin(self, first: _Entrant, row: asyncio.Task[Any], began: float) -> SendResult | None:
+    async def _send_twin(self, first: _Entrant, row: asyncio.Task[Any]) -> SendResult | None:
         """Send the twin once the first request is late; None: it could not be sent."""
         slots = self._run.request.slots
-        while True:
-            await self._hedge.late(began)
-            if not first.run.is_sent or not await slots.acquire_for_twin(row):
-                return None
+        while await self._is_late(first) and await slots.acquire_for_twin(row):
             try:
                 route = twin_route(self._run.memory, self._move.route, self._health, clock.current().now())
-                if route is None:
+                if route is None or first.task.done():
                     return None
                 if self._hedge.take():
                     return await self._send(*self._enter_twin(route))
             finally:
                 slots.release()
+        return None
+
+    async def _is_late(self, first: _Entrant) -> bool:
+        """Wait until the first request is late; return whether it is: one whose reply is being checked is not."""
+        sent_at = None
+        while sent_at != first.sent_at:  # it may have gone out again, in another form
+            sent_at = first.sent_at
+            await self._hedge.late(sent_at)
+        return first.run.is_sent and not first.task.done()
 
     def _enter_twin(self, route: Route) -> tuple[Run, Go]:
         twin, move = self._run.twin(route), Go(route)

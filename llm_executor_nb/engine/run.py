@@ -137,6 +137,11 @@ class Run:
         twin._sent_route, twin.is_sent = route, False  # noqa: SLF001
         return twin
 
+    @property
+    def sent_at(self) -> float:
+        """When the request went out, on the clock."""
+        return self._sent.at
+
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
         self.extras.choose(route, takes_extras=takes_extras)
