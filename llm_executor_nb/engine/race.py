@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import LLMExecutorError
 from llm_executor_nb.core.moves import Go
 from llm_executor_nb.core.outcomes import Need, Outcome
 from llm_executor_nb.core.twins import twin_route
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+    from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route, Verdict
     from llm_executor_nb.engine.request import Hedge
@@ -80,11 +80,6 @@ class _Entrant:
     def sent_at(self) -> float:
         """When it went out; until then, when it began to wait for that."""
         return max(self.began, self.run.sent_at)
-
-    @property
-    def could_not_be_sent(self) -> bool:
-        """Whether something of ours stood in the way, such as the switch that forbids paid calls."""
-        return not self.run.is_sent and isinstance(self.task.exception(), LLMExecutorError)
 
     @property
     def has_reply(self) -> bool:
@@ -167,13 +162,10 @@ class Race:
 
     async def _judge(self, entrant: _Entrant) -> AIMessage | None:
         """Settle a request that has a reply; return its answer if it is accepted."""
-        others = [other for other in self._entrants if other is not entrant]
-        if others and entrant.could_not_be_sent:
-            self._drop([entrant], is_lost=True)
-            return None
         result, run, move = entrant.take_reply(), entrant.run, entrant.move
         self._hedge.ended(entrant, is_answer=result.verdict.outcome is Outcome.OK)
         verdict, message = await accepted(run, move.route, result)
+        others = [other for other in self._entrants if other is not entrant]
         if message is not None or run.user_error is not None:  # no other answer can put that right
             self._drop(others, is_lost=message is not None)
             others = []

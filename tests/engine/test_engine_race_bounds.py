@@ -1,4 +1,4 @@
-"""What a twin is not sent for, and what it cannot do to the request it stands in for."""
+"""What is not late: a reply that is being checked, a request in its second form; and what never gets a twin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, words
 from tenacity import wait_none
 
 import llm_executor_nb as llm
-from llm_executor_nb import testing
-from llm_executor_nb.rehearsal.server import RehearsalServer
 
 SOON_S = 0.1
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -51,15 +49,3 @@ def test_a_request_is_late_by_the_time_since_it_went_out_last():
         llm.run_llm(MODEL, "x", hedge_s=0.25, schema={"name": str})
         assert words("decision") == ["retry", "accept"]
         assert_log_is_what_the_server_saw(server)
-
-
-def test_a_twin_that_may_not_be_sent_leaves_the_request_alone():
-    # a server on this machine without a key costs nothing; the other route of its tier does
-    with RehearsalServer(latency_s=3 * SOON_S) as server:
-        llm.configure(huggingface_tokens=["hf_practicetoken0001"])
-        llm.add_backend("here", base_url=server.own_url("here"))
-        llm.models.add("two/ways", providers=["here", "a"], openrouter=False)
-        with testing.forbid_paid_calls():
-            llm.run_llm("two/ways", "x", hedge_s=SOON_S)
-        assert words("decision") == ["accept"]
-        assert len(server.lines) == 1
