@@ -51,6 +51,9 @@ def run_llm(model_name: str, request: object, **options: Any) -> AIMessage:  # n
         service_tier_fallback: ask at the default tier when `service_tier` has no room.
         timeout: seconds one attempt may take; None: as configured (120).
         deadline: seconds the whole run may take; None: as configured (300).
+        hedge_s: seconds after which a request that has no reply yet gets a twin on another free route of its tier. The
+            first accepted answer wins, and the other request is cancelled. Both may be paid for. A stream and a
+            request with tools get none.
         extra_body: fields that only one backend knows, `{"openrouter": {...}}`.
         **params: temperature, max_tokens, top_p, seed, stop, presence_penalty, frequency_penalty, tools,
             tool_choice, response_format, logprobs, reasoning_effort. Nothing is sent that is not set.

@@ -29,6 +29,7 @@ from llm_executor_nb.settings.options import (
     check_bound,
     check_ceiling,
     check_concurrency,
+    check_hedge,
     check_ledger,
     check_retries,
     check_url,
@@ -51,6 +52,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "deadline": ("deadline_s", partial(check_bound, "deadline")),
     "retry_after_ceiling_s": ("retry_after_ceiling_s", check_ceiling),
     "concurrency": ("concurrency", check_concurrency),
+    "hedge": ("hedge", check_hedge),
     "policy": ("policy", check_policy),
     "ledger": ("ledger", check_ledger),
 }
@@ -77,6 +79,7 @@ def configure(
     deadline: float | Unset | None = UNSET,
     retry_after_ceiling_s: float | Unset | None = UNSET,
     concurrency: int | Unset | None = UNSET,
+    hedge: bool | float | Unset | None = UNSET,
     policy: Policy | Unset | None = UNSET,
     ledger: str | os.PathLike[str] | Unset | None = UNSET,
 ) -> None:
@@ -97,6 +100,7 @@ def configure(
         deadline: seconds of one run by hand.
         retry_after_ceiling_s: the longest time named by a provider that is waited for, in seconds.
         concurrency: requests in flight of one job.
+        hedge: send a second request for a row of a job that takes long, as `df.llm.run` explains; False: never.
         policy: what every request demands that has no `policy=` of its own; None, or `Policy()`: nothing.
         ledger: the file for the answers and attempts of jobs, or a folder for it; None: memory.
 

@@ -14,6 +14,7 @@ from llm_executor_nb.chain.policies import prices_known, under_policy
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.near_names import noted_as
+from llm_executor_nb.engine.race import FixedHedge
 from llm_executor_nb.engine.request import RunRequest
 from llm_executor_nb.providers.parameters import check_extra_body
 from llm_executor_nb.providers.payload import make_payload
@@ -40,6 +41,7 @@ def make_request(
     service_tier_fallback: bool = False,
     timeout: float | None = None,
     deadline: float | None = None,
+    hedge_s: float | None = None,
     extra_body: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,  # noqa: ANN401 - call parameters, checked by name
 ) -> RunRequest:
@@ -56,6 +58,7 @@ def make_request(
     has_tier_fallback, accept = check_tier_fallback(service_tier_fallback), check_accept(accept)
     timeout_s = config.timeout_s if timeout is None else check_bound("timeout", timeout)
     deadline_s = config.deadline_s if deadline is None else check_bound("deadline", deadline)
+    hedge_after_s = check_bound("hedge_s", hedge_s)
     # last: who has no key yet is told what else is wrong
     chain, policy = under_policy(
         policy, compiled(model_name, current, is_asking=True), config, payload=payload, extra_body=extra_body
@@ -70,6 +73,7 @@ def make_request(
         deadline_s=deadline_s,
         schema=checked,
         accept=accept,
+        hedge=None if hedge_after_s is None else FixedHedge(hedge_after_s),
         record=current.log.record,
     )
 

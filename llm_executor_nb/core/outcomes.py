@@ -41,6 +41,8 @@ class Decision(StrEnum):
     RETRY = auto()
     WAIT = auto()
     FALL_BACK = auto()
+    HEDGE = auto()
+    """The run goes on with its other request: this one lost to its twin, or failed while the twin was in flight."""
     STOP = auto()
 
 

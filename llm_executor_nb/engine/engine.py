@@ -13,7 +13,9 @@ from llm_executor_nb.core import clock
 from llm_executor_nb.core.moves import Go, Join, Stop, Wait
 from llm_executor_nb.engine import paid_calls
 from llm_executor_nb.engine.acceptance import accepted
+from llm_executor_nb.engine.race import Race, hedge_for
 from llm_executor_nb.engine.run import Run
+from llm_executor_nb.engine.run_end import error_at_end
 from llm_executor_nb.engine.stream import HoldUntil, StreamBuffer
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Engine:
                 case Join():
                     await self._join(run, move)
                 case Stop():
-                    raise run.error_at_end(move)
+                    raise error_at_end(run, move, self._health)
                 case _:
                     assert_never(move)
             is_first = False
@@ -107,6 +109,8 @@ class Engine:
 
     async def _attempt(self, run: Run, move: Go) -> AIMessage | None:
         """Make one attempt, and let the run settle it."""
+        if (hedge := hedge_for(run, move)) is not None:
+            return await Race(run, move, hedge, self._health, self._send_until_settled).run()
         run.begin(move)
         verdict = None
         try:

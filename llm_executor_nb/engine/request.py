@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from llm_executor_nb.core.policy import NO_POLICY
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
 
     from langchain_core.messages import AIMessage
@@ -40,6 +41,9 @@ class Slots(Protocol):
     async def acquire(self) -> bool:
         """Wait for a slot and take it; return whether it had to be waited for."""
 
+    async def acquire_for_twin(self, row: asyncio.Task[Any]) -> bool:
+        """Wait for a slot for a second request of a row's run; return whether there is one."""
+
     def release(self) -> None:
         """Give a slot back."""
 
@@ -51,8 +55,28 @@ class Unbounded:
         """Take a slot at once."""
         return False
 
+    async def acquire_for_twin(self, row: asyncio.Task[Any]) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Take a slot at once."""
+        return True
+
     def release(self) -> None:
         """Give the slot back."""
+
+
+class Hedge(Protocol):
+    """Says when a request is late, and how many late ones may get a twin."""
+
+    def began(self, request: object, *, is_twin: bool = False) -> None:
+        """Note that a request begins."""
+
+    def ended(self, request: object, *, is_answer: bool) -> None:
+        """Note that a request is over; one without an answer might have taken longer."""
+
+    async def late(self, sent_at: float) -> None:
+        """Wait until a request that was sent at this time on the clock may get a twin."""
+
+    def take(self) -> bool:
+        """Count one more twin; return whether there may be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +100,7 @@ class RunRequest:
         bill: called before `record` with an attempt and the answer it brought; returns the attempt with what it cost.
         row: the row the run is for; None: a call by hand.
         slots: what bounds the requests in flight.
+        hedge: says when a late request gets a twin; None: no request does.
         rows_left: how many rows of the job have no answer yet.
         has_fresh: tells whether a row that has not failed yet waits in the job; such a row probes first.
         run_id: joins the reply to its attempts.
@@ -97,6 +122,7 @@ class RunRequest:
     bill: Callable[[Attempt, AIMessage | None], Attempt] | None = None
     row: Row | None = None
     slots: Slots = field(default_factory=Unbounded)
+    hedge: Hedge | None = None
     rows_left: Callable[[], int] = lambda: 1
     has_fresh: Callable[[], bool] = lambda: False
     run_id: str = field(default_factory=make_run_id)

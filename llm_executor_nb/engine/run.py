@@ -5,6 +5,7 @@ The rules are in core: `moves` decides what comes next, `learning` takes in a ve
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from llm_executor_nb.core import advice, clock
 from llm_executor_nb.core.attempt import Attempt
 from llm_executor_nb.core.backoff import Backoff
 from llm_executor_nb.core.errors import (
-    AllRoutesFailedError,
     ConfigError,
     DeadlineError,
     LLMExecutorError,
@@ -22,7 +22,7 @@ from llm_executor_nb.core.errors import (
 )
 from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.learning import Learning
-from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, StopReason, Wait, next_move
+from llm_executor_nb.core.moves import Go, Join, RunMemory, Stop, Wait, next_move
 from llm_executor_nb.core.needs import needs_of, without_tier
 from llm_executor_nb.core.outcomes import RULES, Decision, NextStep, Outcome, ScopeLevel
 from llm_executor_nb.core.records import HUGGINGFACE, FaultKind, Verdict
@@ -38,13 +38,13 @@ from llm_executor_nb.settings.key_ring import OWN_SOURCES
 from llm_executor_nb.settings.provider_names import is_chosen_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
     from langchain_core.messages import AIMessage
     from tenacity import RetryCallState
 
-    from llm_executor_nb.core.holds import Health, Hold
+    from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.moves import Move
     from llm_executor_nb.core.records import Key, Route, Scope
     from llm_executor_nb.engine.request import RunRequest
@@ -69,6 +69,9 @@ class Run:
         memory: what the policy goes by.
         learning: what changes the memory and the holds.
         attempts: the record of each request that was sent.
+        refusals: those of them that refused the request.
+        asked: the routes that were asked.
+        is_sent: whether the request of the attempt that has begun went out.
         user_error: what a function of the user's did wrong, or that it took too long; it ends the run.
     """
 
@@ -103,9 +106,10 @@ class Run:
             rows_left=request.rows_left,
         )
         self._observers = observers_of(request, config, is_stream=buffer is not None)
-        self._refusals: list[Attempt] = []
-        self._asked: set[Route] = set()
+        self.refusals: list[Attempt] = []
+        self.asked: set[Route] = set()
         self._probe: tuple[Scope, ...] = ()
+        self.is_sent = False
         self._sent = SendRecord(now)
         self._sent_utc: datetime = clock.current().utc()
         self._sent_route: Route  # of the attempt that has begun, with the key that it is sent
@@ -120,9 +124,23 @@ class Run:
     def begin(self, move: Go) -> None:
         """Note that an attempt begins."""
         self._wait_before_s, self._waited_s = self._waited_s, 0.0
-        self._asked.add(move.route)
+        self.asked.add(move.route)
         self._sent_route = move.route
+        self.is_sent = False
         self._probe = self.learning.begin(move, clock.current().now())
+
+    def twin(self, route: Route) -> Run:
+        """Return the run as its second request sees it: all is shared but what belongs to one request."""
+        twin = copy(self)
+        twin._wait_before_s = 0.0  # noqa: SLF001 - it is one of us
+        twin.asked.add(route)
+        twin._sent_route, twin.is_sent = route, False  # noqa: SLF001
+        return twin
+
+    @property
+    def sent_at(self) -> float:
+        """When the request went out, on the clock."""
+        return self._sent.at
 
     def request_for(self, route: Route, *, takes_extras: bool) -> RunRequest:
         """Return the request as a route is sent it: with what we add, and with a schema in words where needed."""
@@ -145,6 +163,7 @@ class Run:
         self._sent_utc = clock.current().utc()
         later = None if route.key is None else self._keys.in_place_of(route.key)
         self._sent_route = route if later is None else replace(route, key=later)
+        self.is_sent = True
         return self._sent_route
 
     def refused_key(self, verdict: Verdict) -> Key | None:
@@ -204,8 +223,15 @@ class Run:
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None) -> None:
-        """Let the run and the holds learn from the verdict on an answer, and record the attempt."""
+    async def settle(self, move: Go, verdict: Verdict, message: AIMessage | None, *, is_racing: bool = False) -> None:
+        """Let the run and the holds learn from the verdict on an answer, and record the attempt.
+
+        Args:
+            move: the move that was carried out.
+            verdict: the verdict.
+            message: the answer, accepted or not; None: there is none.
+            is_racing: the run's other request is in flight, so that a failure does not decide what comes next.
+        """
         now = clock.current().now()
         verdict = narrowed(verdict, self.request.policy, self._needs, move.route.backend)
         if self._is_cut_by_deadline(verdict):  # it says nothing of the route, so nothing is learnt from it
@@ -219,20 +245,31 @@ class Run:
             except (ConfigError, DeadlineError) as error:  # the attempt is recorded first
                 self.user_error = error
             now = clock.current().now()
-        self._record(verdict, self._decision(move.route, verdict, now), message)
+        is_hedged = is_racing and self.user_error is None
+        self._record(verdict, Decision.HEDGE if is_hedged else self._decision(move.route, verdict, now), message)
 
     def resent(self, verdict: Verdict) -> None:
         """Record a request that goes out again at once: it died unseen, or is now made in another form."""
         self._record(verdict, Decision.RETRY)
         self._wait_before_s = 0.0  # the wait is in the record before; the next request waited for nothing
+        self.is_sent = False
 
     def cancelled(self, verdict: Verdict | None) -> None:
         """Record a request that was cancelled in flight (no verdict), or while a function of the user's ran."""
+        self._cut(verdict, Decision.STOP, "stopped while a function of yours checked the answer")
+
+    def lost(self, verdict: Verdict | None) -> None:
+        """Record a request that is cancelled because the run's other request was answered first."""
+        self._cut(verdict, Decision.HEDGE, "the other request of this run was answered first")
+
+    def _cut(self, verdict: Verdict | None, decision: Decision, why: str) -> None:
+        if not self.is_sent:
+            return
         if verdict is None:
             verdict = Verdict(outcome=Outcome.CANCELLED)
         elif verdict.outcome is Outcome.OK:  # it may be paid for, so what it cost stays in the record
-            verdict = overruled(verdict, Outcome.CANCELLED, "stopped while a function of yours checked the answer")
-        self._record(verdict, Decision.STOP)
+            verdict = overruled(verdict, Outcome.CANCELLED, why)
+        self._record(verdict, decision)
 
     def end_probe(self) -> None:
         """Pass a probe without a verdict on to the next run."""
@@ -305,7 +342,7 @@ class Run:
             attempt = self.request.bill(attempt, message)
         self.attempts.append(attempt)
         if verdict.outcome in _REFUSALS:
-            self._refusals.append(attempt)
+            self.refusals.append(attempt)
         self._health.traffic.ended(route, verdict.outcome, attempt.upstream)
         for observe in self._observers:
             observe(attempt)
@@ -325,43 +362,10 @@ class Run:
             return RequestError(advice.refused(attempts[-1]), outcome=verdict.outcome.value, attempts=attempts)
         return None
 
-    def error_at_end(self, stop: Stop) -> LLMExecutorError:
-        """Return what a run ends with that has no route left, or no time."""
-        now = clock.current().now()
-        attempts, held = tuple(self.attempts), list(self._held_unasked(now))
-        if stop.why is StopReason.DEADLINE and self.request.deadline_s is not None:
-            message = advice.late(self.request.deadline_s, attempts, held, now)
-            return DeadlineError(self._with_left_out(message), attempts=attempts)
-        if self._refusals:  # design 3.1: a refusal is the request's fault also when no second provider is left
-            last = self._refusals[-1]
-            message = advice.refused_by_one(last, attempts)
-            return RequestError(self._with_left_out(message), outcome=last.outcome.value, attempts=attempts)
-        chain = self.request.chain
-        outcome, words = self._last_cause(held)
-        message = advice.all_failed(chain.model, attempts, held, now, chain.own_urls)
-        return AllRoutesFailedError(self._with_left_out(message), outcome=outcome, words=words, attempts=attempts)
-
-    def _with_left_out(self, message: str) -> str:
-        """Return the words of an error with the routes that could not promise the policy."""
-        return "\n".join([message, *advice.left_out_lines(self.request.chain.left_out)])
-
     @property
     def _is_begun(self) -> bool:
         """Whether the reader of a stream has something of the answer, so that no other answer can follow."""
         return self.buffer is not None and self.buffer.is_begun
-
-    def _held_unasked(self, now: float) -> Iterator[tuple[Route, Hold]]:
-        """Yield the routes this run never asked, each with the hold that kept it from doing so."""
-        for route in self.memory.routes():
-            _, hold = self._health.status(route, now, self.memory.needs)
-            if hold is not None and route not in self._asked:
-                yield route, hold
-
-    def _last_cause(self, held: list[tuple[Route, Hold]]) -> tuple[str, str]:
-        """Return the outcome and the message of the last attempt, or of the first hold when no attempt was made."""
-        if self.attempts:
-            return self.attempts[-1].outcome.value, self.attempts[-1].message or ""
-        return (held[0][1].why.value, held[0][1].message) if held else ("", "")
 
 
 def _upstream(route: Route, verdict: Verdict) -> str | None:

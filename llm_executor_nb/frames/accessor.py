@@ -78,8 +78,7 @@ class FrameAccessor:
             model: a model of the provider table, or an alias.
             column: the column of the prompts: texts (bytes in UTF-8), message lists (also as the arrays that Parquet
                 makes of them) or dicts; other scalars are sent as text.
-            template: a prompt with columns in braces, `Summarise {review}`, and Python's formats, `{price:.2f}`; all
-                other braces stay as they are.
+            template: a prompt with columns in braces and Python's formats, `{name}: {price:.2f}`; other braces stay.
             out: the name of the answers' column; default `{column}_llm`, with a template alone `llm`.
             system: a system message for every row.
             schema: what each answer must fit: a class, a dict of types, a list of names or a JSON Schema. Each field
@@ -88,13 +87,14 @@ class FrameAccessor:
             policy: what is demanded of the providers, a `Policy`; None: the session's, `Policy()`: nothing.
             service_tier_fallback: ask at the default tier when `service_tier` has no room.
             on_error: `record` puts a failure into the row, `raise` ends the job with it.
-            concurrency: requests in flight; None: as configured (8 at first, growing to 64).
+            concurrency: requests in flight; None: as configured (8 at first, then what brings more answers, up to 256).
+            hedge: a percentile of the answers' times, or True: a request that takes a quarter longer gets a twin on
+                another free route. The first accepted answer wins; both may be paid. At most 5 % more requests.
             budget_usd: dollars that the job may cost; the remaining rows are cancelled. It is never exceeded where the
                 price is known and `max_tokens` is set. Otherwise at most 8 requests are in flight, and it is exceeded
                 by their cost at most. Needs a price: that of the providers' lists, or `price`.
             budget_s: seconds after which nothing more is asked.
-            price: dollars per million input and output tokens, where replies do not report their cost. Tokens that
-                they do not report either are estimated: four bytes of text in UTF-8 count as one.
+            price: dollars per million input and output tokens, where replies report no cost; four bytes are a token.
             timeout: seconds one attempt may take; None: as configured (120).
             deadline: seconds one row may take over all its attempts; None: no bound.
             reuse: take stored answers; False: buy all of them again.

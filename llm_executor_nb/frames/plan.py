@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.limits import ends_of, limits_of
 from llm_executor_nb.core.records import OPENROUTER
+from llm_executor_nb.jobs.hedging import most_twins
 from llm_executor_nb.jobs.options import listed_prices
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.view.html import block, pairs
@@ -39,6 +40,7 @@ class Plan:
         left_out: the routes that cannot promise the policy, each with the clause and why.
         limits: the limits of a free model that cannot carry the requests.
         ends: until when OpenRouter serves the model; empty: no end is known.
+        hedges: the most twins that hedging may send; the price range has them too.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     ends: str = ""
+    hedges: int = 0
 
     @property
     def to_ask(self) -> int:
@@ -72,6 +75,7 @@ class Plan:
             ("requests", f"{self.requests} distinct, {self.stored} stored, {self.to_ask} to ask"),
             ("tokens", f"about {self.input_tokens} in, at most {self.output_tokens} out"),
             ("price", price),
+            *([("hedging", f"at most {self.hedges} more requests; a hedge may be paid twice")] if self.hedges else []),
             ("routes", " > ".join(self.routes)),
             *(("left out", words) for words in self.left_out),
             *(("limit", words) for words in self.limits),
@@ -108,6 +112,7 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         tokens += sum(request.tokens for request, answer in zip(window, answers, strict=True) if answer is None)
     longest = (requests - stored) * int(options.params.get("max_tokens") or _LONG_ANSWER)
     least, most = _price_range(options, tokens, requests - stored, longest)
+    twins = 0.0 if options.hedge is None else most_twins(options.hedge)
     return Plan(
         model=options.chain.model,
         rows=len(prompts),
@@ -117,11 +122,12 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         input_tokens=tokens,
         output_tokens=longest,
         least_usd=least,
-        most_usd=most,
+        most_usd=most and most * (1 + twins),
         routes=tuple(route.name for route in options.chain.routes()),
         left_out=tuple(f"{one.route.name} by {one.clause}: {one.why}" for one in options.chain.left_out),
         limits=limits_of(options.chain, requests - stored),
         ends=_end_of(options.chain),
+        hedges=int((requests - stored) * twins),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import plain
-from llm_executor_nb.jobs.slots import FIRST, LARGEST
+from llm_executor_nb.jobs.growth import FIRST, LARGEST
 from llm_executor_nb.view.html import block, cut, line, table
 from llm_executor_nb.view.text import dollars, duration
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.core.install_line import install_line
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.outcomes import Decision, Outcome
+from llm_executor_nb.frames.hedges import Hedges, hedges_in
 from llm_executor_nb.jobs.results import FINAL_STATUSES, Status
 from llm_executor_nb.view.html import block, pairs, table, text_table
 from llm_executor_nb.view.log_times import LogTimes
@@ -95,6 +96,11 @@ class Report:
         return int(self._is_later.sum())
 
     @property
+    def hedges(self) -> Hedges:
+        """The twins of requests that took long: how many, what they saved, and what they cost."""
+        return hedges_in(self.attempts)
+
+    @property
     def truncations(self) -> int:
         """Answers that were cut at max_tokens, with or without text before the cut."""
         is_cut = (self.attempts["finish_reason"] == "length") | (self.attempts["outcome"] == "truncated")
@@ -126,6 +132,7 @@ class Report:
             *self._log_lines(),
             ("attempts", f"{len(self.attempts):,}"),
             ("answers", f"{answers:,}" + (f", {self.fallbacks:,} of them {_LATER}" if self.fallbacks else "")),
+            *([("hedges", str(self.hedges))] if self.hedges.twins else []),
             ("waits", duration(self.waited_s) + (", all rows added up" if self.waited_s else "")),
             *self._pauses(),
             ("truncated", f"{self.truncations:,}"),
@@ -143,7 +150,8 @@ class Report:
     @property
     def _is_later(self) -> pd.Series[bool]:
         """Whether each attempt is the answer of a run that had asked another route before."""
-        routes = self.attempts.groupby("run_id")["route"].transform("nunique")
+        asked = self.attempts["route"].where(self.attempts["decision"] != Decision.HEDGE.value)  # a twin is no fallback
+        routes = asked.groupby(self.attempts["run_id"]).transform("nunique")
         return (self.attempts["outcome"] == Outcome.OK.value) & (routes > 1)
 
     def _log_lines(self) -> list[tuple[str, str]]:

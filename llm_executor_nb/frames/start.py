@@ -29,7 +29,7 @@ from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.providers.parameters import check_extra_body, check_params
 from llm_executor_nb.providers.payload import make_payload
 from llm_executor_nb.schemas.schema import make_schema
-from llm_executor_nb.settings.options import check_bound, check_concurrency
+from llm_executor_nb.settings.options import check_bound, check_concurrency, check_hedge
 from llm_executor_nb.view.job import make_progress
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def check_arguments(
     service_tier_fallback: bool = False,
     on_error: Literal["record", "raise"] = "record",
     concurrency: int | None = None,
+    hedge: bool | float | None = None,
     budget_usd: float | None = None,
     budget_s: float | None = None,
     price: tuple[float, float] | None = None,
@@ -126,6 +127,7 @@ def check_arguments(
         timeout_s=config.timeout_s if timeout is None else check_bound("timeout", timeout),
         deadline_s=check_bound("deadline", deadline),
         concurrency=config.concurrency if concurrency is None else check_concurrency(concurrency),
+        hedge=config.hedge if hedge is None else check_hedge(hedge),
         is_raising=on_error == "raise",
         reuse=bool(reuse),
         max_age_s=_seconds(max_age),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_UNBOUNDED = 8
 """Requests in flight whose cost has no bound: by so many times the highest cost a budget may be exceeded."""
+_TOO_LITTLE_FOR_A_TWIN = 0.1
+"""The share of a budget that is kept for rows which have no answer yet."""
 _THOUGHTS = ("reasoning_content", "reasoning")
 _MAY_BE_PAID = frozenset(
     {
@@ -113,10 +115,12 @@ class Budget:
 
         Args:
             run: the row that wants to send it.
-            in_flight: the rows that have sent one.
+            in_flight: the rows that have sent one; the row itself is among them if the request is a twin.
         """
         if self._limit is None:
             return True
+        if run in in_flight and self.spent_usd + self.unknown_usd > (1 - _TOO_LITTLE_FOR_A_TWIN) * self._limit:
+            return False
         # One request shows what an answer costs before there are two, and so on: a price may be wrong.
         most = 1 + self._paid if self._bound_usd(run) is not None else min(1 + self._paid, MOST_UNBOUNDED)
         if self.is_used_up or len(in_flight) >= most:

@@ -44,6 +44,7 @@ class JobOptions:
         accept: the user's predicate; None: there is none.
         timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
         concurrency: requests in flight; None: begin at 8 and grow.
+        hedge: the percentile of the answers' times after which a request gets a twin; True: one of ours; None: never.
         is_raising: a failure ends the job.
         reuse: take stored answers.
         max_age_s: how old a stored answer may be, in seconds; None: any age.
@@ -67,6 +68,7 @@ class JobOptions:
     timeout_s: float | None
     deadline_s: float | None
     concurrency: int | None
+    hedge: float | None
     is_raising: bool
     reuse: bool
     max_age_s: float | None

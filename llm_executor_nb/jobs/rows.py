@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.advice import left_out_note
 from llm_executor_nb.core.errors import AllRoutesFailedError, LLMExecutorError, RequestError
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.core.verdicts.answers import MEDIA, is_media
 from llm_executor_nb.jobs.results import RowResult, Status
 from llm_executor_nb.store.rows import clean_text
@@ -77,8 +77,8 @@ class RowRun:
 
     @property
     def is_via_fallback(self) -> bool:
-        """Whether more than one route was asked."""
-        return len({attempt.route for attempt in self.attempts}) > 1
+        """Whether more than one route was asked; a twin is no fallback."""
+        return len({attempt.route for attempt in self.attempts if attempt.decision is not Decision.HEDGE}) > 1
 
     def _log(self) -> dict[str, Any]:
         return {"run_id": self.run_id, "outcomes": tuple(attempt.outcome.value for attempt in self.attempts)}

@@ -18,6 +18,7 @@ from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.outcomes import Decision, Outcome
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
+from llm_executor_nb.jobs.hedging import Hedging
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, RowResult, Status
 from llm_executor_nb.jobs.rows import RowRun
@@ -74,6 +75,7 @@ class JobRunner:
         self._prompts, self._engine, self._health, self._ledger = prompts, engine, health, ledger
         self._routes = tuple(options.chain.routes())
         self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
+        self._hedging = None if options.hedge is None else Hedging(options.hedge)
         self.stop_rules = StopRules(options, health, self._must_end)
         maker = RequestMaker(options, taken)
         is_drawn = bool(options.params.get("temperature"))
@@ -146,6 +148,7 @@ class JobRunner:
             spent_usd=self.stop_rules.budget.spent_usd or None,
             saved_usd=self.reuse.saved_usd or None,
             oldest_utc=self.reuse.oldest_utc,
+            in_flight="" if is_over else self._slots.state,
             elapsed_s=(self.ended_at or now) - self.began_at,
             is_over=is_over,
             note=self.stop_rules.note,
@@ -348,7 +351,6 @@ class JobRunner:
         self.results.put(run.request.position, result)
         self.results.fallbacks += run.is_via_fallback
         self.stop_rules.answered()
-        self._slots.grow()
 
     def _failed(self, run: RowRun, result: RowResult, error: LLMExecutorError) -> None:
         self.results.put(run.request.position, result)
@@ -381,6 +383,7 @@ class JobRunner:
             bill=lambda attempt, message: self.stop_rules.budget.bill(attempt, run, message),
             row=Row(job_id=self.job_id, row=label, position=position, column=options.column),
             slots=self._slots,
+            hedge=self._hedging,
             rows_left=lambda: self.results.rows_left,
             has_fresh=self._has_fresh,
             run_id=run.run_id,
@@ -391,5 +394,6 @@ class JobRunner:
         run.attempts.append(attempt)
         self._asked += len(run.attempts) == 1
         self.stop_rules.attempted(attempt)
+        self._slots.replied(attempt.outcome, attempt.duration_s)
         if attempt.decision is not Decision.ACCEPT:
             self._ledger.keep([attempt], None)

@@ -6,14 +6,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from llm_executor_nb.core import clock
+from llm_executor_nb.jobs.growth import FIRST, Growth
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+    from llm_executor_nb.core.outcomes import Outcome
 
     Row = asyncio.Task[Any]
 
 
-FIRST = 8
-LARGEST = 64
 PARKED_PER_SLOT, PARKED_AT_LEAST = 4, 64
 """Rows that may wait for their retries beside those in flight."""
 AHEAD = 8
@@ -21,21 +24,21 @@ AHEAD = 8
 
 
 class ConcurrencyLimit:
-    """As many requests at once as the user set; otherwise 8 at first, and one more with each answer, up to 64.
+    """As many requests at once as the user set; otherwise as many as bring more answers per second.
 
     Args:
-        limit: requests in flight; None: begin at 8 and grow.
+        limit: requests in flight; None: begin at 8 and let `Growth` decide.
         may_send: whether the job's budget lets a row send a request beside the rows that have one in flight.
     """
 
     def __init__(self, limit: int | None, may_send: Callable[[Row, Collection[Row]], bool] | None = None) -> None:
+        self._growth = Growth(clock.current().now()) if limit is None else None
         self.limit = FIRST if limit is None else limit
-        self._may_grow = limit is None
         self._may_send = may_send
-        self._in_flight: set[Row] = set()
+        self._in_flight: dict[Row, Row] = {}
         self._unsent: set[Row] = set()
         self._is_closed = False
-        self._queue: deque[tuple[asyncio.Future[None], Row]] = deque()
+        self._queue: deque[tuple[asyncio.Future[bool], Row, Row]] = deque()
         self._change = asyncio.Event()
 
     def enter(self, row: Row) -> None:
@@ -53,23 +56,33 @@ class ConcurrencyLimit:
         Returns:
             Whether it had to be waited for.
         """
-        row = _this_row()
-        if not self._queue and self._is_free_for(row):
-            self._take(row)
+        row = _this_task()
+        if not self._queue and self._has_slot and self._has_money(row):
+            self._take(row, row)
             return False
         turn = asyncio.get_running_loop().create_future()
-        self._queue.append((turn, row))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
-                self.release()
-            raise
+        self._queue.append((turn, row, row))
+        await self._turn_of(turn)
         return True
 
+    async def acquire_for_twin(self, row: Row) -> bool:
+        """Wait for a slot for a second request of a row, before all rows; this task holds it.
+
+        Returns:
+            Whether there is one. There is none after `close`, or where the budget does not let two be in flight.
+        """
+        if self._is_closed or not self._has_money(row):
+            return False
+        if self._has_slot:
+            self._take(_this_task(), row)
+            return True
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.appendleft((turn, _this_task(), row))
+        return await self._turn_of(turn)
+
     def release(self) -> None:
-        """Give a slot back, to the next in the queue."""
-        self._in_flight.discard(_this_row())
+        """Give the slot of this task back, to the next in the queue."""
+        self._in_flight.pop(_this_task(), None)
         self._hand_on()
 
     def close(self) -> None:
@@ -81,12 +94,23 @@ class ConcurrencyLimit:
         """Whether a row has a request in flight."""
         return row in self._in_flight
 
-    def grow(self) -> None:
-        """Allow one more request at once, after an answer."""
-        # design 3.4: begins at 8 and grows while answers come; the user's own number is left alone
-        if self._may_grow and self.limit < LARGEST:
-            self.limit += 1
+    def replied(self, outcome: Outcome, seconds: float) -> None:
+        """Let a reply bear on how many requests may be in flight; the user's own number is left alone."""
+        if self._growth is None:
+            return
+        self._growth.replied(len(self._in_flight), outcome, seconds, clock.current().now())
+        if self._growth.limit != self.limit:
+            self.limit = self._growth.limit
             self._hand_on()
+
+    @property
+    def state(self) -> str:
+        """How many requests are in flight, and why not more if nothing else keeps them back; "": the user set it."""
+        in_flight = len(self._in_flight)
+        if self._growth is None or not in_flight:
+            return ""
+        is_full = in_flight >= self._growth.limit
+        return f"{in_flight} in flight" + (f": {self._growth.reason}" if is_full else "")
 
     @property
     def has_room(self) -> bool:
@@ -115,29 +139,46 @@ class ConcurrencyLimit:
 
     def _hand_on(self) -> None:
         while self._queue:
-            turn, row = self._queue[0]
+            turn, holder, row = self._queue[0]
             if not turn.done():
-                if not self._is_free_for(row):
+                if not self._has_slot:
                     break
-                # The slot is taken here, not by the woken row: another row could run first and take it too.
-                self._take(row)
-                turn.set_result(None)
+                has_money = self._has_money(row)
+                if not has_money and holder is row:
+                    break
+                # The slot is taken here, not by the woken task: another one could run first and take it too.
+                if has_money:
+                    self._take(holder, row)
+                turn.set_result(has_money)  # a twin does not wait for money: its row has a request in flight
             self._queue.popleft()
         self.notify()
 
-    def _is_free_for(self, row: Row) -> bool:
-        """Whether a slot is free, and the budget lets this row have it."""
-        has_slot = not self._is_closed and len(self._in_flight) < self.limit
-        return has_slot and (self._may_send is None or self._may_send(row, self._in_flight))
+    async def _turn_of(self, turn: asyncio.Future[bool]) -> bool:
+        """Wait for a turn in the queue; return whether the slot was taken."""
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the slot came together with the cancellation
+                self.release()
+            raise
 
-    def _take(self, row: Row) -> None:
-        self._in_flight.add(row)
+    @property
+    def _has_slot(self) -> bool:
+        """Whether a slot is free."""
+        return not self._is_closed and len(self._in_flight) < self.limit
+
+    def _has_money(self, row: Row) -> bool:
+        """Whether the budget lets a row send a request beside those in flight."""
+        return self._may_send is None or self._may_send(row, self._in_flight.values())
+
+    def _take(self, holder: Row, row: Row) -> None:
+        self._in_flight[holder] = row
         if row in self._unsent:
             self._unsent.discard(row)
             self.notify()
 
 
-def _this_row() -> Row:
-    row = asyncio.current_task()
-    assert row is not None  # noqa: S101 - only the task of a row asks for a slot
-    return row
+def _this_task() -> Row:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - only the task of a row, or of its twin, asks for a slot
+    return task

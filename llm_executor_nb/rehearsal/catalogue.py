@@ -24,6 +24,7 @@ from llm_executor_nb.rehearsal.rules import (
     Faults,
     FaultSpec,
     is_count,
+    is_latency,
     is_rate,
     is_seconds,
     is_status,
@@ -33,17 +34,18 @@ LATENCY = "latency"
 PACE = "pace"
 RATE = "rate"
 AT_ONCE = "at-once"
+KNEE = "knee"
 CHOKES = "chokes"
 EXPIRES = "expires"
 
 CONDITIONS: Faults = {
     LATENCY: FaultSpec(
-        does="seconds added to every reply",
+        does="seconds added to every reply; around a median they are lognormal, `~` stands before the sigma",
         respond=None,
         finding=Finding(Outcome.OK),
-        is_value=is_seconds,
+        is_value=is_latency,
         needs_value=True,
-        example="latency=0.2",
+        example="latency=0.2 or latency=0.2~1",
     ),
     PACE: FaultSpec(
         does="seconds between the pieces of a reply, such as the words of a stream",
@@ -72,6 +74,14 @@ CONDITIONS: Faults = {
         needs_value=True,
         example="at-once=6 or at-once=6 429",
         options=(AS_429, RETRY_AFTER),
+    ),
+    KNEE: FaultSpec(
+        does="requests in a backend beyond which its latency grows in proportion to their number",
+        respond=None,
+        finding=Finding(Outcome.OK),
+        is_value=is_count,
+        needs_value=True,
+        example="latency=0.2, knee=32",
     ),
     CHOKES: FaultSpec(
         does="a 500 for requests whose last message contains a word",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core.outcomes import Finding, Outcome
@@ -29,6 +31,8 @@ UNTIMED = "untimed"
 """The option of a rate whose refusals do not say when to come again."""
 AS_429 = "429"
 """The option of a server that takes few requests at once: it refuses the rest with 429 in place of 503."""
+SPREAD = "~"
+"""Stands between the median of a latency and its sigma."""
 _STATUS = re.compile(r"[45]\d\d")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -162,6 +166,17 @@ def is_status(text: str) -> bool:
 def is_seconds(text: str) -> bool:
     """Whether a text is a number of seconds."""
     return _NUMBER.fullmatch(text) is not None
+
+
+def is_latency(text: str) -> bool:
+    """Whether a text is a latency: seconds, or a median and a sigma as in `0.2~1`."""
+    return all(map(is_seconds, text.split(SPREAD, 1)))
+
+
+def read_latency(text: str, draw: Callable[[], float]) -> float:
+    """Return the seconds of a latency; around a median they are lognormal, and `draw` returns a number from 0 to 1."""
+    median, _, sigma = text.partition(SPREAD)
+    return float(median) * math.exp(float(sigma) * NormalDist().inv_cdf(draw())) if sigma else float(median)
 
 
 def is_count(text: str) -> bool:

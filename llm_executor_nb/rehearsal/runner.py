@@ -11,13 +11,24 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.rehearsal.catalogue import AT_ONCE, CHOKES, CONDITIONS, EXPIRES, LATENCY, PACE, RATE, find_fault
+from llm_executor_nb.rehearsal.catalogue import (
+    AT_ONCE,
+    CHOKES,
+    CONDITIONS,
+    EXPIRES,
+    KNEE,
+    LATENCY,
+    PACE,
+    RATE,
+    find_fault,
+)
 from llm_executor_nb.rehearsal.faults import status_error
 from llm_executor_nb.rehearsal.replies import answer, error_of, limit_headers, refuse, refuse_rate
-from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_rate
+from llm_executor_nb.rehearsal.rules import AS_429, SHOWS_LIMIT, UNTIMED, Effect, read_latency, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +79,16 @@ class _Candidate:
 
 
 class ScriptRunner:
-    """Runs a script: says of each request how long it waits and which reply it gets."""
+    """Runs a script: says of each request how long it waits and which reply it gets.
 
-    def __init__(self, script: Script, *, seed: int = 0) -> None:
+    Args:
+        script: the rules.
+        seed: what draws depend on.
+        latency_s: seconds every reply takes, before what the script adds.
+    """
+
+    def __init__(self, script: Script, *, seed: int = 0, latency_s: float = 0.0) -> None:
+        self.latency_s = latency_s
         self._script = script
         self._seed = seed
         self._requests: Counter[int] = Counter()
@@ -82,7 +100,8 @@ class ScriptRunner:
     def respond(self, request: ChatRequest) -> tuple[float, Response]:
         """Return the latency of a request in seconds, and its reply. Call `leave` when the reply is sent."""
         candidates = list(self._candidates(request))
-        latency_s, pace_s = self._sum(LATENCY, candidates), self._sum(PACE, candidates)
+        latency_s = (self.latency_s + self._sum(LATENCY, candidates)) * self._slowness(candidates, request)
+        pace_s = self._sum(PACE, candidates)
         replies = (self._apply(candidate, request) for candidate in candidates)
         response = next((reply for reply in replies if reply is not None), None)
         if response is None:
@@ -93,7 +112,7 @@ class ScriptRunner:
         return latency_s, replace(response, pace_s=pace_s) if pace_s else response
 
     def leave(self, request: ChatRequest) -> None:
-        """Free the places of a request under `at-once`."""
+        """Free the places of a request under `at-once` and `knee`."""
         for inside in self._inside.values():
             inside.discard(id(request))
 
@@ -113,7 +132,7 @@ class ScriptRunner:
     def told(self, condition: str, request: ChatRequest) -> float:
         """Return the sum of a condition that the next request like this one would meet; counts nothing."""
         upcoming = (one for _, one in self._next(request) if one.effect.fault == condition and self._may_apply(one))
-        return sum(float(one.effect.value or 0) for one in upcoming)
+        return sum(read_latency(one.effect.value or "0", lambda: 0.5) for one in upcoming)  # 0.5 draws the median
 
     def _next(self, request: ChatRequest) -> Iterator[tuple[Target, _Candidate]]:
         """Yield the effects of every rule that the next request like this one is about, with the rule's target."""
@@ -137,13 +156,24 @@ class ScriptRunner:
         for candidate in candidates:
             if candidate.effect.fault == condition and self._may_apply(candidate):
                 self._applied[candidate.place] += 1
-                seconds += float(candidate.effect.value or 0)
+                seconds += read_latency(candidate.effect.value or "0", partial(self._draw, candidate, "seconds"))
         return seconds
+
+    def _slowness(self, candidates: list[_Candidate], request: ChatRequest) -> float:
+        """Return by what the latency is multiplied because so many requests are in the backend."""
+        slowness = 1.0
+        for candidate in candidates:
+            if candidate.effect.fault == KNEE and self._may_apply(candidate):
+                inside = self._inside[candidate.place, request.backend]
+                inside.add(id(request))
+                self._applied[candidate.place] += 1
+                slowness = max(slowness, len(inside) / int(candidate.effect.value or 1))
+        return slowness
 
     def _apply(self, candidate: _Candidate, request: ChatRequest) -> Response | None:
         effect = candidate.effect
         fault = find_fault(effect.fault)
-        if fault is None or not fault.can_meet(request) or effect.fault in {LATENCY, PACE, EXPIRES}:
+        if fault is None or not fault.can_meet(request) or effect.fault in {LATENCY, PACE, KNEE, EXPIRES}:
             return None
         if not self._may_apply(candidate):
             return None
@@ -161,10 +191,11 @@ class ScriptRunner:
             and (effect.share is None or self._draw(candidate) * 100 < effect.share)
         )
 
-    def _draw(self, candidate: _Candidate) -> float:
-        """Return a number from 0 to 1 that belongs to this seed, effect and request number."""
-        text = f"{self._seed}:{candidate.place}:{candidate.number}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+    def _draw(self, candidate: _Candidate, what: str = "") -> float:
+        """Return a number between 0 and 1 of this seed, effect and request number, and of what it is for."""
+        text = f"{self._seed}:{candidate.place}:{candidate.number}{what}".encode()
+        drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+        return ((drawn >> 12) + 0.5) / 2**52  # never 0 or 1, for which a lognormal latency would have no value
 
     def _limit_rate(self, candidate: _Candidate, request: ChatRequest) -> Response | None:
         effect = candidate.effect

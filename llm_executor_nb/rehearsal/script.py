@@ -12,8 +12,11 @@ effect   a status code or a name of the catalogue, perhaps with `=value`, and wi
          it by. Answers under `rate=20/min headers` say in their headers what is left; refusals by `rate=20/min
          untimed` do not say when to come again. `at-once=6` takes six requests at once of each backend, whatever
          their keys, and refuses the rest at once with 503, `at-once=6 429` with 429. `chokes=WORD` fails with 500
-         where the last message contains the word. `latency=0.2` and `pace=0.01` (seconds between the pieces of a
-         stream) are added to whatever else decides; Hugging Face's list has a provider's figures as they are then.
+         where the last message contains the word. Under `knee=32` latency grows in proportion to the requests in a
+         backend, from the 32nd on: the 64th waits twice as long. `latency=0.2` and `pace=0.01` (seconds between the
+         pieces of a stream) are added to whatever else decides; Hugging Face's list has a provider's figures as they
+         are then.
+         `latency=0.2~1` is lognormal, with that median and sigma; with `5%latency=30` a share of the requests hangs.
          `expires=14` is in the list of OpenRouter: its models end in so many days
 when     nothing: always; `429*2`: two times; `503@10..20`, `503@10..`, `503@10`: the target's requests with these
          numbers, from 1, counting all; `5%503`: that share of requests, drawn by the rehearsal's seed

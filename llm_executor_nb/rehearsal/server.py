@@ -77,11 +77,10 @@ class RehearsalServer:
     ) -> None:
         self.script = parse_script(script)
         self._lines = Lines()
-        runner = ScriptRunner(self.script, seed=seed)
+        runner = ScriptRunner(self.script, seed=seed, latency_s=latency_s)
         self._handlers = ChatHandlers(
             runner,
             self._lines,
-            latency_s=latency_s,
             keys={OPENROUTER: _plain(openrouter_keys), HUGGINGFACE: _plain(huggingface_tokens)},
         )
         self._lookups = LookupHandlers(runner, latency_s=latency_s, number=self._handlers.number, models=models)
@@ -232,16 +231,12 @@ class ChatHandlers:
     Args:
         runner: chooses the reply to a request.
         lines: the log of requests.
-        latency_s: seconds every reply takes, before what the script adds.
         keys: the keys of each backend in their order; only digests of them are kept.
     """
 
-    def __init__(
-        self, runner: ScriptRunner, lines: Lines, *, latency_s: float, keys: Mapping[str, Sequence[str]]
-    ) -> None:
+    def __init__(self, runner: ScriptRunner, lines: Lines, *, keys: Mapping[str, Sequence[str]]) -> None:
         self._runner = runner
         self._lines = lines
-        self._latency_s = latency_s
         self._numbers: dict[str, dict[bytes, int]] = {backend: {} for backend in keys}
         self.is_closing = False
         for backend, backend_keys in keys.items():
@@ -272,7 +267,7 @@ class ChatHandlers:
         writer = ResponseWriter(http_request, response)
         fault = response.fault
         try:
-            await asyncio.sleep(self._latency_s + latency_s)
+            await asyncio.sleep(latency_s)
             return await writer.run()
         except asyncio.CancelledError:  # the client left, or the server stops
             fault = self._why_unsent()
@@ -289,9 +284,9 @@ class ChatHandlers:
 
     def _respond(self, request: ChatRequest, body: dict[str, Any] | None) -> tuple[float, Response]:
         if request.key is None and request.backend in self._numbers:
-            return 0.0, no_key(request)
+            return self._runner.latency_s, no_key(request)
         if body is None:
-            return 0.0, bad_request(request, "The request is not a JSON object.")
+            return self._runner.latency_s, bad_request(request, "The request is not a JSON object.")
         return self._runner.respond(request)
 
     def number(self, backend: str, key: str | None) -> int:

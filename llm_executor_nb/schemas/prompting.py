@@ -37,8 +37,8 @@ _SHOWN_ANSWER = 4000
 class ResponseFormats(Protocol):
     """Which routes take a `response_format`; the engine has one for each run."""
 
-    def is_sent(self, name: str) -> bool:
-        """Whether the next request has this field."""
+    def is_sent(self, name: str, route: Route) -> bool:
+        """Whether the next request to a route has this field."""
 
     def was_ignored(self, route: Route, name: str) -> None:
         """Note that a route's answer did not follow it."""
@@ -61,7 +61,7 @@ class SchemaPrompt:
 
     def payload(self, route: Route) -> dict[str, Any]:
         """Return the body of the next request to a route."""
-        is_native = self._extras.is_sent(RESPONSE_FORMAT)
+        is_native = self._extras.is_sent(RESPONSE_FORMAT, route)
         messages = list(self._payload["messages"])
         if not is_native:
             messages = _with_instruction(messages, self.schema.instruction)

@@ -65,6 +65,7 @@ class Options:
         deadline_s: the bound on one run by hand; None: no bound.
         retry_after_ceiling_s: the longest time named by a provider that is waited for.
         concurrency: requests in flight of one job; None: start at 8 and grow.
+        hedge: the percentile of a job's answers after which a request gets a twin; True: one of ours; None: never.
         policy: what every request demands that has no policy of its own.
         ledger: the file of answers and attempts; None: memory; UNSET: a file in the working folder.
         practice_url: how the URL of every practice provider begins; None: this is not a rehearsal.
@@ -84,6 +85,7 @@ class Options:
     deadline_s: float | None = 300.0
     retry_after_ceiling_s: float = 30.0
     concurrency: int | None = None
+    hedge: float | None = None
     policy: Policy = NO_POLICY
     ledger: Path | Unset | None = UNSET
     practice_url: str | None = None
@@ -184,6 +186,15 @@ def check_concurrency(concurrency: int | None) -> int | None:
     if _is_whole(concurrency, 1):
         return int(concurrency)
     raise ConfigError(f"concurrency={concurrency!r} must be 1, 2, 3, ...")
+
+
+def check_hedge(hedge: bool | float | None) -> float | None:
+    """Return a percentile, or True for one of ours, if it is one; None: requests get no twins."""
+    if hedge is None or hedge is False:
+        return None
+    if hedge is True or (isinstance(hedge, Real) and not isinstance(hedge, bool) and 0 < hedge < 1):
+        return hedge if hedge is True else float(hedge)
+    raise ConfigError(f"hedge={hedge!r} must be True, False, or a percentile between 0 and 1 such as 0.95.")
 
 
 def check_ledger(place: str | os.PathLike[str] | None) -> Path | None:

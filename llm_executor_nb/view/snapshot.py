@@ -53,6 +53,7 @@ class Snapshot:
         trouble: why answers cannot be stored, so that nothing is asked; empty: they can be.
         spent_usd, saved_usd: dollars of its attempts, and of the answers it reused; None: none, or unknown.
         oldest_utc: when the oldest reused answer was bought; None: none was reused.
+        in_flight: how many requests are in flight, and why not more; empty: the user set the number.
         elapsed_s: seconds since it began.
         is_over: whether it has ended.
         note: why it ended early; empty: it did not.
@@ -74,6 +75,7 @@ class Snapshot:
     spent_usd: float | None = None
     saved_usd: float | None = None
     oldest_utc: datetime | None = None
+    in_flight: str = ""
     elapsed_s: float
     is_over: bool
     note: str = ""
@@ -120,10 +122,11 @@ class Snapshot:
         ]
 
     def bounds(self) -> list[str]:
-        """Return time, pace and money."""
+        """Return time, pace, requests in flight and money."""
         left = f", {time_left(self.left_s)} left" if self.left_s is not None else ""
         speed = [pace(self._bought, self.elapsed_s)] if self._bought >= _FEW and self.elapsed_s > 0 else []
-        return [duration(self.elapsed_s) + left, *speed, *([dollars(self.spent_usd)] if self.spent_usd else [])]
+        spent = [dollars(self.spent_usd)] if self.spent_usd else []
+        return [duration(self.elapsed_s) + left, *speed, *filter(None, [self.in_flight]), *spent]
 
     def notices(self) -> list[tuple[str, str]]:
         """Return what needs attention, each with its style: wait, bad, or none."""

@@ -56,11 +56,12 @@ from llm_executor_nb.core.moves import Go, RunMemory, Wait, next_move
 from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import OPENROUTER, Allowance, Key, Route, Verdict
 from llm_executor_nb.core.secret import Secret
-from llm_executor_nb.jobs.slots import AHEAD, FIRST, LARGEST
+from llm_executor_nb.jobs.growth import Growth
+from llm_executor_nb.jobs.slots import AHEAD
 
 LATE_S = 0.0003
 WAKING_S = 0.001
-WAVE = 64
+WAVE = 128
 BEGIN = 1000.0
 LONGEST_S = 600.0
 CEILING_S = 30.0
@@ -138,7 +139,8 @@ class Job:
         self.health = Health()
         self.keys = {self._route(number, limit): limit for number, limit in enumerate(limits)}
         self.rows, self.latency_s, self.is_timed = rows, latency_s, is_timed
-        self.slots, self.may_grow = slots or FIRST, slots is None
+        self.growth = None if slots else Growth(BEGIN)
+        self.slots = slots or self.growth.limit
         self.dice, self.has_stalls = random.Random(seed), has_stalls
         self.now = BEGIN
         self.events, self.ties = [], itertools.count()
@@ -258,11 +260,13 @@ class Job:
         reach = ScopeLevel.KEY if wait_s else None
         verdict = Verdict(outcome=outcome, reach=reach, retry_after_s=seconds, allowance=allowance)
         row.learning.learn(move, probe, verdict, sent, now)
+        if self.growth is not None:
+            self.growth.replied(self.taken, outcome, now - sent.at, now)
+            self.slots = self.growth.limit
         if not wait_s:
             row.learning.end()
             self.answers.append(now - BEGIN)
             self.under_way -= 1
-            self.slots += self.may_grow and self.slots < LARGEST
             self._release()
             return
         self.refused += 1

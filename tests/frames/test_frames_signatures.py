@@ -22,7 +22,18 @@ def test_run_shows_all_its_options_with_their_defaults():
     assert list(inspect.signature(FRAME.llm.run).parameters)[:2] == ["model", "column"]
     assert list(OPTIONS) == [
         *("template", "out", "system", "schema", "accept", "policy", "service_tier_fallback", "on_error"),
-        *("concurrency", "budget_usd", "budget_s", "price", "timeout", "deadline", "reuse", "max_age", "progress"),
+        *(
+            "concurrency",
+            "hedge",
+            "budget_usd",
+            "budget_s",
+            "price",
+            "timeout",
+            "deadline",
+            "reuse",
+            "max_age",
+            "progress",
+        ),
         "extra_body",
     ]
     assert OPTIONS["max_age"].default == "7D"

@@ -15,7 +15,7 @@ from loopback import Loopback
 import llm_executor_nb as llm
 from llm_executor_nb.__main__ import main
 from llm_executor_nb.chain.session import own_session
-from llm_executor_nb.jobs.slots import LARGEST
+from llm_executor_nb.jobs.growth import LARGEST
 from llm_executor_nb.settings.options import Options
 
 

@@ -1,5 +1,8 @@
 """The fault language: what each form means, what it says of a mistake, and that it reads back as it was written."""
 
+from math import log
+from statistics import median, stdev
+
 import pytest
 
 from llm_executor_nb.core import clock
@@ -115,6 +118,8 @@ def test_a_script_shows_itself_as_the_call_that_makes_it_in_the_words_of_its_aut
         ("openrouter: down=3", "takes no value"),
         ("openrouter: latency", "needs a value, as in latency=0.2"),
         ("openrouter: latency=fast", "'fast' in 'latency=fast' cannot be read"),
+        ("openrouter: latency=0.2~", "write it as in latency=0.2 or latency=0.2~1"),
+        ("openrouter: latency=~1", "cannot be read"),
         ("openrouter: rate=5", "write it as in rate=5/s or rate=20/min"),
         ("openrouter: 200-error=200", "write it as in 200-error=502"),
         ("openrouter: 429 retry=1", "'retry=1' is not an option of '429'; it has: retry-after, source"),
@@ -179,6 +184,33 @@ def test_a_share_is_drawn_by_the_seed_and_can_be_repeated():
 def test_latency_adds_up_and_decides_nothing():
     runner = ScriptRunner(parse_script("openrouter: 503*1, latency=1; *: latency=0.5@1..2; huggingface: latency=9"))
     assert [runner.respond(_ask())[0] for _ in range(3)] == [1.5, 1.5, 1.0]
+
+
+@pytest.mark.parametrize("script", ["*: latency=0.5, knee=2", "*: knee=2; *: latency=0.25, latency=0.25"])
+def test_beyond_the_knee_latency_grows_in_proportion(script):
+    runner, asked = ScriptRunner(parse_script(script), latency_s=0.5), [_ask() for _ in range(4)]
+    assert [runner.respond(one)[0] for one in asked] == [1.0, 1.0, 1.5, 2.0]
+    runner.leave(asked[0])
+    assert runner.respond(_ask())[0] == 2.0
+    assert runner.respond(_ask(backend="huggingface"))[0] == 1.0
+
+
+def test_a_latency_around_a_median_is_lognormal_and_can_be_repeated():
+    drawn = [
+        [runner.respond(_ask())[0] for _ in range(1000)]
+        for runner in (ScriptRunner(parse_script("*: latency=0.2~1"), seed=seed) for seed in (1, 1, 2))
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    logs = [log(seconds) for seconds in drawn[0]]
+    assert median(drawn[0]) == pytest.approx(0.2, rel=0.15)
+    assert stdev(logs) == pytest.approx(1, rel=0.1)
+
+
+def test_a_share_of_hangs_does_not_bend_the_latency_beside_it():
+    runner = ScriptRunner(parse_script("*: 5%latency=0.01~1, latency=30"))
+    hung = [seconds - 30 for seconds, _ in (runner.respond(_ask()) for _ in range(2000)) if seconds != 30]
+    assert 60 < len(hung) < 140
+    assert median(hung) == pytest.approx(0.01, rel=0.4)
 
 
 def test_the_pace_adds_up_and_goes_with_whatever_decides():

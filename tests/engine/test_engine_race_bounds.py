@@ -1,0 +1,51 @@
+"""What is not late: a reply that is being checked, a request in its second form; and what never gets a twin."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, words
+from tenacity import wait_none
+
+import llm_executor_nb as llm
+
+SOON_S = 0.1
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh():
+        llm.configure(retry_wait_strategy=wait_none())
+        yield
+
+
+@pytest.mark.parametrize("said", [[True], [False, True]])
+def test_a_reply_that_is_being_checked_is_not_late(said):
+    answers = iter(said)
+
+    def accept(_):
+        time.sleep(3 * SOON_S)
+        return next(answers)
+
+    with llm.rehearse() as server:
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S, accept=accept)
+        assert "hedge" not in words("decision")
+        assert len(server.lines) == len(said)
+
+
+@pytest.mark.parametrize("field", [{"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "auto"}])
+def test_tools_that_only_one_backend_is_sent_get_no_twin_either(field):
+    with llm.rehearse("openrouter: latency=0.3") as server:
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S, extra_body={"openrouter": field})
+        assert len(server.lines) == 1
+
+
+def test_a_request_is_late_by_the_time_since_it_went_out_last():
+    # the first form is refused after 0.15 s; the second one takes 0.15 s and is on time
+    script = "openrouter: latency=0.15, refused-response_format"
+    with llm.rehearse(script) as server:
+        llm.run_llm(MODEL, "x", hedge_s=0.25, schema={"name": str})
+        assert words("decision") == ["retry", "accept"]
+        assert_log_is_what_the_server_saw(server)

@@ -1,0 +1,230 @@
+"""Hedging in a job: how many twins there are whatever the server's times, what they save, and what they may cost."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from rehearsing import (
+    MODEL,
+    assert_log_is_what_the_server_saw,
+    assert_nothing_is_in_flight,
+    fresh,
+    settle,
+    wait_until,
+    words,
+)
+from simulating import Practice, run_column
+
+import llm_executor_nb as llm
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.errors import ConfigError
+from llm_executor_nb.core.outcomes import Outcome
+from llm_executor_nb.core.records import Verdict
+from llm_executor_nb.engine.sender import SendResult
+from llm_executor_nb.jobs.budget import Budget
+from llm_executor_nb.jobs.hedging import percentile
+from llm_executor_nb.jobs.options import Prices
+from llm_executor_nb.providers.catalog import Price
+from llm_executor_nb.settings.options import Options, check_hedge
+
+ROWS, AT_ONCE = 260, 26
+HANG_S, TIMEOUT_S = 30.0, 3.0
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    with fresh():
+        yield
+
+
+@dataclass
+class Timed(Practice):
+    """A provider that answers in the time of `answers_in`, of which the row's timeout may cut some.
+
+    Attributes:
+        hung: prompts whose first request is never answered.
+        peak: the most requests that were in flight.
+    """
+
+    hung: set[str] = field(default_factory=set)
+    peak: int = 0
+
+    async def whole(self, ask, route, *, timeout_s):
+        prompt = ask.payload["messages"][-1]["content"]
+        is_hung = prompt in self.hung
+        self.hung.discard(prompt)
+        self.peak = max(self.peak, self.in_flight + 1)
+        if not is_hung:
+            return await super().whole(ask, route, timeout_s=timeout_s)
+        self.requests.append((clock.current().now(), route.name, prompt))
+        self.in_flight += 1
+        try:
+            await clock.current().sleep(timeout_s)
+        finally:
+            self.in_flight -= 1
+        return SendResult(Verdict(outcome=Outcome.TIMEOUT, error_code="timeout", message="no reply"))
+
+
+def _slower_and_slower():
+    steps = itertools.count()
+    return lambda _dice: 0.2 * (1 + next(steps) / 200)
+
+
+SHAPES = {
+    "lognormal": lambda dice: 0.2 * math.exp(dice.gauss()),
+    "heavy": lambda dice: 0.2 * math.exp(2 * dice.gauss()),
+    "5 % hang": lambda dice: HANG_S if dice.random() < 0.05 else 0.2,
+    "5 % slow": lambda dice: 2.0 if dice.random() < 0.05 else 0.1,
+    "slower and slower": _slower_and_slower(),
+}
+
+
+def _column(monkeypatch, provider, *, rows=ROWS, **options):
+    return run_column(monkeypatch, {"a": provider}, [f"q{row}" for row in range(rows)], keys=2, **options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_true_hedges_fewer_than_4_percent_whatever_the_times(monkeypatch, shape):
+    provider = Timed(answers_in=SHAPES[shape])
+    came = _column(monkeypatch, provider, concurrency=AT_ONCE, hedge=True)
+    assert came.counts == {"ok": ROWS}
+    assert len(provider.requests) - ROWS < 0.04 * ROWS
+    assert provider.peak <= AT_ONCE
+
+
+@pytest.mark.parametrize(("hedge", "most"), [(0.5, 0.05), (0.99, 0.01)])
+def test_a_percentile_and_5_percent_bound_the_twins(monkeypatch, hedge, most):
+    provider = Timed(answers_in=SHAPES["lognormal"])
+    came = _column(monkeypatch, provider, concurrency=AT_ONCE, hedge=hedge)
+    assert came.counts == {"ok": ROWS}
+    assert len(provider.requests) - ROWS <= most * ROWS
+
+
+def test_hangs_cost_little_time_and_few_requests(monkeypatch):
+    hung = random.Random(7).sample(range(1000), 50)
+    provider = Timed(answers_in=lambda dice: dice.uniform(0.19, 0.21), hung={f"q{row}" for row in hung})
+    came = _column(monkeypatch, provider, rows=1000, concurrency=64, hedge=0.95, timeout=TIMEOUT_S)
+    assert came.counts == {"ok": 1000}
+    assert came.seconds <= 1.5 * 1000 * 0.2 / 64
+    assert len(provider.requests) <= 1.06 * (1000 + len(hung))
+
+
+def test_a_slow_tail_is_cut(monkeypatch):
+    provider = Timed(answers_in=SHAPES["lognormal"])
+    came = _column(monkeypatch, provider, rows=1000, concurrency=64, hedge=True)
+    assert came.seconds <= 1.3 * 1000 * 0.2 * math.exp(0.5) / 64
+
+
+@pytest.mark.parametrize("hedge", [None, False])
+def test_without_hedging_no_request_more_is_sent(monkeypatch, hedge):
+    provider = Timed(answers_in=SHAPES["lognormal"])
+    _column(monkeypatch, provider, rows=100, concurrency=AT_ONCE, hedge=hedge)
+    assert len(provider.requests) == 100
+
+
+@pytest.mark.parametrize(
+    ("times", "share", "seconds"),
+    [
+        ([(float(s), True) for s in range(1, 101)], 0.95, 95.0),
+        ([(1.0, True)] * 95 + [(1.5, False)] * 5, 0.95, 1.0),
+        ([(1.0, True)] * 90 + [(1.5, False)] * 10, 0.95, 1.0),
+        ([(float(s), s % 2 == 1) for s in range(1, 101)], 0.5, 75.0),
+        ([(0.1, False)] * 50 + [(float(s), True) for s in range(1, 101)], 0.95, 95.0),
+    ],
+)
+def test_the_percentile_counts_a_cancelled_request_as_under_way_until_then(times, share, seconds):
+    assert percentile(times, share) == seconds
+
+
+@pytest.mark.parametrize("hedge", [0, 1, 1.0, 95, -0.5, "0.9", float("nan")])
+def test_what_is_not_a_percentile_is_refused_before_anything_is_sent(hedge):
+    with llm.rehearse() as server:
+        with pytest.raises(ConfigError, match=r"hedge=.* a percentile between 0 and 1 such as 0\.95"):
+            pd.DataFrame({"q": ["x"]}).llm.run(MODEL, "q", hedge=hedge)
+        with pytest.raises(ConfigError, match="hedge="):
+            llm.configure(hedge=hedge)
+        assert not server.lines
+
+
+def test_what_is_configured_holds_unless_a_job_says_otherwise():
+    assert Options().hedge is None
+    assert [check_hedge(one) for one in (None, False, True, 0.9)] == [None, None, True, 0.9]
+    frame = pd.DataFrame({"q": ["x"] * 3, "n": range(3)})
+    plans = {"template": "{q} {n}", "price": (1, 1)}
+    with llm.rehearse():
+        llm.configure(hedge=0.5)
+        assert frame.llm.plan(MODEL, hedge=False, **plans).most_usd < frame.llm.plan(MODEL, **plans).most_usd
+
+
+# --- over real HTTP ---------------------------------------------------------------------------------------------
+
+
+def _frame(rows):
+    return pd.DataFrame({"q": [f"question {row}" for row in range(rows)]})
+
+
+def test_the_log_has_every_twin_and_the_report_says_what_they_did():
+    with llm.rehearse("*: latency=30@90..92, latency=0.02") as server:
+        frame = _frame(100)
+        plan = frame.llm.plan(MODEL, "q", hedge=0.95)
+        out = frame.llm.run(MODEL, "q", concurrency=8, hedge=0.95, progress=False)
+        settle(server)
+        assert (out["q_llm_status"] == "ok").all()
+        hedges = out.llm.report().hedges
+        assert hedges.twins == len(server.lines) - 100 == words("decision").count("hedge")
+        assert 3 <= hedges.twins <= plan.hedges == 5
+        assert hedges.won >= 3
+        assert "hedges     " in repr(out.llm.report())
+        assert "hedging    at most 5 more requests; a hedge may be paid twice" in repr(plan)
+        assert_log_is_what_the_server_saw(server, in_order=False)
+        assert out.llm.report().fallbacks == 0
+    assert_nothing_is_in_flight()
+
+
+def test_stopping_a_job_leaves_no_twin_open():
+    with llm.rehearse("*: latency=30@40.., latency=0.02") as server:
+        job = _frame(60).llm.start(MODEL, "q", concurrency=64, hedge=0.95, progress=False)
+        wait_until(lambda: len(server.lines) == 60 + 3)
+        job.stop()
+        settle(server)
+        assert_nothing_is_in_flight()
+        assert_log_is_what_the_server_saw(server, in_order=False)
+        assert job.report().rows.to_dict() == {"ok": 39, "cached": 0, "failed": 0, "skipped": 0, "cancelled": 21}
+
+
+# --- money ------------------------------------------------------------------------------------------------------
+
+
+def test_a_twin_is_sent_only_where_the_budget_has_room_for_it_and_is_not_nearly_used_up():
+    options = SimpleNamespace(budget_usd=100.0, prices=Prices({}, Price(0.0, 1.0)), schema=None, extra_body=None)
+    budget = Budget(options)
+    rows = [
+        SimpleNamespace(request=SimpleNamespace(max_tokens=10, is_text=True, size=1, tokens=1), attempts=[])
+        for _ in range(9)
+    ]
+    budget._paid = 20
+    assert budget.has_room_for(rows[0], rows[:8])
+    assert not budget.has_room_for(rows[0], [*rows, rows[0]])
+    budget.spent_usd = 91.0
+    assert not budget.has_room_for(rows[0], rows[:1])
+    budget.spent_usd = 89.0
+    assert not budget.has_room_for(rows[0], rows[:1])
+    assert budget.has_room_for(rows[0], [])
+
+
+def test_a_hedged_job_never_exceeds_its_budget():
+    with llm.rehearse("*: latency=30@40..41, latency=0.02, no-usage") as server:
+        out = _frame(60).llm.run(
+            MODEL, "q", concurrency=4, hedge=0.9, progress=False, price=(0.0, 1e6), max_tokens=64, budget_usd=5000.0
+        )
+        settle(server)
+        assert (out["q_llm_status"] == "ok").all()
+        assert llm.attempts()["cost_usd"].sum() <= 5000.0
+        assert words("outcome").count("cancelled") == 2
+        assert_log_is_what_the_server_saw(server, in_order=False)
