@@ -79,7 +79,9 @@ def _own_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture(autouse=True)
 def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a practice server may send no byte for some seconds, and a search would give it up."""
-    monkeypatch.setattr("llm_executor_nb.chain.catalogues.SILENCE_S", 60.0)
+    from llm_executor_nb.chain import catalogues  # noqa: PLC0415 - loaded when the user's keys are gone
+
+    monkeypatch.setattr(catalogues, "SILENCE_S", 60.0)
 
 
 @pytest.fixture(autouse=True)
