@@ -1,19 +1,20 @@
 """Our column and our calls against other clients: one server, one machine, one interleaved run.
 
-    python tests/benchmarks/peers.py                      all scenarios, three rounds: about an hour
+    python tests/benchmarks/peers.py                      all scenarios, three rounds: over an hour
     python tests/benchmarks/peers.py --quick              a quarter of the rows, one round
     python tests/benchmarks/peers.py --only hangs knee --ours             without the peers
     python tests/benchmarks/peers.py --only column --ours --base ../before    beside another checkout of this package
 
 The first use installs the peers into an environment of their own, in the user's cache; `--renew` installs their newest
 versions. The server and each client have a process of their own. Each answer is compared with its prompt, and the
-server counts the requests. Read the ratios, and run it alone. Its last lines are the table of the README.
+server counts the requests. Run it alone, and read the ratios. `--readme` writes its table into the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ROUNDS = 3
-LONGEST = 20
-"""A run is given up after so many times the best that is possible, and `SPARE_S`."""
-SPARE_S = 40.0
+LONGEST, SPARE_S, SLOWEST = 20, 60.0, 50
+"""A run is given up after so many times the best possible, these seconds more, and one more for so many rows."""
 WARM_ROWS = 20
+TABLE_BEGINS, TABLE_ENDS = "<!-- written by tests/benchmarks/peers.py -->", "<!-- until here -->"
 OURS = {"column", "calls"}
 
 
@@ -116,7 +117,15 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one run of a client came to; `figure` None: it was given up."""
+    """What one run of a client came to.
+
+    Attributes:
+        figure: of the scenario's kind; None: it was given up.
+        counts: what the server saw.
+        rows, lost, wrong: how many rows were asked, came without an answer, and came with another row's.
+        logged: the attempts in our log; 0: there is none.
+        searches: whether the client looks for its concurrency.
+    """
 
     figure: float | None
     counts: Counts
@@ -124,18 +133,22 @@ class Found:
     lost: int = 0
     wrong: int = 0
     logged: int = 0
+    searches: bool = False
 
     def __str__(self) -> str:
         counts = self.counts
         more = counts.requests - self.rows - counts.hung
-        told = [f"{self.lost} lost", f"{self.wrong} wrong", f"{counts.requests} requests"]
-        if counts.hung or more:
-            told.append(f"{counts.hung / self.rows:.1%} hung and {more / self.rows:+.1%} more than rows and hangs")
+        told = [f"{self.lost} lost, {self.wrong} wrong, {counts.requests} requests, {counts.peak} in flight at most"]
+        if counts.hung:
+            told.append(f"{counts.hung / self.rows:.1%} hung")
+        if more:
+            told.append(f"{more / self.rows:+.1%} beside the rows{' and the hangs' if counts.hung else ''}")
         if counts.refused:
             told.append(f"{counts.refused} refused")
-        told.append(f"{counts.peak} in flight at most")
-        if counts.late:
-            told.append(f"after 5 s {counts.late_peak} and {counts.late_refused / counts.late:.1%} refused")
+        if counts.late and self.searches:
+            told.append(
+                f"after 5 s {counts.late_peak} in flight at most, {counts.late_refused / counts.late:.1%} refused"
+            )
         if self.logged not in {0, counts.requests}:
             told.append(f"BUT {self.logged} IN THE LOG")
         return ", ".join(told)
@@ -174,22 +187,29 @@ class Bench:
                 self.found[scenario.name, label].append(found)
                 if found.figure is not None:
                     print(f"  {label:32} {_shown(found.figure, scenario.figure):>18}   {found}", flush=True)
-        for label in dict.fromkeys(label for name, label in self.found if name == scenario.name):
-            print(f"  median {label:25} {_shown(self.median(scenario, label), scenario.figure):>18}", flush=True)
+        for label in [label for name, label in self.found if name == scenario.name and rounds > 1]:
+            print(f"  median of {label:22} {_shown(self.median(scenario, label), scenario.figure):>18}", flush=True)
 
     def _measure(self, scenario: Scenario, variant: Variant, *, is_base: bool) -> Found:
         client = self._client(variant.client, is_base=is_base)
         self._server.next_run(replace(scenario.faults, rows=scenario.rows))
         run = self._asked(scenario, variant)
-        told = client.measure(run, LONGEST * scenario.best_s + SPARE_S)
+        told = client.measure(run, LONGEST * scenario.best_s + SPARE_S + scenario.rows / SLOWEST)
         counts = self._server.next_run(Faults())
         if told is None:
             tail = client.errors.read_text().splitlines()[-1:]
             print(f"  {variant.label:32} given up: {''.join(tail)[:160]}", flush=True)
             return Found(figure=None, counts=counts, rows=scenario.rows)
         lost, wrong, logged = int(told["lost"]), int(told["wrong"]), int(told["logged"])
-        figure = _figure(scenario, told)
-        return Found(figure=figure, counts=counts, rows=scenario.rows, lost=lost, wrong=wrong, logged=logged)
+        return Found(
+            figure=_figure(scenario, told),
+            counts=counts,
+            rows=scenario.rows,
+            lost=lost,
+            wrong=wrong,
+            logged=logged,
+            searches="concurrency" in variant.options,
+        )
 
     def _client(self, name: str, *, is_base: bool) -> Client:
         """Return a client that has been used before: its imports are no part of a run."""
@@ -230,6 +250,10 @@ class Bench:
         figures = [one.figure for one in self.found.get((scenario.name, label), ())]
         return statistics.median(figures) if figures and None not in figures else None
 
+    def lost(self, scenario: Scenario, label: str) -> int:
+        """Return the most rows that a client lost or mixed up in a run."""
+        return max((one.lost + one.wrong for one in self.found.get((scenario.name, label), ())), default=0)
+
     def end(self) -> None:
         """End the clients."""
         for client in self._clients.values():
@@ -257,11 +281,9 @@ def table(bench: Bench, scenarios: Iterable[Scenario]) -> str:
     lines = ["| scenario | this package | best of the others | bare aiohttp |", "| --- | --- | --- | --- |"]
     for scenario in scenarios:
         if scenario.with_peers:
-            ours, bare = (
-                _shown(bench.median(scenario, label), scenario.figure)
-                for label in (scenario.ours[-1].label, BARE.label)
-            )
-            lines.append(f"| {_title(scenario)} | {ours} | {_best(bench, scenario)} | {bare} |")
+            peer = min(PEERS, key=lambda one: _rank(bench, scenario, one.label)).label
+            ours, others, bare = (_cell(bench, scenario, one) for one in (scenario.ours[-1].label, peer, BARE.label))
+            lines.append(f"| {_title(scenario)} | {ours} | {others}, {peer} | {bare} |")
     return "\n".join(lines)
 
 
@@ -270,18 +292,29 @@ def _title(scenario: Scenario) -> str:
     return f"{scenario.title}; ours with {options}" if options else scenario.title
 
 
-def _best(bench: Bench, scenario: Scenario) -> str:
-    """Return the best peer among those that answered most rows, and how many rows it lost."""
-    ranked = []
-    for peer in PEERS:
-        figure = bench.median(scenario, peer.label)
-        if figure is not None:
-            lost = max(one.lost + one.wrong for one in bench.found[scenario.name, peer.label])
-            ranked.append((lost, -figure if scenario.figure is Figure.RATE else figure, figure, peer.label))
-    if not ranked:
-        return "-"
-    lost, _, figure, label = min(ranked)
-    return f"{_shown(figure, scenario.figure)} ({label}{f', {lost} rows lost' if lost else ''})"
+def _cell(bench: Bench, scenario: Scenario, label: str) -> str:
+    """Return a client's median, and how many rows it lost or mixed up."""
+    lost = bench.lost(scenario, label)
+    shown = _shown(bench.median(scenario, label), scenario.figure)
+    return f"{shown} ({lost:,} rows lost)" if lost else shown
+
+
+def _rank(bench: Bench, scenario: Scenario, label: str) -> tuple[int, float]:
+    """Return what the best peer has least of: rows lost, then time."""
+    figure = bench.median(scenario, label)
+    if figure is None:
+        return scenario.rows, math.inf
+    return bench.lost(scenario, label), -figure if scenario.figure is Figure.RATE else figure
+
+
+def write_table(text: str) -> None:
+    """Put a table into the README in place of the one that is there."""
+    readme = ROOT / "README.md"
+    before, begins, rest = readme.read_text("utf-8").partition(TABLE_BEGINS)
+    _, ends, after = rest.partition(TABLE_ENDS)
+    if not begins or not ends:
+        raise SystemExit(f"{readme} must have the lines {TABLE_BEGINS} and {TABLE_ENDS}; the table goes between them.")
+    readme.write_text(f"{before}{begins}\n\n{text}\n\n{ends}{after}", "utf-8")
 
 
 def _asked_for() -> argparse.Namespace:
@@ -296,6 +329,7 @@ def _asked_for() -> argparse.Namespace:
         "--package", type=Path, default=ROOT, help="the checkout that is ours; else the one of this file"
     )
     parser.add_argument("--base", type=Path, help="a second checkout of this package, measured beside this one")
+    parser.add_argument("--readme", action="store_true", help="write the table into the README")
     parser.add_argument("--renew", action="store_true", help="install the newest versions of the peers")
     return parser.parse_args()
 
@@ -319,7 +353,11 @@ def main() -> None:
         if peers_first.NAME in asked.only:
             peers_first.measure(server.root, folder, rounds, checkouts, peers_python=python if has_peers else None)
         if has_peers:
-            print(f"\n{datetime.now(UTC):%Y-%m-%d}, {peers_environment.versions(python)}\n\n{table(bench, scenarios)}")
+            when = f"Medians of {rounds}, {datetime.now(UTC):%Y-%m-%d}, {peers_environment.versions(python)}:"
+            text = f"{when}\n\n{table(bench, scenarios)}"
+            print(f"\n{text}")
+            if asked.readme:
+                write_table(text)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MODEL = "my/model"
 TRIES = 4
+LOOP = asyncio.Runner()
+"""One for the life of the process: LangChain and litellm keep connections, and those belong to a loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Run:
 
     Attributes:
         number: of the run; prompts and keys have it, so that nothing of an earlier one is reused.
-        rows, concurrency: how many, and how many of them at once; None: the client finds it.
+        rows, concurrency: how many, and how many of them at once.
         timeout_s: of one attempt.
         keys: the endpoints that are equals.
         others: the endpoints for what those cannot answer, in order.
@@ -61,7 +63,7 @@ class Run:
 
     number: int
     rows: int
-    concurrency: int | None
+    concurrency: int
     timeout_s: float
     keys: tuple[Endpoint, ...]
     others: tuple[Endpoint, ...] = ()
@@ -141,10 +143,9 @@ def bare(run: Run) -> Iterator[Work]:
                 dead.add(place)
         return None
 
-    with asyncio.Runner() as runner:
-        session = runner.run(opened())
-        yield lambda prompts: runner.run(spread(prompts, run.concurrency or 64, ask))
-        runner.run(session.close())
+    session = LOOP.run(opened())
+    yield lambda prompts: LOOP.run(spread(prompts, run.concurrency, ask))
+    LOOP.run(session.close())
 
 
 @contextmanager
@@ -174,11 +175,10 @@ def async_openai(run: Run, *, is_on_aiohttp: bool = False) -> Iterator[Work]:
                 continue
         return None
 
-    with asyncio.Runner() as runner:
-        clients = runner.run(opened())
-        yield lambda prompts: runner.run(spread(prompts, run.concurrency or 64, ask))
-        for client in clients:
-            runner.run(client.close())
+    clients = LOOP.run(opened())
+    yield lambda prompts: LOOP.run(spread(prompts, run.concurrency, ask))
+    for client in clients:
+        LOOP.run(client.close())
 
 
 def on_aiohttp(run: Run) -> Any:
@@ -199,9 +199,9 @@ def _chat_models(run: Run, **options: object) -> list[Any]:
 def abatch(run: Run) -> Iterator[Work]:
     """LangChain: one abatch for each key, with all other endpoints as fallbacks."""
     models = _chat_models(run)
-    count = min(len(run.keys), run.concurrency or 64)
+    count = min(len(run.keys), run.concurrency)
     asked = [_with_fallbacks(models, run.places(number)) for number in range(count)]
-    config = {"max_concurrency": (run.concurrency or 64) // count}
+    config = {"max_concurrency": run.concurrency // count}
 
     async def work(prompts: list[str]) -> Answers:
         shares = (
@@ -213,8 +213,7 @@ def abatch(run: Run) -> Iterator[Work]:
             answers[number::count] = [getattr(message, "content", None) for message in share]
         return answers
 
-    with asyncio.Runner() as runner:
-        yield lambda prompts: runner.run(work(prompts))
+    yield lambda prompts: LOOP.run(work(prompts))
 
 
 def _with_fallbacks(models: list[Any], places: list[int]) -> Any:
@@ -237,7 +236,7 @@ def threads(run: Run) -> Iterator[Work]:
         except Exception:  # noqa: BLE001 - a lost row
             return None
 
-    with ThreadPoolExecutor(run.concurrency or 64) as pool:
+    with ThreadPoolExecutor(run.concurrency) as pool:
         yield lambda prompts: list(pool.map(ask, range(len(prompts)), prompts))
 
 
@@ -265,9 +264,8 @@ def router(run: Run) -> Iterator[Work]:
         except Exception:  # noqa: BLE001 - a lost row
             return None
 
-    with asyncio.Runner() as runner:
-        made = litellm.Router(deployments, num_retries=TRIES - 1, timeout=run.timeout_s, fallbacks=fallbacks)
-        yield lambda prompts: runner.run(spread(prompts, run.concurrency or 64, ask))
+    made = litellm.Router(deployments, num_retries=TRIES - 1, timeout=run.timeout_s, fallbacks=fallbacks)
+    yield lambda prompts: LOOP.run(spread(prompts, run.concurrency, ask))
 
 
 def _configured(run: Run) -> Any:
@@ -297,7 +295,7 @@ class Column:
         """Run the column."""
         run = self._run
         self._out = self._frame({"q": prompts}).llm.run(
-            MODEL, "q", progress=False, timeout=run.timeout_s, concurrency=run.concurrency, **run.options
+            MODEL, "q", progress=False, timeout=run.timeout_s, **{"concurrency": run.concurrency, **run.options}
         )
         return self._out["q_llm"].to_list()
 

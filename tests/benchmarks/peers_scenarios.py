@@ -40,7 +40,7 @@ PEERS = (
     Variant(label="AsyncOpenAI", client="openai"),
     Variant(label="AsyncOpenAI on aiohttp", client="openai-aiohttp"),
     Variant(label="ChatOpenAI.abatch", client="abatch"),
-    Variant(label="threads + tenacity + ChatOpenAI", client="threads"),
+    Variant(label="ChatOpenAI, threads, tenacity", client="threads"),
     Variant(label="litellm Router", client="router"),
 )
 OURS = Variant(label="ours", client="column")
