@@ -123,6 +123,7 @@ class Found:
         figure: of the scenario's kind; None: it was given up.
         counts: what the server saw.
         rows, lost, wrong: how many rows were asked, came without an answer, and came with another row's.
+        cpu_s: the CPU of the client's process; much of a wall beside other work is a wait for a core.
         logged: the attempts in our log; 0: there is none.
         searches: whether the client looks for its concurrency.
     """
@@ -132,13 +133,15 @@ class Found:
     rows: int
     lost: int = 0
     wrong: int = 0
+    cpu_s: float = 0.0
     logged: int = 0
     searches: bool = False
 
     def __str__(self) -> str:
         counts = self.counts
         more = counts.requests - self.rows - counts.hung
-        told = [f"{self.lost} lost, {self.wrong} wrong, {counts.requests} requests, {counts.peak} in flight at most"]
+        told = [f"{self.lost} lost, {self.wrong} wrong", f"{self.cpu_s / self.rows * 1000:.2f} ms CPU a row"]
+        told.append(f"{counts.requests} requests, {counts.peak} in flight at most")
         if counts.hung:
             told.append(f"{counts.hung / self.rows:.1%} hung")
         if more:
@@ -207,6 +210,7 @@ class Bench:
             rows=scenario.rows,
             lost=lost,
             wrong=wrong,
+            cpu_s=told["cpu_s"],
             logged=logged,
             searches="concurrency" in variant.options,
         )
