@@ -37,6 +37,11 @@ _ABOVE = 0.1
 """Beyond the plateau: rate = peak * (1 + 0.1 * (t / plateau - 1)^3)."""
 _DOUBLE_S, _LATENCIES_TO_DOUBLE = 0.7, 3.0
 """While searching, the rate doubles every max(0.7 s, 3 * latency)."""
+_SHORT_S, _QUICK_SHARE, _FEW = 0.25, 0.25, 4
+"""A refusal that comes in less than 0.25 of an answer's time is too quick to measure a rate in between, so the rate is
+measured since the first request. Within 0.25 s of it, four or more requests show the burst that a key takes."""
+_ANSWER_S = 0.08
+"""How long an answer is taken to need, until there is one."""
 _BORNE_S = 3.0
 """A rate borne for 3 s + 4 * latency before its refusal is just above the limit."""
 
@@ -76,6 +81,7 @@ class Burst:
     first_sent_at: float = math.inf  # its first refused request
     known_at: float = -math.inf  # when that refusal came
     per_s: float = 0.0  # the rate at which it was sent
+    is_short: bool = False  # it came so soon after the first request that it tells little of the rate
     answered_per_s: float = math.inf  # since the burst before, time on hold included
     answers_before: int = 0  # since the burst before, at most 16
     answers: int = 0
@@ -224,6 +230,7 @@ class AdaptiveRate:
         # since the last burst
         self._answers = 0
         self._first_sent_at: float | None = None
+        self._answer_s = _ANSWER_S
         self._is_long_borne = False
         self._share_kept = 1.0
 
@@ -257,6 +264,7 @@ class AdaptiveRate:
             self._add_to_burst(sent_at, is_refused=False)
             return
         self._answers += 1
+        self._answer_s = now - sent_at
         if self.per_s is None:
             return
         step_s = self._climb.step_s(now, self.per_s)
@@ -271,10 +279,13 @@ class AdaptiveRate:
             self._add_to_burst(sent_at, is_refused=True)
             return
         self.bursts += 1
+        began = self._began_at(sent_at)
+        is_short = self._is_quick(began, sent_at, now) and sent_at - began < _SHORT_S
         burst = Burst(
             first_sent_at=sent_at,
             known_at=now,
-            per_s=self.per_s if self.per_s is not None else self._sent_per_s(sent_at, now),
+            per_s=self._refused_per_s(began, sent_at, now, is_short=is_short),
+            is_short=is_short,
             answered_per_s=self._answers / (now - self._burst.known_at) if self.bursts > 1 else math.inf,
             answers_before=min(self._answers, _LOOK_BACK),
         )
@@ -286,6 +297,10 @@ class AdaptiveRate:
         self._climb.counted_until = self._slot = now
         self._set_rate()
 
+    def pause(self) -> None:
+        """Note a refusal that is taken for too many requests at once; the key is on hold after it all the same."""
+        self._first_sent_at = None
+
     def _add_to_burst(self, sent_at: float, *, is_refused: bool) -> None:
         """Count a reply to a request of the burst; one that was sent before the burst tells nothing about it."""
         if sent_at >= self._burst.first_sent_at:
@@ -295,6 +310,22 @@ class AdaptiveRate:
     def _sent_per_s(self, since: float, now: float) -> float:
         return max(sum(sent >= since for sent in self._sends) / max(now - since, 0.001), _FIRST_PER_S)
 
+    def _began_at(self, refused: float) -> float:
+        """Return when requests began to be sent since the burst before; the first one of them was the hold's probe."""
+        first = -math.inf if self._first_sent_at is None else self._first_sent_at
+        return min((sent for sent in self._sends if sent > first), default=refused)
+
+    def _is_quick(self, began: float, sent_at: float, now: float) -> bool:
+        """Whether a refusal came too soon after its request to measure the rate in between."""
+        is_quick = self.told_per_s is None and now - sent_at < _QUICK_SHARE * self._answer_s
+        return is_quick and sum(sent >= began for sent in self._sends) >= _FEW
+
+    def _refused_per_s(self, began: float, sent_at: float, now: float, *, is_short: bool) -> float:
+        """Return the rate that was refused: the one that was kept, else what was sent since the refused request."""
+        if self._is_quick(began, sent_at, now) and (is_short or self.per_s is None):
+            return min(self.per_s or math.inf, self._sent_per_s(began, max(now, began + _SHORT_S)))
+        return self._sent_per_s(sent_at, now) if self.per_s is None else self.per_s
+
     def _within_told(self, per_s: float) -> float:
         return per_s if self.told_per_s is None else min(per_s, self.told_per_s)
 
@@ -303,7 +334,7 @@ class AdaptiveRate:
         if self.told_per_s is not None:
             return self._climb.per_s(_TOLD_PLATEAU_S)
         latency_s = self._burst.latency_s
-        if self.bursts == 1 and self._burst.replies < _ENOUGH_REPLIES:
+        if self._burst.is_short or (self.bursts == 1 and self._burst.replies < _ENOUGH_REPLIES):
             return per_s * 2 ** (step_s / max(_DOUBLE_S, _LATENCIES_TO_DOUBLE * latency_s))
         return self._climb.per_s(_PLATEAU_S + 4 * latency_s)
 

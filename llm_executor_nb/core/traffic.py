@@ -156,6 +156,7 @@ class Traffic:
         # soon found wrong, when as many as were answered before are refused. A rate that fits by chance is not.
         rate, capacity = self._rate(route), self._capacity(route)
         if rate.per_s is None and capacity.refused(sent.in_flight, now) and sent.in_flight > _SMALL_BURST:
+            rate.pause()
             return
         capacity.forget()
         rate.refused(sent.at, now)

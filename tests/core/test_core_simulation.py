@@ -117,6 +117,9 @@ class NoRate:
     def sent(self, now):
         pass
 
+    def pause(self):
+        pass
+
     def answered(self, now, sent_at):
         pass
 
