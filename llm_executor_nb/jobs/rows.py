@@ -78,7 +78,7 @@ class RowRun:
     @property
     def is_via_fallback(self) -> bool:
         """Whether more than one route was asked; a twin is no fallback."""
-        return len({attempt.route for attempt in self.attempts if attempt.decision is not Decision.HEDGE}) > 1
+        return len({attempt.route for attempt in self.attempts if attempt.decision != Decision.HEDGE}) > 1
 
     def _log(self) -> dict[str, Any]:
         return {"run_id": self.run_id, "outcomes": tuple(attempt.outcome.value for attempt in self.attempts)}
