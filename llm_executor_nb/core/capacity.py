@@ -6,7 +6,8 @@ is the bound. A refusal by chance sets none: as many in flight were answered jus
 1. *The bound.* Each reply is kept with the number in flight when its request was sent. A number is too many when the
    refusals of requests sent with so many in flight, or more, outweigh the answers to them. Older replies weigh less.
 2. *The way back.* The bound rises by one when it was used up for a while. That while doubles, up to a minute, each
-   time the next number is refused again.
+   time the next number is refused again. If it is not, the bound rises by 2, 4, 8 and so on, and ends after 8 rises:
+   a bound that ended at once would let all that wait rush to a server that refuses them.
 3. *Proof.* A refusal that is taken for "too many at once" sends no more until an answer shows that the server is up.
 4. *After a hold* requests return one by one: one more with each answer.
 
@@ -22,6 +23,7 @@ _FADES = 0.9
 """Each reply weighs 0.9 times as much as the one after it."""
 _PER_REFUSAL_S, _FIRST_S, _LONGEST_S = 1.0, 4.0, 60.0
 """Until a bound is tried again: min(min(1 s * refusals, 4 s) * 2^failed tries, 60 s)."""
+_LAST_RAISE = 8
 _FULL_RAMP = 64
 """With so many in flight, a return from a hold is over."""
 
@@ -87,7 +89,7 @@ class Capacity:
             self._raises += 1
             if self._raises > 1:
                 self._failed_raises = 0
-            self._rise(self.limit + 1)
+            self._rise(self.limit + 2 ** (self._raises - 1))
 
     def refused(self, in_flight: int, now: float) -> bool:
         """Note a refusal of a request sent with so many in flight; return whether they were too many."""
@@ -108,7 +110,7 @@ class Capacity:
     def _rise(self, limit: int) -> None:
         self._used_up = 0
         self.limit = limit
-        if not any(is_refused for _, is_refused in self._replies):
+        if self._raises > _LAST_RAISE:
             self.limit, self._refused, self._failed_raises = None, 0, 0
 
     def _weight(self, in_flight: int) -> float:

@@ -103,7 +103,7 @@ def make_preview(
         out: the answers' column.
         prompts: the rows of the whole frame.
         positions: which rows these are.
-        concurrency: requests in flight; None: it begins at 8 and grows.
+        concurrency: requests in flight; None: it begins at 8 and grows, to 256 at most.
     """
     runs = result[f"{out}_run"]
     by_run = session().attempts_of(run_ids=runs.dropna()).groupby("run_id")

@@ -44,7 +44,7 @@ class JobOptions:
         schema: what answers must fit; None: any answer is good.
         accept: the user's predicate; None: there is none.
         timeout_s, deadline_s: bounds of an attempt and of a row; None: no bound.
-        concurrency: requests in flight; None: begin at 8 and grow.
+        concurrency: requests in flight; None: begin at 8 and find what the routes bear, up to 256.
         hedge: the percentile of the answers' times after which a request gets a twin; True: one of ours; None: never.
         is_raising: a failure ends the job.
         reuse: take stored answers.
