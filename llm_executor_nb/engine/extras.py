@@ -79,7 +79,7 @@ class Extras:
             self._wanted[RESPONSE_FORMAT] = request.schema.digest_text
         if is_stream:
             self._wanted[STREAM_OPTIONS] = STREAM_OPTIONS
-        self._sent: dict[Route, frozenset[str]] = {}  # by route: a run may have two requests in flight
+        self._sent = _NONE
         self._left_out: dict[Scope, frozenset[str]] = {}
         self._suspects: dict[Scope, frozenset[str]] = {}
         self._failures: dict[Scope, int] = {}
@@ -87,23 +87,23 @@ class Extras:
     def choose(self, route: Route, *, takes_extras: bool) -> None:
         """Choose the extras of the next request to a route."""
         names = self._wanted if takes_extras else _NONE
-        self._sent[route] = frozenset([name for name in names if self._may_send(name, route)])
+        self._sent = frozenset([name for name in names if self._may_send(name, route)])
 
-    def is_sent(self, name: str, route: Route) -> bool:
-        """Whether the next request to a route has an extra."""
-        return name in self._sent.get(route, _NONE)
+    def is_sent(self, name: str) -> bool:
+        """Whether the next request has an extra."""
+        return name in self._sent
 
     def extra_body(self, route: Route) -> Mapping[str, Mapping[str, Any]] | None:
         """Return the request's `extra_body`, in which None leaves out what is not to be sent."""
         given = self._request.extra_body
-        if STREAM_OPTIONS not in self._wanted or self.is_sent(STREAM_OPTIONS, route):
+        if STREAM_OPTIONS not in self._wanted or STREAM_OPTIONS in self._sent:
             return given
         fields = (given or {}).get(route.backend) or {}
         return {**(given or {}), route.backend: {**fields, STREAM_OPTIONS: None}}
 
     def headers_left_out(self, route: Route) -> frozenset[str]:
         """Return the headers that the backend would get, and that the next request must not have."""
-        return _NONE if self.is_sent(METADATA, route) or route.backend != OPENROUTER else _NO_METADATA
+        return _NONE if METADATA in self._sent or route.backend != OPENROUTER else _NO_METADATA
 
     def judge(self, route: Route, verdict: Verdict, *, is_probe: bool) -> Verdict | None:
         """Learn from a reply; return the verdict to record if the request goes out again at once without an extra.
@@ -116,7 +116,7 @@ class Extras:
         if verdict.outcome is Outcome.OK:
             self._answered(route)
             return None
-        if refused := self._refused_by(route, verdict):
+        if refused := self._refused_by(verdict):
             self._leave_out(route, refused)
             return self._verdict_on_refusal(route, refused, verdict)
         if verdict.outcome in _WITHOUT_A_REASON and verdict.retry_after_s is None:
@@ -125,7 +125,7 @@ class Extras:
 
     def was_ignored(self, route: Route, name: str) -> None:
         """Remember that an answer did not keep to an extra, if the extra was sent."""
-        if self.is_sent(name, route):
+        if name in self._sent:
             self._learn(route, (name,), Support.REFUSED)
 
     # --- what is known ------------------------------------------------------------------------------------------
@@ -156,11 +156,11 @@ class Extras:
     # --- learning -----------------------------------------------------------------------------------------------
 
     def _answered(self, route: Route) -> None:
-        self._learn(route, self._sent[route], Support.TAKEN)
+        self._learn(route, self._sent, Support.TAKEN)
         if self._suspects:
             self._learn(route, self._suspects.pop(route.scope(ScopeLevel.PROVIDER), _NONE), Support.MISSED)
 
-    def _refused_by(self, route: Route, verdict: Verdict) -> frozenset[str]:
+    def _refused_by(self, verdict: Verdict) -> frozenset[str]:
         """Return which of the extras that were sent a reply refuses."""
         names = verdict.names | ({RESPONSE_FORMAT} if verdict.need is Need.SCHEMA else _NONE)
         if not names or verdict.outcome in _SPEAKS_OF_OTHERS:
@@ -168,7 +168,7 @@ class Extras:
         is_schema_as_tool = TOOLS in names and not self._request.payload.get("tools")
         if FAILED_OUTPUT in names or is_schema_as_tool:
             names |= {RESPONSE_FORMAT}
-        return names & self._sent[route]
+        return names & self._sent
 
     def _verdict_on_refusal(self, route: Route, refused: frozenset[str], verdict: Verdict) -> Verdict:
         if FAILED_OUTPUT in verdict.names:  # this answer failed; the next one may not
@@ -184,7 +184,7 @@ class Extras:
         is_busy = outcome is Outcome.OVERLOADED
         suspects = frozenset(
             name
-            for name in self._sent[route]
+            for name in self._sent
             if count >= self._patience(name, route, is_busy=is_busy) + (is_busy and not is_probe)
         )
         self._suspects[place] = suspects

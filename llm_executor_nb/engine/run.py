@@ -135,6 +135,9 @@ class Run:
         twin._wait_before_s = 0.0  # noqa: SLF001 - it is one of us
         twin.asked.add(route)
         twin._sent_route, twin.is_sent = route, False  # noqa: SLF001
+        # each request is judged by what it was sent itself
+        twin.extras, twin._tier = copy(self.extras), copy(self._tier)  # noqa: SLF001
+        twin.schema_prompt = self.schema_prompt and self.schema_prompt.beside(twin.extras)
         return twin
 
     @property

@@ -12,6 +12,7 @@ the error.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_executor_nb.core.foreign_json import parse_json
@@ -37,8 +38,8 @@ _SHOWN_ANSWER = 4000
 class ResponseFormats(Protocol):
     """Which routes take a `response_format`; the engine has one for each run."""
 
-    def is_sent(self, name: str, route: Route) -> bool:
-        """Whether the next request to a route has this field."""
+    def is_sent(self, name: str) -> bool:
+        """Whether the next request has this field."""
 
     def was_ignored(self, route: Route, name: str) -> None:
         """Note that a route's answer did not follow it."""
@@ -59,9 +60,15 @@ class SchemaPrompt:
         self._extras = extras
         self._mistakes: dict[Scope, tuple[str, str]] = {}
 
+    def beside(self, extras: ResponseFormats) -> SchemaPrompt:
+        """Return what a second request of the run goes by: its own extras, and the same mistakes."""
+        prompt = copy(self)
+        prompt._extras = extras  # noqa: SLF001 - it is one of us
+        return prompt
+
     def payload(self, route: Route) -> dict[str, Any]:
         """Return the body of the next request to a route."""
-        is_native = self._extras.is_sent(RESPONSE_FORMAT, route)
+        is_native = self._extras.is_sent(RESPONSE_FORMAT)
         messages = list(self._payload["messages"])
         if not is_native:
             messages = _with_instruction(messages, self.schema.instruction)

@@ -49,3 +49,22 @@ def test_a_request_is_late_by_the_time_since_it_went_out_last():
         llm.run_llm(MODEL, "x", hedge_s=0.25, schema={"name": str})
         assert words("decision") == ["retry", "accept"]
         assert_log_is_what_the_server_saw(server)
+
+
+@pytest.mark.parametrize(
+    ("fault", "asked"),
+    [
+        ("refused-response_format", {"schema": {"name": str}}),
+        ("refused-schema", {"schema": {"name": str}}),
+        ("no-flex", {"service_tier": "flex", "service_tier_fallback": True}),
+    ],
+)
+def test_each_request_is_judged_by_what_it_was_sent_itself(fault, asked):
+    # both requests are refused in their first form, the first one in its second form fails as anything may
+    script = f"openrouter: latency=0.3@1..2, latency=0.15@3, latency=0.3@4, 500@3..4, {fault}"
+    with llm.rehearse(script, openrouter_keys=1, huggingface_tokens=0) as server:
+        llm.run_llm(MODEL, "x", hedge_s=SOON_S, **asked)
+        outcomes = llm.attempts().sort_values("attempt")["outcome"].tolist()
+        assert outcomes[:2] == ["unsupported"] * 2
+        assert outcomes[-1] == "ok"
+        assert_log_is_what_the_server_saw(server)
