@@ -3,8 +3,8 @@
 What counts is the yield: answers per second and request in flight. A server with room keeps it, however many are in
 flight. Beyond its knee the yield falls as fast as the number in flight rises, so more bring no more answers.
 
-1. *Start.* The number doubles with each round, which is as many replies as may be in flight. From 64 on the yield is
-   looked at. If it fell twice in a row, the number goes back to what brings the same answers.
+1. *Start.* The number doubles with each round that has an answer: as many replies as may be in flight. From 64 on the
+   yield is looked at. If it fell twice in a row, the number goes back to what brings the same answers.
 2. *Rest.* There the yield is measured over some rounds. Then half as many more are tried, and kept if each of them
    brings nearly what the others did. After each try in vain the rests get longer, so that the number does not swing.
 3. *Back.* If the yield falls at rest, fewer are tried. They are kept if they bring nearly as many answers. If they do
@@ -92,7 +92,7 @@ class Growth:
         if self._replies < self._size and not is_clear:
             return
         if self._most < _IS_USED * self.limit:
-            self._count(self.limit)
+            self._count(self.limit, self._least)
         else:
             self._judge(self._answers / self._slot_s if self._slot_s else math.inf)
 
@@ -124,8 +124,10 @@ class Growth:
         elif found < self._least:
             self._judge = self._start_again
             self._count(2 * self.limit, self._least)
-        else:
+        elif self._answers:
             self._double()
+        else:
+            self._count(self.limit)
 
     def _start_again(self, found: float) -> None:
         if found < self._least:

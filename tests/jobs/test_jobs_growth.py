@@ -165,6 +165,13 @@ def test_few_in_flight_say_nothing():
     assert growth.limit == FIRST
 
 
+def test_without_an_answer_it_does_not_grow():
+    growth = Growth(0.0)
+    for second in range(1000):
+        growth.replied(FIRST, Outcome.SERVER_ERROR, 0.2, float(second))
+    assert growth.limit == FIRST
+
+
 def test_refusals_say_nothing():
     growth = Growth(0.0)
     for second in range(1000):
