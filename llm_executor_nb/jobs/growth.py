@@ -119,9 +119,7 @@ class Growth:
     # --- start --------------------------------------------------------------------------------------------------
 
     def _start(self, found: float) -> None:
-        if 2 * self._answers < self._replies:  # what mostly fails is not asked for more
-            self._count(self.limit, self._least)
-        elif found < self._least:
+        if found < self._least:
             self._judge = self._start_again
             self._count(2 * self.limit, self._least)
         elif self._answers:

@@ -215,7 +215,8 @@ CASES = {
     "three of 50/s, burst 20": (buckets(50, 50, 50, burst=20), 2000, {}, 1.0),
     "three of 200/s, burst 20": (buckets(200, 200, 200, burst=20), 2000, {}, 0.85),
     "windows of 20 a minute": (windows((20, 60), (20, 60)), 100, {}, 1.1),
-    "windows of 50 a second": (windows((50, 1), (50, 1)), 1500, {}, 0.6),
+    # no multiple of both windows: the last rows go out at once, and at the edge of a window some 30 would be refused
+    "windows of 50 a second": (windows((50, 1), (50, 1)), 1450, {}, 0.6),
     "windows of 10 in 10 s, two seconds": (windows((10, 10), (10, 10)), 100, {"latency_s": 2.0}, 1.0),
     "a window of 500 in 5 minutes": (windows((500, 300)), 900, {}, 1.1),
 }
