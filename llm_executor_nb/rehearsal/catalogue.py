@@ -81,7 +81,7 @@ CONDITIONS: Faults = {
         finding=Finding(Outcome.OK),
         is_value=is_count,
         needs_value=True,
-        example="latency=0.2, knee=32",
+        example="knee=32, latency=0.2",
     ),
     CHOKES: FaultSpec(
         does="a 500 for requests whose last message contains a word",
