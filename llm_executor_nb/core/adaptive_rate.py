@@ -280,11 +280,13 @@ class AdaptiveRate:
             return
         self.bursts += 1
         began = self._began_at(sent_at)
-        is_short = self._is_quick(began, sent_at, now) and sent_at - began < _SHORT_S
+        is_quick = self._is_quick(began, sent_at, now)
+        is_short = is_quick and sent_at - began < _SHORT_S
+        span = (began, max(now, began + _SHORT_S)) if is_quick else (sent_at, now)
         burst = Burst(
             first_sent_at=sent_at,
             known_at=now,
-            per_s=self._refused_per_s(began, sent_at, now, is_short=is_short),
+            per_s=self._refused_per_s(*span, is_short=is_short),
             is_short=is_short,
             answered_per_s=self._answers / (now - self._burst.known_at) if self.bursts > 1 else math.inf,
             answers_before=min(self._answers, _LOOK_BACK),
@@ -320,11 +322,11 @@ class AdaptiveRate:
         is_quick = self.told_per_s is None and now - sent_at < _QUICK_SHARE * self._answer_s
         return is_quick and sum(sent >= began for sent in self._sends) >= _FEW
 
-    def _refused_per_s(self, began: float, sent_at: float, now: float, *, is_short: bool) -> float:
-        """Return the rate that was refused: the one that was kept, else what was sent since the refused request."""
-        if self._is_quick(began, sent_at, now) and (is_short or self.per_s is None):
-            return min(self.per_s or math.inf, self._sent_per_s(began, max(now, began + _SHORT_S)))
-        return self._sent_per_s(sent_at, now) if self.per_s is None else self.per_s
+    def _refused_per_s(self, since: float, until: float, *, is_short: bool) -> float:
+        """Return the rate that was refused: the one that was kept, else that of the requests in a span of time."""
+        if self.per_s is not None and not is_short:
+            return self.per_s
+        return min(self.per_s or math.inf, self._sent_per_s(since, until))
 
     def _within_told(self, per_s: float) -> float:
         return per_s if self.told_per_s is None else min(per_s, self.told_per_s)

@@ -7,7 +7,7 @@ import pytest
 from doors import DOORS
 from refusals import SCHEMA, STREAM_OPTIONS, UNRELATED
 from refusing import MODEL, NAME, answering, said
-from rehearsing import assert_log_is_what_the_server_saw, fresh, words
+from rehearsing import TOOL, assert_log_is_what_the_server_saw, fresh, words
 from tenacity import wait_fixed, wait_none
 
 import llm_executor_nb as llm
@@ -18,7 +18,6 @@ from llm_executor_nb.testing import frozen_clock
 USAGE_FAULTS = special_themes()["streams that should include their usage"]
 GOOD = '{"n": 1}'
 WANTED = {"n": int}
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 FAILED = (500, {"error": "Internal Server Error"})
 
 

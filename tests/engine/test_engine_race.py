@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from rehearsing import (
     MODEL,
+    TOOL,
     assert_log_is_what_the_server_saw,
     assert_nothing_is_in_flight,
     fresh,
@@ -22,7 +23,6 @@ SOON_S = 0.05
 """Seconds after which a request is late; what must come after its twin takes ten times as long."""
 SLOW = "latency=0.5"
 HANG = "latency=30"
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
 @pytest.fixture(autouse=True)

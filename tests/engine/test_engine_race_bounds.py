@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, words
+from rehearsing import MODEL, TOOL, assert_log_is_what_the_server_saw, fresh, words
 from tenacity import wait_none
 
 import llm_executor_nb as llm
 
 SOON_S = 0.1
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MODEL = "my/model"
 PROVIDERS = ["a", "b", "c"]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+"""A tool of a request, where none is called."""
 ROUTES = [
     "openrouter ..0001",
     "openrouter ..0002",
