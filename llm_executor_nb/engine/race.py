@@ -1,9 +1,9 @@
 """A request that is late and its twin: the first accepted answer wins, and the other request is cancelled (design 3.4).
 
 The twin is a second request of the same run. It shares all that the run remembers, has a slot of its own, and gets one
-attempt. An answer that is refused, or a failure, leaves the other one in the race. Only requests for a whole reply are
-hedged: what the reader of a stream has seen cannot be taken back. A probe is alone by its meaning, and tools may have
-effects.
+attempt. An answer that is refused, or a failure, leaves the other one in the race. If that one is late too, a job sends
+one more. Only requests for a whole reply are hedged: what the reader of a stream has seen cannot be taken back. A probe
+is alone by its meaning, and tools may have effects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_executor_nb.core.twins import twin_route
 from llm_executor_nb.engine.acceptance import accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from langchain_core.messages import AIMessage
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.engine.run import Run
     from llm_executor_nb.engine.sender import SendResult
 
-    Send = Callable[[Run, Go], Awaitable[SendResult]]
+    Send = Callable[[Run, Go], Coroutine[Any, Any, SendResult]]
 
 
 class FixedHedge:
@@ -39,6 +39,8 @@ class FixedHedge:
     Args:
         after_s: seconds after which a request is late.
     """
+
+    replaces_failed = False
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
@@ -109,6 +111,8 @@ class Race:
         self._run, self._move = run, move
         self._hedge, self._health, self._send = hedge, health, send
         self._entrants: list[_Entrant] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._row: asyncio.Task[Any] | None = None
         self._error: LLMExecutorError | None = None
 
     async def run(self) -> AIMessage | None:
@@ -118,41 +122,53 @@ class Race:
             LLMExecutorError: what ends the run, once no request is in flight that may still be accepted.
         """
         self._run.begin(self._move)
-        first = self._enter(self._run, self._move, asyncio.ensure_future(self._send(self._run, self._move)))
-        row = asyncio.current_task()
-        assert row is not None  # noqa: S101 - this is a coroutine
-        twin = asyncio.ensure_future(self._send_twin(first, row))
+        self._row = asyncio.current_task()
+        first = self._start(self._send(self._run, self._move))
+        self._start(self._send_twin(self._enter(self._run, self._move, first)))
         try:
-            return await self._first_accepted(twin)
+            return await self._first_accepted()
         except BaseException:
             self._drop(list(self._entrants), is_lost=False)
             raise
         finally:
-            first.task.cancel()
-            twin.cancel()
-            await asyncio.gather(first.task, twin, return_exceptions=True)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _enter(self, run: Run, move: Go, task: asyncio.Task[Any]) -> _Entrant:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._tasks.append(task)
+        return task
+
+    def _enter(self, run: Run, move: Go, task: asyncio.Task[Any], *, is_twin: bool = False) -> _Entrant:
         entrant = _Entrant(run, move, task, clock.current().now())
-        self._hedge.began(entrant, is_twin=bool(self._entrants))
+        self._hedge.began(entrant, is_twin=is_twin)
         self._entrants.append(entrant)
         return entrant
 
-    async def _first_accepted(self, twin: asyncio.Task[SendResult | None]) -> AIMessage | None:
-        while (entrant := await self._next(twin)) is not None:
+    async def _first_accepted(self) -> AIMessage | None:
+        while (entrant := await self._next()) is not None:
             if (message := await self._judge(entrant)) is not None:
                 return message
+            if self._entrants and self._error is None and self._may_replace:
+                self._start(self._send_twin(self._entrants[0], replaces=entrant))
         if self._error is not None:
             self._error.attempts = tuple(self._run.attempts)
             raise self._error
         return None
 
-    async def _next(self, twin: asyncio.Task[SendResult | None]) -> _Entrant | None:
+    @property
+    def _may_replace(self) -> bool:
+        """Whether one more may take the place of a request that has failed: once, for then the chain goes on."""
+        return self._hedge.replaces_failed and len(self._tasks) == 2
+
+    async def _next(self) -> _Entrant | None:
         """Return the next request that has a reply; None: none is in flight."""
         while self._entrants:
             for entrant in self._entrants:
                 if entrant.task.done():
                     return entrant
+            twin = self._tasks[-1]
             tasks = {twin, *(entrant.task for entrant in self._entrants)}
             if twin.done():
                 twin.result()  # what went wrong before it was sent must not be lost
@@ -187,31 +203,37 @@ class Race:
             (loser.run.lost if is_lost else loser.run.cancelled)(loser.verdict)
             self._entrants.remove(loser)
 
-    async def _send_twin(self, first: _Entrant, row: asyncio.Task[Any]) -> SendResult | None:
-        """Send the twin once the first request is late; None: it could not be sent."""
+    async def _send_twin(self, late: _Entrant, replaces: _Entrant | None = None) -> SendResult | None:
+        """Send the twin of a request once that is late; None: it could not be sent.
+
+        Args:
+            late: the request.
+            replaces: a request of the race that has failed; its retry is what this one is, so it is no more than that.
+        """
         slots = self._run.request.slots
-        while await self._is_late(first) and await slots.acquire_for_twin(row):
+        assert self._row is not None  # noqa: S101 - `run` is a coroutine
+        while await self._is_late(late) and await slots.acquire_for_twin(self._row):
             try:
-                route = twin_route(self._run.memory, self._move.route, self._health, clock.current().now())
-                if route is None or first.task.done():
+                route = twin_route(self._run.memory, late.move.route, self._health, clock.current().now())
+                if route is None or late.task.done():
                     return None
-                if self._hedge.take():
-                    return await self._send(*self._enter_twin(route))
+                if replaces is not None or self._hedge.take():
+                    return await self._send(*self._enter_twin(route, is_twin=replaces is None))
             finally:
                 slots.release()
         return None
 
-    async def _is_late(self, first: _Entrant) -> bool:
-        """Wait until the first request is late; return whether it is: one whose reply is being checked is not."""
+    async def _is_late(self, entrant: _Entrant) -> bool:
+        """Wait until a request is late; return whether it is: one whose reply is being checked is not."""
         sent_at = None
-        while sent_at != first.sent_at:  # it may have gone out again, in another form
-            sent_at = first.sent_at
+        while sent_at != entrant.sent_at:  # it may have gone out again, in another form
+            sent_at = entrant.sent_at
             await self._hedge.late(sent_at)
-        return first.run.is_sent and not first.task.done()
+        return entrant.run.is_sent and not entrant.task.done()
 
-    def _enter_twin(self, route: Route) -> tuple[Run, Go]:
+    def _enter_twin(self, route: Route, *, is_twin: bool) -> tuple[Run, Go]:
         twin, move = self._run.twin(route), Go(route)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - `_send_twin` is a task
-        self._enter(twin, move, task)
+        self._enter(twin, move, task, is_twin=is_twin)
         return twin, move

@@ -64,7 +64,13 @@ class Unbounded:
 
 
 class Hedge(Protocol):
-    """Says when a request is late, and how many late ones may get a twin."""
+    """Says when a request is late, and how many late ones may get a twin.
+
+    Attributes:
+        replaces_failed: a request of a race that fails is followed by another at once, if the one left is late.
+    """
+
+    replaces_failed: bool
 
     def began(self, request: object, *, is_twin: bool = False) -> None:
         """Note that a request begins."""

@@ -36,6 +36,8 @@ class Hedging:
         hedge: a percentile between 0 and 1; True: one that keeps twins below 4 %.
     """
 
+    replaces_failed = True
+
     def __init__(self, hedge: float) -> None:
         self._percentile = _PERCENTILE if hedge is True else hedge
         self._share = most_twins(hedge)

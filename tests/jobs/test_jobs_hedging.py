@@ -53,17 +53,17 @@ class Timed(Practice):
     """A provider that answers in the time of `answers_in`, of which the row's timeout may cut some.
 
     Attributes:
-        hung: prompts whose first request is never answered.
+        hung: prompts whose first requests are never answered, with how many.
         peak: the most requests that were in flight.
     """
 
-    hung: set[str] = field(default_factory=set)
+    hung: Counter[str] = field(default_factory=Counter)
     peak: int = 0
 
     async def whole(self, ask, route, *, timeout_s):
         prompt = ask.payload["messages"][-1]["content"]
-        is_hung = prompt in self.hung
-        self.hung.discard(prompt)
+        is_hung = self.hung[prompt] > 0
+        self.hung[prompt] -= 1
         self.peak = max(self.peak, self.in_flight + 1)
         if not is_hung:
             return await super().whole(ask, route, timeout_s=timeout_s)
@@ -113,12 +113,28 @@ def test_a_percentile_and_5_percent_bound_the_twins(monkeypatch, hedge, most):
 
 def test_hangs_cost_little_time_and_few_requests(monkeypatch):
     hung = random.Random(7).sample(range(1000), 50)
-    provider = Timed(answers_in=lambda dice: dice.uniform(0.19, 0.21), hung={f"q{row}" for row in hung})
+    provider = Timed(answers_in=lambda dice: dice.uniform(0.19, 0.21), hung=Counter(f"q{row}" for row in hung))
     came = _column(monkeypatch, provider, rows=1000, concurrency=64, hedge=0.95, timeout=TIMEOUT_S)
     assert came.counts == {"ok": 1000}
     assert came.seconds <= 1.5 * 1000 * 0.2 / 64
     assert len(provider.requests) <= 1.06 * (1000 + len(hung))
     assert came.frame.llm.report().hedges.won > 45
+
+
+def test_a_row_that_hangs_with_its_twin_is_asked_once_more_and_waits_for_no_retry(monkeypatch):
+    provider = Timed(answers_in=lambda dice: dice.uniform(0.19, 0.21), hung=Counter({"q190": 2}))
+    came = _column(monkeypatch, provider, rows=200, concurrency=20, hedge=0.95, timeout=TIMEOUT_S)
+    assert came.counts == {"ok": 200}
+    assert came.seconds < 200 * 0.2 / 20 + TIMEOUT_S + 0.5
+    assert [prompt for _, _, prompt in provider.requests].count("q190") == 3
+
+
+def test_where_all_hang_a_row_goes_down_the_chain_after_three_requests_an_attempt(monkeypatch):
+    hanging = Timed(answers_in=lambda dice: dice.uniform(0.19, 0.21), hung=Counter({"q190": 99}))
+    providers = {"a": hanging, "b": Timed()}
+    came = run_column(monkeypatch, providers, [f"q{row}" for row in range(200)], keys=1, hedge=0.95, timeout=TIMEOUT_S)
+    assert came.counts == {"ok": 200}
+    assert came.frame["p_llm_route"][190].startswith("b")
 
 
 def _attempt(*values):
