@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ from llm_executor_nb.engine.loop import loop_from_outside
 from llm_executor_nb.frames.columns import names
 from llm_executor_nb.frames.job import result_frame
 from llm_executor_nb.frames.prompts import Prompts
+from llm_executor_nb.frames.retry import put_back, rows_to_ask_again
 from llm_executor_nb.frames.start import JobArguments, check_arguments, remember
-from llm_executor_nb.jobs.options import JobOptions, PartOf
+from llm_executor_nb.jobs.options import Copies, JobOptions, PartOf
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, Status
 from llm_executor_nb.jobs.runner import JobRunner
@@ -53,12 +55,14 @@ class PartitionPlan:
         payload: the options and the session, pickled by cloudpickle: they may hold a user's functions and classes.
         meta: an empty frame with the columns and dtypes of the result.
         added: the columns that the job adds or replaces, that of the answers first.
+        again: the answers' column of an earlier job, of which only rows without an answer are asked; "": all rows are.
     """
 
     job_id: str
     payload: bytes = field(repr=False)
     meta: pd.DataFrame = field(repr=False, compare=False)
     added: tuple[str, ...]
+    again: str = ""
 
     @property
     def out(self) -> str:
@@ -72,11 +76,11 @@ class Place:
 
     Attributes:
         offset: the place of its first row.
-        first_copies: above temperature 0 how many earlier partitions have a request, by its digest.
+        copies_before: above temperature 0 how many copies of a request earlier partitions have, by its digest.
     """
 
     offset: int = 0
-    first_copies: Mapping[bytes, int] = field(default_factory=dict)
+    copies_before: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,7 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Carried:
+class Carried:
     """The payload of a plan; the chain is in the session's part."""
 
     session: PortableSession
@@ -132,6 +136,7 @@ def make_partition_plan(
     *,
     is_local: bool,
     skip_routes: Iterable[str] = (),
+    again: str = "",
 ) -> tuple[PartitionPlan, JobOptions, LedgerStore]:
     """Return the plan of a job whose partitions run anywhere, its options here, and the ledger of all its processes.
 
@@ -142,6 +147,7 @@ def make_partition_plan(
         options: all other arguments of `df.llm.run`, by name.
         is_local: all partitions run in this process; keys may then stand in code alone.
         skip_routes: as `retry_failed` takes it.
+        again: the answers' column of an earlier job, of which only rows without an answer are asked; "": all rows are.
 
     Raises:
         ConfigError: an argument is not valid, or a key cannot be named to other processes; nothing was sent.
@@ -163,7 +169,7 @@ def make_partition_plan(
     added = (own.out, *own.fields.values(), *names(own.out)[1:])
     remember(job_id, JobArguments.of(own, model, column, options))
     _keep(job_id, known)
-    return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added), own, ledger
+    return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added, again=again), own, ledger
 
 
 def run_partition(
@@ -188,8 +194,11 @@ def run_partition(
 
 def partition_result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> pd.DataFrame:
     """Return the columns that a job adds to one partition; they have its index."""
-    result, _ = _result(frame, plan, place)
-    return result[list(plan.added)]
+    if not plan.again:
+        return _result(frame, plan, place)[0][list(plan.added)]
+    rows = rows_to_ask_again(frame, plan.again)
+    result, _ = _result(frame.iloc[rows], plan, place)
+    return put_back(frame, rows, result, list(plan.added))[list(plan.added)]
 
 
 def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: bool) -> Survey:
@@ -201,6 +210,7 @@ def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: 
         has_requests: whether its distinct requests are wanted too.
     """
     known = _known(plan)
+    frame = frame.iloc[rows_to_ask_again(frame, plan.again)] if plan.again else frame
     with in_force(known.session):
         prompts = Prompts(frame, known.column, known.template)
         is_drawn = bool(known.options.params.get("temperature"))
@@ -208,13 +218,13 @@ def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: 
         if not has_requests and not is_drawn:
             return Survey(rows=len(prompts), asked=asked)
         warmup.wait(is_told=False)
-        maker = RequestMaker(known.options, first_copies={})
+        maker = RequestMaker(known.options, copies=Copies())
         queue = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
         found = []
         while not queue.is_empty:
             window = [request for request in queue.take(_WINDOW) if request.error is None]
             found += [(one.wanted.digest, one.wanted.keys, one.tokens) for one in window] if has_requests else []
-        copies = {digest: last + 1 for digest, last in maker.copies.items()}
+        copies = {digest: last + 1 for digest, last in maker.last_copies.items()}
         return Survey(rows=len(prompts), asked=asked, requests=tuple(found), copies=copies)
 
 
@@ -231,7 +241,8 @@ def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.
 
 
 def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> pd.DataFrame:
-    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, first_copies=place.first_copies)
+    copies = Copies(before=place.copies_before, draws=plan.job_id if plan.again else "")
+    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, copies=copies)
     with in_force(known.session):  # a user's function may ask a model itself
         warmup.wait(is_told=False)
         prompts = Prompts(frame, known.column, known.template)
@@ -269,15 +280,15 @@ def _known(plan: PartitionPlan) -> _Known:
 def _keep(job_id: str, known: _Known) -> None:
     _jobs[job_id] = known
     if len(_jobs) > _KEPT:
-        _jobs.pop(next(iter(_jobs)))
+        del _jobs[next(iter(_jobs))]
 
 
 def _payload(known: _Known) -> bytes:
-    import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - Dask brings it
+    import cloudpickle  # noqa: PLC0415 - Dask brings it
 
     path = known.ledger.path
     assert path is not None  # noqa: S101 - `ledger_of_parts` has a file
-    carried = _Carried(
+    carried = Carried(
         session=portable(known.options.chain, known.session, path),
         options=replace(known.options, chain=None),  # type: ignore[arg-type] # a chain holds keys
         column=known.column,
@@ -288,11 +299,17 @@ def _payload(known: _Known) -> bytes:
     return payload
 
 
-def _loaded(plan: PartitionPlan) -> _Known:
+def carried_of(plan: PartitionPlan) -> Carried:
+    """Return what a plan carries to other processes."""
     import cloudpickle  # noqa: PLC0415 - Dask brings it
 
-    carried: _Carried = cloudpickle.loads(plan.payload)
-    made = session_of(carried.session, session(), f"The process {os.getpid()}")
+    carried: Carried = cloudpickle.loads(plan.payload)
+    return carried
+
+
+def _loaded(plan: PartitionPlan) -> _Known:
+    carried = carried_of(plan)
+    made = session_of(carried.session, session(), f"The process {os.getpid()} of {socket.gethostname()}")
     options = replace(carried.options, chain=chain_of(carried.session.chain, made))
     return _Known(
         session=made,
@@ -306,9 +323,7 @@ def _loaded(plan: PartitionPlan) -> _Known:
 
 def _tell(plan: PartitionPlan, error: dict[str, str]) -> None:
     """Let the whole job end with an error of this process."""
-    import cloudpickle  # noqa: PLC0415 - Dask brings it
-
     known = _jobs.get(plan.job_id)
-    path = known.ledger.path if known else cloudpickle.loads(plan.payload).session.ledger
+    path = known.ledger.path if known else carried_of(plan).session.ledger
     store = known.ledger if known else LedgerStore(lambda: path)
     store.meet(plan.job_id, lambda told: Told(whole={"error": error, **told.whole, "is_stopped": True}))

@@ -84,7 +84,7 @@ class JobRunner:
         self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
         self._hedging = None if options.hedge is None else Hedging(options.hedge)
         self.stop_rules = StopRules(options, health, self._must_end)
-        maker = RequestMaker(options, taken, None if part is None else part.first_copies)
+        maker = RequestMaker(options, taken, None if part is None else part.copies)
         is_drawn = bool(options.params.get("temperature"))
         self._queue = RequestQueue(prompts, maker, self.results.share, keeps_order=is_drawn)
         self.reuse = AnswerCache(options, ledger, self.job_id, maker, entry=self._entry, part=part)
