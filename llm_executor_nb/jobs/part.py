@@ -21,7 +21,7 @@ from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
 from llm_executor_nb.core.records import Scope
 from llm_executor_nb.jobs.budget import MOST_UNBOUNDED
 from llm_executor_nb.jobs.growth import LARGEST
-from llm_executor_nb.jobs.shares import rate_taken, slots_taken
+from llm_executor_nb.jobs.shares import rate_taken, slots_taken, usd_taken
 from llm_executor_nb.jobs.totals import added, report_of
 from llm_executor_nb.store.claims import this_process
 from llm_executor_nb.store.parts import Told
@@ -45,6 +45,8 @@ MEETING_S = 0.25
 """Seconds between two meetings."""
 _SAME_S = 0.5
 """Two ends of one hold that lie no further apart are the same: clocks are not read at one moment."""
+_LAST_MEETINGS = 3
+"""Times that a part tries to leave what it has done, for a second each, while the ledger cannot be written."""
 _AHEAD = 4
 """Dollars are taken for so many requests per slot: a slot may send several until the next meeting."""
 _TRAVELS = (HoldKind.CONDEMNED, HoldKind.TOLD)
@@ -128,6 +130,7 @@ class Part:
         self._told = {name: route for name, route in self._routes.items() if route.key and route.key.rpm}
         self._shares = _Shares(rates=dict.fromkeys(self._told, 0.0))
         self._heard_of: dict[str, float] = {}
+        self._resets = 0
         self._has_met = self.is_over = False
         workings.slots.set_ceiling(0)
         if options.budget_usd is not None:
@@ -152,19 +155,26 @@ class Part:
             goes_on = await self._met(decide)
         except LedgerBusyError:
             return
+        self._heard_of.update({name: _until(hold) for name, hold in standing.holds.items()})
         self._take(heard[-1] if heard else None, goes_on=goes_on)
 
     async def end(self) -> None:
         """Leave what it has done to the whole job, and give its shares back."""
         standing = self._standing()
+        rates_here: dict[str, float] = {}
 
         def decide(told: Told) -> Told:
+            rates_here.update(self._rates_here({}, told.others))
             whole = self._with_lost(told, spent=standing.spent_usd)
             whole["state"] = added(whole.get("state"), standing.state)
             return Told(whole={**whole, "holds": _joined(whole, standing.holds), **self._end_of(whole, standing)})
 
-        with suppress(LedgerBusyError):  # then the end of its process closes its row
-            await self._met(decide, is_last=True)
+        for _ in range(_LAST_MEETINGS):
+            with suppress(LedgerBusyError):
+                await self._met(decide, is_last=True)
+                break
+        # the last part here gives the process back to whatever else it sends
+        self._share_rates({name: rates_here.get(name) or _per_s(route) for name, route in self._told.items()})
 
     async def _met(self, decide: Decide, *, is_last: bool = False) -> bool:
         async with clock.current().timeout(None):
@@ -207,7 +217,7 @@ class Part:
 
     def _decide(self, standing: _Standing, told: Told) -> tuple[Told, _Heard]:
         whole = self._with_lost(told)
-        shares = self._shares_of(standing, whole, told.others)
+        shares = self._shares_of(standing, whole, told)
         before = self._shares
         mine = {
             "process": self._process,
@@ -219,14 +229,12 @@ class Part:
             "spent": standing.spent_usd,
             "state": standing.state,
         }
-        whole = {**whole, "holds": _joined(whole, standing.holds), **self._end_of(whole, standing)}
-        here = [other for other in told.others if other.get("process") == self._process]
+        is_reset = whole.get("resets", 0) > self._resets  # what is held here from before that is dropped
+        holds = _joined(whole, {} if is_reset else standing.holds)
+        whole = {**whole, "holds": holds, **self._end_of(whole, standing)}
         heard = _Heard(
             shares=shares,
-            rates_here={
-                name: rate + sum(other.get("rates", {}).get(name, 0.0) for other in here)
-                for name, rate in shares.rates.items()
-            },
+            rates_here=self._rates_here(shares.rates, told.others),
             others_unspent_usd=sum(other.get("usd", 0.0) - other.get("spent", 0.0) for other in told.others),
             parts=1 + len(told.others),
             holds=whole["holds"],
@@ -234,6 +242,15 @@ class Part:
             is_stopped=bool(whole.get("is_stopped")),
         )
         return Told(whole=whole, mine=mine), heard
+
+    def _rates_here(self, own: dict[str, float], others: list[dict[str, Any]]) -> dict[str, float]:
+        """Return what all parts in this process together may send with each key."""
+        here = [other.get("rates", {}) for other in others if other.get("process") == self._process]
+        return {name: own.get(name, 0.0) + sum(rates.get(name, 0.0) for rates in here) for name in self._told}
+
+    def _share_rates(self, rates: dict[str, float]) -> None:
+        for name, rate in rates.items():
+            self._is.health.share_rate(self._told[name], rate)
 
     def _with_lost(self, told: Told, spent: float = 0.0) -> dict[str, Any]:
         """Return the whole job's report with what ended parts have spent; of a lost one that is not known exactly."""
@@ -246,7 +263,8 @@ class Part:
             return {}
         return {"error": standing.error, "is_stopped": True}
 
-    def _shares_of(self, standing: _Standing, whole: dict[str, Any], others: list[dict[str, Any]]) -> _Shares:
+    def _shares_of(self, standing: _Standing, whole: dict[str, Any], told: Told) -> _Shares:
+        others = told.others
         total = self._options.concurrency or LARGEST
         wanted = [(other.get("wants", 0), other.get("slots", 0)) for other in others]
         if not self._has_met:  # parts that begin with this one get their shares at once
@@ -257,21 +275,19 @@ class Part:
             name: rate_taken(_per_s(route), [other.get("rates", {}).get(name, 0.0) for other in others], parts=senders)
             for name, route in self._told.items()
         }
-        return _Shares(slots=slots, rates=rates, usd=self._usd_of(standing, whole, others, slots))
+        return _Shares(slots=slots, rates=rates, usd=self._usd_of(standing, whole, told, slots))
 
-    def _usd_of(self, standing: _Standing, whole: dict[str, Any], others: list[dict[str, Any]], slots: int) -> float:
-        """Return the dollars up to which this part may spend: what it needs, and some requests more."""
+    def _usd_of(self, standing: _Standing, whole: dict[str, Any], told: Told, slots: int) -> float:
         if self._options.budget_usd is None:
             return 0.0
-        held = whole.get("usd", 0.0) + sum(other.get("usd", 0.0) for other in others)
-        free = self._options.budget_usd - held - standing.least_usd
-        if free <= 0 or not standing.rows_left:
-            return standing.least_usd
-        fair: float = free / (1 + sum(1 for other in others if other.get("wants")))
-        unit = standing.unit_usd
-        wanted = unit * _AHEAD * max(1, min(slots, standing.rows_left)) if unit else fair
-        more: float = max(min(wanted, fair), unit if unit <= free else 0.0)
-        return standing.least_usd + more
+        return usd_taken(
+            self._options.budget_usd,
+            standing.least_usd,
+            standing.unit_usd,
+            requests=_AHEAD * min(slots, standing.rows_left),
+            held=whole.get("usd", 0.0) + told.silent_usd + sum(other.get("usd", 0.0) for other in told.others),
+            others=sum(1 for other in told.others if other.get("wants")),
+        )
 
     # --- after the meeting, on the loop -------------------------------------------------------------------------
 
@@ -282,23 +298,25 @@ class Part:
                 self._is.cancel()
             self.is_over = not self._has_met
             return
-        is_first, self._has_met = not self._has_met, True
+        self._has_met = True
         self._shares = heard.shares
-        for name, rate in heard.rates_here.items():
-            self._is.health.share_rate(self._told[name], rate)
+        self._hear_resets(heard)
+        self._share_rates(heard.rates_here)
         if self._options.budget_usd is not None:
             budget = self._is.rules.budget
             budget.limit_usd, budget.may_get_more = heard.shares.usd, heard.others_unspent_usd > 0
             budget.most_unbounded = max(1, MOST_UNBOUNDED // heard.parts)
-        self._hear_resets(heard, is_first=is_first)
         self._hear_holds(heard)
         self._is.slots.set_ceiling(heard.shares.slots)
 
-    def _hear_resets(self, heard: _Heard, *, is_first: bool) -> None:
+    def _hear_resets(self, heard: _Heard) -> None:
         known = self._is.health.resets_told
-        if not is_first and known.get(self._job_id, 0) < heard.resets:
+        if known.setdefault(self._job_id, heard.resets) < heard.resets:  # another part here may have done it
+            known[self._job_id] = heard.resets
             self._is.health.reset()
-        known[self._job_id] = max(heard.resets, known.get(self._job_id, 0))
+        if self._resets < heard.resets:
+            self._resets = heard.resets
+            self._heard_of.clear()  # what was dropped is news again
 
     def _hear_holds(self, heard: _Heard) -> None:
         keys = {name: route.key.secret for name, route in self._routes.items() if route.key is not None}

@@ -119,6 +119,7 @@ class JobRunner:
             if self._part is not None:
                 await self._part.meet()  # before that it has no share of anything
                 beside.append(asyncio.ensure_future(self._part.keep_meeting()))
+                beside[-1].add_done_callback(self._end_if_crashed)
             self._feeding = asyncio.ensure_future(self._feed_all())
             await asyncio.wait({self._feeding})
             if not self._feeding.cancelled():
@@ -143,22 +144,17 @@ class JobRunner:
 
     def snapshot(self) -> Snapshot:
         """Return how the job stands; from any thread."""
-        is_over, rules = self.ended_at is not None, self.stop_rules
-        return snapshot_of(
-            self.results,
-            rules,
-            self.reuse,
-            Standing(
-                routes=self._routes,
-                health=self._health,
-                began_at=self.began_at,
-                ended_at=self.ended_at,
-                asked=self._asked,
-                waiting=len(self._asked_elsewhere),
-                trouble=self._ledger.trouble,
-                in_flight="" if is_over else self._slots.state,
-            ),
+        standing = Standing(
+            routes=self._routes,
+            health=self._health,
+            began_at=self.began_at,
+            ended_at=self.ended_at,
+            asked=self._asked,
+            waiting=len(self._asked_elsewhere),
+            trouble=self._ledger.trouble,
+            in_flight=self._slots.state if self.ended_at is None else "",
         )
+        return snapshot_of(self.results, self.stop_rules, self.reuse, standing)
 
     def _as_part(self, part: PartOf) -> Part:
         workings = Workings(
@@ -293,12 +289,15 @@ class JobRunner:
 
     def _row_ended(self, row: asyncio.Task[None]) -> None:
         self._rows.pop(row, None)
-        if not row.cancelled() and (crash := row.exception()) is not None:
-            self._crash = crash
-            self.stop_rules.end("ended early by an error in llm_executor_nb itself")
+        self._end_if_crashed(row)
         if self.stop_rules.budget.is_used_up and not all(map(self._slots.is_in_flight, self._rows)):
             self.stop_rules.end_by_dollars()  # rows that wait for a retry would be sent although nothing is left
         self._slots.leave(row)
+
+    def _end_if_crashed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (crash := task.exception()) is not None:
+            self._crash = crash
+            self.stop_rules.end("ended early by an error in llm_executor_nb itself")
 
     async def _let_finish(self) -> None:
         """Let requests in flight finish, since they may be paid for already; cancel rows that only wait."""

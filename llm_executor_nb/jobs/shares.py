@@ -54,6 +54,26 @@ def slots_taken(total: int, rows_left: int, others: Iterable[tuple[int, int]]) -
     return min(max(round_down(share), 1), max(left, 0)) if rows_left else 0
 
 
+def usd_taken(budget: float, least: float, unit: float, *, requests: int, held: float, others: int) -> float:
+    """Return the dollars up to which a part may spend: what it needs, and some requests more.
+
+    Less than one request costs is left to the others: two parts that each kept half of it could both send nothing.
+
+    Args:
+        budget: of the whole job.
+        least: what the part has spent, and what its requests in flight may still cost.
+        unit: the most that one request may cost; 0: it is not known yet.
+        requests: how many more it wants to send; 0 where it has no slot: who has one may lack the dollars.
+        held: what ended parts have spent, and what the others hold.
+        others: how many of those want to send.
+    """
+    free = budget - held - least
+    if free <= 0 or not requests or unit > free:
+        return least
+    fair = free / (1 + others)
+    return least + max(min(unit * requests, fair), unit) if unit else least + fair
+
+
 def round_down(share: float) -> int:
     """Return a share as a whole number; 2.9999999 is 3."""
     return int(share + 1e-9)

@@ -38,12 +38,19 @@ class Told:
         mine: of the part that meets the others; the whole job has none.
         others: of the other parts that run.
         lost: of the parts whose process has ended since.
+        silent: of the parts that may have ended on another host: their heartbeat is older than a lease.
     """
 
     whole: Report
     mine: Report = field(default_factory=dict)
     others: list[Report] = field(default_factory=list)
     lost: list[Report] = field(default_factory=list)
+    silent: list[Report] = field(default_factory=list)
+
+    @property
+    def silent_usd(self) -> float:
+        """What parts may have spent of which nothing is heard; they are free to speak again."""
+        return float(sum(report.get("usd", 0.0) for report in self.silent))
 
 
 Decide = Callable[[Told], Told]
@@ -77,6 +84,8 @@ def _hear_parts(database: Database, name: str, part: str, heard: Told) -> None:
             claims.end_job(database, other, claims.LOST)
         elif claims.is_alive(database, other, described, heartbeat):
             heard.others.append(_read(report))
+        else:
+            heard.silent.append(_read(report))
 
 
 def _process(values: Any) -> claims.Process:  # noqa: ANN401 - a row of SQLite
