@@ -234,6 +234,13 @@ class AdaptiveRate:
         self._is_long_borne = False
         self._share_kept = 1.0
 
+    def retell(self, told_per_s: float) -> None:
+        """Let another told rate take the place of the one before; what was learnt keeps its share of it."""
+        if self.told_per_s and self.per_s:
+            change = told_per_s / self.told_per_s
+            self.told_per_s, self.per_s = told_per_s, self.per_s * change
+            self._climb.peak_per_s *= change
+
     @property
     def is_about_speed(self) -> bool:
         """Whether refusals are taken to depend on the rate."""

@@ -130,6 +130,7 @@ class Health:
         changes: how often the holds have changed, so that a waiter notices a change that it missed.
         extras: which routes take what we add to requests. It is not a hold: the addition can be left out.
         on_hold: called with each hold that is set.
+        resets_told: job of several processes -> how often the one that began it has reset the health.
     """
 
     def __init__(self) -> None:
@@ -140,6 +141,7 @@ class Health:
         self.changes = 0
         self.extras: dict[tuple[Scope, str], Support] = {}
         self.on_hold: Callable[[Hold], None] = _ignore
+        self.resets_told: dict[str, int] = {}
 
     def forget_flights(self) -> None:
         """In a forked child: drop the parent's requests and probes, whose ends only the parent will see."""
@@ -212,6 +214,20 @@ class Health:
         strikes = old.strikes + 1 if old is not None and old.kind is HoldKind.STREAK else 0
         seconds = min(_STREAK_S * 2**strikes, _LONGEST_S)
         return self._set(scope, HoldKind.STREAK, verdict, now, seconds, is_probe=is_probe, strikes=strikes)
+
+    def adopt(self, hold: Hold) -> None:
+        """Set a hold that another process has met; it shortens none, and a probe in flight stays marked."""
+        old = self._holds.get(hold.scope)
+        if old is not None and not old.is_lifted and old.until >= hold.until:
+            return
+        self._holds[hold.scope] = replace(hold, is_probing=old is not None and old.is_probing)
+        self._notify()
+        self.on_hold(hold)
+
+    def share_rate(self, route: Route, per_s: float) -> None:
+        """Let this process send no more than its share of a told rate."""
+        self.traffic.share_rate(route, per_s)
+        self._notify()
 
     def count_failure(self, route: Route, now: float, *, limit: int, is_last: bool) -> bool:
         """Count one transient failure in a job; return whether the streak is now long enough for a hold.

@@ -102,6 +102,10 @@ class Traffic:
         if rate is not None and rate.told_per_s != _told_per_s(route):
             del self._rates[_limited(route)]
 
+    def share_rate(self, route: Route, per_s: float) -> None:
+        """Let a told rate be divided among processes: this one has so many requests a second of it."""
+        self._rate(route).retell(per_s)
+
     def reset(self) -> None:
         """Forget how fast each key may be asked, and how many requests each route takes at once."""
         self._rates.clear()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from llm_executor_nb.core.errors import LLMExecutorError
-    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.options import JobOptions, PartOf
     from llm_executor_nb.jobs.requests import Request, RequestMaker
     from llm_executor_nb.jobs.results import Results
     from llm_executor_nb.jobs.rows import RowRun
@@ -52,8 +52,10 @@ class AnswerCache:
     Args:
         options: what all rows share.
         ledger: where answers are stored.
-        job_id: who claims.
+        job_id: who buys.
         maker: knows the request keys, and which answers rows have already.
+        entry: who claims: the job, or the part of it that runs here.
+        part: the part that runs here; None: the whole job does.
 
     Attributes:
         window: how many requests are looked up, and claimed, at once.
@@ -61,18 +63,29 @@ class AnswerCache:
         oldest_utc: when the oldest of them was bought; None: none was reused.
     """
 
-    def __init__(self, options: JobOptions, ledger: LedgerStore, job_id: str, maker: RequestMaker) -> None:
+    def __init__(
+        self,
+        options: JobOptions,
+        ledger: LedgerStore,
+        job_id: str,
+        maker: RequestMaker,
+        *,
+        entry: str,
+        part: PartOf | None = None,
+    ) -> None:
         self.window = _SMALLEST
         self.saved_usd = 0.0
         self.oldest_utc: datetime | None = None
         self._options, self._ledger, self._job_id, self._maker = options, ledger, job_id, maker
+        self._entry, self._part = entry, part
+        self._looks_up = options.reuse or part is not None
         self._claimed_at = time.monotonic()
         self._lapses = 0
 
     @property
     def is_claim_valid(self) -> bool:
         """Whether this job still holds its last claims; it lost them if the process was stopped for a lease."""
-        return not self._options.reuse or self._ledger.lease_lapses == self._lapses
+        return not self._looks_up or self._ledger.lease_lapses == self._lapses
 
     async def claimed(self, under_way: Sequence[Request], window: Sequence[Request]) -> list[Answer | Turn] | None:
         """Return what is known of each request of a window, and claim the unknown ones; None: not possible now.
@@ -81,16 +94,16 @@ class AnswerCache:
             under_way: what stays claimed beside the window.
             window: what comes next.
         """
-        if not self._options.reuse or not window:
+        if not self._looks_up or not window:
             return [Turn.YOURS] * len(window)
         self._fit_window()
         self._lapses = self._ledger.lease_lapses
         lookups = [*(_while_sent(request.wanted) for request in under_way), *(request.wanted for request in window)]
         try:
             async with clock.current().timeout(None):
-                age, patience = self._options.max_age_s, _PATIENCE_S
+                age, patience = self._oldest_s(), _PATIENCE_S
                 turns = await asyncio.to_thread(
-                    self._ledger.claim, self._job_id, lookups, max_age_s=age, patience_s=patience
+                    self._ledger.claim, self._entry, lookups, max_age_s=age, patience_s=patience
                 )
         except LedgerBusyError:
             return None
@@ -177,6 +190,14 @@ class AnswerCache:
             generation_id=last.generation_id,
             policy=self._options.policy,
         )
+
+    def _oldest_s(self) -> float | None:
+        """Return how old a stored answer may be, in seconds; None: of any age. A part takes those of its own job."""
+        longest = self._options.max_age_s
+        if self._part is None or (self._options.reuse and longest is None):
+            return longest
+        own = max(0.0, clock.current().utc().timestamp() - self._part.began)
+        return max(own, longest or 0.0) if self._options.reuse else own
 
     def _fit_window(self) -> None:
         """Let one window last about a second: a claim is one transaction, and a crash leaves its window claimed."""

@@ -55,11 +55,16 @@ class Budget:
     Attributes:
         spent_usd: what its attempts have cost, as far as it is known.
         unknown_usd: the most that its other attempts may have cost; only with a budget.
+        limit_usd: what they may cost; None: no bound. A part of a job has a share of the job's, which moves.
+        may_get_more: another part may give back some of its share.
+        most_unbounded: requests in flight whose cost has no bound.
+        unit_usd: the most that one request was reserved.
     """
 
     def __init__(self, options: JobOptions) -> None:
-        self.spent_usd = self.unknown_usd = 0.0
-        self._limit, self._prices = options.budget_usd, options.prices
+        self.spent_usd = self.unknown_usd = self.unit_usd = 0.0
+        self.limit_usd, self._prices = options.budget_usd, options.prices
+        self._told_usd, self.may_get_more, self.most_unbounded = options.budget_usd, False, MOST_UNBOUNDED
         # asked natively or in words, a request holds the schema; after a mistake it may hold it twice
         self._schema_bytes = 0 if options.schema is None else 2 * len(options.schema.instruction.encode())
         # what only one backend knows may raise max_tokens, name a dearer model, or buy a search
@@ -83,7 +88,7 @@ class Budget:
         attempt = self._prices.priced(attempt, *tokens)
         if attempt.cost_usd is not None:
             self.spent_usd += attempt.cost_usd
-        if self._limit is not None:
+        if self.limit_usd is not None:
             self._learn(attempt, run, tokens)
         return attempt
 
@@ -108,7 +113,11 @@ class Budget:
     @property
     def is_used_up(self) -> bool:
         """Whether nothing is left; never without a budget."""
-        return self._limit is not None and self.spent_usd + self.unknown_usd >= self._limit
+        return self._is_at_limit and not self.may_get_more
+
+    @property
+    def _is_at_limit(self) -> bool:
+        return self.limit_usd is not None and self.spent_usd + self.unknown_usd >= self.limit_usd
 
     def has_room_for(self, run: RowRun, in_flight: Collection[RowRun]) -> bool:
         """Whether one more request fits beside those in flight.
@@ -117,16 +126,21 @@ class Budget:
             run: the row that wants to send it.
             in_flight: the rows that have sent one; the row itself is among them if the request is a twin.
         """
-        if self._limit is None:
+        if self.limit_usd is None:
             return True
-        if run in in_flight and self.spent_usd + self.unknown_usd > (1 - _TOO_LITTLE_FOR_A_TWIN) * self._limit:
+        if run in in_flight and self.spent_usd + self.unknown_usd > (1 - _TOO_LITTLE_FOR_A_TWIN) * self.limit_usd:
             return False
         # One request shows what an answer costs before there are two, and so on: a price may be wrong.
-        most = 1 + self._paid if self._bound_usd(run) is not None else min(1 + self._paid, MOST_UNBOUNDED)
-        if self.is_used_up or len(in_flight) >= most:
+        most = 1 + self._paid if self._bound_usd(run) is not None else min(1 + self._paid, self.most_unbounded)
+        own = self.reserve_usd(run)
+        self.unit_usd = max(self.unit_usd, own)
+        if self._is_at_limit or len(in_flight) >= most:
             return False
-        reserved = sum(map(self.reserve_usd, in_flight)) + self.reserve_usd(run)
-        return self.spent_usd + self.unknown_usd + reserved <= self._limit
+        return self.spent_usd + self.unknown_usd + self.reserved_usd(in_flight) + own <= self.limit_usd
+
+    def reserved_usd(self, in_flight: Collection[RowRun]) -> float:
+        """Return what the requests in flight may still cost."""
+        return sum(map(self.reserve_usd, in_flight))
 
     def reserve_usd(self, run: RowRun) -> float:
         """Return what the next request of a row may cost: at most, or as the answers so far let expect."""
@@ -146,7 +160,7 @@ class Budget:
         if run is not None and not self.is_used_up:
             state = f"has too little left for another request of {dollars(self.reserve_usd(run))}"
         unknown = f", and at most {dollars(self.unknown_usd)} by replies without a cost" if self.unknown_usd else ""
-        return f"its budget of {dollars(self._limit)} {state}, {dollars(self.spent_usd)} spent{unknown}"
+        return f"its budget of {dollars(self._told_usd)} {state}, {dollars(self.spent_usd)} spent{unknown}"
 
     def _bound_usd(self, run: RowRun) -> float | None:
         """Return the most that the next request of a row can cost; None: nothing bounds it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,23 @@ class JobOptions:
     budget_s: float | None
     prices: Prices
     shows_progress: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartOf:
+    """What one process does of a job that runs in several.
+
+    Attributes:
+        job_id: the whole job.
+        began: when that began, in seconds since 1970. Answers from then on are its own, and taken even without reuse.
+        offset: the place of the part's first row in the whole frame.
+        first_copies: above temperature 0 the number of the first copy of a request here, by its digest; 0 for others.
+    """
+
+    job_id: str
+    began: float
+    offset: int = 0
+    first_copies: Mapping[bytes, int] = field(default_factory=dict)
 
 
 class Prices:

@@ -99,9 +99,12 @@ class RequestMaker:
     Args:
         options: what all rows share.
         taken: runs whose answers other rows have already; matters only above temperature 0.
+        first_copies: in a part of a job, the number of the first copy of a request here, by its digest; 0 for others.
     """
 
-    def __init__(self, options: JobOptions, taken: Iterable[str] = ()) -> None:
+    def __init__(
+        self, options: JobOptions, taken: Iterable[str] = (), first_copies: Mapping[bytes, int] | None = None
+    ) -> None:
         self._params, self._system = options.params, options.system
         self._schema = "" if options.schema is None else options.schema.digest_text
         self._may_take, self._policy, self._chain = options.may_take, options.policy, options.chain
@@ -111,7 +114,8 @@ class RequestMaker:
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
         self._around_text = self._canonical(self._template).split(json.dumps(_PLACEHOLDER))
-        self._copies: dict[bytes, int] = {}
+        self._copies: dict[bytes, int] = {digest: copy - 1 for digest, copy in (first_copies or {}).items()}
+        self._is_part = first_copies is not None
         self._taken = set(taken)
 
     def make(self, position: int, content: object) -> Request:
@@ -134,6 +138,9 @@ class RequestMaker:
         copy = self._copies.get(digest, -1) + 1
         self._copies[digest] = copy
         numbered = _hashed(digest, f"copy {copy}")
+        if self._is_part:  # no process knows what the others have taken, so each copy is a request of its own
+            keys = tuple(_hashed(numbered, entry) for entry in self._entries)
+            return Request(position, payload, Lookup(digest=numbered, keys=keys, copy=None, may_take=self._may_take))
         lookup = Lookup(digest=numbered, keys=keys, copy=copy, taken=self._taken, may_take=self._may_take)
         return Request(position, payload, lookup)
 

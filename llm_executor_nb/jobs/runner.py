@@ -9,35 +9,36 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.holds import HoldKind
-from llm_executor_nb.core.outcomes import Decision, Outcome
+from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
 from llm_executor_nb.jobs.hedging import Hedging
+from llm_executor_nb.jobs.part import Part, Workings
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, RowResult, Status
 from llm_executor_nb.jobs.rows import RowRun
 from llm_executor_nb.jobs.slots import ConcurrencyLimit
+from llm_executor_nb.jobs.state import Standing, snapshot_of
 from llm_executor_nb.jobs.stop_rules import StopRules
-from llm_executor_nb.jobs.wait_text import QUIET_S, STUCK_S, held_routes, held_texts, wait_text
 from llm_executor_nb.store.records import Answer, JobStart, Turn
-from llm_executor_nb.view.snapshot import Failure, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.errors import LLMExecutorError
-    from llm_executor_nb.core.holds import Health, Hold
+    from llm_executor_nb.core.holds import Health
     from llm_executor_nb.engine.engine import Engine
-    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.options import JobOptions, PartOf
     from llm_executor_nb.jobs.requests import PromptSource, Request
     from llm_executor_nb.store.ledger_store import LedgerStore
+    from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_AGAIN_S = 0.25
 """Seconds between looks at what another job asks, or at a ledger that cannot be written."""
@@ -55,6 +56,7 @@ class JobRunner:
         health: the holds, which all jobs share.
         ledger: stores each attempt and each answer.
         taken: runs whose answers other rows of the frame have already.
+        part: what this is of a job that runs in several processes; None: it is the whole job.
     """
 
     def __init__(
@@ -66,8 +68,13 @@ class JobRunner:
         health: Health,
         ledger: LedgerStore,
         taken: Iterable[str] = (),
+        part: PartOf | None = None,
     ) -> None:
-        self.job_id = secrets.token_hex(6)
+        number = secrets.token_hex(4)
+        self.job_id = secrets.token_hex(6) if part is None else part.job_id
+        self._entry = self.job_id if part is None else f"{self.job_id}.{number}"
+        self._offset = 0 if part is None else part.offset
+        self._run_ids = f"{self.job_id}-{'' if part is None else number}"
         self.options = options
         self.results = Results(prompts.is_asked)
         self.began_at = clock.current().now()
@@ -77,13 +84,15 @@ class JobRunner:
         self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
         self._hedging = None if options.hedge is None else Hedging(options.hedge)
         self.stop_rules = StopRules(options, health, self._must_end)
-        maker = RequestMaker(options, taken)
+        maker = RequestMaker(options, taken, None if part is None else part.first_copies)
         is_drawn = bool(options.params.get("temperature"))
         self._queue = RequestQueue(prompts, maker, self.results.share, keeps_order=is_drawn)
-        self.reuse = AnswerCache(options, ledger, self.job_id, maker)
+        self.reuse = AnswerCache(options, ledger, self.job_id, maker, entry=self._entry, part=part)
+        self._part = None if part is None else self._as_part(part)
         self._asked_elsewhere: deque[Request] = deque()
         self._rows: dict[asyncio.Task[None], RowRun] = {}
         self._feeding: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[Any] | None = None
         self._runs = self._asked = 0
         self._crash: BaseException | None = None
 
@@ -91,21 +100,26 @@ class JobRunner:
         """Enter the job in the ledger; in the caller's thread, so that an error of the ledger is raised there."""
         self._ledger.begin_job(
             JobStart(
-                job_id=self.job_id,
+                job_id=self._entry,
                 model=self.options.chain.model,
                 column=self.options.column,
                 rows=len(self.results),
                 requests=self.results.rows_left,
                 started_utc=clock.current().utc(),
+                part_of=None if self._part is None else self.job_id,
             )
         )
 
     async def run(self) -> None:
         """Run the job; on the private loop. Cancelling it cancels requests in flight and keeps the results so far."""
-        watch = asyncio.ensure_future(self.stop_rules.watch())
-        self._feeding = asyncio.ensure_future(self._feed_all())
+        beside = [asyncio.ensure_future(self.stop_rules.watch())]
+        self._running = asyncio.current_task()
         status = "stopped"
         try:
+            if self._part is not None:
+                await self._part.meet()  # before that it has no share of anything
+                beside.append(asyncio.ensure_future(self._part.keep_meeting()))
+            self._feeding = asyncio.ensure_future(self._feed_all())
             await asyncio.wait({self._feeding})
             if not self._feeding.cancelled():
                 self._feeding.result()  # raises what it raised
@@ -116,10 +130,12 @@ class JobRunner:
                 self.stop_rules.was_in_time()
             status = self._status()
         finally:
-            watch.cancel()
-            self._feeding.cancel()
+            for task in (*beside, *([self._feeding] if self._feeding else [])):
+                task.cancel()
             await self._cancel_rows()
-            self._ledger.end_job(self.job_id, status)
+            if self._part is not None:
+                await self._part.end()
+            self._ledger.end_job(self._entry, status)
             self.results.close()
             self.ended_at = clock.current().now()
         if self._crash is not None:
@@ -127,59 +143,42 @@ class JobRunner:
 
     def snapshot(self) -> Snapshot:
         """Return how the job stands; from any thread."""
-        now, is_over = clock.current().now(), self.ended_at is not None
-        counts, total, left = self.results.counts(), len(self.results), self.results.rows_left
-        held = held_routes(self._routes, self._health, now)
-        if is_over:  # a dead key stays worth knowing
-            held = [hold for hold in held if hold.kind is HoldKind.CONDEMNED]
-        has_others = counts[Status.CACHED] or self.results.has_sharers
-        return Snapshot(
-            total=total,
-            done=total - left,
-            failed=counts[Status.FAILED],
-            skipped=counts[Status.SKIPPED],
-            cached=counts[Status.CACHED],
-            asked=self._asked if has_others else None,
-            fallbacks=self.results.fallbacks,
-            failures=self._failures(),
-            held=tuple(held_texts(held, len(self._routes), now)),
-            waiting=len(self._asked_elsewhere),
-            trouble=self._ledger.trouble,
-            spent_usd=self.stop_rules.budget.spent_usd or None,
-            saved_usd=self.reuse.saved_usd or None,
-            oldest_utc=self.reuse.oldest_utc,
-            in_flight="" if is_over else self._slots.state,
-            elapsed_s=(self.ended_at or now) - self.began_at,
-            is_over=is_over,
-            note=self.stop_rules.note,
-            wait="" if is_over else self._wait_text(held, now),
+        is_over, rules = self.ended_at is not None, self.stop_rules
+        return snapshot_of(
+            self.results,
+            rules,
+            self.reuse,
+            Standing(
+                routes=self._routes,
+                health=self._health,
+                began_at=self.began_at,
+                ended_at=self.ended_at,
+                asked=self._asked,
+                waiting=len(self._asked_elsewhere),
+                trouble=self._ledger.trouble,
+                in_flight="" if is_over else self._slots.state,
+            ),
         )
 
-    def _failures(self) -> tuple[Failure, ...]:
-        """Return why rows failed, the most frequent cause first."""
-        step = self.stop_rules.next_step
-        causes = [
-            Failure(rows, cause, words, step(Outcome(cause)) if cause else "")
-            for cause, (rows, words) in list(self.results.causes.items())
-        ]
-        return tuple(sorted(causes, key=lambda failure: -failure.rows))
-
-    def _wait_text(self, held: Sequence[Hold], now: float) -> str:
-        """Return why nothing has been answered for a while; "": something was, or nothing stands in the way."""
-        silent_s = now - self.stop_rules.silent_since
-        is_stuck = len(held) == len(self._routes)
-        if silent_s < (STUCK_S if is_stuck else QUIET_S) or self.stop_rules.is_ending:
-            return ""
-        return wait_text(
-            held,
-            routes=len(self._routes),
-            now=now,
-            silent_s=silent_s,
-            silence_bound_s=self.stop_rules.silence_bound_s,
-            budget_left_s=self.stop_rules.budget_left_s(now),
-            trouble=self._ledger.trouble,
-            others=len(self._asked_elsewhere),
+    def _as_part(self, part: PartOf) -> Part:
+        workings = Workings(
+            ledger=self._ledger,
+            health=self._health,
+            results=self.results,
+            slots=self._slots,
+            rules=self.stop_rules,
+            snapshot=self.snapshot,
+            reserved_usd=lambda: self.stop_rules.budget.reserved_usd(
+                [run for row, run in self._rows.items() if self._slots.is_in_flight(row)]
+            ),
+            cancel=self._cancel,
         )
+        return Part(part, self._entry, self.options, workings)
+
+    def _cancel(self) -> None:
+        """Cancel requests in flight and keep the results so far."""
+        if self._running is not None:
+            self._running.cancel()
 
     def _status(self) -> str:
         if self.stop_rules.error is not None:
@@ -284,7 +283,7 @@ class JobRunner:
 
     def _begin(self, request: Request) -> None:
         self._runs += 1
-        run = RowRun(request, f"{self.job_id}-{self._runs:x}")
+        run = RowRun(request, f"{self._run_ids}{self._runs:x}")
         row = asyncio.ensure_future(self._run_row(run))
         self._rows[row] = run
         self._slots.enter(row)
@@ -381,7 +380,7 @@ class JobRunner:
             takes_text=options.accept is None,
             record=lambda attempt: self._attempted(run, attempt),
             bill=lambda attempt, message: self.stop_rules.budget.bill(attempt, run, message),
-            row=Row(job_id=self.job_id, row=label, position=position, column=options.column),
+            row=Row(job_id=self.job_id, row=label, position=self._offset + position, column=options.column),
             slots=self._slots,
             hedge=self._hedging,
             rows_left=lambda: self.results.rows_left,

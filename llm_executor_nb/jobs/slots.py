@@ -33,7 +33,8 @@ class ConcurrencyLimit:
 
     def __init__(self, limit: int | None, may_send: Callable[[Row, Collection[Row]], bool] | None = None) -> None:
         self._growth = Growth(clock.current().now()) if limit is None else None
-        self.limit = FIRST if limit is None else limit
+        self.limit = self._wanted = FIRST if limit is None else limit
+        self._ceiling: int | None = None
         self._may_send = may_send
         self._in_flight: dict[Row, Row] = {}
         self._unsent: set[Row] = set()
@@ -99,9 +100,19 @@ class ConcurrencyLimit:
         if self._growth is None:
             return
         self._growth.replied(len(self._in_flight), outcome, seconds, clock.current().now())
-        if self._growth.limit != self.limit:
-            self.limit = self._growth.limit
-            self._hand_on()
+        if self._growth.limit != self._wanted:
+            self._wanted = self._growth.limit
+            self._set_limit()
+
+    def set_ceiling(self, most: int) -> None:
+        """Let no more than so many be in flight: the share of this part of a job."""
+        self._ceiling = most
+        self._set_limit()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight."""
+        return len(self._in_flight)
 
     @property
     def state(self) -> str:
@@ -136,6 +147,10 @@ class ConcurrencyLimit:
         """Wait until a slot was freed, a row was sent or a row has ended."""
         await self._change.wait()
         self._change.clear()
+
+    def _set_limit(self) -> None:
+        self.limit = self._wanted if self._ceiling is None else min(self._wanted, self._ceiling)
+        self._hand_on()
 
     def _hand_on(self) -> None:
         while self._queue:

@@ -33,7 +33,7 @@ _DIGEST_BYTES = 16
 _SAME_START_S = 0.1
 _MACHINE_ID = Path("/etc/machine-id")
 _OTHERS = """
-    SELECT job_id, host, pid, CAST(boot AS REAL), CAST(born AS REAL), heartbeat, claims FROM job
+    SELECT job_id, host, pid, CAST(boot AS REAL), CAST(born AS REAL), heartbeat, claims, part_of FROM job
     WHERE ended IS NULL AND job_id <> ?
     AND typeof(job_id) = 'text' AND typeof(host) = 'text' AND typeof(claims) = 'blob'
     AND typeof(pid) = 'integer' AND pid >= 0
@@ -104,6 +104,7 @@ def begin_job(database: Database, job: JobStart) -> None:
         "born": process.born,
         "heartbeat": now(),
         "claims": b"",
+        "part_of": job.part_of,
     }
     database.connection.execute(
         f"INSERT INTO job({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"  # noqa: S608 - our own names
@@ -114,11 +115,11 @@ def begin_job(database: Database, job: JobStart) -> None:
 
 
 def end_job(database: Database, job_id: str, status: str) -> None:
-    """Close a job, which frees its claims."""
-    database.connection.execute(
-        "UPDATE job SET ended = ?, status = ?, claims = x'' WHERE job_id = ?",
-        (now(), clean_text(status), clean_text(job_id)),
-    )
+    """Close a job, and the parts of it that nobody has closed; this frees their claims."""
+    ended = now(), clean_text(status), clean_text(job_id)
+    change = "UPDATE job SET ended = ?, status = ?, claims = x''"
+    database.connection.execute(f"{change} WHERE job_id = ?", ended)
+    database.connection.execute(f"{change} WHERE part_of = ? AND ended IS NULL", ended)
 
 
 def beat(database: Database, job_ids: Iterable[str]) -> None:
@@ -168,14 +169,23 @@ def claim(
 def _claimed_by_others(database: Database, job_id: str) -> set[bytes]:
     others = database.connection.execute(_OTHERS, (clean_text(job_id),)).fetchall()
     claimed: set[bytes] = set()
-    for other_id, host, pid, boot, born, heartbeat, digests in others:
+    for other_id, host, pid, boot, born, heartbeat, digests, part_of in others:
         process = Process(host=host, pid=pid, boot=boot, born=born)
-        if has_ended(process):
+        if has_ended(process) and part_of is None:  # a part is closed by the others, who take its report over
             end_job(database, other_id, LOST)
-        # A job whose lease is over stays open all the same: its process may go on and beat again.
-        elif _has_beaten(database, other_id, heartbeat) or process.is_same(this_process()):
+        elif is_alive(database, other_id, process, heartbeat):
             claimed.update(digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES))
     return claimed
+
+
+def is_alive(database: Database, job_id: str, process: Process, heartbeat: object) -> bool:
+    """Whether the process of an open job runs, and has renewed its heartbeat within the last lease.
+
+    A job whose lease is over stays open all the same: its process may go on and beat again.
+    """
+    if process.is_same(this_process()):
+        return True
+    return not has_ended(process) and _has_beaten(database, job_id, heartbeat)
 
 
 def _has_beaten(database: Database, job_id: str, heartbeat: object) -> bool:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from llm_executor_nb.core.errors import warn
-from llm_executor_nb.store import claims
+from llm_executor_nb.store import claims, parts
 from llm_executor_nb.store.answers import find_answers, policies_of
 from llm_executor_nb.store.records import USUAL_LIMITS
 from llm_executor_nb.store.tables import AttemptColumns, Page, read_page
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.store.answers import Span
+    from llm_executor_nb.store.parts import Decide
     from llm_executor_nb.store.records import Answer, JobStart, Limits, Lookup, Turn
     from llm_executor_nb.store.sqlite import Database
 
 _LOOKUPS_AT_ONCE = 5_000
 _OPENING_S = 2.0
+_MEETING_S = 1.0
 _CLOCKS_DIFFER_S = 300.0
 """An answer may be dated so far in the future: two machines that share a ledger have clocks of their own."""
 _T = TypeVar("_T")
@@ -164,6 +166,24 @@ class LedgerStore:
         )
         _warn_of_notices(writer)
         return turns
+
+    def meet(self, job_id: str, decide: Decide, *, part_id: str | None = None, is_last: bool = False) -> bool:
+        """Let a part of a job, or the job itself, tell the others how it stands and hear of them.
+
+        Args:
+            job_id: the whole job.
+            decide: from what is told to what is told from now on; called on the writer's thread.
+            part_id: the part that meets the others; None: the whole job.
+            is_last: the part ends.
+
+        Returns:
+            Whether the whole job goes on.
+
+        Raises:
+            LedgerBusyError: nothing can be written at the moment; nothing was told.
+        """
+        work = partial(parts.meet, job_id=job_id, decide=decide, part_id=part_id, is_last=is_last)
+        return self._started().call(work, is_write=True, patience_s=_MEETING_S)
 
     def keep(self, attempts: Sequence[Attempt], answer: Answer | None) -> None:
         """Keep a row's attempts, and its answer if it has one; committed within 50 ms.

@@ -104,6 +104,7 @@ class JobStart:
         model, column: the model and the prompt column; column None: a template alone.
         rows, requests: the number of rows, and of the distinct requests that they make.
         started_utc: when it began.
+        part_of: the whole job, of which this is what one process does; None: it is a whole job.
     """
 
     job_id: str
@@ -112,6 +113,7 @@ class JobStart:
     rows: int
     requests: int
     started_utc: datetime
+    part_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,14 @@ CREATE VIEW attempts AS SELECT{_COLUMNS_OF_THE_VIEW},
 FROM attempt;
 """  # noqa: S608 - our own names
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS, _UPSTREAM)
+# A job of several processes has a row for itself, and one for each part of it that runs now.
+_PARTS = """
+ALTER TABLE job ADD COLUMN part_of TEXT;
+ALTER TABLE job ADD COLUMN report TEXT;
+CREATE INDEX job_parts ON job(part_of) WHERE ended IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _VIEW_OF_ATTEMPTS, _CHECKSUMS, _UPSTREAM, _PARTS)
 VERSION = len(MIGRATIONS)
 """The version of the tables that this package writes."""
 FIRST_WITH_ID = 3

@@ -1,0 +1,361 @@
+"""What one process does of a job, as the other processes see it: it meets them in the ledger four times a second.
+
+At each meeting it tells how it stands and takes its shares: of the requests in flight, of each key's requests a second,
+of the dollars. It hears of the holds that the others have met, and whether the whole job goes on. What it gives back it
+may still use until the meeting is over, so it counts as held until the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import Hold, HoldKind
+from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
+from llm_executor_nb.core.records import Scope
+from llm_executor_nb.jobs.budget import MOST_UNBOUNDED
+from llm_executor_nb.jobs.growth import LARGEST
+from llm_executor_nb.jobs.shares import rate_taken, slots_taken
+from llm_executor_nb.jobs.totals import added, report_of
+from llm_executor_nb.store.claims import this_process
+from llm_executor_nb.store.parts import Told
+from llm_executor_nb.store.records import LedgerBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_executor_nb.core.holds import Health
+    from llm_executor_nb.core.records import Route
+    from llm_executor_nb.core.secret import Secret
+    from llm_executor_nb.jobs.options import JobOptions, PartOf
+    from llm_executor_nb.jobs.results import Results
+    from llm_executor_nb.jobs.slots import ConcurrencyLimit
+    from llm_executor_nb.jobs.stop_rules import StopRules
+    from llm_executor_nb.store.ledger_store import LedgerStore
+    from llm_executor_nb.store.parts import Decide
+    from llm_executor_nb.view.snapshot import Snapshot
+
+MEETING_S = 0.25
+"""Seconds between two meetings."""
+_SAME_S = 0.5
+"""Two ends of one hold that lie no further apart are the same: clocks are not read at one moment."""
+_AHEAD = 4
+"""Dollars are taken for so many requests per slot: a slot may send several until the next meeting."""
+_TRAVELS = (HoldKind.CONDEMNED, HoldKind.TOLD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workings:
+    """What a part bears on, and reports.
+
+    Attributes:
+        ledger, health: shared with all that runs in this process.
+        results, slots, rules: of this part.
+        snapshot: how it stands.
+        reserved_usd: what its requests in flight may still cost.
+        cancel: ends it at once.
+    """
+
+    ledger: LedgerStore
+    health: Health
+    results: Results
+    slots: ConcurrencyLimit
+    rules: StopRules
+    snapshot: Callable[[], Snapshot]
+    reserved_usd: Callable[[], float]
+    cancel: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shares:
+    """What a part has of what is divided; `rates` by key."""
+
+    slots: int = 0
+    rates: dict[str, float]
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """How a part stands at a meeting, read before it on the loop's thread."""
+
+    rows_left: int
+    in_flight: int
+    spent_usd: float
+    least_usd: float
+    unit_usd: float
+    holds: dict[str, dict[str, Any]]
+    state: dict[str, Any]
+    error: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """What a meeting came to."""
+
+    shares: _Shares
+    rates_here: dict[str, float]
+    others_unspent_usd: float
+    parts: int
+    holds: dict[str, dict[str, Any]]
+    resets: int
+    is_stopped: bool
+
+
+class Part:
+    """One part of a job.
+
+    Args:
+        part: which one.
+        entry: its name in the ledger.
+        options: what all rows of the job share.
+        workings: what it bears on.
+    """
+
+    def __init__(self, part: PartOf, entry: str, options: JobOptions, workings: Workings) -> None:
+        self._job_id, self._entry, self._options, self._is = part.job_id, entry, options, workings
+        self._process = f"{os.getpid()} {this_process().born} {this_process().host}"
+        self._routes = {_name_of(route): route for route in options.chain.routes() if route.key is not None}
+        self._told = {name: route for name, route in self._routes.items() if route.key and route.key.rpm}
+        self._shares = _Shares(rates=dict.fromkeys(self._told, 0.0))
+        self._heard_of: dict[str, float] = {}
+        self._has_met = False
+        workings.slots.set_ceiling(0)
+        if options.budget_usd is not None:
+            workings.rules.budget.limit_usd, workings.rules.budget.may_get_more = 0.0, True
+
+    async def keep_meeting(self) -> None:
+        """Meet the others again and again."""
+        while True:
+            await clock.current().sleep(MEETING_S)
+            await self.meet()
+
+    async def meet(self) -> None:
+        """Meet the others once; while the ledger cannot be written, the shares stay as they are."""
+        standing, heard = self._standing(), []
+
+        def decide(told: Told) -> Told:
+            answer, came = self._decide(standing, told)
+            heard.append(came)
+            return answer
+
+        try:
+            goes_on = await self._met(decide)
+        except LedgerBusyError:
+            return
+        self._take(heard[-1] if heard else None, goes_on=goes_on)
+
+    async def end(self) -> None:
+        """Leave what it has done to the whole job, and give its shares back."""
+        standing = self._standing()
+
+        def decide(told: Told) -> Told:
+            whole = self._with_lost(told, spent=standing.spent_usd)
+            whole["state"] = added(whole.get("state"), standing.state)
+            return Told(whole={**whole, "holds": _joined(whole, standing.holds), **self._end_of(whole, standing)})
+
+        with suppress(LedgerBusyError):  # then the end of its process closes its row
+            await self._met(decide, is_last=True)
+
+    async def _met(self, decide: Decide, *, is_last: bool = False) -> bool:
+        async with clock.current().timeout(None):
+            return await asyncio.to_thread(
+                self._is.ledger.meet, self._job_id, decide, part_id=self._entry, is_last=is_last
+            )
+
+    # --- what is told -------------------------------------------------------------------------------------------
+
+    def _standing(self) -> _Standing:
+        rules, now = self._is.rules, clock.current().now()
+        budget = rules.budget
+        spent = budget.spent_usd + budget.unknown_usd
+        return _Standing(
+            rows_left=0 if rules.is_ending else self._is.results.rows_left,
+            in_flight=self._is.slots.in_flight,
+            spent_usd=spent,
+            least_usd=spent + self._is.reserved_usd(),
+            unit_usd=budget.unit_usd,
+            holds={name: told for name, told in self._holds_at(now) if self._is_news(name, told)},
+            state=report_of(self._is.snapshot(), self._is.slots.in_flight),
+            error=None if rules.error is None else {"kind": type(rules.error).__name__, "words": str(rules.error)},
+        )
+
+    def _holds_at(self, now: float) -> list[tuple[str, dict[str, Any]]]:
+        keys = {route.key.secret: name for name, route in self._routes.items() if route.key is not None}
+        since_1970 = clock.current().utc().timestamp() - now
+        return [
+            _hold_told(hold, keys, since_1970)
+            for hold in self._is.health.holds(now)
+            if hold.kind in _TRAVELS
+            and hold.is_active(now)
+            and (hold.scope.secret is None or hold.scope.secret in keys)
+        ]
+
+    def _is_news(self, name: str, told: dict[str, Any]) -> bool:
+        return _until(told) > self._heard_of.get(name, 0.0) + _SAME_S
+
+    # --- at the meeting, on the writer's thread -----------------------------------------------------------------
+
+    def _decide(self, standing: _Standing, told: Told) -> tuple[Told, _Heard]:
+        whole = self._with_lost(told)
+        shares = self._shares_of(standing, whole, told.others)
+        before = self._shares
+        mine = {
+            "process": self._process,
+            "wants": standing.rows_left,
+            # until the meeting is over it may use what it had: that is free for the others at the next one
+            "slots": max(shares.slots, before.slots, standing.in_flight if self._has_met else 0),
+            "rates": {name: max(rate, before.rates[name]) for name, rate in shares.rates.items()},
+            "usd": max(shares.usd, before.usd),
+            "spent": standing.spent_usd,
+            "state": standing.state,
+        }
+        whole = {**whole, "holds": _joined(whole, standing.holds), **self._end_of(whole, standing)}
+        here = [other for other in told.others if other.get("process") == self._process]
+        heard = _Heard(
+            shares=shares,
+            rates_here={
+                name: rate + sum(other.get("rates", {}).get(name, 0.0) for other in here)
+                for name, rate in shares.rates.items()
+            },
+            others_unspent_usd=sum(other.get("usd", 0.0) - other.get("spent", 0.0) for other in told.others),
+            parts=1 + len(told.others),
+            holds=whole["holds"],
+            resets=whole.get("resets", 0),
+            is_stopped=bool(whole.get("is_stopped")),
+        )
+        return Told(whole=whole, mine=mine), heard
+
+    def _with_lost(self, told: Told, spent: float = 0.0) -> dict[str, Any]:
+        """Return the whole job's report with what ended parts have spent; of a lost one that is not known exactly."""
+        usd = told.whole.get("usd", 0.0) + spent + sum(lost.get("usd", 0.0) for lost in told.lost)
+        return {**told.whole, "usd": usd}
+
+    def _end_of(self, whole: dict[str, Any], standing: _Standing) -> dict[str, Any]:
+        """Return what ends the whole job early: an error that this part would raise."""
+        if standing.error is None or whole.get("error"):
+            return {}
+        return {"error": standing.error, "is_stopped": True}
+
+    def _shares_of(self, standing: _Standing, whole: dict[str, Any], others: list[dict[str, Any]]) -> _Shares:
+        total = self._options.concurrency or LARGEST
+        wanted = [(other.get("wants", 0), other.get("slots", 0)) for other in others]
+        if not self._has_met:  # parts that begin with this one get their shares at once
+            wanted += [(total, 0)] * max(0, whole.get("at_once", 1) - 1 - len(others))
+        slots = slots_taken(total, standing.rows_left, wanted)
+        senders = 1 + sum(1 for want, _ in wanted if want)
+        rates = {
+            name: rate_taken(_per_s(route), [other.get("rates", {}).get(name, 0.0) for other in others], parts=senders)
+            for name, route in self._told.items()
+        }
+        return _Shares(slots=slots, rates=rates, usd=self._usd_of(standing, whole, others, slots))
+
+    def _usd_of(self, standing: _Standing, whole: dict[str, Any], others: list[dict[str, Any]], slots: int) -> float:
+        """Return the dollars up to which this part may spend: what it needs, and some requests more."""
+        if self._options.budget_usd is None:
+            return 0.0
+        held = whole.get("usd", 0.0) + sum(other.get("usd", 0.0) for other in others)
+        free = self._options.budget_usd - held - standing.least_usd
+        if free <= 0 or not standing.rows_left:
+            return standing.least_usd
+        fair: float = free / (1 + sum(1 for other in others if other.get("wants")))
+        unit = standing.unit_usd
+        wanted = unit * _AHEAD * max(1, min(slots, standing.rows_left)) if unit else fair
+        more: float = max(min(wanted, fair), unit if unit <= free else 0.0)
+        return standing.least_usd + more
+
+    # --- after the meeting, on the loop -------------------------------------------------------------------------
+
+    def _take(self, heard: _Heard | None, *, goes_on: bool) -> None:
+        if heard is None or not goes_on or heard.is_stopped:
+            self._is.rules.end("")
+            self._is.cancel()
+            return
+        is_first, self._has_met = not self._has_met, True
+        self._shares = heard.shares
+        for name, rate in heard.rates_here.items():
+            self._is.health.share_rate(self._told[name], rate)
+        if self._options.budget_usd is not None:
+            budget = self._is.rules.budget
+            budget.limit_usd, budget.may_get_more = heard.shares.usd, heard.others_unspent_usd > 0
+            budget.most_unbounded = max(1, MOST_UNBOUNDED // heard.parts)
+        self._hear_resets(heard, is_first=is_first)
+        self._hear_holds(heard)
+        self._is.slots.set_ceiling(heard.shares.slots)
+
+    def _hear_resets(self, heard: _Heard, *, is_first: bool) -> None:
+        known = self._is.health.resets_told
+        if not is_first and known.get(self._job_id, 0) < heard.resets:
+            self._is.health.reset()
+        known[self._job_id] = max(heard.resets, known.get(self._job_id, 0))
+
+    def _hear_holds(self, heard: _Heard) -> None:
+        keys = {name: route.key.secret for name, route in self._routes.items() if route.key is not None}
+        now = clock.current().now()
+        since_1970 = clock.current().utc().timestamp() - now
+        for name, told in heard.holds.items():
+            if self._is_news(name, told):
+                self._heard_of[name] = _until(told)
+                if (hold := _hold_heard(told, keys, now, since_1970)) is not None:
+                    self._is.health.adopt(hold)
+
+
+def _name_of(route: Route) -> str:
+    """Return a key's name in all processes, which never shows the key."""
+    return f"{route.backend} {route.key.label}" if route.key else route.backend
+
+
+def _per_s(route: Route) -> float:
+    return (route.key.rpm or 0.0) / 60 if route.key else 0.0
+
+
+def _until(told: dict[str, Any]) -> float:
+    return math.inf if told.get("until") is None else float(told["until"])
+
+
+def _joined(whole: dict[str, Any], holds: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the holds of all parts that still run; of two on one scope the longer one."""
+    now = clock.current().utc().timestamp()
+    known: dict[str, dict[str, Any]] = whole.get("holds", {})
+    newer = {name: told for name, told in holds.items() if name not in known or _until(told) > _until(known[name])}
+    return {name: told for name, told in {**known, **newer}.items() if _until(told) > now}
+
+
+def _hold_told(hold: Hold, keys: dict[Secret, str], since_1970: float) -> tuple[str, dict[str, Any]]:
+    scope = hold.scope
+    key = keys[scope.secret] if scope.secret is not None else None
+    parts = [scope.reach.value, scope.backend, key, scope.provider, scope.model, scope.need]
+    return json.dumps(parts), {
+        "scope": parts,
+        "kind": hold.kind.value,
+        "until": None if math.isinf(hold.until) else hold.until + since_1970,
+        "length": None if math.isinf(hold.until) else hold.length_s,
+        "why": hold.why.value,
+        "status": hold.http_status,
+        "message": hold.message,
+    }
+
+
+def _hold_heard(told: dict[str, Any], keys: dict[str, Secret], now: float, since_1970: float) -> Hold | None:
+    """Return a hold that another process has met; None: its key is none of this job's."""
+    reach, backend, key, provider, model, need = told["scope"]
+    if key is not None and key not in keys:
+        return None
+    # the clocks of two machines may differ by hours: no hold lasts longer than it was set for
+    until = math.inf if told["until"] is None else min(told["until"] - since_1970, now + told["length"])
+    scope = Scope(ScopeLevel(reach), backend, None if key is None else keys[key], provider, model)
+    return Hold(
+        scope=replace(scope, need=need) if need else scope,
+        kind=HoldKind(told["kind"]),
+        since=now,
+        until=until,
+        why=Outcome(told["why"]),
+        http_status=told["status"],
+        message=told["message"],
+    )

@@ -1,0 +1,70 @@
+"""How the parts of a job divide what belongs to all of them: requests in flight, requests a second, dollars. Pure.
+
+A part takes its fair share, and never more than the others leave: it learns what they hold in the transaction in which
+it takes. Who holds more than a fair share gives the rest back when it comes next. So the sum never exceeds the total.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LEAST_RATE = 0.001
+"""The share of a rate that a part has which must wait for the others: a rate is never 0."""
+
+
+def fair_share(total: float, wanted: float, others: Iterable[float]) -> float:
+    """Return what one of several has of a total that is divided fairly: nobody has more than it wants (max-min).
+
+    Args:
+        total: what is divided.
+        wanted: how much the one can use.
+        others: how much each of the others can use.
+    """
+    left, share = total, 0.0
+    wants = sorted([wanted, *others])
+    for place, want in enumerate(wants):
+        share = min(want, left / (len(wants) - place))
+        if want >= wanted:
+            break
+        left -= share
+    return share
+
+
+def taken(total: float, wanted: float, others: Iterable[tuple[float, float]]) -> float:
+    """Return what a part takes of a total: its fair share, and no more than the others leave.
+
+    Args:
+        total: what is divided.
+        wanted: how much the part can use.
+        others: how much each of the others can use, and what it holds now.
+    """
+    known = list(others)
+    fair = fair_share(total, wanted, [want for want, _ in known])
+    return max(0.0, min(fair, total - sum(held for _, held in known)))
+
+
+def slots_taken(total: int, rows_left: int, others: Iterable[tuple[int, int]]) -> int:
+    """Return how many requests a part may have in flight: whole ones, and one at least where one is left."""
+    known = list(others)
+    left = total - sum(held for _, held in known)
+    share = taken(total, rows_left, known)
+    return min(max(round_down(share), 1), max(left, 0)) if rows_left else 0
+
+
+def round_down(share: float) -> int:
+    """Return a share as a whole number; 2.9999999 is 3."""
+    return int(share + 1e-9)
+
+
+def rate_taken(total: float, others: Iterable[float], *, parts: int) -> float:
+    """Return how many requests a second a part may send with one key.
+
+    Args:
+        total: the key's limit.
+        others: what each of the others holds.
+        parts: how many parts there are that send, this one included.
+    """
+    return max(min(total / parts, total - sum(others)), _LEAST_RATE * total)

@@ -1,0 +1,121 @@
+"""A job that runs in several processes, as the one that began it sees it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from llm_executor_nb.core import clock, errors
+from llm_executor_nb.core.errors import LLMExecutorError
+from llm_executor_nb.jobs.totals import whole_snapshot
+from llm_executor_nb.store.parts import Told
+from llm_executor_nb.store.records import JobStart, LedgerBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.store.ledger_store import LedgerStore
+    from llm_executor_nb.store.parts import Report
+    from llm_executor_nb.view.snapshot import Snapshot
+
+
+class WholeJob:
+    """The whole of a job whose parts run elsewhere. Safe from any thread.
+
+    Args:
+        job_id: its id in attempts and answers.
+        options: what all rows share.
+        ledger: where the parts meet.
+        rows: of the whole frame.
+        asked: those of them with input.
+        at_once: how many parts can run at once, as far as it is known.
+    """
+
+    def __init__(
+        self, job_id: str, options: JobOptions, ledger: LedgerStore, *, rows: int, asked: int, at_once: int
+    ) -> None:
+        self.job_id = job_id
+        self._options, self._ledger = options, ledger
+        self._rows, self._asked, self._at_once = rows, asked, at_once
+        self._began_at = clock.current().now()
+        self._ended_at: float | None = None
+        self._lock = threading.Lock()
+        self._told = Told(whole={})
+
+    def enter(self) -> None:
+        """Enter the job in the ledger, so that its parts find it open."""
+        self._ledger.begin_job(
+            JobStart(
+                job_id=self.job_id,
+                model=self._options.chain.model,
+                column=self._options.column,
+                rows=self._rows,
+                requests=self._asked,
+                started_utc=clock.current().utc(),
+            )
+        )
+        self._tell(lambda whole: {**whole, "at_once": self._at_once})
+
+    def look(self) -> None:
+        """Read how the parts stand; while the ledger is busy, what was read last stays."""
+        self._tell(lambda whole: whole)
+
+    def stop(self) -> None:
+        """Let all parts end at their next meeting, within half a second."""
+        self._tell(lambda whole: {**whole, "is_stopped": True})
+
+    def reset_health(self) -> None:
+        """Let the processes of all parts drop their holds."""
+        self._tell(lambda whole: {**whole, "resets": whole.get("resets", 0) + 1, "holds": {}})
+
+    def end(self, status: str) -> None:
+        """Close the job: parts that still run end at their next meeting."""
+        self.look()
+        self._ended_at = clock.current().now()
+        self._ledger.end_job(self.job_id, status)
+
+    @property
+    def error(self) -> LLMExecutorError | None:
+        """The error of the first part that ended the whole job; None: none did."""
+        told = self._told.whole.get("error")
+        return None if told is None else _error_of(told["kind"], told["words"])
+
+    @property
+    def note(self) -> str:
+        """Why the job ended early; "": it did not."""
+        return self.snapshot().note
+
+    def snapshot(self) -> Snapshot:
+        """Return how the job stood when it was last looked at."""
+        whole, ended = self._told, self._ended_at
+        return whole_snapshot(
+            [whole.whole.get("state", {}), *(other["state"] for other in whole.others if "state" in other)],
+            rows=self._rows,
+            elapsed_s=(ended or clock.current().now()) - self._began_at,
+            is_over=ended is not None,
+            note="",
+        )
+
+    def _tell(self, change: Callable[[Report], Report]) -> None:
+        def decide(told: Told) -> Told:
+            usd = told.whole.get("usd", 0.0) + sum(lost.get("usd", 0.0) for lost in told.lost)
+            whole = change({**told.whole, "usd": usd})
+            self._told = Told(whole=whole, others=told.others)
+            return Told(whole=whole)
+
+        with self._lock:
+            try:
+                self._ledger.meet(self.job_id, decide)
+            except LedgerBusyError:
+                return
+
+
+def _error_of(kind: str, words: str) -> LLMExecutorError:
+    """Return an error of another process as one of ours; one that needs more than words becomes the general one."""
+    cls = getattr(errors, kind, LLMExecutorError)
+    try:
+        error = cls(words)
+    except TypeError:
+        error = LLMExecutorError(words)
+    return error if isinstance(error, LLMExecutorError) else LLMExecutorError(words)
