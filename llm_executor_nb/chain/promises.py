@@ -37,6 +37,7 @@ class ReuseRule:
     listed: frozenset[str]
 
     def __call__(self, origin: Origin) -> bool:
+        """Whether the policy holds for an answer."""
         return not broken(self.policy, origin, self.listed)
 
 
