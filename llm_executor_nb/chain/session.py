@@ -26,6 +26,8 @@ import math
 import os
 from collections import deque
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -51,7 +53,6 @@ from llm_executor_nb.store.tables import attempts_frame, joined
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import pandas as pd
 
@@ -76,6 +77,7 @@ class Session:
     Args:
         options: what is set.
         below: the session under it on the stack.
+        ledger: the file of its ledger; None: where the options say, and in a rehearsal in memory.
 
     Attributes:
         options: what is set; a change replaces it.
@@ -92,12 +94,13 @@ class Session:
         transports: the HTTP session of each loop, shared by the whole stack: a rehearsal opens no second one.
     """
 
-    def __init__(self, options: Options, below: Session | None = None) -> None:
-        self.options = options
+    def __init__(self, options: Options, below: Session | None = None, *, ledger: Path | None = None) -> None:
+        self.options, self._file = options, ledger
         self.keys = Keys(options.keys)
         self.health = _make_health()
         self.log = AttemptLog()
         self.ledger = self._new_ledger()
+        self._shared: LedgerStore | None = None
         self.job_ids: list[str] = []
         self.jobs: WeakSet[Stoppable] = WeakSet()
         self.lookups = TTLCache()
@@ -167,6 +170,16 @@ class Session:
                 thread.at_end(made.close)
         return transport
 
+    def ledger_of_parts(self) -> LedgerStore:
+        """Return the ledger that other processes open too; for one in memory a file that goes with this process."""
+        if self.ledger.path is not None:
+            return self.ledger
+        if self._shared is None:
+            folder = TemporaryDirectory(prefix="llm_executor_nb-", ignore_cleanup_errors=True)
+            self._shared = LedgerStore(lambda: Path(folder.name) / "ledger.sqlite")
+            self.ended.append((self.log, self._shared))  # its attempts are looked for as those of an ended session
+        return self._shared
+
     def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
         by_file = {ledger.path or id(ledger): ledger for _, ledger in self.ended}
@@ -188,6 +201,8 @@ class Session:
 
     def _place(self) -> Path | None:
         """Return the ledger's file; None: memory."""
+        if self._file is not None:
+            return self._file
         if self.is_rehearsal:
             return None
         return usual_place() if isinstance(self.options.ledger, Unset) else self.options.ledger
@@ -242,12 +257,21 @@ def own_session(options: Options) -> Iterator[Session]:
 
     It has no holds, an empty log and a new ledger. Its jobs are stopped at the end.
     """
-    pushed = Session(options, below=session())
+    made = Session(options, below=session())
+    with in_force(made):
+        try:
+            yield made
+        finally:
+            made.end()
+
+
+@contextmanager
+def in_force(pushed: Session) -> Iterator[None]:
+    """Put a session on the stack for the length of a with-block; it may stand there more than once."""
     _stack.append(pushed)
     try:
-        yield pushed
+        yield
     finally:
-        pushed.end()
         _stack.remove(pushed)
 
 

@@ -173,7 +173,7 @@ class Column:
         """Wait for its end and return its frame."""
         status = self._nursery.tell("wait", self.pid)
         said = Path(f"{self._into}.said").read_text()
-        assert (status, said) == (0, "")
+        assert (status, said) == (0, ""), f"it ended with {status}: {said}"
         return pd.read_pickle(self._into)  # noqa: S301 - our own
 
 
