@@ -144,6 +144,16 @@ class RequestMaker:
         lookup = Lookup(digest=numbered, keys=keys, copy=copy, taken=self._taken, may_take=self._may_take)
         return Request(position, payload, lookup)
 
+    def survey(self, content: object) -> tuple[bytes, int] | None:
+        """Return what makes a request equal to another, whatever copy it is, and its tokens; None: it is no request."""
+        try:
+            if isinstance(content, ConfigError):
+                raise content
+            payload, digest = self._payload_and_digest(content)
+        except ConfigError:  # the part that has it says so in its row
+            return None
+        return digest, Request(0, payload, Lookup(digest=digest, keys=(), copy=None)).tokens
+
     def mark_taken(self, request: Request, run_id: str) -> None:
         """Note that a request has the answer of a run, so that no other copy of the request takes it."""
         if request.wanted.copy is not None:
