@@ -8,7 +8,6 @@ import pandas as pd
 
 from llm_executor_nb.chain.inspection import has_run_ids
 from llm_executor_nb.core.errors import ConfigError
-from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.results import FINAL_STATUSES, STATUSES, Status
 from llm_executor_nb.store.policies import policy_as_text, policy_in_text
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from llm_executor_nb.core.policy import Policy
-    from llm_executor_nb.jobs.options import JobOptions
     from llm_executor_nb.jobs.results import Results
 
 _SUFFIXES = ("", "_status", "_attempts", "_route", "_error", "_run")
@@ -136,15 +134,6 @@ def with_results(
         f"{out}{RUN}": _texts(results.runs()),
     }
     return put(frame, {name: pd.Series(values, index=frame.index) for name, values in columns.items()}, out)
-
-
-def with_answers(frame: pd.DataFrame, options: JobOptions, results: Results) -> pd.DataFrame:
-    """Return a new frame: the input's columns, and all columns of a job, a schema's fields among them."""
-    typed = None
-    if options.schema is not None:
-        columns = typed_columns(options.schema, list(results.parsed()), frame.index)
-        typed = {options.fields[name]: values for name, values in columns.items()}
-    return with_policy(with_results(frame, options.out, results, typed), options.out, options.policy)
 
 
 def with_policy(frame: pd.DataFrame, out: str, policy: Policy) -> pd.DataFrame:

@@ -19,10 +19,11 @@ from llm_executor_nb.core.errors import JobInterrupted, warn
 from llm_executor_nb.core.policy import NO_POLICY
 from llm_executor_nb.engine.interrupts import interruptible
 from llm_executor_nb.engine.loop import loop_from_outside, refuse_without_asyncio, run_async
-from llm_executor_nb.frames.columns import names, with_answers
+from llm_executor_nb.frames.columns import names, with_policy, with_results
 from llm_executor_nb.frames.policy_line import policy_line
 from llm_executor_nb.frames.prompts import VALUES
 from llm_executor_nb.frames.report import Report, make_report
+from llm_executor_nb.frames.typed import typed_columns
 from llm_executor_nb.jobs.results import STATUSES, Status
 from llm_executor_nb.jobs.wait_text import QUIET_S
 from llm_executor_nb.view.attempts import AttemptsFrame
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.results import Results
     from llm_executor_nb.jobs.runner import JobRunner
     from llm_executor_nb.store.ledger_store import LedgerStore
     from llm_executor_nb.view.job import JobDisplay
@@ -93,7 +96,7 @@ class Job:
 
     def frame(self) -> pd.DataFrame:
         """Return the input with the results so far; while the job runs, rows without a result are `pending`."""
-        return with_answers(self._frame, self._runner.options, self._runner.results)
+        return result_frame(self._frame, self._runner.options, self._runner.results)
 
     def attempts(self) -> pd.DataFrame:
         """Return the attempts made so far, one row each, as `attempts(job)` does."""
@@ -292,3 +295,12 @@ class Job:
         count = self._ledger.unsaved
         why = self._ledger.trouble or "the disk is slow"
         return f"{count:,} answers are not stored yet: {why}. They are in this frame; keep it." if count else ""
+
+
+def result_frame(frame: pd.DataFrame, options: JobOptions, results: Results) -> pd.DataFrame:
+    """Return the input with the columns of a job."""
+    typed = None
+    if options.schema is not None:
+        columns = typed_columns(options.schema, list(results.parsed()), frame.index)
+        typed = {options.fields[name]: values for name, values in columns.items()}
+    return with_policy(with_results(frame, options.out, results, typed), options.out, options.policy)

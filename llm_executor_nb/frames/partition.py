@@ -1,8 +1,8 @@
-"""One partition of a frame, in whatever process it lies: a partition and a plan in, the frame and its attempts out.
+"""One partition of a frame, run in the process in which it lies: a partition and a plan in, a frame and attempts out.
 
-Any engine that maps a function over partitions can use it: `make_partition_plan` once, on the client; then
-`run_partition` for each partition, in threads or in other processes. All of them meet in one ledger file. A plan is
-pickled without keys: each process finds them itself (`settings/key_references`). Must not: know Dask.
+It knows no engine: a Dask task, a process pool or a thread may call it. The partitions of a job meet in the ledger
+(`jobs/part.py`), so no request is bought twice, whoever runs them and however often. In the process that made the plan
+its session is used as it is. Any other process makes one of the plan, once, and keeps it for the next partitions.
 """
 
 from __future__ import annotations
@@ -11,24 +11,27 @@ import contextlib
 import os
 import secrets
 import socket
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
+import threading
+from concurrent.futures import wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from llm_executor_nb.chain.session import in_force, session
+from llm_executor_nb.chain import warmup
+from llm_executor_nb.chain.compile import without
+from llm_executor_nb.chain.portable import chain_of, portable, session_of
+from llm_executor_nb.chain.session import Session, in_force, session
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.engine.loop import WAIT_SLICE_S, loop_from_outside
-from llm_executor_nb.frames.columns import names, put, with_answers
-from llm_executor_nb.frames.partition_pickle import pack, unpacked
+from llm_executor_nb.frames.columns import names
+from llm_executor_nb.frames.job import result_frame
+from llm_executor_nb.frames.partition_pickle import Carried, packed, unpacked
 from llm_executor_nb.frames.prompts import Prompts
-from llm_executor_nb.frames.start import check_arguments, remember
-from llm_executor_nb.jobs.options import PartOf
-from llm_executor_nb.jobs.requests import RequestMaker
+from llm_executor_nb.frames.start import JobArguments, check_arguments, remember
+from llm_executor_nb.jobs.options import JobOptions, PartOf
+from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, Status
 from llm_executor_nb.jobs.runner import JobRunner
 from llm_executor_nb.store.ledger_store import LedgerStore
@@ -37,332 +40,275 @@ from llm_executor_nb.store.tables import attempts_frame
 from llm_executor_nb.view.attempts import AttemptsFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping
     from concurrent.futures import Future
-    from pathlib import Path
 
-    from llm_executor_nb.chain.session import Session
-    from llm_executor_nb.jobs.options import JobOptions
-
-_WINDOW = 4096
-_FLUSH_S = 5.0
-_DRAIN_S = 1.0
+_KEPT = 16
+"""Jobs whose sessions a process keeps."""
+_WINDOW = 512
 
 
-class Workplace(NamedTuple):
-    """What the parts of a plan use in one process."""
-
-    session: Session
-    options: JobOptions
-    ledger: LedgerStore
-
-
-class Home:
-    """A plan's workplace in the process that made it, where keys in code work too; it goes with the plan."""
-
-    def __init__(self, current: Session, options: JobOptions, schema: object) -> None:
-        self.workplace = Workplace(current, options, current.ledger_of_parts())
-        self.schema = schema
-
-
-_homes: WeakValueDictionary[str, Home] = WeakValueDictionary()
-"""Of the plans of this process, by the job's id: a plan that was pickled and comes back finds its home again."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPlan:
-    """What all partitions of a job need. Pickling it packs the session without its keys.
+    """What every process needs to run partitions of one job. It can be pickled, and holds no key.
 
     Attributes:
-        job_id: the whole job.
-        began: when the plan was made, in seconds since 1970.
-        column, template: where the prompts are.
-        out: the answers' column.
-        added: the job's columns without a row, for their names, order and dtypes.
-        ledger: the file where the processes meet.
-        offsets: the place of each partition's first row in the whole frame; empty: unknown.
-        first_copies: per partition, the number of the first copy of a request there, by its digest.
+        job_id: the job.
+        payload: the options and the session, pickled by cloudpickle: they may hold a user's functions and classes.
+        meta: an empty frame with the columns and dtypes of the result.
+        added: the columns that the job adds or replaces, that of the answers first.
     """
 
     job_id: str
-    began: float
-    column: Hashable | None
-    template: str | None
-    out: str
-    added: pd.DataFrame
-    ledger: Path
-    home: Home | None
-    packed: bytes = b""
-    offsets: tuple[int, ...] = ()
-    first_copies: tuple[Mapping[bytes, int], ...] = ()
+    payload: bytes = field(repr=False)
+    meta: pd.DataFrame = field(repr=False, compare=False)
+    added: tuple[str, ...]
 
     @property
-    def options(self) -> JobOptions:
-        """What all rows share; on the client.
-
-        Raises:
-            ConfigError: this is another process.
-        """
-        if self.home is None:
-            raise ConfigError("The options of this plan are known in the process that made it.")
-        return self.home.workplace.options
-
-    def travelling(self) -> PartitionPlan:
-        """Return the plan as other processes get it.
-
-        Raises:
-            ConfigError: it would take a key along, or something that cannot be pickled; nothing was sent.
-        """
-        if self.home is None:
-            return self
-        current, options, _ = self.home.workplace
-        packed = pack(options, self.home.schema, current, self.ledger)
-        return self._with(home=None, packed=packed)
-
-    def numbered(self, surveys: Sequence[Survey]) -> PartitionPlan:
-        """Return the plan with what the partitions have to know of each other, from a survey of each in order.
-
-        Above temperature 0 each copy of a request is a draw of its own. Copies are numbered through the whole frame, so
-        that another division into partitions finds the same draws again.
-        """
-        offsets, copies, rows = [], [], 0
-        seen: dict[bytes, int] = {}
-        for survey in surveys:
-            offsets.append(rows)
-            rows += survey.rows
-            copies.append({digest: seen[digest] for digest in survey.digests if digest in seen})
-            for digest in survey.digests if survey.is_drawn else ():
-                seen[digest] = seen.get(digest, 0) + 1
-        return self._with(offsets=tuple(offsets), first_copies=tuple(copies))
-
-    def _with(self, **changes: Any) -> PartitionPlan:  # noqa: ANN401 - of any attribute
-        return PartitionPlan(**{one.name: changes.get(one.name, getattr(self, one.name)) for one in fields(self)})
-
-    def part_of(self, number: int) -> PartOf:
-        """Return which part of the job a partition is."""
-        has_number = number < len(self.offsets)
-        return PartOf(
-            job_id=self.job_id,
-            began=self.began,
-            offset=self.offsets[number] if has_number else 0,
-            first_copies=self.first_copies[number] if has_number else {},
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        plan = self.travelling()
-        return _came, ({one.name: getattr(plan, one.name) for one in fields(plan)},)
-
-    def __repr__(self) -> str:
-        return f"<plan of job {self.job_id}>"
-
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        """Return what makes two plans equal to Dask, which would pickle them to find out."""
-        return type(self).__name__, self.job_id
+    def out(self) -> str:
+        """The answers' column."""
+        return self.added[0]
 
 
-def _came(attributes: dict[str, Any]) -> PartitionPlan:
-    """Return a plan that was pickled; back in its own process it finds its home."""
-    return PartitionPlan(**{**attributes, "home": _homes.get(attributes["job_id"])})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a partition stands in the whole frame.
+
+    Attributes:
+        offset: the place of its first row.
+        first_copies: above temperature 0 how many earlier partitions have a request, by its digest.
+    """
+
+    offset: int = 0
+    first_copies: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a partition holds.
+    """What a partition asks, counted without a request.
 
     Attributes:
         rows, asked: its rows, and those of them with input.
-        digests: of each request in order, 16 bytes each.
-        tokens: an estimate of the tokens of each request.
-        is_drawn: each copy of a request is a draw of its own.
+        requests: the digest of each of its distinct requests, its request keys and its tokens; its copies are counted
+            by `copies`.
+        copies: above temperature 0, how often each digest comes.
     """
 
     rows: int
     asked: int
-    digests: tuple[bytes, ...]
-    tokens: tuple[int, ...]
-    is_drawn: bool
+    requests: tuple[tuple[bytes, tuple[bytes, ...], int], ...] = ()
+    copies: Mapping[bytes, int] = field(default_factory=dict)
 
 
-# --- on the client ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A job as a process knows it."""
+
+    session: Session
+    ledger: LedgerStore
+    options: JobOptions
+    column: Hashable | None
+    template: str | None
+    began: float
+
+
+_jobs: dict[str, _Known] = {}
+"""Of this process, by their ids; each has one session, whose engine and HTTP connections its partitions share."""
+_lock = threading.Lock()
 
 
 def make_partition_plan(
-    like: pd.DataFrame, model: str, column: Hashable | None, options: Mapping[str, Any]
-) -> PartitionPlan:
-    """Return the plan of a job.
+    like: pd.DataFrame,
+    model: str,
+    column: Hashable | None,
+    options: Mapping[str, Any],
+    *,
+    is_local: bool,
+    skip_routes: Iterable[str] = (),
+) -> tuple[PartitionPlan, JobOptions, LedgerStore]:
+    """Return the plan of a job whose partitions run anywhere, its options here, and the ledger of all its processes.
 
     Args:
-        like: a frame without rows that has the columns and dtypes of the partitions.
+        like: an empty frame with the columns and dtypes of the input.
         model: as `df.llm.run` takes it.
         column: as `df.llm.run` takes it.
         options: all other arguments of `df.llm.run`, by name.
+        is_local: all partitions run in this process; keys may then stand in code alone.
+        skip_routes: as `retry_failed` takes it.
 
     Raises:
-        ConfigError: an argument is not valid; nothing was sent.
+        ConfigError: an argument is not valid, or a key cannot be named to other processes; nothing was sent.
     """
-    like = like.iloc[:0]
-    row_options, _ = check_arguments(like, model, column, **options)
+    own, _ = check_arguments(like, model, column, **options)
+    own = replace(own, chain=without(own.chain, skip_routes))
     current, job_id = session(), secrets.token_hex(6)
-    home = Home(current, row_options, options.get("schema"))
-    ledger = home.workplace.ledger.path
-    if ledger is None:
-        raise ConfigError("A job of several processes needs a ledger in a file: llm.configure(ledger=path).")
-    filled = with_answers(like, row_options, Results(bytearray()))
-    plan = PartitionPlan(
-        job_id=job_id,
-        began=clock.current().utc().timestamp(),
+    ledger = current.ledger_of_parts()
+    known = _Known(
+        session=current,
+        ledger=ledger,
+        options=own,
         column=column,
         template=options.get("template"),
-        out=row_options.out,
-        added=filled[_added(row_options)],
-        ledger=ledger.absolute(),
-        home=home,
+        began=clock.current().utc().timestamp(),
     )
-    _homes[job_id] = home
-    remember(job_id, model, column, options, row_options)
-    current.job_ids.append(job_id)
-    return plan
+    payload = b"" if is_local else _payload(known, options.get("schema"))
+    meta = result_frame(like, own, Results(bytearray(len(like))))
+    added = (own.out, *own.fields.values(), *names(own.out)[1:])
+    remember(job_id, JobArguments.of(own, model, column, options))
+    _keep(job_id, known)
+    return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added), own, ledger
 
 
-def _added(options: JobOptions) -> list[str]:
-    first, *others = names(options.out)
-    return [first, *options.fields.values(), *others]
-
-
-def empty_result(like: pd.DataFrame, plan: PartitionPlan) -> pd.DataFrame:
-    """Return the result of a partition without rows: the columns and dtypes of all others."""
-    index = like.index[:0]
-    columns = {name: pd.Series([], index=index, dtype=empty.dtype) for name, empty in _columns(plan).items()}
-    return put(like.iloc[:0], columns, plan.out)
-
-
-def _columns(plan: PartitionPlan) -> dict[str, pd.Series[Any]]:
-    return {str(name): empty for name, empty in plan.added.items()}
-
-
-# --- wherever a partition is ------------------------------------------------------------------------------------
-
-
-def run_partition(frame: pd.DataFrame, plan: PartitionPlan, number: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ask the rows of one partition, and wait for them.
-
-    No exception escapes but Ctrl-C: what goes wrong stands in the rows, and ends the whole job with its words.
+def run_partition(
+    frame: pd.DataFrame, plan: PartitionPlan, place: Place | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run one partition, and return its result and the attempts behind it. No exception escapes.
 
     Args:
         frame: the partition.
-        plan: the plan of the job.
-        number: which partition it is, from 0.
+        plan: of the job; its ledger must be a file that this process sees too.
+        place: where the partition stands in the whole frame; None: it is the first.
 
     Returns:
-        The partition with the columns of the job, and its attempts.
+        The partition's columns, index and order with the columns of `df.llm.run`; and one row per attempt. What keeps
+        the whole partition from being asked is the error of each of its rows.
     """
+    result, runs = _result(frame, plan, place or Place())
+    # not those of the runs in its rows: a row may have the answer of another partition's run
+    is_known = runs is not None
+    log = (
+        _known(plan).ledger.attempts_frame(job_ids=[plan.job_id], beginning=runs or "")
+        if is_known
+        else attempts_frame(())
+    )
+    return result, AttemptsFrame(log)
+
+
+def partition_result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> pd.DataFrame:
+    """Return the columns that a job adds to one partition; they have its index."""
+    result, _ = _result(frame, plan, place)
+    return result[list(plan.added)]
+
+
+def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: bool) -> Survey:
+    """Count what a partition asks.
+
+    Args:
+        frame: the partition.
+        plan: of the job.
+        has_requests: whether its distinct requests are wanted too.
+    """
+    known = _known(plan)
+    with in_force(known.session):
+        prompts = Prompts(frame, known.column, known.template)
+        is_drawn = bool(known.options.params.get("temperature"))
+        asked = sum(prompts.is_asked)
+        if not has_requests and not is_drawn:
+            return Survey(rows=len(prompts), asked=asked)
+        warmup.wait(is_told=False)
+        maker = RequestMaker(known.options, first_copies={})
+        queue = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
+        found = []
+        while not queue.is_empty:
+            window = [request for request in queue.take(_WINDOW) if request.error is None]
+            found += [(one.wanted.digest, one.wanted.keys, one.tokens) for one in window] if has_requests else []
+        copies = {digest: last + 1 for digest, last in maker.copies.items()}
+        return Survey(rows=len(prompts), asked=asked, requests=tuple(found), copies=copies)
+
+
+def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str | None]:
+    """Return a partition's result, and how the ids of its runs begin; None: there are none."""
     try:
-        place = _workplace(plan)
-        with in_force(place.session):
-            return _run(frame, plan, number, place)
-    except Exception as error:  # noqa: BLE001 - an engine would run the partition again, and pay again
-        return _failed(frame, plan, error)
+        return _run(frame, _known(plan), plan, place)
+    except Exception as error:  # noqa: BLE001 - an error of one task makes an engine run it again, or lose the job
+        words = shorten(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(Exception):
+            _tell(plan, {"kind": type(error).__name__, "words": str(error)})
+        return _failed(frame, plan, words), None
 
 
-def survey_partition(frame: pd.DataFrame, plan: PartitionPlan) -> Survey:
-    """Return what a partition holds. Sends nothing.
-
-    Raises:
-        ConfigError: the partition does not fit the plan.
-    """
-    place = _workplace(plan)
-    options = place.options
-    with in_force(place.session):
-        prompts, maker = Prompts(frame, plan.column, plan.template), RequestMaker(options)
-        digests, tokens = [], []
-        for start in range(0, len(prompts), _WINDOW):
-            for content in prompts.window(start, start + _WINDOW):
-                if content is not None and (counted := maker.survey(content)) is not None:
-                    digests.append(counted[0])
-                    tokens.append(counted[1])
-    return Survey(
-        rows=len(prompts),
-        asked=sum(prompts.is_asked),
-        digests=tuple(digests),
-        tokens=tuple(tokens),
-        is_drawn=bool(options.params.get("temperature")),
-    )
-
-
-def check_here(plan: PartitionPlan, worker: str) -> None:
-    """Check that this process can run partitions of a plan: it finds the keys, and what the plan names.
-
-    Raises:
-        ConfigError: it cannot; the message names the worker.
-    """
-    _workplace(plan, worker)
-
-
-def _workplace(plan: PartitionPlan, worker: str = "") -> Workplace:
-    if plan.home is not None:
-        return plan.home.workplace
-    current, options = unpacked(plan.job_id, plan.packed, worker or f"{socket.gethostname()}, process {os.getpid()}")
-    return Workplace(current, options, current.ledger)
-
-
-def _run(frame: pd.DataFrame, plan: PartitionPlan, number: int, place: Workplace) -> tuple[pd.DataFrame, pd.DataFrame]:
-    current, options, ledger = place
-    runner = JobRunner(
-        options,
-        Prompts(frame, plan.column, plan.template),
-        engine=current.engine(),
-        health=current.health,
-        ledger=ledger,
-        part=plan.part_of(number),
-    )
-    thread = loop_from_outside()
-    runner.enter()
-    _wait(thread.submit(runner.run()))
-    ledger.flush(_FLUSH_S)
-    attempts = AttemptsFrame(ledger.attempts_frame(job_ids=[plan.job_id], beginning=runner.run_ids))
-    return with_answers(frame, options, runner.results), attempts
+def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str]:
+    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, first_copies=place.first_copies)
+    with in_force(known.session):  # a user's function may ask a model itself
+        warmup.wait(is_told=False)
+        prompts = Prompts(frame, known.column, known.template)
+        current = known.session
+        engine, thread = current.engine(), loop_from_outside()
+        runner = JobRunner(known.options, prompts, engine=engine, health=current.health, ledger=known.ledger, part=part)
+        runner.enter()
+        _wait(thread.submit(runner.run()))
+        known.ledger.flush(1.0)
+        return result_frame(frame, known.options, runner.results), runner.run_ids
 
 
 def _wait(work: Future[None]) -> None:
-    """Wait until a part has ended. It is cancelled from within when the whole job has been stopped."""
+    """Wait until a part has ended; it cancels itself when the whole job was stopped."""
     try:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                work.result(WAIT_SLICE_S)
-                return
-            if work.done():
-                return
-    except CancelledError:
-        return
-    except BaseException:
+        while not work.done():  # in slices: Ctrl-C arrives between two waits where a lock cannot be interrupted
+            wait([work], WAIT_SLICE_S)
+    except KeyboardInterrupt:
         work.cancel()
         raise
+    if not work.cancelled():
+        work.result()
 
 
-def _failed(frame: pd.DataFrame, plan: PartitionPlan, error: Exception) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a partition of which nothing could be asked, and end the whole job with the words of the error."""
-    words = shorten(f"{type(error).__name__}: {error}")
-    with contextlib.suppress(Exception):  # a ledger that cannot be reached may be the very error
-        _end_whole(plan, error)
-    told = {f"{plan.out}_status": Status.FAILED.value, f"{plan.out}_error": words}
-    columns = {
-        name: pd.Series(told.get(name, pd.NA), index=frame.index, dtype=empty.dtype)
-        for name, empty in _columns(plan).items()
-    }
-    return put(frame, columns, plan.out), AttemptsFrame(attempts_frame(()))
+def _failed(frame: pd.DataFrame, plan: PartitionPlan, words: str) -> pd.DataFrame:
+    """Return a partition of which nothing was asked; each row says why."""
+    added = list(plan.added)
+    empty = plan.meta[added].reindex(frame.index)
+    empty[f"{plan.out}_status"] = empty[f"{plan.out}_status"].fillna(Status.FAILED.value)
+    empty[f"{plan.out}_error"] = words
+    kept = frame.drop(columns=[name for name in added if name in frame.columns])
+    return pd.concat([kept, empty.astype(plan.meta[added].dtypes.to_dict())], axis=1)[list(plan.meta.columns)]
 
 
-def _end_whole(plan: PartitionPlan, error: Exception) -> None:
-    """End the whole job with the words of an error."""
-    told_error = {"kind": type(error).__name__, "words": shorten(str(error))}
+def _known(plan: PartitionPlan) -> _Known:
+    with _lock:
+        if (known := _jobs.get(plan.job_id)) is None:
+            known = _loaded(plan)
+            _keep(plan.job_id, known)
+        return known
 
-    def decide(told: Told) -> Told:
-        first = told.whole.get("error") or told_error
-        return Told(whole={**told.whole, "error": first, "is_stopped": True})
 
-    ledger = plan.home.workplace.ledger if plan.home else LedgerStore(lambda: plan.ledger)
-    try:
-        ledger.meet(plan.job_id, decide)
-    finally:
-        if plan.home is None:
-            ledger.close()
+def _keep(job_id: str, known: _Known) -> None:
+    _jobs[job_id] = known
+    if len(_jobs) > _KEPT:
+        _jobs.pop(next(iter(_jobs)))
+
+
+def _payload(known: _Known, schema: object) -> bytes:
+    path = known.ledger.path
+    assert path is not None  # noqa: S101 - `ledger_of_parts` has a file
+    return packed(
+        Carried.of(
+            known.options,
+            schema=schema,
+            session=portable(known.options.chain, known.session, path),
+            column=known.column,
+            template=known.template,
+            began=known.began,
+        )
+    )
+
+
+def _loaded(plan: PartitionPlan) -> _Known:
+    carried = unpacked(plan.payload)
+    worker = f"The process {os.getpid()} on {socket.gethostname()}"
+    made = session_of(carried.session, session(), worker)
+    return _Known(
+        session=made,
+        ledger=made.ledger,
+        options=carried.options_with(chain_of(carried.session, made, worker)),
+        column=carried.column,
+        template=carried.template,
+        began=carried.began,
+    )
+
+
+def _tell(plan: PartitionPlan, error: dict[str, str]) -> None:
+    """Let the whole job end with an error of this process."""
+    known = _jobs.get(plan.job_id)
+    path = known.ledger.path if known else unpacked(plan.payload).session.ledger
+    store = known.ledger if known else LedgerStore(lambda: path)
+    store.meet(plan.job_id, lambda told: Told(whole={"error": error, **told.whole, "is_stopped": True}))

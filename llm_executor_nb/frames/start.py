@@ -57,6 +57,18 @@ class JobArguments:
     fields: tuple[str, ...]
     session_policy: Policy
 
+    @classmethod
+    def of(cls, checked: JobOptions, model: str, column: Hashable | None, options: Mapping[str, Any]) -> JobArguments:
+        """Return the arguments of a job whose options were checked."""
+        return cls(
+            model=model,
+            column=column,
+            options={name: value for name, value in options.items() if name != "progress"},
+            out=checked.out,
+            fields=tuple(checked.fields.values()),
+            session_policy=checked.policy if options.get("policy") is None else NO_POLICY,
+        )
+
 
 _arguments: dict[str, JobArguments] = {}
 """Of the jobs of this process, by their ids: a result holds only the job's id, and a retry needs the arguments."""
@@ -178,7 +190,7 @@ def make_job(
     runner = JobRunner(
         row_options, prompts, engine=current.engine(), health=current.health, ledger=current.ledger, taken=taken
     )
-    remember(runner.job_id, model, column, options, row_options)
+    remember(runner.job_id, JobArguments.of(row_options, model, column, options))
     progress = make_progress(is_shown=row_options.shows_progress)
     job = Job(runner, frame=without_fields(frame, out, old_fields), ledger=current.ledger, progress=progress)
     current.job_ids.append(runner.job_id)
@@ -191,20 +203,9 @@ def arguments_of(job_id: str) -> JobArguments | None:
     return _arguments.get(job_id)
 
 
-def remember(
-    job_id: str, model: str, column: Hashable | None, options: Mapping[str, Any], row_options: JobOptions
-) -> None:
-    """Remember the arguments of a job for a retry: as the user gave them, and what they came to."""
-    given = {name: value for name, value in options.items() if name != "progress"}
-    _arguments[job_id] = JobArguments(
-        model=model,
-        column=column,
-        options=given,
-        out=row_options.out,
-        fields=tuple(row_options.fields.values()),
-        session_policy=row_options.policy if given.get("policy") is None else NO_POLICY,
-    )
-    # they hold the user's schema and functions, so not for ever
+def remember(job_id: str, arguments: JobArguments) -> None:
+    """Keep the arguments of a job of this process."""
+    _arguments[job_id] = arguments  # they hold the user's schema and functions, so not for ever
     if len(_arguments) > _REMEMBERED:
         del _arguments[next(iter(_arguments))]
 

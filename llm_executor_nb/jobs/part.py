@@ -116,6 +116,9 @@ class Part:
         entry: its name in the ledger.
         options: what all rows of the job share.
         workings: what it bears on.
+
+    Attributes:
+        is_over: the whole job was over when this part began: stored answers are taken, and nothing is bought.
     """
 
     def __init__(self, part: PartOf, entry: str, options: JobOptions, workings: Workings) -> None:
@@ -125,14 +128,14 @@ class Part:
         self._told = {name: route for name, route in self._routes.items() if route.key and route.key.rpm}
         self._shares = _Shares(rates=dict.fromkeys(self._told, 0.0))
         self._heard_of: dict[str, float] = {}
-        self._has_met = False
+        self._has_met = self.is_over = False
         workings.slots.set_ceiling(0)
         if options.budget_usd is not None:
             workings.rules.budget.limit_usd, workings.rules.budget.may_get_more = 0.0, True
 
     async def keep_meeting(self) -> None:
         """Meet the others again and again."""
-        while True:
+        while not self.is_over:
             await clock.current().sleep(MEETING_S)
             await self.meet()
 
@@ -274,8 +277,10 @@ class Part:
 
     def _take(self, heard: _Heard | None, *, goes_on: bool) -> None:
         if heard is None or not goes_on or heard.is_stopped:
-            self._is.rules.end("")
-            self._is.cancel()
+            if self._has_met:
+                self._is.rules.end("")
+                self._is.cancel()
+            self.is_over = not self._has_met
             return
         is_first, self._has_met = not self._has_met, True
         self._shares = heard.shares

@@ -100,6 +100,9 @@ class RequestMaker:
         options: what all rows share.
         taken: runs whose answers other rows have already; matters only above temperature 0.
         first_copies: in a part of a job, the number of the first copy of a request here, by its digest; 0 for others.
+
+    Attributes:
+        copies: above temperature 0 the number of the last copy of a request, by its digest.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class RequestMaker:
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
         self._around_text = self._canonical(self._template).split(json.dumps(_PLACEHOLDER))
-        self._copies: dict[bytes, int] = {digest: copy - 1 for digest, copy in (first_copies or {}).items()}
+        self.copies: dict[bytes, int] = {digest: copy - 1 for digest, copy in (first_copies or {}).items()}
         self._is_part = first_copies is not None
         self._taken = set(taken)
 
@@ -135,24 +138,14 @@ class RequestMaker:
         if not payload.get("temperature"):
             return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None, may_take=self._may_take))
         # design 6: above temperature 0 each row gets a draw of its own, so equal requests are numbered copies
-        copy = self._copies.get(digest, -1) + 1
-        self._copies[digest] = copy
+        copy = self.copies.get(digest, -1) + 1
+        self.copies[digest] = copy
         numbered = _hashed(digest, f"copy {copy}")
         if self._is_part:  # no process knows what the others have taken, so each copy is a request of its own
             keys = tuple(_hashed(numbered, entry) for entry in self._entries)
             return Request(position, payload, Lookup(digest=numbered, keys=keys, copy=None, may_take=self._may_take))
         lookup = Lookup(digest=numbered, keys=keys, copy=copy, taken=self._taken, may_take=self._may_take)
         return Request(position, payload, lookup)
-
-    def survey(self, content: object) -> tuple[bytes, int] | None:
-        """Return what makes a request equal to another, whatever copy it is, and its tokens; None: it is no request."""
-        try:
-            if isinstance(content, ConfigError):
-                raise content
-            payload, digest = self._payload_and_digest(content)
-        except ConfigError:  # the part that has it says so in its row
-            return None
-        return digest, Request(0, payload, Lookup(digest=digest, keys=(), copy=None)).tokens
 
     def mark_taken(self, request: Request, run_id: str) -> None:
         """Note that a request has the answer of a run, so that no other copy of the request takes it."""

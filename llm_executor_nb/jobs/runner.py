@@ -233,6 +233,8 @@ class JobRunner:
                 # design 3.2: from now on the next row must be one drawn at random, not the next of this window
                 self._queue.put_back(request for request, _ in to_ask[place:])
                 return
+            if self._part is not None and self._part.is_over:
+                continue  # what is stored was taken
             if turn is not Turn.THEIRS and not await self._has_room():
                 continue
             if turn is Turn.THEIRS or not self.reuse.is_claim_valid:
