@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.chain.session import session
 from llm_executor_nb.chain.stopping import KeptWhenStopped, keep, stoppable
-from llm_executor_nb.core.errors import ConfigError, MissingExtraError
+from llm_executor_nb.core.errors import MissingExtraError
 from llm_executor_nb.core.install_line import install_line
 from llm_executor_nb.core.near_names import noted_as
 from llm_executor_nb.engine.interrupts import interrupts_told
@@ -24,6 +24,7 @@ from llm_executor_nb.view.attempts import AttemptsFrame
 
 try:
     import dask.dataframe as dd
+    import distributed  # noqa: F401 - clusters are asked for what they lack
 except ImportError as error:
     raise MissingExtraError(f"Frames of Dask need an extra. Type: {install_line('dask')}") from error
 
@@ -180,7 +181,8 @@ class DaskAccessor:
             runs = frame[f"{out}{RUN}"].dropna().str.partition("-")[0].unique().compute()
             arguments = arguments_of_result(sorted(map(str, runs)), out, model, options)
             asked, column = arguments.pop("model"), arguments.pop("column")
-            frame = make_dask_job(planned(frame, asked, column, arguments, skip_routes=skipped, again=out)).result()
+            again = planned(frame, asked, column, arguments, skip_routes=skipped, again=out)
+            frame = make_dask_job(again).result()
         return keep(frame)
 
     @property
@@ -216,12 +218,3 @@ class DaskAccessor:
         if not (outs := outs_of(like)):
             raise no_result(like)
         return outs
-
-
-def register() -> None:
-    """Give every Dask DataFrame its `llm`."""
-    dd.extensions.register_dataframe_accessor("llm")(DaskAccessor)
-
-
-if not hasattr(dd, "extensions"):
-    raise ConfigError(f"This version of Dask has no accessors. Type: {install_line('dask')}")

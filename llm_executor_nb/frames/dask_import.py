@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dask.dataframe import DataFrame
 
-    from llm_executor_nb.frames.dask_accessor import DaskFrameAccessor
+    from llm_executor_nb.frames.dask_accessor import DaskAccessor
 
 _FRAMES = "dask.dataframe"
 
@@ -33,15 +33,15 @@ def register_dask_accessor() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def accessor_of(frame: DataFrame) -> DaskFrameAccessor:
+def accessor_of(frame: DataFrame) -> DaskAccessor:
     """Return the LLM calls over the partitions of a Dask DataFrame.
 
     Raises:
         MissingExtraError: a package of the extra `dask` is not installed.
     """
-    from llm_executor_nb.frames.dask_accessor import DaskFrameAccessor  # noqa: PLC0415 - it imports Dask
+    from llm_executor_nb.frames.dask_accessor import DaskAccessor  # noqa: PLC0415 - it imports Dask
 
-    return DaskFrameAccessor(frame)
+    return DaskAccessor(frame)
 
 
 def _register() -> None:
@@ -50,7 +50,7 @@ def _register() -> None:
 
     if hasattr(DataFrame, NAME):
         delattr(DataFrame, NAME)  # after a reload of the package; Dask would warn about a second registration
-    register_dataframe_accessor(NAME)(accessor_of)  # type: ignore[no-untyped-call] # Dask has no types here
+    register_dataframe_accessor(NAME)(accessor_of)
 
 
 class _Finder(MetaPathFinder):

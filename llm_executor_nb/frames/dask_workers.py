@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.core.install_line import install_line
-from llm_executor_nb.frames.partition import carried_of
+from llm_executor_nb.frames.partition_pickle import unpacked
 from llm_executor_nb.settings.key_references import missing
+from llm_executor_nb.settings.key_ring import KeyRing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,9 @@ def troubles_here(plan: PartitionPlan, path: Path) -> list[str]:
         path: a file beside the ledger, which the client has locked.
     """
     words = [
-        f"finds no key in {place}. Set it there before the worker starts, or in a WorkerPlugin."
-        for place in missing(carried_of(plan).session.keys)
+        f"does not find the key {one.label!r} of {one.backend}. Set {one.variable} in the environment of every worker "
+        "before it starts, or by a WorkerPlugin."
+        for one in missing(unpacked(plan.payload).session.keys, KeyRing())
     ]
     return words + _troubles_of_file(path)
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import threading
+from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import without
-from llm_executor_nb.chain.portable import PortableSession, chain_of, portable, session_of
+from llm_executor_nb.chain.portable import chain_of, portable, session_of
 from llm_executor_nb.chain.session import Session, in_force, session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.engine.loop import loop_from_outside
+from llm_executor_nb.engine.loop import WAIT_SLICE_S, loop_from_outside
 from llm_executor_nb.frames.columns import names
 from llm_executor_nb.frames.job import result_frame
+from llm_executor_nb.frames.partition_pickle import Carried, packed, unpacked
 from llm_executor_nb.frames.prompts import Prompts
 from llm_executor_nb.frames.retry import put_back, rows_to_ask_again
 from llm_executor_nb.frames.start import JobArguments, check_arguments, remember
@@ -40,6 +42,7 @@ from llm_executor_nb.view.attempts import AttemptsFrame
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
+    from concurrent.futures import Future
 
 _KEPT = 16
 """Jobs whose sessions a process keeps."""
@@ -112,17 +115,6 @@ class _Known:
     began: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
-    """The payload of a plan; the chain is in the session's part."""
-
-    session: PortableSession
-    options: Any
-    column: Hashable | None
-    template: str | None
-    began: float
-
-
 _jobs: dict[str, _Known] = {}
 """Of this process, by their ids; each has one session, whose engine and HTTP connections its partitions share."""
 _lock = threading.Lock()
@@ -164,7 +156,7 @@ def make_partition_plan(
         template=options.get("template"),
         began=clock.current().utc().timestamp(),
     )
-    payload = b"" if is_local else _payload(known)
+    payload = b"" if is_local else _payload(known, options.get("schema"))
     meta = result_frame(like, own, Results(bytearray(len(like))))
     added = (own.out, *own.fields.values(), *names(own.out)[1:])
     remember(job_id, JobArguments.of(own, model, column, options))
@@ -186,10 +178,11 @@ def run_partition(
         The partition's columns, index and order with the columns of `df.llm.run`; and one row per attempt. What keeps
         the whole partition from being asked is the error of each of its rows.
     """
-    result, known = _result(frame, plan, place or Place())
-    runs = list(result[f"{plan.out}_run"].dropna())
-    log = known.ledger.attempts_frame(job_ids=[plan.job_id], run_ids=runs) if known else attempts_frame(())
-    return result, AttemptsFrame(log)
+    result, runs = _result(frame, plan, place or Place())
+    if runs is None:
+        return result, AttemptsFrame(attempts_frame(()))
+    # not those of the runs in its rows: a row may have the answer of another partition's run
+    return result, AttemptsFrame(_known(plan).ledger.attempts_frame(job_ids=[plan.job_id], beginning=runs))
 
 
 def partition_result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> pd.DataFrame:
@@ -228,19 +221,18 @@ def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: 
         return Survey(rows=len(prompts), asked=asked, requests=tuple(found), copies=copies)
 
 
-def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, _Known | None]:
-    known = None
+def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str | None]:
+    """Return a partition's result, and how the ids of its runs begin; None: there are none."""
     try:
-        known = _known(plan)
-        return _run(frame, known, plan, place), known
+        return _run(frame, _known(plan), plan, place)
     except Exception as error:  # noqa: BLE001 - an error of one task makes an engine run it again, or lose the job
         words = shorten(f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception):
             _tell(plan, {"kind": type(error).__name__, "words": str(error)})
-        return _failed(frame, plan, words), known
+        return _failed(frame, plan, words), None
 
 
-def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> pd.DataFrame:
+def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str]:
     copies = Copies(before=place.copies_before, draws=plan.job_id if plan.again else "")
     part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, copies=copies)
     with in_force(known.session):  # a user's function may ask a model itself
@@ -250,13 +242,21 @@ def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) 
         engine, thread = current.engine(), loop_from_outside()
         runner = JobRunner(known.options, prompts, engine=engine, health=current.health, ledger=known.ledger, part=part)
         runner.enter()
-        future = thread.submit(runner.run())
-        with contextlib.suppress(BaseException):  # of a part that was told to end; what went wrong is raised below
-            future.result()
-        if not future.cancelled() and (crash := future.exception()) is not None:
-            raise crash
+        _wait(thread.submit(runner.run()))
         known.ledger.flush(1.0)
-        return result_frame(frame, known.options, runner.results)
+        return result_frame(frame, known.options, runner.results), runner.run_ids
+
+
+def _wait(work: Future[None]) -> None:
+    """Wait until a part has ended; it cancels itself when the whole job was stopped."""
+    try:
+        while not work.done():  # in slices: Ctrl-C arrives between two waits where a lock cannot be interrupted
+            wait([work], WAIT_SLICE_S)
+    except KeyboardInterrupt:
+        work.cancel()
+        raise
+    if not work.cancelled():
+        work.result()
 
 
 def _failed(frame: pd.DataFrame, plan: PartitionPlan, words: str) -> pd.DataFrame:
@@ -283,38 +283,29 @@ def _keep(job_id: str, known: _Known) -> None:
         del _jobs[next(iter(_jobs))]
 
 
-def _payload(known: _Known) -> bytes:
-    import cloudpickle  # noqa: PLC0415 - Dask brings it
-
+def _payload(known: _Known, schema: object) -> bytes:
     path = known.ledger.path
     assert path is not None  # noqa: S101 - `ledger_of_parts` has a file
-    carried = Carried(
-        session=portable(known.options.chain, known.session, path),
-        options=replace(known.options, chain=None),  # type: ignore[arg-type] # a chain holds keys
-        column=known.column,
-        template=known.template,
-        began=known.began,
+    return packed(
+        Carried.of(
+            known.options,
+            schema=schema,
+            session=portable(known.options.chain, known.session, path),
+            column=known.column,
+            template=known.template,
+            began=known.began,
+        )
     )
-    payload: bytes = cloudpickle.dumps(carried)
-    return payload
-
-
-def carried_of(plan: PartitionPlan) -> Carried:
-    """Return what a plan carries to other processes."""
-    import cloudpickle  # noqa: PLC0415 - Dask brings it
-
-    carried: Carried = cloudpickle.loads(plan.payload)
-    return carried
 
 
 def _loaded(plan: PartitionPlan) -> _Known:
-    carried = carried_of(plan)
-    made = session_of(carried.session, session(), f"The process {os.getpid()} of {socket.gethostname()}")
-    options = replace(carried.options, chain=chain_of(carried.session.chain, made))
+    carried = unpacked(plan.payload)
+    worker = f"The process {os.getpid()} on {socket.gethostname()}"
+    made = session_of(carried.session, session(), worker)
     return _Known(
         session=made,
         ledger=made.ledger,
-        options=options,
+        options=carried.options_with(chain_of(carried.session, made, worker)),
         column=carried.column,
         template=carried.template,
         began=carried.began,
@@ -324,6 +315,6 @@ def _loaded(plan: PartitionPlan) -> _Known:
 def _tell(plan: PartitionPlan, error: dict[str, str]) -> None:
     """Let the whole job end with an error of this process."""
     known = _jobs.get(plan.job_id)
-    path = known.ledger.path if known else carried_of(plan).session.ledger
+    path = known.ledger.path if known else unpacked(plan.payload).session.ledger
     store = known.ledger if known else LedgerStore(lambda: path)
     store.meet(plan.job_id, lambda told: Told(whole={"error": error, **told.whole, "is_stopped": True}))

@@ -74,7 +74,7 @@ class JobRunner:
         self.job_id = secrets.token_hex(6) if part is None else part.job_id
         self._entry = self.job_id if part is None else f"{self.job_id}.{number}"
         self._offset = 0 if part is None else part.offset
-        self._run_ids = f"{self.job_id}-{'' if part is None else number}"
+        self.run_ids = f"{self.job_id}-{'' if part is None else number}"
         self.options = options
         self.results = Results(prompts.is_asked)
         self.began_at = clock.current().now()
@@ -281,7 +281,7 @@ class JobRunner:
 
     def _begin(self, request: Request) -> None:
         self._runs += 1
-        run = RowRun(request, f"{self._run_ids}{self._runs:x}")
+        run = RowRun(request, f"{self.run_ids}{self._runs:x}")
         row = asyncio.ensure_future(self._run_row(run))
         self._rows[row] = run
         self._slots.enter(row)

@@ -133,7 +133,7 @@ def test_the_finders_after_ours_are_asked_and_those_before_are_not_asked_twice(m
 def test_a_reload_of_the_package_registers_again_without_a_warning(frame):
     finders = list(sys.meta_path)
     importlib.reload(llm)
-    assert type(frame.llm).__name__ == "DaskFrameAccessor"
+    assert type(frame.llm).__name__ == "DaskAccessor"
     assert sys.meta_path == finders
 
 
