@@ -62,11 +62,11 @@ def test_two_processes_share_the_slots_and_log_each_request(nursery, tmp_path):
             whole.look()
         lines = lines_since(server)
         log = session().ledger_of_parts().attempts_frame(job_ids=[plan.job_id])
-    for out, _ in results:
+    for out, *_ in results:
         assert statuses(out) == {"ok": ROWS // 2}
         assert_own_answers(out)
     assert bought(lines) == Counter(frame["q"])
-    assert len(log) == len(lines) == sum(len(attempts) for _, attempts in results)
+    assert len(log) == len(lines) == sum(len(attempts) for _, attempts, _ in results)
     assert set(log["position"]) == set(range(ROWS))
     assert log["run_id"].str.fullmatch("[0-9a-f]{12}-[0-9a-f]+").all()
     assert _most_at_once(lines) <= CONCURRENCY
@@ -88,8 +88,8 @@ def test_equal_rows_in_two_processes_are_bought_once(nursery, tmp_path):
 def test_a_part_that_is_run_again_buys_nothing(nursery, tmp_path, reuse):
     frame, _ = _halves(40)
     with llm.rehearse(**KEYS) as server, whole_job(frame, reuse=reuse) as (plan, _):
-        first, _ = begin_part(nursery, tmp_path, plan, frame).result()
-        again, _ = begin_part(nursery, tmp_path, plan, frame).result()
+        first, *_ = begin_part(nursery, tmp_path, plan, frame).result()
+        again, *_ = begin_part(nursery, tmp_path, plan, frame).result()
         assert bought(lines_since(server)) == Counter(frame["q"])
     assert (statuses(first), statuses(again)) == ({"ok": 40}, {"cached": 40})
 
@@ -102,7 +102,7 @@ def test_when_one_part_is_killed_the_other_has_its_slots_and_its_rows_are_bought
         time.sleep(0.5)
         killed_at = dying.kill()
         stored = set(session().ledger_of_parts().attempts_frame(job_ids=[plan.job_id])["position"])
-        again, _ = begin_part(nursery, tmp_path, plan, halves[0]).result()
+        again, *_ = begin_part(nursery, tmp_path, plan, halves[0]).result()
         assert statuses(other.result()[0]) == {"ok": 300}
         lines = lines_since(server)
     assert set(statuses(again)) == {"ok", "cached"}
@@ -143,12 +143,11 @@ def test_stop_ends_all_parts_within_two_seconds(nursery, tmp_path):
         wait_until(lambda: {0, 1} <= set(asked_by(list(server.lines), halves)), 30)
         whole.stop()
         stopped_at = time.monotonic()
-        outs = [part.result()[0] for part in parts]
-        took_s = time.monotonic() - stopped_at
+        results = [part.result() for part in parts]
         lines = lines_since(server)
     assert all(line.received_s < stopped_at + MEETINGS_S for line in lines)
-    assert took_s < 2
-    assert all(set(statuses(out)) == {"ok", "cancelled"} for out in outs)
+    assert all(ended_at < stopped_at + 2 for *_, ended_at in results)
+    assert all(set(statuses(out)) == {"ok", "cancelled"} for out, *_ in results)
 
 
 def test_a_told_rate_is_kept_by_all_processes_together(nursery, tmp_path):
@@ -166,7 +165,7 @@ def test_a_told_rate_is_kept_by_all_processes_together(nursery, tmp_path):
 
 def test_a_budget_is_never_exceeded_by_two_processes(nursery, tmp_path):
     frame, halves = _halves(400)
-    options = {"budget_usd": 0.01, "price": (1.0, 1.0), "max_tokens": 50, "concurrency": 32}
+    options = {"budget_usd": 0.0006, "price": (1.0, 1.0), "max_tokens": 50, "concurrency": 32}
     with llm.rehearse(latency_s=0.03, **KEYS) as server, whole_job(frame, **options) as (plan, whole):
         results = [part.result() for part in _begin_both(nursery, tmp_path, plan, halves)]
         whole.look()
@@ -174,9 +173,9 @@ def test_a_budget_is_never_exceeded_by_two_processes(nursery, tmp_path):
         log = session().ledger_of_parts().attempts_frame(job_ids=[plan.job_id])
     spent = log["cost_usd"].sum()
     assert len(log) == len(lines)
-    assert 0.009 < spent <= 0.01
+    assert 0.0005 < spent <= 0.0006
     assert whole.snapshot().spent_usd == pytest.approx(spent)
-    assert all(set(statuses(out)) == {"ok", "cancelled"} for out, _ in results)
+    assert all(set(statuses(out)) == {"ok", "cancelled"} for out, *_ in results)
     assert "budget" in whole.note
 
 

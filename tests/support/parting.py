@@ -37,7 +37,7 @@ def part(into):
     with open(into + ".told", "rb") as file:
         told = pickle.load(file)
     with open(into, "wb") as file:
-        pickle.dump(run_partition(*told), file)
+        pickle.dump((*run_partition(*told), time.monotonic()), file)
 
 def client(url, home, into, rows, concurrency):
     os.environ.update(OPENROUTER_BASE_URL=url, LLM_EXECUTOR_HOME=home)
@@ -73,7 +73,7 @@ def part_nursery(folder: Path) -> Nursery:
 
 
 def begin_part(nursery: Nursery, folder: Path, plan: PartitionPlan, frame: pd.DataFrame, offset: int = 0) -> Column:
-    """Begin one part in a process of its own; its result is the frame and the attempts."""
+    """Begin one part in a process of its own; its result is the frame, the attempts and when it ended."""
     into = folder / f"{time.monotonic_ns()}.pickle"
     into.with_name(f"{into.name}.told").write_bytes(pickle.dumps((frame, plan, Place(offset=offset))))
     return Column(nursery, nursery.tell("part", into), into)
