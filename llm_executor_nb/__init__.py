@@ -41,6 +41,7 @@ from llm_executor_nb.core.errors import (
 )
 from llm_executor_nb.core.policy import Policy
 from llm_executor_nb.frames.accessor import register_accessors
+from llm_executor_nb.frames.dask_import import register_dask_accessor
 from llm_executor_nb.notebook.panel import panel
 from llm_executor_nb.rehearsal.rehearse import rehearse
 from llm_executor_nb.store.ledger import Ledger
@@ -136,6 +137,7 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 if not logging.getLogger(__name__).handlers:  # a reloaded module adds no second one
     logging.getLogger(__name__).addHandler(logging.NullHandler())
 register_accessors()
+register_dask_accessor()
 _module: Any = sys.modules[__name__]
 _module.__class__ = SettingsModule
 _warmup.begin_in_a_kernel()

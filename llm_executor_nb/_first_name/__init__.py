@@ -44,5 +44,6 @@ def _real(name: str) -> str:
     return llm_executor_nb.__name__ + name.removeprefix(__name__)
 
 
-sys.meta_path.insert(0, _SameModules())
-sys.modules[__name__] = llm_executor_nb
+if "." not in __name__:  # in a clone the folder lies in the package too; as one of its parts it would hold itself
+    sys.meta_path.insert(0, _SameModules())
+    sys.modules[__name__] = llm_executor_nb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,16 @@ from llm_executor_nb.chain.session import Session
 from llm_executor_nb.core.chain import Chain, LeftOut
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key, Route
-from llm_executor_nb.settings.backends import OwnBackend
-from llm_executor_nb.settings.key_list import KeyList
-from llm_executor_nb.settings.key_references import KeyReference, references, resolved
+from llm_executor_nb.settings.backends import OwnBackend, refuse_credentials
+from llm_executor_nb.settings.key_references import KeyReference, missing, references, resolved, ring_of
 from llm_executor_nb.settings.key_ring import KeyRing
+from llm_executor_nb.settings.models import ModelTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llm_executor_nb.settings.models import ModelTable
-
+_TABLE = ("providers", "aliases", "names", "off_openrouter")
 _CARRIED = (
     "retry_wait_strategy",
     "retries",
@@ -65,18 +65,20 @@ class PortableSession:
     Attributes:
         chain: the routes.
         keys: where it finds their keys.
+        other_keys: where it may find those of other models, for a user's function that asks one itself.
         base_urls: backend -> URL, of the two that are always there.
-        backends: name -> URL and trust, of the user's own that the chain has.
-        models: the provider table, for a user's function that asks a model itself.
+        backends: name -> URL and trust, of the user's own that are servers.
+        models: the parts of the provider table, for a user's function that asks a model itself.
         options: the options that travel as they are.
         ledger: the file that all processes open.
     """
 
     chain: PortableChain
     keys: tuple[KeyReference, ...]
+    other_keys: tuple[KeyReference, ...]
     base_urls: Mapping[str, str]
     backends: Mapping[str, tuple[str, bool]]
-    models: ModelTable
+    models: Mapping[str, Any]
     options: Mapping[str, Any]
     ledger: Path
 
@@ -93,15 +95,19 @@ def portable(chain: Chain, current: Session, ledger: Path) -> PortableSession:
         ConfigError: a key stands in code alone, or a backend is an object that only this process has.
     """
     options = current.options
-    own = [options.backends[name] for name in chain.own_urls if name in options.backends]
-    for backend in own:
-        if backend.base_url is None:
+    used = {route.backend for route in chain.routes()}
+    for name, url in chain.own_urls.items():
+        if url is None and name in used:
             raise ConfigError(
-                f"The backend {backend.name!r} is a chat model object, which only this process has. Add it by its URL, "
-                f"llm.add_backend({backend.name!r}, base_url=...), or leave it out of the row. Nothing was sent."
+                f"The backend {name!r} is a chat model object, which only this process has. Add it by its URL, "
+                f"llm.add_backend({name!r}, base_url=...), or leave it out of the row. Nothing was sent."
             )
-    routes = [*chain.routes(), *(one.route for one in chain.left_out)]
-    keys = {(route.backend, route.key.label): route.key for route in routes if route.key is not None}
+    servers = {name: own for name, own in options.backends.items() if own.base_url is not None}
+    urls = {name: options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)}
+    for url in (*urls.values(), *(str(own.base_url) for own in servers.values())):
+        refuse_credentials(url)  # a URL travels, so a password in it would
+    keys = list(dict.fromkeys(route.key for route in chain.routes() if route.key is not None))
+    found = references(keys, [key for key in options.keys if key not in keys], options.keys)
     return PortableSession(
         chain=PortableChain(
             model=chain.model,
@@ -110,12 +116,13 @@ def portable(chain: Chain, current: Session, ledger: Path) -> PortableSession:
             left_out=tuple((_carried(one.route), one.clause, one.why) for one in chain.left_out),
             preferences=chain.preferences,
         ),
-        keys=references(keys.values(), is_practice=options.keys.is_practice),
-        base_urls={name: options.base_url(name) for name in (OPENROUTER, HUGGINGFACE)},
-        backends={backend.name: (str(backend.base_url), backend.is_trusted) for backend in own},
-        models=options.models,
+        keys=tuple(found[key] for key in keys),
+        other_keys=tuple(reference for key, reference in found.items() if key not in keys),
+        base_urls=urls,
+        backends={name: (str(own.base_url), own.is_trusted) for name, own in servers.items()},
+        models={part: copy.deepcopy(getattr(options.models, part)) for part in _TABLE},
         options={name: getattr(options, name) for name in _CARRIED},
-        ledger=ledger,
+        ledger=ledger.absolute(),
     )
 
 
@@ -130,15 +137,19 @@ def session_of(told: PortableSession, below: Session, worker: str) -> Session:
     Raises:
         ConfigError: a key is not here.
     """
-    keys = resolved(told.keys, worker)
-    ring = KeyRing(practice={} if told.options["practice_url"] is not None else None)
-    for backend in (OPENROUTER, HUGGINGFACE, *told.backends):
-        ring.assign(backend, KeyList((key.secret.reveal() for key in keys if key.backend == backend), is_given=True))
-    ring.notes.update({(key.backend, key.secret): key for key in keys})
+    here = KeyRing()
+    others = [one for one in told.other_keys if one not in missing(told.other_keys, here)]
+    keys = resolved([*told.keys, *others], here, worker)
+    by_backend: dict[str, list[Key]] = {name: [] for name in (OPENROUTER, HUGGINGFACE, *told.backends)}
+    for key in keys:
+        by_backend.setdefault(key.backend, []).append(key)
+    models = ModelTable()
+    for part, value in told.models.items():
+        setattr(models, part, copy.deepcopy(value))
     options = replace(
         below.options,
-        keys=ring,
-        models=told.models,
+        keys=ring_of(by_backend, here, is_practice=told.options["practice_url"] is not None),
+        models=models,
         backends={
             name: OwnBackend(name=name, base_url=url, is_trusted=is_trusted)
             for name, (url, is_trusted) in told.backends.items()
@@ -150,17 +161,33 @@ def session_of(told: PortableSession, below: Session, worker: str) -> Session:
     return Session(options, below=below, ledger=told.ledger)
 
 
-def chain_of(told: PortableChain, current: Session) -> Chain:
-    """Return a chain like the one that was told, with the keys of a session."""
-    keys = {(key.backend, key.label): key for key in current.options.keys}
-    return Chain(
-        model=told.model,
-        tiers=tuple(tuple(tuple(_route(one, keys) for one in of_key) for of_key in tier) for tier in told.tiers),
-        own_urls=told.own_urls,
-        spec=told,
-        left_out=tuple(LeftOut(_route(one, keys), clause, why) for one, clause, why in told.left_out),
-        preferences=told.preferences,
+def chain_of(told: PortableSession, current: Session, worker: str) -> Chain:
+    """Return a chain like the one that was told, with the keys of this process.
+
+    Args:
+        told: what it is made of.
+        current: the session that was made of it.
+        worker: how this process is called, for a message.
+
+    Raises:
+        ConfigError: a key is not here.
+    """
+    here = resolved(told.keys, current.options.keys, worker)
+    keys: dict[tuple[str, str | None], Key | None] = {
+        (one.backend, one.label): key for one, key in zip(told.keys, here, strict=True)
+    }
+    chain = told.chain
+    made = Chain(
+        model=chain.model,
+        tiers=tuple(tuple(tuple(_route(one, keys) for one in of_key) for of_key in tier) for tier in chain.tiers),
+        own_urls=chain.own_urls,
+        spec=chain,
+        left_out=tuple(LeftOut(_route(replace(one, label=None), keys), *why) for one, *why in chain.left_out),
+        preferences=chain.preferences,
     )
+    for route in made.routes():
+        current.health.traffic.apply_rpm(route)
+    return made
 
 
 def _carried(route: Route) -> PortableRoute:
@@ -168,7 +195,7 @@ def _carried(route: Route) -> PortableRoute:
     return PortableRoute(route.backend, label, route.provider, route.model, route.request_model, route.tier)
 
 
-def _route(told: PortableRoute, keys: Mapping[tuple[str, str], Key]) -> Route:
+def _route(told: PortableRoute, keys: Mapping[tuple[str, str | None], Key | None]) -> Route:
     return Route(
         backend=told.backend,
         key=None if told.label is None else keys[told.backend, told.label],

@@ -6,6 +6,7 @@ nothing about an answer that is there already.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.chain.lookups import keeping_nothing
@@ -13,7 +14,7 @@ from llm_executor_nb.core.records import OPENROUTER
 from llm_executor_nb.settings.provider_names import base_of, canonical, is_chosen_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from llm_executor_nb.core.policy import Policy
     from llm_executor_nb.store.records import Origin
@@ -23,15 +24,31 @@ _RETENTION = ("zdr", "no_training")
 _PROVABLE = (*_RETENTION, "only", "ignore", "quantizations")
 
 
-def reuse_rule(policy: Policy, model: str) -> Callable[[Origin], bool] | None:
+@dataclass(frozen=True, slots=True)
+class ReuseRule:
+    """Says whether a stored answer may be reused. An object, so that a job can take it to another process.
+
+    Attributes:
+        policy: what is demanded.
+        listed: the providers that keep nothing, by OpenRouter's list.
+    """
+
+    policy: Policy
+    listed: frozenset[str]
+
+    def __call__(self, origin: Origin) -> bool:
+        """Whether the policy holds for an answer."""
+        return not broken(self.policy, origin, self.listed)
+
+
+def reuse_rule(policy: Policy, model: str) -> ReuseRule | None:
     """Return a function that says whether a stored answer may be reused under a policy; None: every answer may.
 
     Under `zdr` and `no_training` it needs OpenRouter's list, which is free and is kept for an hour.
     """
     if not any(getattr(policy, name) for name in _PROVABLE):
         return None
-    listed = keeping_nothing(model) if needs_list(policy) else frozenset()
-    return lambda origin: not broken(policy, origin, listed)
+    return ReuseRule(policy, frozenset(keeping_nothing(model)) if needs_list(policy) else frozenset())
 
 
 def needs_list(policy: Policy) -> bool:

@@ -24,10 +24,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
+import tempfile
+import weakref
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -175,8 +177,9 @@ class Session:
         if self.ledger.path is not None:
             return self.ledger
         if self._shared is None:
-            folder = TemporaryDirectory(prefix="llm_executor_nb-", ignore_cleanup_errors=True)
-            self._shared = LedgerStore(lambda: Path(folder.name) / "ledger.sqlite")
+            folder = Path(tempfile.mkdtemp(prefix="llm_executor_nb-"))  # which no other user can read
+            self._shared = LedgerStore(lambda: folder / "ledger.sqlite")
+            weakref.finalize(self._shared, shutil.rmtree, folder, ignore_errors=True)
             self.ended.append((self.log, self._shared))  # its attempts are looked for as those of an ended session
         return self._shared
 

@@ -121,6 +121,12 @@ def scrub(text: str) -> str:
     return _without_keys(text, _LOOKS_LIKE_A_KEY)
 
 
+def holds_known_key(text: str) -> bool:
+    """Whether a text holds a long key of this process, as it is or in another form."""
+    squeezed = _squeezed(text)
+    return any(form in squeezed for form in _known.forms_in(squeezed))
+
+
 def clean(text: str) -> str:
     """Return a message of ours, which may quote foreign text: without controls, invisible characters and keys."""
     return _without_keys(_seen(text), _IS_A_KEY)

@@ -90,6 +90,10 @@ class Job:
         """Whether the job has ended."""
         return self._done.is_set()
 
+    @property
+    def _rows(self) -> int:
+        return len(self._frame)
+
     def snapshot(self) -> Snapshot:
         """Return how the job stands: counts, holds, dollars, time left."""
         return replace(self._runner.snapshot(), again=self._again())
@@ -267,7 +271,7 @@ class Job:
         self._progress.close(self.snapshot())
         counts = self._runner.results.counts()
         answered = counts[Status.OK] + counts[Status.CACHED]
-        stopped = f"Stopped: {answered:,} of {len(self._frame):,} rows have an answer; llm.last is the result so far."
+        stopped = f"Stopped: {answered:,} of {self._rows:,} rows have an answer; llm.last is the result so far."
         words = " ".join(filter(None, (stopped, self._unsaved(), self._go_on())))
         return JobInterrupted(words, result=keep(self.frame()))
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import threading
+from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +20,18 @@ import pandas as pd
 
 from llm_executor_nb.chain import warmup
 from llm_executor_nb.chain.compile import without
-from llm_executor_nb.chain.portable import PortableSession, chain_of, portable, session_of
+from llm_executor_nb.chain.portable import chain_of, portable, session_of
 from llm_executor_nb.chain.session import Session, in_force, session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.engine.loop import loop_from_outside
+from llm_executor_nb.engine.loop import WAIT_SLICE_S, loop_from_outside
 from llm_executor_nb.frames.columns import names
 from llm_executor_nb.frames.job import result_frame
+from llm_executor_nb.frames.partition_pickle import Carried, packed, unpacked
 from llm_executor_nb.frames.prompts import Prompts
+from llm_executor_nb.frames.retry import put_back, rows_to_ask_again
 from llm_executor_nb.frames.start import JobArguments, check_arguments, remember
-from llm_executor_nb.jobs.options import JobOptions, PartOf
+from llm_executor_nb.jobs.options import Copies, JobOptions, PartOf
 from llm_executor_nb.jobs.requests import RequestMaker, RequestQueue
 from llm_executor_nb.jobs.results import Results, Status
 from llm_executor_nb.jobs.runner import JobRunner
@@ -38,6 +42,7 @@ from llm_executor_nb.view.attempts import AttemptsFrame
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
+    from concurrent.futures import Future
 
 _KEPT = 16
 """Jobs whose sessions a process keeps."""
@@ -53,12 +58,14 @@ class PartitionPlan:
         payload: the options and the session, pickled by cloudpickle: they may hold a user's functions and classes.
         meta: an empty frame with the columns and dtypes of the result.
         added: the columns that the job adds or replaces, that of the answers first.
+        again: the answers' column of an earlier job, of which only rows without an answer are asked; "": all rows are.
     """
 
     job_id: str
     payload: bytes = field(repr=False)
     meta: pd.DataFrame = field(repr=False, compare=False)
     added: tuple[str, ...]
+    again: str = ""
 
     @property
     def out(self) -> str:
@@ -72,11 +79,11 @@ class Place:
 
     Attributes:
         offset: the place of its first row.
-        first_copies: above temperature 0 how many earlier partitions have a request, by its digest.
+        copies_before: above temperature 0 how many copies of a request earlier partitions have, by its digest.
     """
 
     offset: int = 0
-    first_copies: Mapping[bytes, int] = field(default_factory=dict)
+    copies_before: Mapping[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +115,6 @@ class _Known:
     began: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Carried:
-    """The payload of a plan; the chain is in the session's part."""
-
-    session: PortableSession
-    options: Any
-    column: Hashable | None
-    template: str | None
-    began: float
-
-
 _jobs: dict[str, _Known] = {}
 """Of this process, by their ids; each has one session, whose engine and HTTP connections its partitions share."""
 _lock = threading.Lock()
@@ -132,6 +128,7 @@ def make_partition_plan(
     *,
     is_local: bool,
     skip_routes: Iterable[str] = (),
+    again: str = "",
 ) -> tuple[PartitionPlan, JobOptions, LedgerStore]:
     """Return the plan of a job whose partitions run anywhere, its options here, and the ledger of all its processes.
 
@@ -142,6 +139,7 @@ def make_partition_plan(
         options: all other arguments of `df.llm.run`, by name.
         is_local: all partitions run in this process; keys may then stand in code alone.
         skip_routes: as `retry_failed` takes it.
+        again: the answers' column of an earlier job, of which only rows without an answer are asked; "": all rows are.
 
     Raises:
         ConfigError: an argument is not valid, or a key cannot be named to other processes; nothing was sent.
@@ -158,12 +156,12 @@ def make_partition_plan(
         template=options.get("template"),
         began=clock.current().utc().timestamp(),
     )
-    payload = b"" if is_local else _payload(known)
+    payload = b"" if is_local else _payload(known, options.get("schema"))
     meta = result_frame(like, own, Results(bytearray(len(like))))
     added = (own.out, *own.fields.values(), *names(own.out)[1:])
     remember(job_id, JobArguments.of(own, model, column, options))
     _keep(job_id, known)
-    return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added), own, ledger
+    return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added, again=again), own, ledger
 
 
 def run_partition(
@@ -180,16 +178,20 @@ def run_partition(
         The partition's columns, index and order with the columns of `df.llm.run`; and one row per attempt. What keeps
         the whole partition from being asked is the error of each of its rows.
     """
-    result, known = _result(frame, plan, place or Place())
-    runs = list(result[f"{plan.out}_run"].dropna())
-    log = known.ledger.attempts_frame(job_ids=[plan.job_id], run_ids=runs) if known else attempts_frame(())
-    return result, AttemptsFrame(log)
+    result, runs = _result(frame, plan, place or Place())
+    if runs is None:
+        return result, AttemptsFrame(attempts_frame(()))
+    # not those of the runs in its rows: a row may have the answer of another partition's run
+    return result, AttemptsFrame(_known(plan).ledger.attempts_frame(job_ids=[plan.job_id], beginning=runs))
 
 
 def partition_result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> pd.DataFrame:
     """Return the columns that a job adds to one partition; they have its index."""
-    result, _ = _result(frame, plan, place)
-    return result[list(plan.added)]
+    if not plan.again:
+        return _result(frame, plan, place)[0][list(plan.added)]
+    rows = rows_to_ask_again(frame, plan.again)
+    result, _ = _result(frame.iloc[rows], plan, place)
+    return put_back(frame, rows, result, list(plan.added))[list(plan.added)]
 
 
 def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: bool) -> Survey:
@@ -201,6 +203,7 @@ def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: 
         has_requests: whether its distinct requests are wanted too.
     """
     known = _known(plan)
+    frame = frame.iloc[rows_to_ask_again(frame, plan.again)] if plan.again else frame
     with in_force(known.session):
         prompts = Prompts(frame, known.column, known.template)
         is_drawn = bool(known.options.params.get("temperature"))
@@ -208,30 +211,30 @@ def survey_partition(frame: pd.DataFrame, plan: PartitionPlan, *, has_requests: 
         if not has_requests and not is_drawn:
             return Survey(rows=len(prompts), asked=asked)
         warmup.wait(is_told=False)
-        maker = RequestMaker(known.options, first_copies={})
+        maker = RequestMaker(known.options, copies=Copies())
         queue = RequestQueue(prompts, maker, lambda *_: None, keeps_order=True)
         found = []
         while not queue.is_empty:
             window = [request for request in queue.take(_WINDOW) if request.error is None]
             found += [(one.wanted.digest, one.wanted.keys, one.tokens) for one in window] if has_requests else []
-        copies = {digest: last + 1 for digest, last in maker.copies.items()}
+        copies = {digest: last + 1 for digest, last in maker.last_copies.items()}
         return Survey(rows=len(prompts), asked=asked, requests=tuple(found), copies=copies)
 
 
-def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, _Known | None]:
-    known = None
+def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str | None]:
+    """Return a partition's result, and how the ids of its runs begin; None: there are none."""
     try:
-        known = _known(plan)
-        return _run(frame, known, plan, place), known
+        return _run(frame, _known(plan), plan, place)
     except Exception as error:  # noqa: BLE001 - an error of one task makes an engine run it again, or lose the job
         words = shorten(f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception):
             _tell(plan, {"kind": type(error).__name__, "words": str(error)})
-        return _failed(frame, plan, words), known
+        return _failed(frame, plan, words), None
 
 
-def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> pd.DataFrame:
-    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, first_copies=place.first_copies)
+def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str]:
+    copies = Copies(before=place.copies_before, draws=plan.job_id if plan.again else "")
+    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, copies=copies)
     with in_force(known.session):  # a user's function may ask a model itself
         warmup.wait(is_told=False)
         prompts = Prompts(frame, known.column, known.template)
@@ -239,13 +242,21 @@ def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) 
         engine, thread = current.engine(), loop_from_outside()
         runner = JobRunner(known.options, prompts, engine=engine, health=current.health, ledger=known.ledger, part=part)
         runner.enter()
-        future = thread.submit(runner.run())
-        with contextlib.suppress(BaseException):  # of a part that was told to end; what went wrong is raised below
-            future.result()
-        if not future.cancelled() and (crash := future.exception()) is not None:
-            raise crash
+        _wait(thread.submit(runner.run()))
         known.ledger.flush(1.0)
-        return result_frame(frame, known.options, runner.results)
+        return result_frame(frame, known.options, runner.results), runner.run_ids
+
+
+def _wait(work: Future[None]) -> None:
+    """Wait until a part has ended; it cancels itself when the whole job was stopped."""
+    try:
+        while not work.done():  # in slices: Ctrl-C arrives between two waits where a lock cannot be interrupted
+            wait([work], WAIT_SLICE_S)
+    except KeyboardInterrupt:
+        work.cancel()
+        raise
+    if not work.cancelled():
+        work.result()
 
 
 def _failed(frame: pd.DataFrame, plan: PartitionPlan, words: str) -> pd.DataFrame:
@@ -269,35 +280,32 @@ def _known(plan: PartitionPlan) -> _Known:
 def _keep(job_id: str, known: _Known) -> None:
     _jobs[job_id] = known
     if len(_jobs) > _KEPT:
-        _jobs.pop(next(iter(_jobs)))
+        del _jobs[next(iter(_jobs))]
 
 
-def _payload(known: _Known) -> bytes:
-    import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - Dask brings it
-
+def _payload(known: _Known, schema: object) -> bytes:
     path = known.ledger.path
     assert path is not None  # noqa: S101 - `ledger_of_parts` has a file
-    carried = _Carried(
-        session=portable(known.options.chain, known.session, path),
-        options=replace(known.options, chain=None),  # type: ignore[arg-type] # a chain holds keys
-        column=known.column,
-        template=known.template,
-        began=known.began,
+    return packed(
+        Carried.of(
+            known.options,
+            schema=schema,
+            session=portable(known.options.chain, known.session, path),
+            column=known.column,
+            template=known.template,
+            began=known.began,
+        )
     )
-    payload: bytes = cloudpickle.dumps(carried)
-    return payload
 
 
 def _loaded(plan: PartitionPlan) -> _Known:
-    import cloudpickle  # noqa: PLC0415 - Dask brings it
-
-    carried: _Carried = cloudpickle.loads(plan.payload)
-    made = session_of(carried.session, session(), f"The process {os.getpid()}")
-    options = replace(carried.options, chain=chain_of(carried.session.chain, made))
+    carried = unpacked(plan.payload)
+    worker = f"The process {os.getpid()} on {socket.gethostname()}"
+    made = session_of(carried.session, session(), worker)
     return _Known(
         session=made,
         ledger=made.ledger,
-        options=options,
+        options=carried.options_with(chain_of(carried.session, made, worker)),
         column=carried.column,
         template=carried.template,
         began=carried.began,
@@ -306,9 +314,7 @@ def _loaded(plan: PartitionPlan) -> _Known:
 
 def _tell(plan: PartitionPlan, error: dict[str, str]) -> None:
     """Let the whole job end with an error of this process."""
-    import cloudpickle  # noqa: PLC0415 - Dask brings it
-
     known = _jobs.get(plan.job_id)
-    path = known.ledger.path if known else cloudpickle.loads(plan.payload).session.ledger
+    path = known.ledger.path if known else unpacked(plan.payload).session.ledger
     store = known.ledger if known else LedgerStore(lambda: path)
     store.meet(plan.job_id, lambda told: Told(whole={"error": error, **told.whole, "is_stopped": True}))

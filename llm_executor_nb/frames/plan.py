@@ -110,13 +110,34 @@ def make_plan(options: JobOptions, prompts: Prompts, ledger: LedgerStore) -> Pla
         requests += len(window)
         stored += sum(answer is not None for answer in answers)
         tokens += sum(request.tokens for request, answer in zip(window, answers, strict=True) if answer is None)
+    return plan_of(
+        options,
+        rows=len(prompts),
+        skipped=prompts.is_asked.count(0),
+        requests=requests,
+        stored=stored,
+        tokens=tokens,
+    )
+
+
+def plan_of(options: JobOptions, *, rows: int, skipped: int, requests: int, stored: int, tokens: int) -> Plan:
+    """Return the plan of a job whose requests are counted.
+
+    Args:
+        options: what all rows share.
+        rows: all rows.
+        skipped: those of them without input.
+        requests: the distinct requests.
+        stored: those of them whose answer is stored.
+        tokens: of the others.
+    """
     longest = (requests - stored) * int(options.params.get("max_tokens") or _LONG_ANSWER)
     least, most = _price_range(options, tokens, requests - stored, longest)
     twins = 0.0 if options.hedge is None else most_twins(options.hedge)
     return Plan(
         model=options.chain.model,
-        rows=len(prompts),
-        skipped=prompts.is_asked.count(0),
+        rows=rows,
+        skipped=skipped,
         requests=requests,
         stored=stored,
         input_tokens=tokens,

@@ -50,9 +50,8 @@ def with_retries(
 def _with_retries_of(
     frame: pd.DataFrame, out: str, model: str | None, options: dict[str, Any], skipped: list[str]
 ) -> pd.DataFrame:
-    statuses = frame[f"{out}_status"].astype("string")
-    positions = np.flatnonzero(statuses.isin(_WITHOUT_ANSWER).to_numpy(dtype=bool))
-    for before, rows in _by_arguments(frame, out, positions) if len(positions) else ():
+    positions = rows_to_ask_again(frame, out)
+    for before, rows in _by_arguments(frame, out, positions) if positions else ():
         frame = _asked_again(frame, out, rows, _arguments(before, out, model, options), skipped)
     return frame
 
@@ -65,10 +64,10 @@ def _asked_again(
     taken = frame[f"{out}{RUN}"].dropna().astype(str)
     job = make_job(frame.iloc[rows], model, column, arguments, skip_routes=skipped, taken=taken)
     try:
-        return _put_back(frame, rows, job.result(), job.columns)
+        return put_back(frame, rows, job.result(), job.columns)
     except (LLMExecutorError, JobInterrupted) as stopped:
         if stopped.result is not None:  # the user goes on with the whole frame, not with the rows asked again
-            stopped.result = _put_back(frame, rows, stopped.result, job.columns)
+            stopped.result = put_back(frame, rows, stopped.result, job.columns)
         raise
 
 
@@ -82,19 +81,17 @@ def _arguments(before: JobArguments, out: str, model: str | None, options: dict[
     return {"column": before.column, **unchanged, **kept, **renamed, "model": asked, **options}
 
 
-def _by_arguments(
-    frame: pd.DataFrame, out: str, positions: np.ndarray[Any, Any]
-) -> list[tuple[JobArguments, list[int]]]:
+def _by_arguments(frame: pd.DataFrame, out: str, positions: list[int]) -> list[tuple[JobArguments, list[int]]]:
     """Return the rows that are asked again, grouped by their job's arguments: a frame may be made of several results.
 
     A row that was never sent has no run id. It takes the arguments of the nearest row above it that has one, else of
     the first row below.
     """
-    again = set(positions.tolist())
+    again = set(positions)
     by_row = _arguments_by_row(frame, out, again)
     current = next((arguments for arguments in by_row if arguments is not None), None)
     if current is None:
-        raise _unknown(frame, out)
+        raise _unknown(jobs_of(frame, out), out)
     groups: list[tuple[JobArguments, list[int]]] = []
     for position, arguments in enumerate(by_row):
         current = arguments or current
@@ -116,9 +113,29 @@ def _arguments_by_row(frame: pd.DataFrame, out: str, again: set[int]) -> list[Jo
     return by_row
 
 
-def _unknown(frame: pd.DataFrame, out: str) -> ConfigError:
+def arguments_of_result(job_ids: list[str], out: str, model: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which all rows of a result are asked again.
+
+    Args:
+        job_ids: the jobs whose runs stand beside the answers.
+        out: the answers' column.
+        model: the model to ask; None: as before.
+        options: arguments that differ from before.
+
+    Raises:
+        ConfigError: what was asked is not known here, or the jobs had different arguments.
+    """
+    known = [arguments for job_id in job_ids if (arguments := arguments_of(job_id)) is not None]
+    if not known:
+        raise _unknown(job_ids, out)
+    retries = [_arguments(one, out, model, options) for one in known]
+    if any(one != retries[0] for one in retries):
+        raise ConfigError(f"The rows of {out!r} were asked in different ways. {_RUN_AGAIN}")
+    return retries[0]
+
+
+def _unknown(jobs: list[str], out: str) -> ConfigError:
     """Return the error for a result whose jobs' arguments are not known."""
-    jobs = jobs_of(frame, out)
     if not jobs:
         return ConfigError(
             f"{out + RUN!r} holds no run id: none of these rows was ever sent, or the ids were lost, so what was asked "
@@ -131,7 +148,14 @@ def _unknown(frame: pd.DataFrame, out: str) -> ConfigError:
     )
 
 
-def _put_back(frame: pd.DataFrame, rows: list[int], result: pd.DataFrame, written: list[str]) -> pd.DataFrame:
+def rows_to_ask_again(frame: pd.DataFrame, out: str) -> list[int]:
+    """Return the positions of the rows of a result that have no answer."""
+    statuses = frame[f"{out}_status"].astype("string")
+    return [int(at) for at in np.flatnonzero(statuses.isin(_WITHOUT_ANSWER).to_numpy(dtype=bool))]
+
+
+def put_back(frame: pd.DataFrame, rows: list[int], result: pd.DataFrame, written: list[str]) -> pd.DataFrame:
+    """Return a frame in which some rows have the columns of a newer job."""
     changed = {}
     for name in written:
         new = result[name]

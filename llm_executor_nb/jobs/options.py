@@ -79,6 +79,20 @@ class JobOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """How the requests of a part are numbered, that are drawn anew for each row: above temperature 0.
+
+    Attributes:
+        before: how many copies of a request earlier parts have, by its digest; 0 of others.
+        draws: whose draws they are. "": those of every job over this frame, so that another run finds them again. A
+            retry has draws of its own.
+    """
+
+    before: Mapping[bytes, int] = field(default_factory=dict)
+    draws: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartOf:
     """What one process does of a job that runs in several.
 
@@ -86,13 +100,13 @@ class PartOf:
         job_id: the whole job.
         began: when that began, in seconds since 1970. Answers from then on are its own, and taken even without reuse.
         offset: the place of the part's first row in the whole frame.
-        first_copies: above temperature 0 the number of the first copy of a request here, by its digest; 0 for others.
+        copies: how requests above temperature 0 are numbered.
     """
 
     job_id: str
     began: float
     offset: int = 0
-    first_copies: Mapping[bytes, int] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies)
 
 
 class Prices:

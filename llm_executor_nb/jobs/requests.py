@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.attempt import Attempt
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.jobs.options import JobOptions
+    from llm_executor_nb.jobs.options import Copies, JobOptions
 
 _FORMAT = b"llm-request-1"
 """The version of the digests; a change of what goes into them needs another one."""
@@ -99,15 +99,13 @@ class RequestMaker:
     Args:
         options: what all rows share.
         taken: runs whose answers other rows have already; matters only above temperature 0.
-        first_copies: in a part of a job, the number of the first copy of a request here, by its digest; 0 for others.
+        copies: how the copies of a request are numbered in a part of a job; None: the whole job is here.
 
     Attributes:
-        copies: above temperature 0 the number of the last copy of a request, by its digest.
+        last_copies: above temperature 0 the number of the last copy of a request, by its digest.
     """
 
-    def __init__(
-        self, options: JobOptions, taken: Iterable[str] = (), first_copies: Mapping[bytes, int] | None = None
-    ) -> None:
+    def __init__(self, options: JobOptions, taken: Iterable[str] = (), copies: Copies | None = None) -> None:
         self._params, self._system = options.params, options.system
         self._schema = "" if options.schema is None else options.schema.digest_text
         self._may_take, self._policy, self._chain = options.may_take, options.policy, options.chain
@@ -117,8 +115,9 @@ class RequestMaker:
         # LangChain builds one payload per job; a row of plain text only puts its text into it.
         self._template = make_payload(_PLACEHOLDER, options.params, system=options.system)
         self._around_text = self._canonical(self._template).split(json.dumps(_PLACEHOLDER))
-        self.copies: dict[bytes, int] = {digest: copy - 1 for digest, copy in (first_copies or {}).items()}
-        self._is_part = first_copies is not None
+        self._copies = copies
+        before = copies.before if copies is not None else {}
+        self.last_copies: dict[bytes, int] = {digest: count - 1 for digest, count in before.items()}
         self._taken = set(taken)
 
     def make(self, position: int, content: object) -> Request:
@@ -138,10 +137,11 @@ class RequestMaker:
         if not payload.get("temperature"):
             return Request(position, payload, Lookup(digest=digest, keys=keys, copy=None, may_take=self._may_take))
         # design 6: above temperature 0 each row gets a draw of its own, so equal requests are numbered copies
-        copy = self.copies.get(digest, -1) + 1
-        self.copies[digest] = copy
+        copy = self.last_copies.get(digest, -1) + 1
+        self.last_copies[digest] = copy
         numbered = _hashed(digest, f"copy {copy}")
-        if self._is_part:  # no process knows what the others have taken, so each copy is a request of its own
+        if self._copies is not None:  # no process knows what the others have taken: each copy is a request of its own
+            numbered = _hashed(numbered, self._copies.draws)
             keys = tuple(_hashed(numbered, entry) for entry in self._entries)
             return Request(position, payload, Lookup(digest=numbered, keys=keys, copy=None, may_take=self._may_take))
         lookup = Lookup(digest=numbered, keys=keys, copy=copy, taken=self._taken, may_take=self._may_take)

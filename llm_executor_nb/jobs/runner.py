@@ -74,7 +74,7 @@ class JobRunner:
         self.job_id = secrets.token_hex(6) if part is None else part.job_id
         self._entry = self.job_id if part is None else f"{self.job_id}.{number}"
         self._offset = 0 if part is None else part.offset
-        self._run_ids = f"{self.job_id}-{'' if part is None else number}"
+        self.run_ids = f"{self.job_id}-{'' if part is None else number}"
         self.options = options
         self.results = Results(prompts.is_asked)
         self.began_at = clock.current().now()
@@ -84,7 +84,7 @@ class JobRunner:
         self._slots = ConcurrencyLimit(options.concurrency, None if options.budget_usd is None else self._may_send)
         self._hedging = None if options.hedge is None else Hedging(options.hedge)
         self.stop_rules = StopRules(options, health, self._must_end)
-        maker = RequestMaker(options, taken, None if part is None else part.first_copies)
+        maker = RequestMaker(options, taken, None if part is None else part.copies)
         is_drawn = bool(options.params.get("temperature"))
         self._queue = RequestQueue(prompts, maker, self.results.share, keeps_order=is_drawn)
         self.reuse = AnswerCache(options, ledger, self.job_id, maker, entry=self._entry, part=part)
@@ -281,7 +281,7 @@ class JobRunner:
 
     def _begin(self, request: Request) -> None:
         self._runs += 1
-        run = RowRun(request, f"{self._run_ids}{self._runs:x}")
+        run = RowRun(request, f"{self.run_ids}{self._runs:x}")
         row = asyncio.ensure_future(self._run_row(run))
         self._rows[row] = run
         self._slots.enter(row)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from llm_executor_nb.core import clock, errors
 from llm_executor_nb.core.errors import LLMExecutorError
+from llm_executor_nb.jobs.results import Status
 from llm_executor_nb.jobs.totals import whole_snapshot
 from llm_executor_nb.store.parts import Told
 from llm_executor_nb.store.records import JobStart, LedgerBusyError
@@ -30,6 +32,9 @@ class WholeJob:
         rows: of the whole frame.
         asked: those of them with input.
         at_once: how many parts can run at once, as far as it is known.
+
+    Attributes:
+        silent_since: the time on the clock at which a row ended last, or of the job's start.
     """
 
     def __init__(
@@ -38,7 +43,8 @@ class WholeJob:
         self.job_id = job_id
         self._options, self._ledger = options, ledger
         self._rows, self._asked, self._at_once = rows, asked, at_once
-        self._began_at = clock.current().now()
+        self._began_at = self.silent_since = clock.current().now()
+        self._error: LLMExecutorError | None = None
         self._ended_at: float | None = None
         self._lock = threading.Lock()
         self._told = Told(whole={})
@@ -59,7 +65,10 @@ class WholeJob:
 
     def look(self) -> None:
         """Read how the parts stand; while the ledger is busy, what was read last stays."""
+        done = self.snapshot().done
         self._tell(lambda whole: whole)
+        if self.snapshot().done > done:
+            self.silent_since = clock.current().now()
 
     def stop(self) -> None:
         """Let all parts end at their next meeting, within half a second."""
@@ -79,12 +88,30 @@ class WholeJob:
     def error(self) -> LLMExecutorError | None:
         """The error of the first part that ended the whole job; None: none did."""
         told = self._told.whole.get("error")
-        return None if told is None else _error_of(told["kind"], told["words"])
+        if self._error is None and told is not None:
+            self._error = _error_of(told["kind"], told["words"])
+        return self._error
 
     @property
     def note(self) -> str:
         """Why the job ended early; "": it did not."""
         return self.snapshot().note
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether a row has a run id, which leads to what was asked."""
+        return self.snapshot().done > self.snapshot().skipped
+
+    def counts(self) -> Counter[Status]:
+        """Return how many rows have each status; one without a result is cancelled once the job has ended."""
+        now = self.snapshot()
+        answered = now.done - now.failed - now.skipped - now.cached
+        rest = Status.PENDING if self._ended_at is None else Status.CANCELLED
+        counts = {Status.OK: answered, Status.CACHED: now.cached, Status.FAILED: now.failed}
+        return Counter({**counts, Status.SKIPPED: now.skipped, rest: now.total - now.done})
+
+    def close(self) -> None:
+        """Do nothing: rows without a result count as cancelled once the job has ended."""
 
     def snapshot(self) -> Snapshot:
         """Return how the job stood when it was last looked at."""

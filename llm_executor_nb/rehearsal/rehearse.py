@@ -20,6 +20,7 @@ from llm_executor_nb.core.secret import door
 from llm_executor_nb.rehearsal.practice_lists import practice_models
 from llm_executor_nb.rehearsal.server import RehearsalServer
 from llm_executor_nb.settings.backends import OwnBackend
+from llm_executor_nb.settings.key_references import practice_key
 from llm_executor_nb.settings.key_ring import KeyRing
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Rehearsal:
     def __init__(
         self, script: str, *, latency_s: float, seed: int, openrouter_keys: int, huggingface_tokens: int
     ) -> None:
-        self.openrouter_keys = [f"sk-or-v1-practice-{number:04d}" for number in range(1, openrouter_keys + 1)]
-        self.huggingface_tokens = [f"hf_practicetoken{number:04d}" for number in range(1, huggingface_tokens + 1)]
+        self.openrouter_keys = [practice_key(OPENROUTER, number) for number in range(1, openrouter_keys + 1)]
+        self.huggingface_tokens = [practice_key(HUGGINGFACE, number) for number in range(1, huggingface_tokens + 1)]
         self._server = RehearsalServer(
             script,
             latency_s=latency_s,

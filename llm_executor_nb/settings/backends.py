@@ -65,7 +65,7 @@ def make_backend(name: str, *, base_url: str | None, chat_model: object, allow_h
         raise ConfigError(f"Give one of base_url and chat_model: llm.add_backend({name!r}, base_url={EXAMPLE_URL!r}).")
     if base_url is None:
         return OwnBackend(name=name, chat_model=check_chat_model(chat_model), is_trusted=trusted)
-    _refuse_credentials(base_url)
+    refuse_credentials(base_url)
     again = f"llm.add_backend({name!r}, base_url=..., allow_http=True)"
     url = checked_url(base_url, example=EXAMPLE_URL, again=None if allow_http else again)
     return OwnBackend(name=name, base_url=url, is_trusted=trusted)
@@ -142,7 +142,7 @@ def check_chat_model(chat_model: object) -> object:
     return chat_model
 
 
-def _refuse_credentials(url: str) -> None:
+def refuse_credentials(url: str) -> None:
     """Refuse a URL that holds a password: it would be shown wherever the URL is. The message does not show it."""
     try:
         has_credentials = "@" in urlsplit(url).netloc

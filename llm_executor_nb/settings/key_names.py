@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, warn
@@ -23,10 +25,19 @@ _MOST = 99
 
 
 def names_in(backend: str, names: Collection[str]) -> list[str]:
-    """Return the names of a backend's keys: the plain ones, then the numbered ones in order."""
+    """Return the names of a backend's keys: the plain ones, then the numbered ones in order. One's own has none."""
+    if backend not in _NUMBERED:
+        return []
     prefix = _NUMBERED[backend]
     numbered = [name for name in names if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
     return [n for n in _SINGLE[backend] if n in names] + sorted(numbered, key=lambda n: int(n[len(prefix) :]))
+
+
+def names_for(backend: str) -> Iterator[str]:
+    """Yield the names that a backend's keys may have, one after the other without end."""
+    own = re.sub(r"\W", "_", backend).upper()
+    yield _SINGLE[backend][0] if backend in _SINGLE else f"{own}_API_KEY"
+    yield from (f"{_NUMBERED.get(backend, f'{own}_API_KEY_')}{number}" for number in count(1))
 
 
 def keys_in(backend: str, values: Mapping[str, str | None], where: str = "") -> Iterator[Key]:

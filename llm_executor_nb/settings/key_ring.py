@@ -143,9 +143,18 @@ class KeyRing:
             return
         yield from self._sources.from_environment(backend)
         if not self.is_practice:
-            yield from self._sources.from_vaults_and_login(backend)
-            for saved in self.saved.of(backend):
-                yield from saved.keys()
+            yield from self._from_services_and_saved(backend)
+
+    def outside(self, backend: str) -> Iterator[Key]:
+        """Yield the keys of a backend in the places that other processes may have too, besides the environment."""
+        if not self.is_practice:
+            yield from self._from_services_and_saved(backend)
+            yield from self._sources.from_dotenv(backend)
+
+    def _from_services_and_saved(self, backend: str) -> Iterator[Key]:
+        yield from self._sources.from_vaults_and_login(backend)
+        for saved in self.saved.of(backend):
+            yield from saved.keys()
 
     def must_ask(self) -> bool:
         """Whether the next look for keys asks a notebook service or may refresh the login, which can take seconds."""

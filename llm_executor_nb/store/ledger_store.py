@@ -214,23 +214,30 @@ class LedgerStore:
         return True
 
     def attempts_frame(
-        self, *, job_ids: Collection[str] | None = None, run_ids: Collection[str] | None = None
+        self,
+        *,
+        job_ids: Collection[str] | None = None,
+        run_ids: Collection[str] | None = None,
+        beginning: str = "",
     ) -> pd.DataFrame:
         """Return the attempt log, committed or not, by the time the requests were sent.
 
         Args:
             job_ids: of these jobs only.
             run_ids: of these runs only.
+            beginning: of runs only whose ids begin so.
         """
         columns = AttemptColumns()
         wanted = None if run_ids is None else frozenset(run_ids)
         after: int | None = 0 if self.exists else None
         while after is not None:
             writer = self._started()
-            page, unsaved = writer.call(partial(_read_log, writer=writer, after=after, job_ids=job_ids))
+            page, unsaved = writer.call(
+                partial(_read_log, writer=writer, after=after, job_ids=job_ids, beginning=beginning)
+            )
             columns.add(page.rows if wanted is None else [row for row in page.rows if row[0] in wanted], page.texts)
             if page.next_after is None:
-                columns.add_records(_selected(unsaved, job_ids, wanted))
+                columns.add_records(_selected(unsaved, job_ids, wanted, beginning))
             after = page.next_after
         return columns.frame(by_time=True)
 
@@ -320,19 +327,21 @@ def _find(database: Database, *, lookups: Sequence[Lookup], fresh: Span | None) 
 
 
 def _read_log(
-    database: Database, *, writer: Writer, after: int, job_ids: Collection[str] | None
+    database: Database, *, writer: Writer, after: int, job_ids: Collection[str] | None, beginning: str
 ) -> tuple[Page, list[Attempt]]:
     # Both on the writer's thread: no commit comes in between, so no attempt is read twice or missed.
-    return read_page(database, after, job_ids), writer.unsaved()
+    return read_page(database, after, job_ids, beginning), writer.unsaved()
 
 
 def _selected(
-    attempts: list[Attempt], job_ids: Collection[str] | None, run_ids: Collection[str] | None
+    attempts: list[Attempt], job_ids: Collection[str] | None, run_ids: Collection[str] | None, beginning: str
 ) -> list[Attempt]:
     return [
         attempt
         for attempt in attempts
-        if (job_ids is None or attempt.job_id in job_ids) and (run_ids is None or attempt.run_id in run_ids)
+        if (job_ids is None or attempt.job_id in job_ids)
+        and (run_ids is None or attempt.run_id in run_ids)
+        and attempt.run_id.startswith(beginning)
     ]
 
 

@@ -223,14 +223,15 @@ def _left_out_row(one: LeftOut) -> dict[str, Any]:
     return {**where, **why, "seconds_left": math.inf, "strikes": 0, "is_probing": False}
 
 
-def read_page(database: Database, after: int, job_ids: Collection[str] | None) -> Page:
-    """Read the attempts that follow a number, of some jobs or of all (None)."""
+def read_page(database: Database, after: int, job_ids: Collection[str] | None, beginning: str = "") -> Page:
+    """Read the attempts that follow a number, of some jobs or of all (None), of runs whose ids begin so."""
     size = database.limits.page_rows
     with database.snapshot():
         texts = stored_texts(database)
         rows = database.connection.execute(
-            f"SELECT {_COLUMNS}, id FROM attempt {_of_jobs(texts, job_ids)} id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own names
-            (after, size),
+            f"SELECT {_COLUMNS}, id FROM attempt {_of_jobs(texts, job_ids)} id > ? "  # noqa: S608 - our own names
+            "AND substr(run_id, 1, ?) = ? ORDER BY id LIMIT ?",
+            (after, len(beginning), beginning, size),
         ).fetchall()
     return Page(rows, texts, rows[-1][-1] if len(rows) == size else None)
 

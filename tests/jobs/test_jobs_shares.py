@@ -1,4 +1,4 @@
-"""What belongs to all parts of a job is divided among them: never more than all of it, and little unused."""
+"""What belongs to all parts of a job is divided among them: never more than all of it, and none of it lies idle."""
 
 from __future__ import annotations
 
