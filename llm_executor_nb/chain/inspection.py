@@ -96,8 +96,10 @@ def left_out_by_session() -> list[LeftOut]:
 
 
 def reset_health() -> None:
-    """Drop every hold and every learnt pace, so that every route is asked again."""
+    """Drop every hold and every learnt pace, also on the workers of a job, so that every route is asked again."""
     session().health.reset()
+    for job in list(session().jobs):
+        job.reset_health()
 
 
 def run_ids_of(of: object) -> list[str] | None:

@@ -66,11 +66,14 @@ _log = logging.getLogger("llm_executor_nb")
 _LOGS_KEPT = 8
 
 
-class Stoppable(Protocol):
-    """What this module needs to know of a job."""
+class SessionJob(Protocol):
+    """What a session needs to know of a job."""
 
     def stop(self) -> None:
         """Stop it; does nothing when it is over."""
+
+    def reset_health(self) -> None:
+        """Drop the holds that other processes have met for it."""
 
 
 class Session:
@@ -104,7 +107,7 @@ class Session:
         self.ledger = self._new_ledger()
         self._shared: LedgerStore | None = None
         self.job_ids: list[str] = []
-        self.jobs: WeakSet[Stoppable] = WeakSet()
+        self.jobs: WeakSet[SessionJob] = WeakSet()
         self.lookups = TTLCache()
         self.lists: dict[tuple[str, str], Any] = {}
         self.live_orders: dict[tuple[str, str], LiveOrder] = {}

@@ -131,6 +131,9 @@ class Job:
             self._done.wait(_DRAIN_S)
             self._runner.results.close()  # also if a request takes longer to end
 
+    def reset_health(self) -> None:
+        """Do nothing: it asks in this process alone, whose holds are the session's."""
+
     @stoppable
     def result(self) -> pd.DataFrame:
         """Begin the job if it has not begun, wait until it has ended, and return its frame.

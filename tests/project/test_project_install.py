@@ -169,7 +169,7 @@ def test_the_floors_that_ci_tests_are_the_lower_bounds_that_pip_is_told():
 
 def test_the_wheel_alone_runs_the_main_job_and_its_pip_line_can_be_typed(fresh, tmp_path):
     wheel = built("standard", tmp_path)
-    assert wheel.stat().st_size < 700_000  # no data came along: this is what the sources take
+    assert wheel.stat().st_size < 800_000  # no data came along: this is what the sources take
     fresh.pip_install(wheel)
     where = fresh.run("-c", "import llm_executor, llm_executor_nb; print(llm_executor_nb.__file__)").strip()
     assert Path(where).is_relative_to(fresh.folder)
