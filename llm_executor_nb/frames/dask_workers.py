@@ -108,7 +108,7 @@ def _words(told: object) -> list[str]:
     """Return what a worker told as words; an error is told as one."""
     if isinstance(told, list):
         return told
-    if type(told).__name__ == _NO_PACKAGE:
+    if _NO_PACKAGE in repr(told):  # what a worker cannot unpickle comes as an Exception with the repr of its cause
         return [f"lacks a package: {told}. Install there what is installed here: {install_line('dask')}"]
     return [shorten(f"cannot run a partition: {type(told).__name__}: {told}")]
 
