@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
