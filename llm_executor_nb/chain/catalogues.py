@@ -15,6 +15,7 @@ from llm_executor_nb.chain.lookups import FAILURES_KEPT_S, LISTS_KEPT_S
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import warn
 from llm_executor_nb.core.foreign_json import get_in
+from llm_executor_nb.core.near_names import joined_by_and
 from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.providers import catalog
@@ -25,7 +26,7 @@ from llm_executor_nb.settings.saved_lists import SavedList
 from llm_executor_nb.view.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine
 
     from llm_executor_nb.chain.session import Session
 
@@ -97,7 +98,9 @@ class Catalogues:
             told: dict[str, list[str]] = {}
             for name, kept in lacking.items():  # mostly all for one reason, which is told once
                 told.setdefault(_why(kept), []).append(_IN_WORDS[name])
-            warn(" ".join([*(f"{_joined(names)} could not be fetched {why}" for why, names in told.items()), then]))
+            warn(
+                " ".join([*(f"{joined_by_and(names)} could not be fetched {why}" for why, names in told.items()), then])
+            )
 
     def _named(self) -> dict[str, Kept[Any]]:
         return {"openrouter": self.openrouter, "huggingface": self.huggingface, "zdr": self.retention}
@@ -113,12 +116,6 @@ _IN_WORDS: Final = {
 def _why(kept: Kept[Any]) -> str:
     how = "and none is kept" if kept.age_s is None else f"so what came {duration(kept.age_s)} ago is used"
     return f"({kept.problem}), {how}."
-
-
-def _joined(names: Sequence[str]) -> str:
-    """Return names as a text: `a`, `a and b`, `a, b and c`."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 async def fetched(current: Session) -> Catalogues:

@@ -74,6 +74,7 @@ def compiled(name: str, current: Session, *, is_asking: bool = False) -> Chain:
         look_again(model, row, current)
     spec = _spec_of(model, row, current)
     cached = _fallback_chain_cache.get(model)
+    # design 2: cached per model, and rebuilt when keys, providers or settings change
     if cached is not None and cached.spec == spec:
         return cached
     if cached is not None:
@@ -136,6 +137,7 @@ def _build_fallback_chain(spec: ChainSpec) -> Chain:
         for token in spec.huggingface_tokens
         if spec.providers
     )
+    # a run enters a tier at any key (design 3.4), so each own backend is a tier of its own
     own = [tuple((_route(spec, backend.name, key, None, 2),) for key in keys or (None,)) for backend, keys in spec.own]
     return Chain(
         model=spec.model,

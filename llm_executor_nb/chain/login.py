@@ -136,6 +136,7 @@ def _keep(current: Session, backend: str, secret: Secret) -> Key:
     """Return a key of the ring; add it when the ring does not have it."""
     ring = current.options.keys
     with ring.lock:
+        # the page may give a key that is here already: signing in twice adds none
         known = {key.secret: key for key in ring.all_of(backend)}
         if secret not in known:
             taken = {key.label for key in known.values()}
@@ -183,6 +184,7 @@ class SignIn:
             ConfigError: the code is wrong, used or expired, or OpenRouter cannot be reached. Nothing was changed.
         """
         current = self._session
+        # a practice code buys no real key, and a real one belongs in no rehearsal
         if session() is not current:
             raise ConfigError("A rehearsal began or ended since this link was made. Sign in again: llm.login().")
         code = _code_in(pasted)

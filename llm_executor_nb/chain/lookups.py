@@ -79,6 +79,7 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
     current = session()
     table = current.options.models
     wanted = [names] if isinstance(names, str) else table if names is None else names
+    # before the look-up, so that a wrong name is refused and nothing is sent
     models = list(dict.fromkeys(table.resolve(name) for name in wanted))
     ids = [id_at(HUGGINGFACE, model, current) for model in models]
     listed = run_sync(lambda: list_of(HUGGINGFACE, ids, current, fresh=fresh))
@@ -87,6 +88,7 @@ def sync_models(names: str | Iterable[str] | None = None, *, apply: bool = False
         compared = _compared(model, listed, current)
         rows += compared
         if listed.outcome is Outcome.OK:
+            # a list that did not come says nothing about a provider, so the marks stay as they were
             table.marks |= {(model, row["provider"]): row["message"] for row in compared if row["found"] != MISSING}
             if apply:
                 _apply(model, compared, current)
@@ -104,6 +106,7 @@ def _compared(model: str, listed: ModelList, current: Session) -> list[dict[str,
     gone = "the router does not list this model" if offers is None else f"not offered by the router on {today}"
     known = [
         _chosen_row(model, name, None if offers else gone)
+        # the router chooses behind such a word, so no provider of its list can be missing there
         if is_chosen_there(name)
         else _known_row(model, name, by_name.get(name), LEFT.get(name, gone))
         for name in row

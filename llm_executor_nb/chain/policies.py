@@ -84,6 +84,7 @@ def under_policy(
     _check_names(policy, config)
     narrowed = routes_under(policy, chain, config.backends, _prices(policy, chain))
     fields = extra_body.get(OPENROUTER, {})
+    # design 3.5: it fails closed, so an extra_body that says otherwise is refused and not merged
     _check_agreement(policy, narrowed, fields)
     check_texts_stay(policy, narrowed, {**payload, **fields})
     if narrowed.left_out and _log.isEnabledFor(logging.DEBUG):
@@ -96,6 +97,7 @@ def under_policy(
 def in_force(given: Policy | None, config: Options) -> Policy:
     """Return a call's policy, else the session's, with each provider under its one name."""
     policy = config.policy if given is None else check_policy(given)
+    # a policy without names needs no other spelling, and this runs at every call
     if not (policy.only or policy.ignore):
         return policy
     only, ignore = (tuple(map(canonical, names)) for names in (policy.only, policy.ignore))
@@ -146,6 +148,7 @@ def _against_openrouter(route: Route, policy: Policy, backends: Backends) -> Aga
     named = _at_openrouter(policy.only, backends)
     if policy.only and not named:
         return policy.clause("only"), "OpenRouter has none of them"
+    # told here and not by the provider's refusal: nothing has to be sent to know it
     if named and all(is_named(name, policy.ignore) for name in named):
         return policy.clause("ignore"), f"nothing is left of {policy.clause('only')}"
     if (clauses := _privacy(policy)) and _sends_on(route.request_model):
@@ -164,8 +167,10 @@ def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) ->
     if any(base_of(one) == name for one in policy.ignore):
         why = _NAMED if name in policy.ignore else "Hugging Face does not say which variant answers"
         return policy.clause("ignore"), why
+    # design 3.5: a route that cannot promise a clause is not asked, also if it may keep it
     if policy.quantizations:
         return policy.clause("quantizations"), "Hugging Face does not say which number format answers"
+    # who names a provider vouches for it: the router has no switch for these clauses
     if (clauses := _privacy(policy)) and name not in policy.only:
         return clauses, _NO_SWITCH
     return None if prices is None else _against_price(route, policy, prices)
@@ -174,6 +179,7 @@ def _against_huggingface(route: Route, policy: Policy, prices: Prices | None) ->
 def _against_price(route: Route, policy: Policy, prices: Prices) -> Against:
     if policy.max_price is None:
         return None
+    # an unknown price is never 0 (design 3.1, cost), so it promises nothing
     price = prices.get((route.backend, route.provider))
     if price is None:
         return policy.clause("max_price"), "the price there is not known"
@@ -189,6 +195,7 @@ def _against_own(route: Route, policy: Policy, backend: OwnBackend) -> Against:
         return policy.clause("only"), _NOT_NAMED
     if name in policy.ignore:
         return policy.clause("ignore"), _NAMED
+    # only the user knows what a server of their own keeps
     if (clauses := _privacy(policy)) and not backend.is_trusted:
         say_so = f"llm.add_backend({route.backend!r}, ..., trusted=True)"
         return clauses, f"if {route.backend} can promise it, say so: {say_so}"

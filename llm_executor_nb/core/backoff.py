@@ -62,6 +62,7 @@ class Backoff:
         self._before_sleep = before_sleep
         retrying = Retrying(wait=wait, stop=self._stop, before_sleep=before_sleep)
         self._state = RetryCallState(retrying, _named(route), (), {})
+        # tenacity stamps its own clock here, which does not follow a frozen one
         self._state.start_time = now
 
     def charge(self, attempts: int) -> None:
@@ -76,6 +77,7 @@ class Backoff:
             status=verdict.http_status,
             retry_after_s=verdict.retry_after_s,
         )
+        # our own error: a provider's holds the key in its request headers
         self._state.set_exception((type(failure), failure, None))
         self._state.outcome_timestamp = now
 
@@ -96,6 +98,7 @@ class Backoff:
         seconds = retry_after_s
         if seconds is None:
             seconds = _checked(await call("Your retry_wait_strategy", self._wait, state, bounds=bounds))
+        # users' strategies and hooks read these, which tenacity's own loop would set
         state.upcoming_sleep = seconds
         state.next_action = RetryAction(seconds)
         state.idle_for += seconds

@@ -50,6 +50,7 @@ class Evidence:
         self._answered_at[scope] = now
         self._proved_until[scope] = max(sent_at, self._proved_until.get(scope, sent_at))
         self._answered_models[key].add(route.model)
+        # design 3.1: unpaid requests empty a key only in a row, without an answer between
         self._unpaid.pop(key, None)
         self._excused.pop(scope, None)
         streak = self._streaks.get(scope)
@@ -84,6 +85,7 @@ class Evidence:
         streak.count += 1
         if is_last:
             streak.count += self._excused.pop(scope, 0)
+            # rows may have ended since the streak began, and those left could not reach its first limit
             streak.limit = min(streak.limit, limit)
         return streak.count >= streak.limit
 

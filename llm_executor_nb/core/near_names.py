@@ -52,6 +52,12 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(every[:_MOST_LISTED]) + more
 
 
+def joined_by_and(names: Iterable[str]) -> str:
+    """Return names, one at least, as a text: `a`, `a and b`, `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def note_arguments(taker: str, names: Iterable[str]) -> None:
     """Note that a function, named as a user writes it, takes some arguments."""
     for name in names:
@@ -102,11 +108,6 @@ def unknown_argument(name: str, own: Collection[str], *, otherwise: str) -> str:
     """
     near = [] if name in own else near_names(name, own)
     if not near and name in _takers:
-        return f"{name} is not taken here: it is an argument of {_joined(_takers[name])}."
-    near = near or [f"{one} (of {_joined(_takers[one])})" for one in near_names(name, _takers)]
+        return f"{name} is not taken here: it is an argument of {joined_by_and(_takers[name])}."
+    near = near or [f"{one} (of {joined_by_and(_takers[one])})" for one in near_names(name, _takers)]
     return f"Unknown argument {name!r}.{did_you_mean(near) or f' {otherwise}'}"
-
-
-def _joined(takers: list[str]) -> str:
-    *others, last = takers
-    return f"{', '.join(others)} and {last}" if others else last

@@ -70,10 +70,12 @@ class StopRules:
 
     def attempted(self, attempt: Attempt) -> None:
         """Record an attempt."""
+        # a request that we cancelled says nothing of why rows fail
         if attempt.outcome is not Outcome.CANCELLED:
             self._last_cause = attempt.outcome
             self._causes[attempt.outcome] = attempt
         if attempt.outcome in _PAID_IN_VAIN:
+            # by row and not by attempt: one row may pay in vain several times (design 3.1)
             self._in_vain.add(attempt.position)
 
     def answered(self) -> None:
@@ -98,6 +100,7 @@ class StopRules:
             self._forget_causes()
             return
         last, count = self._same_cause
+        # invalid and rejected answers are one cause: both were paid for in vain (design 3.3)
         if last not in (None, cause) and not {last, cause} <= _PAID_IN_VAIN:
             self._forget_causes()
             count = 0
@@ -157,6 +160,7 @@ class StopRules:
 
     def give_up(self, note: str, cause: Outcome | None) -> None:
         """End the job because the providers have nothing more to give; rows that were tried have failed."""
+        # design 3.3: rows that were tried count as failed only if no bound of the user ended the job first
         self.is_hopeless = self.is_hopeless or not self.is_ending
         self.end(note if cause is None else f"{note} ({cause.value}: {self.next_step(cause)})")
 

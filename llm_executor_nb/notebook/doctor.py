@@ -98,6 +98,7 @@ def report_bundle(results: Iterable[CheckResult]) -> Bundle:
 
 
 def _columns(one: CheckResult) -> tuple[str, ...]:
+    # the column beside it says it already
     words = one.words.removeprefix(one.about).lstrip(": ")
     return _MARKS[one.kind], one.kind, words, one.next_step, one.about
 
@@ -173,6 +174,7 @@ def _unreached_keys(rows: list[Any]) -> Iterator[CheckResult]:
     words = f"{len(rows)} keys could not be looked up, and that is the network" + (f": {causes}" if causes else "")
     yield CheckResult("keys", LOOK, words, f"see {NETWORK} below; a key may be fine all the same")
     for row in rows:
+        # one cause, told once: a line for each key would bury it
         yield CheckResult("keys", FACT, _name(row), about=_name(row))
 
 

@@ -79,6 +79,7 @@ def search_notebooks(folder: Path, *, within_s: float) -> Search:
             search.unread.append(name)
             continue
         search.searched += 1
+        # a plain search first: parsing every notebook would use up the bounded time
         if _MAYBE.search(content):
             _look_into(search, name, content.decode(errors="replace"))
     return search
@@ -109,6 +110,7 @@ def _notebooks(folder: Path, end: float, search: Search) -> Iterator[Path]:
     """Yield the notebooks below a folder, until the time or the number is used up; links are not followed."""
     count = 0
     for place, folders, files in os.walk(folder):
+        # in place, as `os.walk` demands; sorted, so that a bounded search reads the same notebooks each time
         folders[:] = sorted(name for name in folders if _is_searched(name))
         for name in sorted(files):
             if not name.endswith(".ipynb"):

@@ -68,6 +68,7 @@ def make_check(schema: Mapping[str, Any]) -> Check:
     Raises:
         ConfigError: this is not a JSON Schema, or it refers to something outside itself.
     """
+    # once and not for each answer: a column checks a million of them
     validator = _make_validator(schema)
 
     def check(answer: dict[str, Any]) -> object:
@@ -96,6 +97,7 @@ def _make_validator(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - jsonsch
         is_type = path.rpartition(".")[2] == "type"
         fault = f"{error.instance!r} is not one of the types {', '.join(_PLAIN)}" if is_type else error.message
         raise ConfigError(f"This is not a JSON Schema: {path and f'{path}: '}{fault}.") from None
+    # before anything is sent: a reference to nowhere would refuse answers that were paid for
     for reference in _references(schema):
         resolve(reference, schema)
     # Without a registry, jsonschema would look up foreign references over the network.
@@ -144,6 +146,7 @@ def type_of(part: Any, root: Mapping[str, Any], seen: tuple[str, ...] = ()) -> A
     if not isinstance(part, Mapping):
         return Any
     if (reference := part.get("$ref")) is not None:
+        # a schema that contains itself has no type that ends
         return Any if reference in seen else type_of(resolve(reference, root), root, (*seen, reference))
     if "const" in part or "enum" in part:
         return _choices([part["const"]] if "const" in part else part["enum"])
@@ -178,6 +181,7 @@ def _references(part: object) -> Iterator[str]:
         if isinstance(reference := part.get("$ref"), str):
             yield reference
         for name, one in part.items():
+            # values may look like references and are none
             if name not in _VALUES:
                 yield from _references(one)
 

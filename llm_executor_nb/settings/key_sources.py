@@ -73,6 +73,7 @@ class KeySources:
             return
         for place in self._dotenv_places():
             values = self._read_dotenv(place)
+            # the nearest file that has a key wins as a whole: keys of two projects are never mixed
             if values and (keys := list(keys_in(backend, values, f"{os.path.relpath(place)} "))):
                 yield from keys
                 return
@@ -81,6 +82,7 @@ class KeySources:
         """Say once that these keys, which are about to be used, are those of a `.env`."""
         sources = [(key, key.source.partition(" ")[0]) for key in keys]
         found = tuple(f"{key.source} {key.secret.ending}" for key, place in sources if place.endswith(DOTENV))
+        # a `.env` may come with a cloned folder, so its use is told before the first request
         if found and (backend, found) not in self._told:
             self._told.add((backend, found))
             path = os.path.abspath(found[0].partition(" ")[0])  # noqa: PTH100 - pathlib keeps the dots of `../.env`
@@ -103,6 +105,7 @@ class KeySources:
     def _read_dotenv(self, path: Path) -> Mapping[str, str | None]:
         if (stamp := _stamp(path)) is None:
             return {}
+        # read again only when it changed: it is looked at before every call
         if self._dotenvs.get(path, (None,))[0] != stamp:
             self._dotenvs[path] = (stamp, _keys_of_file(path))
         return self._dotenvs[path][1]
@@ -132,12 +135,14 @@ class KeySources:
         """Read every place again at the next need; Colab only from the main thread, which can ask it."""
         self._dotenvs, self._folders = {}, ("", ())
         self._login = self._login._replace(until=0.0)
+        # doubted and not forgotten: a thread that a front end does not answer goes on with the last keys
         self._doubted.update(self._vaults)
 
     def _ask(self, vault: Vault, backend: str) -> tuple[Key, ...]:
         place = (vault.title, backend)
         if self._is_due(vault, backend):
             self._doubted.discard(place)
+            # compared with the former keys, so that a renewed one is not condemned for the old one's refusal
             self._vaults[place] = self._replaced(self._vaults.get(place, ()), vault.read(backend))
         return self._vaults.get(place, ())
 
@@ -234,6 +239,7 @@ def _up_to_root(folder: Path) -> list[Path]:
     folders = [folder, *folder.parents]
     # not `Path.exists`, which raises where the user may not look
     roots = (count for count, one in enumerate(folders, start=1) if os.path.exists(one / ".git"))  # noqa: PTH110
+    # outside a repository the folders above may belong to somebody else
     return folders[: next(roots, 1)]
 
 
@@ -254,6 +260,7 @@ def _keys_of_file(path: Path) -> Mapping[str, str | None]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only a user with a .env pays for the import
 
     try:
+        # a `$` in a key is part of it
         values = dotenv_values(path, interpolate=False)
     except UnicodeError:
         warn(f"{path} is not UTF-8 text, so no key is read from it. Save it as UTF-8.")

@@ -53,6 +53,7 @@ class Vault:
 
 def is_main_thread() -> bool:
     """Whether this is the thread that a front end answers."""
+    # a front end's reply is read by the thread that runs the cell, and any other would wait for ever
     return threading.current_thread() is threading.main_thread()
 
 
@@ -139,6 +140,7 @@ def _databricks(backend: str) -> Iterator[Key]:
     except Exception as error:  # noqa: BLE001 - of classes that depend on the runtime
         warn(f"{DATABRICKS} could not be listed ({type(error).__name__}), so no key is taken from them.")
         return
+    # between scopes only: a request that was sent is waited for
     until = clock.current().now() + _SCOPES_S
     for count, scope in enumerate(scopes):
         if clock.current().now() >= until:

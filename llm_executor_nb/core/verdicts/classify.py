@@ -71,6 +71,7 @@ def classify(reply: Reply | Fault, *, backend: str, now_utc: datetime, body: obj
         body: its parsed JSON, where the caller has it already.
     """
     if isinstance(reply, Fault):
+        # an error without end was not paid for, so its status counts and not its size
         if reply.kind is FaultKind.TOO_LARGE and reply.status is not None and reply.status >= 300:
             return _refusal(Reply(status=reply.status, headers={}, body=b""), {}, backend, now_utc)
         outcome, code = _FAULTS[reply.kind], reply.kind.value
@@ -148,6 +149,7 @@ def _refusal(reply: Reply, body: object, backend: str, now_utc: datetime) -> Ver
 
 def _find(root: object, error: ErrorBody, status: int | None, words: str, *, is_timed: bool) -> Finding:
     """Return what the strongest evidence says."""
+    # design 3.1: evidence is read strongest first: fields with a vocabulary, words, then type and status
     if (finding := next(_typed(root, error), None)) is not None:
         return finding
     is_about_parts = status in PARTS_BY_STATUS and REQUEST_PARTS.are_in(words)
@@ -238,6 +240,7 @@ def _reach_of(finding: Finding, backend: str, status: int | None, *, is_relayed:
 
 def _is_relayed(root: object, words: str, backend: str) -> bool:
     """Whether a gateway relays what another server said about the gateway's own key there."""
+    # the field names whose limit it is, so nothing has to be guessed from the words
     if backend == OPENROUTER and get_in(root, "metadata", "limit_source") is not None:
         return False
     return get_in(root, "metadata", "raw") is not None or RELAYED.are_in(words)
@@ -248,6 +251,7 @@ def _is_relayed(root: object, words: str, backend: str) -> bool:
 
 def _root_of(body: object) -> object:
     """Return the object that holds an error's typed fields."""
+    # design 3.1: errors may be lists; the first one explains the status
     if isinstance(body, list) and body:
         body = body[0]
     return get_in(body, "error") or get_in(first_choice(body), "error") or body

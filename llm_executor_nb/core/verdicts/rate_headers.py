@@ -185,6 +185,7 @@ def _of_date(text: str, now_utc: datetime) -> float | None:
     for read in (parsedate_to_datetime, _iso_date):
         try:
             date = read(text)
+            # a date without a zone is in UTC, as every date of HTTP is (RFC 9110)
             return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now_utc).total_seconds()
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
