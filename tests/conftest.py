@@ -77,11 +77,14 @@ def _own_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(autouse=True)
-def _patient_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient_searches() -> Iterator[None]:
     """On a busy machine a practice server may send no byte for some seconds, and a search would give it up."""
-    from llm_executor_nb.chain import catalogues  # noqa: PLC0415 - loaded when the user's keys are gone
+    from rehearsing import BUSY, session, wait_for  # noqa: PLC0415 - loaded when the user's keys are gone
 
-    monkeypatch.setattr(catalogues, "SILENCE_S", 60.0)
+    before = session().options.patience
+    wait_for(silence_s=BUSY.silence_s)
+    yield
+    wait_for(silence_s=before.silence_s)
 
 
 @pytest.fixture(autouse=True)

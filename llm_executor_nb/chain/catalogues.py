@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", ModelList, RetentionList)
 
-SILENCE_S: Final = 1.8
-"""Seconds without a byte after which a list is given up: a person waits for it, and two in all are enough."""
 _FORBIDDEN: Final = "paid calls are forbidden here, and look-ups with them"
 
 
@@ -176,7 +174,7 @@ class _Source(Generic[T]):
             return self.held(current, _FORBIDDEN)
 
         async def look_up() -> T:
-            return await self.fetch(current.transport(), url, silence_s=SILENCE_S)
+            return await self.fetch(current.transport(), url, silence_s=current.options.patience.silence_s)
 
         # under a key of its own: prices and policies wait longer for the same list
         listed = await current.lookups.get(("search", self.name, url), look_up, keep_s=_failure_kept_s)

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 AGAIN_S: Final = 600.0
 """Seconds for which an order stays as it is."""
-_WAIT_S: Final = 2.0
-"""Seconds that a call waits for the list while an order is known."""
 _log = logging.getLogger("llm_executor_nb")
 
 
@@ -98,7 +96,7 @@ async def _look_again(model: str, row: Sequence[str], current: Session) -> None:
 async def _list(there: str, current: Session, *, is_known: bool) -> ModelList | None:
     """Return the router's list; None: it is late, and an order is known."""
     try:
-        async with clock.current().timeout(_WAIT_S if is_known else None):
+        async with clock.current().timeout(current.options.patience.live_order_s if is_known else None):
             return await list_of(HUGGINGFACE, [there], current, max_age_s=AGAIN_S)
     except TimeoutError:
         return None

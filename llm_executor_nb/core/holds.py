@@ -165,6 +165,10 @@ class Health:
         holds = (self._holds.get(scope) for scope in scopes)
         return [h for h in holds if h is not None and not h.is_lifted and not h.is_forgotten(now)]
 
+    def has_streak(self, routes: Iterable[Route], now: float) -> bool:
+        """Whether one of the routes is on hold for a streak of failures."""
+        return bool(self._holds) and any(h.kind is HoldKind.STREAK for route in routes for h in self.of(route, now))
+
     def status(self, route: Route, now: float, needs: frozenset[str] = NO_NEEDS) -> tuple[RouteStatus, Hold | None]:
         """Return a route's status for requests with these needs, and the gravest hold; None when it is free."""
         holds = self.of(route, now, needs)

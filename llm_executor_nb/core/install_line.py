@@ -16,29 +16,29 @@ _NAME = "llm_executor_nb"
 _ABOVE = Path(__file__).parents[2]
 
 
-def install_line(extra: str) -> str:
-    """Return the line that installs an extra."""
-    return f"pip install {_source(f'[{extra}]')}"
+def install_line(extra: str, *, above: Path = _ABOVE) -> str:
+    """Return the line that installs an extra; `above`: the folder that holds the package."""
+    return f"pip install {_source(above, f'[{extra}]')}"
 
 
-def upgrade_line() -> str:
+def upgrade_line(*, above: Path = _ABOVE) -> str:
     """Return the line that installs a newer version. A clone is brought up to date first."""
-    pull = f'git -C "{_ABOVE}" pull && ' if _is_clone() else ""
-    return f"{pull}pip install --upgrade {_source()}"
+    pull = f'git -C "{above}" pull && ' if _is_clone(above) else ""
+    return f"{pull}pip install --upgrade {_source(above)}"
 
 
-def _source(extra: str = "") -> str:
+def _source(above: Path, extra: str = "") -> str:
     """Return what pip has to install: the clone in use, the place the package was taken from, or its name."""
-    if _is_clone():
-        return f'-e "{_ABOVE}{extra}"'
+    if _is_clone(above):
+        return f'-e "{above}{extra}"'
     url = _direct_url()
     return f'"{_NAME}{extra} @ {url}"' if url else f'"{_NAME}{extra}"'
 
 
-def _is_clone() -> bool:
+def _is_clone(above: Path) -> bool:
     """Whether the package in use lies in a clone: by an editable install, or because Python was started there."""
     try:
-        return f'name = "{_NAME}"' in (_ABOVE / "pyproject.toml").read_text(encoding="utf-8")
+        return f'name = "{_NAME}"' in (above / "pyproject.toml").read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         return False
 

@@ -204,15 +204,22 @@ def _spread(keys: Sequence[KeyRoutes], health: Health, now: float, needs: frozen
     if len(keys) == 1:  # most tiers: there is nothing to choose
         return keys[0]
 
-    def is_free(routes: KeyRoutes) -> bool:
-        return any(health.status(route, now, needs)[0] in _CAN_BE_ASKED for route in routes)
-
-    def load(place: int) -> tuple[bool, int]:
-        first = keys[place][0]
-        return not health.traffic.can_send(first, now), health.traffic.in_flight(first)
-
-    start = min((place for place, routes in enumerate(keys) if is_free(routes)), key=load, default=0)
+    start, least = 0, None
+    for place, routes in enumerate(keys):  # a loop: every row of a job comes here
+        if not _can_one_be_asked(routes, health, now, needs):
+            continue
+        first = routes[0]
+        load = (not health.traffic.can_send(first, now), health.traffic.in_flight(first))
+        if least is None or load < least:
+            start, least = place, load
     return tuple(route for routes in (*keys[start:], *keys[:start]) for route in routes)
+
+
+def _can_one_be_asked(routes: KeyRoutes, health: Health, now: float, needs: frozenset[str]) -> bool:
+    for route in routes:  # noqa: SIM110 - as in `_spread`: `any` would take twice as long
+        if health.status(route, now, needs)[0] in _CAN_BE_ASKED:
+            return True
+    return False
 
 
 def _stop(run: RunMemory) -> Stop:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.providers.open_files import OpenFiles
     from llm_executor_nb.settings.options import Options
 
-_LOOK_S = 20.0
-"""Seconds after which a place that does not answer counts as one that holds the refused key still."""
-
 
 class Engine:
     """Runs requests down their chains.
@@ -169,7 +166,7 @@ class Engine:
         """Whether the place that a refused key came from holds another one by now: a login may have been refreshed."""
         # in a thread: it may ask a service over the network
         looking = asyncio.get_running_loop().run_in_executor(None, self._config.keys.renewed, refused)
-        await asyncio.wait([looking], timeout=_LOOK_S)
+        await asyncio.wait([looking], timeout=self._config.patience.key_place_s)
         return looking.done() and looking.result() is not None
 
     # --- waiting ------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
+from llm_executor_nb.core.holds import RouteStatus
 from llm_executor_nb.core.moves import Go
 from llm_executor_nb.core.outcomes import Need, Outcome
-from llm_executor_nb.core.twins import twin_route
 from llm_executor_nb.engine.acceptance import accepted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.errors import LLMExecutorError
     from llm_executor_nb.core.holds import Health
+    from llm_executor_nb.core.moves import RunMemory
     from llm_executor_nb.core.records import Route, Verdict
     from llm_executor_nb.engine.request import Hedge
     from llm_executor_nb.engine.run import Run
@@ -214,7 +215,7 @@ class Race:
         assert self._row is not None  # noqa: S101 - `run` is a coroutine
         while await self._is_late(late) and await slots.acquire_for_twin(self._row):
             try:
-                route = twin_route(self._run.memory, late.move.route, self._health, clock.current().now())
+                route = _twin_route(self._run.memory, late.move.route, self._health, clock.current().now())
                 if route is None or late.task.done():
                     return None
                 if replaces is not None or self._hedge.take():
@@ -237,3 +238,25 @@ class Race:
         assert task is not None  # noqa: S101 - `_send_twin` is a task
         self._enter(twin, move, task, is_twin=is_twin)
         return twin, move
+
+
+def _twin_route(run: RunMemory, late: Route, health: Health, now: float) -> Route | None:
+    """Return the least busy free route of a late request's tier, this one only if it is the last; None: none is free.
+
+    Args:
+        run: the run's memory.
+        late: the route that the late request was sent to.
+        health: the holds, and what is in flight.
+        now: the time on the clock.
+    """
+    tier = next(keys for keys in run.tiers if any(late in routes for routes in keys))
+    free = [route for routes in tier for route in routes if _is_free(run, route, health, now)]
+    others = [route for route in free if route is not late]
+    return min(others or free, key=health.traffic.in_flight, default=None)
+
+
+def _is_free(run: RunMemory, route: Route, health: Health, now: float) -> bool:
+    """Whether a route can be asked now, by one that probes no hold and takes no other request's turn."""
+    is_left = route in run.used_up or run.ready_at.get(route, now) > now
+    is_free = not is_left and health.status(route, now, run.needs)[0] is RouteStatus.FREE
+    return is_free and health.traffic.can_send(route, now, run)

@@ -111,7 +111,7 @@ class Run:
         self._probe: tuple[Scope, ...] = ()
         self.is_sent = False
         self._sent = SendRecord(now)
-        self._sent_utc: datetime = clock.current().utc()
+        self._sent_utc: datetime  # of the request that went out last
         self._sent_route: Route  # of the attempt that has begun, with the key that it is sent
         self._waited_s = self._wait_before_s = 0.0
 

@@ -64,6 +64,8 @@ def check_workers(client: Any, plan: PartitionPlan, ledger: Path) -> None:  # no
     Raises:
         ConfigError: one of them lacks something; the message says which, and what to do. Nothing was sent.
     """
+    if client.asynchronous:
+        raise ConfigError("This client is asynchronous. Make one that is not: Client(address). Nothing was sent.")
     names = {address: f"{address} ({worker['name']})" for address, worker in _workers(client).items()}
     if not names:
         raise ConfigError("The cluster has no worker. Wait for one: client.wait_for_workers(1). Nothing was sent.")

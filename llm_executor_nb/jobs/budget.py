@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_UNBOUNDED = 8
 """Requests in flight whose cost has no bound: by so many times the highest cost a budget may be exceeded."""
+_ROUNDING_USD = 1e-12
+"""Sums of the same dollars in another order differ by less."""
 _TOO_LITTLE_FOR_A_TWIN = 0.1
 """The share of a budget that is kept for rows which have no answer yet."""
 _THOUGHTS = ("reasoning_content", "reasoning")
@@ -56,15 +58,15 @@ class Budget:
         spent_usd: what its attempts have cost, as far as it is known.
         unknown_usd: the most that its other attempts may have cost; only with a budget.
         limit_usd: what they may cost; None: no bound. A part of a job has a share of the job's, which moves.
-        may_get_more: another part may give back some of its share.
+        reach_usd: the most that the limit may become: a part has to wait for what the others hold and may give back.
         most_unbounded: requests in flight whose cost has no bound.
-        unit_usd: the most that one request was reserved.
+        unit_usd: what was reserved last for one request.
     """
 
     def __init__(self, options: JobOptions) -> None:
         self.spent_usd = self.unknown_usd = self.unit_usd = 0.0
         self.limit_usd, self._prices = options.budget_usd, options.prices
-        self._told_usd, self.may_get_more, self.most_unbounded = options.budget_usd, False, MOST_UNBOUNDED
+        self._told_usd, self.reach_usd, self.most_unbounded = options.budget_usd, options.budget_usd, MOST_UNBOUNDED
         # asked natively or in words, a request holds the schema; after a mistake it may hold it twice
         self._schema_bytes = 0 if options.schema is None else 2 * len(options.schema.instruction.encode())
         # what only one backend knows may raise max_tokens, name a dearer model, or buy a search
@@ -113,7 +115,7 @@ class Budget:
     @property
     def is_used_up(self) -> bool:
         """Whether nothing is left; never without a budget."""
-        return self._is_at_limit and not self.may_get_more
+        return self.reach_usd is not None and self.spent_usd + self.unknown_usd >= self.reach_usd
 
     @property
     def _is_at_limit(self) -> bool:
@@ -133,10 +135,16 @@ class Budget:
         # One request shows what an answer costs before there are two, and so on: a price may be wrong.
         most = 1 + self._paid if self._bound_usd(run) is not None else min(1 + self._paid, self.most_unbounded)
         own = self.reserve_usd(run)
-        self.unit_usd = max(self.unit_usd, own)
+        self.unit_usd = own
         if self._is_at_limit or len(in_flight) >= most:
             return False
         return self.spent_usd + self.unknown_usd + self.reserved_usd(in_flight) + own <= self.limit_usd
+
+    def may_have_room_for(self, run: RowRun) -> bool:
+        """Whether a request that finds no room may find it later, with nothing in flight here."""
+        if self.reach_usd is None or self.is_used_up:
+            return False
+        return self.spent_usd + self.unknown_usd + self.reserve_usd(run) < self.reach_usd - _ROUNDING_USD
 
     def reserved_usd(self, in_flight: Collection[RowRun]) -> float:
         """Return what the requests in flight may still cost."""

@@ -103,7 +103,7 @@ class _Heard:
 
     shares: _Shares
     rates_here: dict[str, float]
-    others_unspent_usd: float
+    reach_usd: float
     parts: int
     holds: dict[str, dict[str, Any]]
     resets: int
@@ -134,7 +134,7 @@ class Part:
         self._has_met = self.is_over = False
         workings.slots.set_ceiling(0)
         if options.budget_usd is not None:
-            workings.rules.budget.limit_usd, workings.rules.budget.may_get_more = 0.0, True
+            workings.rules.budget.limit_usd = 0.0
 
     async def keep_meeting(self) -> None:
         """Meet the others again and again."""
@@ -235,7 +235,10 @@ class Part:
         heard = _Heard(
             shares=shares,
             rates_here=self._rates_here(shares.rates, told.others),
-            others_unspent_usd=sum(other.get("usd", 0.0) - other.get("spent", 0.0) for other in told.others),
+            reach_usd=(self._options.budget_usd or 0.0)
+            - whole["usd"]
+            - told.silent_usd
+            - sum(other.get("spent", 0.0) for other in told.others),
             parts=1 + len(told.others),
             holds=whole["holds"],
             resets=whole.get("resets", 0),
@@ -304,7 +307,7 @@ class Part:
         self._share_rates(heard.rates_here)
         if self._options.budget_usd is not None:
             budget = self._is.rules.budget
-            budget.limit_usd, budget.may_get_more = heard.shares.usd, heard.others_unspent_usd > 0
+            budget.limit_usd, budget.reach_usd = heard.shares.usd, heard.reach_usd
             budget.most_unbounded = max(1, MOST_UNBOUNDED // heard.parts)
         self._hear_holds(heard)
         self._is.slots.set_ceiling(heard.shares.slots)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.core.foreign_text import shorten
-from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.core.outcomes import Decision
 from llm_executor_nb.engine.request import Row, RunRequest
 from llm_executor_nb.jobs.answers import AnswerCache
@@ -211,7 +210,7 @@ class JobRunner:
         # Rows that keep their order wait for the hold: out of order, two processes would buy the same draws twice.
         if not self._queue.keeps_order and self._health.evidence.is_in_doubt(routes):
             return True
-        return any(hold.kind is HoldKind.STREAK for route in routes for hold in self._health.of(route, now))
+        return self._health.has_streak(routes, now)
 
     def _has_fresh(self) -> bool:
         """Whether a row waits to be asked that has not failed yet."""
@@ -282,7 +281,7 @@ class JobRunner:
     def _begin(self, request: Request) -> None:
         self._runs += 1
         run = RowRun(request, f"{self.run_ids}{self._runs:x}")
-        row = asyncio.ensure_future(self._run_row(run))
+        row = asyncio.create_task(self._run_row(run))
         self._rows[row] = run
         self._slots.enter(row)
         row.add_done_callback(self._row_ended)

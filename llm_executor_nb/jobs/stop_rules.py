@@ -118,7 +118,7 @@ class StopRules:
         """Whether the budget lets a row send a request beside those in flight; ends the job when none ever will."""
         if self.budget.has_room_for(run, in_flight):
             return True
-        if not in_flight and not self.budget.may_get_more:
+        if not in_flight and not self.budget.may_have_room_for(run):
             self.end_by_dollars(run)
         return False
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from llm_executor_nb.core.secret import Secret
     from llm_executor_nb.providers.transport import Transport
 
-TIMEOUT_S: Final = 15.0
-"""Seconds after which a look-up is given up: a person may be waiting for it."""
 _MILLISECONDS_FROM: Final = 1e11
 """Above it, a time since 1970 is in milliseconds: as seconds it would be the year 5138."""
 
@@ -33,7 +31,7 @@ async def look_up(
     transport: Transport, url: str, secret: Secret | None, backend: str, silence_s: float | None = None
 ) -> dict[str, Any] | Verdict:
     """Return the JSON object at a URL, or what came instead."""
-    reply = await transport.get(url, secret=secret, timeout_s=TIMEOUT_S, silence_s=silence_s)
+    reply = await transport.get(url, secret=secret, timeout_s=transport.look_up_s, silence_s=silence_s)
     if isinstance(reply, Reply) and 200 <= reply.status < 300:
         body = await read_json(reply.body)
         if isinstance(body, dict) and not body.get("error"):  # errors come with a 200 too

@@ -20,7 +20,6 @@ from llm_executor_nb.core.records import OPENROUTER, Fault, Reply, Verdict
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.core.verdicts.classify import classify
 from llm_executor_nb.core.verdicts.error_body import tells_error
-from llm_executor_nb.providers.look_up import TIMEOUT_S
 
 if TYPE_CHECKING:
     from llm_executor_nb.providers.transport import Transport
@@ -59,7 +58,7 @@ async def trade(transport: Transport, base_url: str, code: str, verifier: Secret
 
 
 async def _post(transport: Transport, url: str, body: bytes) -> Reply | Fault:
-    reply = await transport.post(url, body=body, secret=None, timeout_s=TIMEOUT_S)
+    reply = await transport.post(url, body=body, secret=None, timeout_s=transport.look_up_s)
     if isinstance(reply, Fault) and reply.may_resend:  # a code is traded once: sent again only if it went unseen
-        reply = await transport.post(url, body=body, secret=None, timeout_s=TIMEOUT_S)
+        reply = await transport.post(url, body=body, secret=None, timeout_s=transport.look_up_s)
     return reply

@@ -60,13 +60,14 @@ class Transport:
 
     Args:
         body_cap: bytes of a reply's body, or of a stream, beyond which it is given up.
+        look_up_s: seconds after which a look-up is given up. A person may be waiting for it.
 
     Attributes:
         open_files: bounds the requests of runs.
     """
 
-    def __init__(self, *, body_cap: int = BODY_CAP) -> None:
-        self._body_cap = body_cap
+    def __init__(self, *, body_cap: int = BODY_CAP, look_up_s: float = 15.0) -> None:
+        self._body_cap, self.look_up_s = body_cap, look_up_s
         import aiohttp  # noqa: F401, PLC0415 - loaded with the first transport, in the caller's thread, not on the loop
 
         self.open_files = OpenFiles()
@@ -102,7 +103,6 @@ class Transport:
         url: str,
         *,
         secret: Secret | None,
-        headers: Mapping[str, str] = _NO_HEADERS,
         timeout_s: float | None,
         silence_s: float | None = None,
     ) -> Reply | Fault:
@@ -114,7 +114,6 @@ class Transport:
         Args:
             url: where to; http or https.
             secret: the key for the Authorization header; None: none is sent.
-            headers: further headers.
             timeout_s: bound in seconds over connecting, headers and the whole body; None: no bound.
             silence_s: seconds without a byte, connecting included, after which it is given up; None: no bound.
 
@@ -126,7 +125,7 @@ class Transport:
             async with asyncio.timeout(silence_s) as silence:
                 if silence_s is not None:
                     watch.heard = partial(_begin_again, silence, silence_s)
-                return await self._once(self._request(url, None, headers, secret, watch), watch, timeout_s)
+                return await self._once(self._request(url, None, _NO_HEADERS, secret, watch), watch, timeout_s)
         except TimeoutError:
             return make_fault(FaultKind.TIMEOUT, f"not a byte for {silence_s:g} s", watch)
 

@@ -54,6 +54,7 @@ _MESSAGES = {
 
 jsonschema's own messages repeat the value that the model wrote, which may be long.
 """
+_FAULTS_SHOWN = 4
 _SHOWN = 100
 """Characters of what a keyword demands, such as a long enum."""
 
@@ -153,10 +154,10 @@ def type_of(part: Any, root: Mapping[str, Any], seen: tuple[str, ...] = ()) -> A
     return _union([_PLAIN.get(one, Any) for one in (kind if isinstance(kind, list) else [kind])])
 
 
-def joined(faults: list[str], *, most: int = 4) -> str:
+def joined(faults: list[str]) -> str:
     """Return the first faults of an answer in one line, and how many there are besides."""
-    rest = len(faults) - most
-    return "; ".join([*faults[:most], *([f"and {rest} more"] if rest > 0 else [])])
+    rest = len(faults) - _FAULTS_SHOWN
+    return "; ".join([*faults[:_FAULTS_SHOWN], *([f"and {rest} more"] if rest > 0 else [])])
 
 
 def _choices(values: list[Any]) -> Any:  # noqa: ANN401 - a type

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError, to_type
 from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.core.markup import as_html
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER, Key
 from llm_executor_nb.core.secret import Secret, secret_of
 from llm_executor_nb.settings.key_list import NEVER_PICKLED, KeyList
 from llm_executor_nb.settings.key_sources import KeySources, places_of
 from llm_executor_nb.settings.saved_keys import FILE, KEYRING, SavedKeys, file_path
-from llm_executor_nb.settings.table import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core.errors import ConfigError, ModelNotSupportedError
 from llm_executor_nb.core.foreign_text import plain
+from llm_executor_nb.core.markup import as_html
 from llm_executor_nb.core.near_names import listed, noted_as
 from llm_executor_nb.core.records import HUGGINGFACE, OPENROUTER
 from llm_executor_nb.core.secret import door, kinds_of_keys
 from llm_executor_nb.settings import saved_models
 from llm_executor_nb.settings.provider_names import LIVE_ORDERS, SUFFIXES, row_entry
 from llm_executor_nb.settings.shipped_models import LEFT, shipped_parts
-from llm_executor_nb.settings.table import as_html
 from llm_executor_nb.settings.unknown_model import unknown_model
 
 if TYPE_CHECKING:

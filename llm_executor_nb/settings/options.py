@@ -50,6 +50,21 @@ HUB: tuple[str, str] = ("HF_ENDPOINT", "https://huggingface.co")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long is waited for what is asked beside the requests. No user sets it; a test may.
+
+    Attributes:
+        silence_s: seconds without a byte after which a search gives up a list. A person waits for it.
+        live_order_s: seconds that a call waits for the router's list while an order is known.
+        key_place_s: seconds after which a place that does not answer counts as one that holds the refused key still.
+    """
+
+    silence_s: float = 1.8
+    live_order_s: float = 2.0
+    key_place_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything a user can set, with the defaults.
 
@@ -69,6 +84,7 @@ class Options:
         policy: what every request demands that has no policy of its own.
         ledger: the file of answers and attempts; None: memory; UNSET: a file in the working folder.
         practice_url: how the URL of every practice provider begins; None: this is not a rehearsal.
+        patience: how long lists and places of keys are waited for.
     """
 
     keys: KeyRing = field(default_factory=KeyRing)
@@ -89,6 +105,7 @@ class Options:
     policy: Policy = NO_POLICY
     ledger: Path | Unset | None = UNSET
     practice_url: str | None = None
+    patience: Patience = Patience()
 
     def base_url(self, backend: str) -> str:
         """Return a backend's URL: from code, else from the process environment, else the usual one."""

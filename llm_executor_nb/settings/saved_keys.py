@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SERVICE = "llm_executor_nb"
-WAIT_S = 30.0
-"""Seconds a user has to unlock the keyring."""
 Place = Literal["keyring", "file"]
 KEYRING: Place = "keyring"
 FILE: Place = "file"
@@ -68,9 +66,14 @@ class Saved:
 
 
 class SavedKeys:
-    """The saved keys of this user."""
+    """The saved keys of this user.
 
-    def __init__(self) -> None:
+    Args:
+        wait_s: seconds a user has to unlock the keyring.
+    """
+
+    def __init__(self, *, wait_s: float = 30.0) -> None:
+        self._wait_s = wait_s
         self._read: tuple[object, tuple[Saved, ...]] = (None, ())
         self._unlocked: dict[str, Secret | None] = {}
 
@@ -96,7 +99,7 @@ class SavedKeys:
         name = in_keyring if place == KEYRING else None
         # first the new place, then the list, last the old place: a failure in between loses no key
         if name is not None:
-            _write_to_keyring(name, saved.secret.reveal())
+            _write_to_keyring(name, saved.secret.reveal(), self._wait_s)
             self._unlocked[name] = saved.secret
         self._write([one for one in before if one not in former] + [replace(saved, name=name)])
         self._delete_names([one for one in former if one.name != name])
@@ -127,7 +130,7 @@ class SavedKeys:
         if saved.name is None:
             return saved
         if saved.name not in self._unlocked:
-            self._unlocked[saved.name] = _from_keyring(saved)
+            self._unlocked[saved.name] = _from_keyring(saved, self._wait_s)
         return replace(saved, secret=self._unlocked[saved.name])
 
     def _listed(self) -> tuple[Saved, ...]:
@@ -146,7 +149,7 @@ class SavedKeys:
 
     def _delete_names(self, deleted: list[Saved]) -> None:
         for name in [one.name for one in deleted if one.name is not None]:
-            _delete_from_keyring(name)
+            _delete_from_keyring(name, self._wait_s)
             self._unlocked.pop(name, None)
 
     def _write(self, entries: list[Saved]) -> None:
@@ -167,34 +170,34 @@ def file_path() -> Path:
 # --- the keyring -------------------------------------------------------------------------------------------------
 
 
-def _from_keyring(saved: Saved) -> Secret | None:
+def _from_keyring(saved: Saved, wait_s: float) -> Secret | None:
     try:
         keyring = _load_keyring()
-        value = _within(lambda: keyring.get_password(SERVICE, saved.name))
+        value = _within(lambda: keyring.get_password(SERVICE, saved.name), wait_s)
         return None if value is None else Secret(value)
     except ConfigError as error:
         warn(f"The saved key {saved.label!r} is left out: {error}")
         return None
 
 
-def _write_to_keyring(name: str, key: str) -> None:
+def _write_to_keyring(name: str, key: str, wait_s: float) -> None:
     keyring = _load_keyring()
-    if _within(lambda: _priority_of(keyring.get_keyring())) < _RECOMMENDED:
+    if _within(lambda: _priority_of(keyring.get_keyring()), wait_s) < _RECOMMENDED:
         raise ConfigError(
             "This machine has no keyring service that protects keys. Save keys in a file that only you can read: "
             "llm.keys.save(backend, label, to='file').",
         )
-    _within(lambda: keyring.set_password(SERVICE, name, key))
+    _within(lambda: keyring.set_password(SERVICE, name, key), wait_s)
 
 
-def _delete_from_keyring(name: str) -> None:
+def _delete_from_keyring(name: str, wait_s: float) -> None:
     keyring = _load_keyring()
 
     def delete() -> None:
         if keyring.get_password(SERVICE, name) is not None:  # the user may have deleted it there
             keyring.delete_password(SERVICE, name)
 
-    _within(delete)
+    _within(delete, wait_s)
 
 
 def _load_keyring() -> Any:  # noqa: ANN401 - an optional library's module
@@ -214,11 +217,11 @@ def _priority_of(keyring: Any) -> float:  # noqa: ANN401 - an optional library's
     return max(float(member.priority) for member in members)
 
 
-def _within(question: Callable[[], T]) -> T:
+def _within(question: Callable[[], T], wait_s: float) -> T:
     """Return the keyring's answer to a question.
 
     A locked keyring may open a dialogue and wait for the user. So the question runs in a thread of its own, and is
-    given up after `WAIT_S` seconds.
+    given up after `wait_s` seconds.
 
     Raises:
         ConfigError: the keyring failed or did not answer; the message shows no key.
@@ -234,10 +237,10 @@ def _within(question: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=work, name="llm_executor_nb keyring", daemon=True)
     thread.start()
-    thread.join(WAIT_S)
+    thread.join(wait_s)
     if answers:
         return answers[0]
-    why = f"failed ({failures[0]})" if failures else f"did not answer within {WAIT_S:.0f} s"
+    why = f"failed ({failures[0]})" if failures else f"did not answer within {wait_s:.0f} s"
     raise ConfigError(f"The system's keyring {why}. Unlock it, then llm.keys.refresh().")
 
 

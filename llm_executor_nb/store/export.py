@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
+import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,6 @@ _ERASE = (
     """DELETE FROM job
        WHERE (:job IS NULL OR job_id = :job) AND (:before IS NULL OR started < :before) AND ended IS NOT NULL""",
 )
-_table_numbers = itertools.count()
 
 
 def export(store: LedgerStore, path: Path) -> None:
@@ -80,7 +79,7 @@ def erase(database: Database, *, job: str | None, before: int | None) -> int:
 
 
 def _pages(store: LedgerStore) -> Iterator[pd.DataFrame]:
-    bought = f"temp.bought_{next(_table_numbers)}"  # numbered, because two exports may run side by side
+    bought = f"temp.bought_{secrets.token_hex(8)}"  # two exports may run side by side on the one connection
     store.call(partial(_index_answers, bought=bought))
     after: int | None = 0
     try:

@@ -8,7 +8,7 @@ import logging
 import pytest
 from columns import prompts
 from looking import providers_here
-from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, seen_by, wait_until
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, seen_by, wait_for, wait_until
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain import live_rows
@@ -158,8 +158,8 @@ def test_without_a_list_the_last_order_stays(here, frozen, caplog):
     assert order() == "a b"
 
 
-def test_a_late_list_is_not_waited_for_while_an_order_is_known(frozen, monkeypatch, caplog):
-    monkeypatch.setattr(live_rows, "_WAIT_S", 0.05)
+def test_a_late_list_is_not_waited_for_while_an_order_is_known(frozen, caplog):
+    wait_for(live_order_s=0.05)
     with llm.rehearse("huggingface/practice: pace=0.02@2..", latency_s=0.3, openrouter_keys=0):
         llm.run_llm(MODEL, "x")
         frozen.advance(601)

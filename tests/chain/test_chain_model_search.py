@@ -11,13 +11,11 @@ import pandas as pd
 import pytest
 from looking import providers_here
 from loopback import JSON, Loopback
-from rehearsing import fresh
+from rehearsing import fresh, wait_for
 
 import llm_executor_nb as llm
-from llm_executor_nb.chain import catalogues
 from llm_executor_nb.chain.model_search import COLUMNS
 from llm_executor_nb.rehearsal.server import RehearsalServer
-from llm_executor_nb.settings import saved_lists
 from llm_executor_nb.settings.saved_lists import saved_path
 from llm_executor_nb.testing import forbid_paid_calls, frozen_clock
 
@@ -334,14 +332,11 @@ def test_a_kept_list_with_values_of_another_kind_is_none(here, offers):
         llm.models.add("a/one")
 
 
-def test_a_kept_model_without_an_offer_or_a_file_that_is_too_large_does_no_harm(here, monkeypatch):
+def test_a_kept_model_without_an_offer_or_a_file_that_is_too_large_does_no_harm(here):
     llm.models.search()
     kept = json.loads(saved_path("openrouter").read_text())
     saved_path("openrouter").write_text(json.dumps({**kept, "rows": {"b/two": [], "b/three": [{}]}}))
-    monkeypatch.setattr(saved_lists, "_MOST_BYTES", 10_000)
-    saved_path("huggingface").write_text(
-        " " * 10_000 + saved_path("huggingface").read_text().replace("a/one", "b/four")
-    )
+    saved_path("huggingface").write_text(" " * 2**25 + saved_path("huggingface").read_text().replace("a/one", "b/four"))
     with fresh():
         llm.configure(openrouter_base_url=f"{here.url}/or", huggingface_base_url=f"{here.url}/hf/v1")
         assert llm.models.search()["model"].tolist() == ["b/three", "a/one"]
@@ -375,8 +370,8 @@ def test_a_rehearsal_reads_and_writes_no_list_of_the_user(here):
 
 
 @pytest.mark.usefixtures("here")
-def test_a_catalogue_without_a_byte_is_given_up_and_the_other_one_is_searched(monkeypatch):
-    monkeypatch.setattr(catalogues, "SILENCE_S", 0.3)
+def test_a_catalogue_without_a_byte_is_given_up_and_the_other_one_is_searched():
+    wait_for(silence_s=0.3)
     with Loopback(lambda connection: connection.recv(1)) as dead:
         llm.configure(openrouter_base_url=dead.url)
         began = time.monotonic()
@@ -386,14 +381,14 @@ def test_a_catalogue_without_a_byte_is_given_up_and_the_other_one_is_searched(mo
         assert len(told) == 1
         assert found["model"].tolist() == ["a/one"]
         assert found["zdr"].isna().all() or found["zdr"].eq(other=False).all()
-        monkeypatch.setattr(catalogues, "SILENCE_S", 60.0)
+        wait_for(silence_s=60.0)
         with pytest.warns(llm.LLMExecutorWarning, match=r"not a byte for 0\.3 s"):  # a failure is kept for a minute
             llm.models.search()
 
 
 @pytest.mark.usefixtures("here")
-def test_a_slow_list_that_keeps_coming_is_waited_for(monkeypatch):
-    monkeypatch.setattr(catalogues, "SILENCE_S", 1.0)
+def test_a_slow_list_that_keeps_coming_is_waited_for():
+    wait_for(silence_s=1.0)
     body = json.dumps({"data": [priced("a/slow", "0")]}).encode()
 
     def trickle(connection):
@@ -487,8 +482,8 @@ def test_a_model_that_was_found_can_be_added_and_asked():
         assert rehearsal.lines[-1].backend == "huggingface"
 
 
-def test_offline_a_model_is_added_without_providers_and_a_warning_says_so(monkeypatch):
-    monkeypatch.setattr(catalogues, "SILENCE_S", 0.2)
+def test_offline_a_model_is_added_without_providers_and_a_warning_says_so():
+    wait_for(silence_s=0.2)
     with Loopback(lambda connection: connection.recv(1)) as dead:
         llm.configure(openrouter_base_url=dead.url, huggingface_base_url=dead.url)
         with pytest.warns(llm.LLMExecutorWarning, match=r"llm\.sync_models\('a/one', apply=True\)") as told:

@@ -16,7 +16,6 @@ ROOT = Path(llm.__file__).parents[1]
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """Return a function that installs the package, by its records, with what pip notes of where it came from."""
-    monkeypatch.setattr(lines, "_ABOVE", tmp_path / "site-packages")
     records = tmp_path / "site-packages" / "llm_executor_nb-9.dist-info"
     records.mkdir(parents=True)
     (records / "METADATA").write_text("Metadata-Version: 2.1\nName: llm_executor_nb\nVersion: 9\n")
@@ -25,6 +24,7 @@ def installed(tmp_path, monkeypatch):
     def note(direct_url):
         if direct_url:
             (records / "direct_url.json").write_text(json.dumps(direct_url))
+        return records.parent
 
     return note
 
@@ -56,12 +56,11 @@ def test_in_a_clone_the_lines_name_its_folder():
     ids=["index", "wheel", "git with a tag", "git", "folder", "a folder that is gone"],
 )
 def test_an_installed_package_is_taken_from_where_it_came_from(installed, direct_url, source):
-    installed(direct_url)
-    assert lines.install_line("plots") == f'pip install "{source}"'
-    assert lines.upgrade_line() == f'pip install --upgrade "{source.replace("[plots]", "")}"'
+    above = installed(direct_url)
+    assert lines.install_line("plots", above=above) == f'pip install "{source}"'
+    assert lines.upgrade_line(above=above) == f'pip install --upgrade "{source.replace("[plots]", "")}"'
 
 
-def test_a_copy_in_somebody_elses_project_is_not_their_clone(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "_ABOVE", tmp_path)
+def test_a_copy_in_somebody_elses_project_is_not_their_clone(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "theirs"\n')
-    assert str(tmp_path) not in lines.install_line("plots")
+    assert str(tmp_path) not in lines.install_line("plots", above=tmp_path)

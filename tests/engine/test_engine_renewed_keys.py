@@ -11,7 +11,7 @@ import urllib.request
 import pandas as pd
 import pytest
 from key_places import be_in_colab, be_in_databricks, be_in_kaggle, log_in, login_file
-from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, logged, words
+from rehearsing import MODEL, assert_log_is_what_the_server_saw, fresh, logged, wait_for, words
 
 import llm_executor_nb as llm
 from llm_executor_nb.chain.session import session
@@ -221,7 +221,7 @@ def test_a_place_that_hangs_holds_no_call_for_ever(served, tokens, monkeypatch):
     llm.keys.refresh()
     assert len(llm.keys) == 1
     monkeypatch.setattr("huggingface_hub.get_token", lambda: NEW if held.wait(5) else None)
-    monkeypatch.setattr("llm_executor_nb.engine.engine._LOOK_S", 0.05)
+    wait_for(key_place_s=0.05)
     try:
         with pytest.raises(llm.AllRoutesFailedError):
             llm.run_llm(MODEL, "x")

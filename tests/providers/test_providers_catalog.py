@@ -18,7 +18,6 @@ from llm_executor_nb.core.outcomes import Outcome
 from llm_executor_nb.core.secret import Secret
 from llm_executor_nb.providers import catalog
 from llm_executor_nb.providers import key_status as keys
-from llm_executor_nb.providers import look_up as one_look_up
 from llm_executor_nb.providers.catalog import ModelList, Offer, Price, cost_usd
 from llm_executor_nb.providers.key_status import KeyStatus
 from llm_executor_nb.providers.transport import Transport
@@ -72,11 +71,11 @@ OPENROUTER_MODEL = {
 }
 
 
-def look_up(server, ask, *args):
+def look_up(server, ask, *args, **bounds):
     """Make one look-up with a transport of its own."""
 
     async def once():
-        transport = Transport()
+        transport = Transport(**bounds)
         try:
             return await ask(transport, server.url, *args)
         finally:
@@ -179,12 +178,12 @@ def test_nobody_there_is_a_result_too():
 
 
 @pytest.mark.parametrize("fault", ["hang", "slow-head"])
-def test_a_look_up_ends_in_time_whatever_comes(monkeypatch, fault):
-    monkeypatch.setattr(one_look_up, "TIMEOUT_S", 0.2)
+def test_a_look_up_ends_in_time_whatever_comes(fault):
     with RehearsalServer(f"openrouter: {fault}") as practice:
         place = SimpleNamespace(url=practice.openrouter_url)
         began = time.monotonic()
-        assert look_up(place, keys.openrouter_key, Secret(CANARY)).outcome is Outcome.TIMEOUT
+        found = look_up(place, keys.openrouter_key, Secret(CANARY), look_up_s=0.2)
+        assert found.outcome is Outcome.TIMEOUT
         assert time.monotonic() - began < 5
 
 

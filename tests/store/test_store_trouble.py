@@ -360,9 +360,10 @@ def test_two_damaged_files_of_one_second_are_both_kept(filled):
     assert len(list(filled.parent.glob("ledger.damaged-*.sqlite"))) == 2
 
 
-@pytest.mark.parametrize("older", range(1, VERSION))
-def test_a_file_of_a_newer_version_is_left_alone_and_means_memory(filled, monkeypatch, older):
-    monkeypatch.setattr("llm_executor_nb.store.sqlite.VERSION", older)
+@pytest.mark.parametrize("newer", range(1, VERSION))
+def test_a_file_of_a_newer_version_is_left_alone_and_means_memory(filled, newer):
+    with closing(sqlite3.connect(filled)) as file:
+        file.execute(f"PRAGMA user_version = {VERSION + newer}")
     before = filled.read_bytes()
     with pytest.warns(LLMExecutorWarning, match=r"newer version .*pip install --upgrade.*kept in memory") as told:
         ledger = begun(LedgerStore(lambda: filled))

@@ -102,9 +102,10 @@ class Nursery:
 
     Args:
         folder: the home of those processes.
+        code: what it runs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: str = NURSERY) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER", "HF_"))}
         told = {
             "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(PACKAGE / "tests" / "support")]),
@@ -112,7 +113,7 @@ class Nursery:
             "OPENROUTER_KEY_1": "sk-or-v1-practice-0001",
             "OPENROUTER_KEY_2": "sk-or-v1-practice-0002",
         }
-        command = [sys.executable, "-W", "error", "-c", NURSERY]
+        command = [sys.executable, "-W", "error", "-c", code]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env={**kept, **told}, cwd=folder, **pipes)
 

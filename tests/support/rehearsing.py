@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,7 +14,7 @@ import llm_executor_nb as llm
 from llm_executor_nb.chain.compile import _fallback_chain_cache
 from llm_executor_nb.chain.session import own_session, session
 from llm_executor_nb.core import clock
-from llm_executor_nb.settings.options import Options
+from llm_executor_nb.settings.options import Options, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,10 +35,20 @@ ROUTES = [
 Line = tuple[str, str | None, str | None, str, int | None]
 
 
+BUSY = Patience(silence_s=60.0)
+"""What a test is patient with: on a busy machine a practice server may send no byte for some seconds."""
+
+
+def wait_for(**seconds: float) -> None:
+    """Change how long the session in force waits for lists and places of keys, by the names of `Patience`."""
+    current = session()
+    current.options = replace(current.options, patience=replace(current.options.patience, **seconds))
+
+
 @contextmanager
 def fresh() -> Iterator[None]:
     """Give a test a session of its own: the shipped settings, no holds, an empty log, a ledger in memory, and MODEL."""
-    with own_session(Options(ledger=None)):
+    with own_session(Options(ledger=None, patience=BUSY)):
         _fallback_chain_cache.clear()
         llm.MODEL_INFERENCE_PROVIDERS[MODEL] = list(PROVIDERS)
         try:

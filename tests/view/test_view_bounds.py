@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llm_executor_nb.settings.table import as_html
+from llm_executor_nb.core.markup import as_html
 from llm_executor_nb.view import answer
 from llm_executor_nb.view.answer import CellAnswer, answer_bundle
 from llm_executor_nb.view.html import MOST_RENDERED, block, line, marked, pairs, pre, table, text_table

@@ -351,6 +351,6 @@ def _word(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    count = number(value)
+    count = value if type(value) is int else number(value)  # nearly all of them are ints
     # a count that a float cannot hold exactly is noise
     return int(count) if count is not None and 0 <= count < 2**53 else None
