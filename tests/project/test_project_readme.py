@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"(?<![\w.`\"'])llm\.([a-z_]+(?:\.[a-z_]+)*)", README.replace("`", " "))))
 KEY = "sk-or-v1-readme-canary-0001"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-TEN_LINES, WITH_KEYS, UNDER_POLICY = (block for language, block in BLOCKS if language == "python")
+TEN_LINES, WITH_KEYS, UNDER_POLICY, PAST_ONE_MACHINE = (block for language, block in BLOCKS if language == "python")
 CELLS = [block for language, block in BLOCKS if language == "ipython"]
 INSTALL, NOTEBOOK, KEYS, TESTS = (block for language, block in BLOCKS if language == "sh")
 SHOWN, SHOWN_UNDER_POLICY = (block for language, block in BLOCKS if not language)
@@ -85,6 +85,17 @@ def test_the_block_with_keys_runs_as_one_piece(capsys):
     shown = capsys.readouterr().out
     assert shown.count("[practice answer") == 2
     assert "openrouter ..0001" in shown
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index:DeprecationWarning")  # of Dask's writer
+def test_the_block_with_a_dask_frame_writes_the_answers(tmp_path):
+    pytest.importorskip("dask.dataframe")
+    (tmp_path / "questions").mkdir()
+    for part in ("a", "b"):
+        pd.DataFrame({"question": [f"question {part}."]}).to_parquet(tmp_path / "questions" / f"{part}.parquet")
+    with llm.rehearse():
+        exec(PAST_ONE_MACHINE, {})  # noqa: S102 - the README's own code
+    assert list(pd.read_parquet(tmp_path / "answers")["question_llm_status"]) == ["ok", "ok"]
 
 
 def test_the_cells_run_one_after_the_other():
