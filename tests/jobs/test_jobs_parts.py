@@ -175,7 +175,8 @@ def test_a_budget_is_never_exceeded_by_two_processes(nursery, tmp_path):
     assert len(log) == len(lines)
     assert 0.00047 <= spent <= 0.0006, "too little is left for another request, of at most $0.00013"
     assert whole.snapshot().spent_usd == pytest.approx(spent)
-    assert all(set(statuses(out)) == {"ok", "cancelled"} for out, *_ in results)
+    # the last dollars may all go to one of the two
+    assert set().union(*(statuses(out) for out, *_ in results)) == {"ok", "cancelled"}
     assert "budget" in whole.note
 
 
