@@ -188,8 +188,8 @@ class Session:
 
     def _ledgers(self) -> Iterable[LedgerStore]:
         """Return the ledgers of this process, each file once."""
-        by_file = {ledger.path or id(ledger): ledger for _, ledger in self.ended}
-        return {**by_file, self.ledger.path or id(self.ledger): self.ledger}.values()
+        own = (self.ledger,) if self._shared is None else (self.ledger, self._shared)
+        return {ledger.path or id(ledger): ledger for ledger in (*(of for _, of in self.ended), *own)}.values()
 
     def _attempts_in(self, ledger: LedgerStore, job_ids: Collection[str]) -> pd.DataFrame:
         try:

@@ -113,7 +113,6 @@ def make_dask_job(of: PlannedFrame) -> DaskJob:
     progress = make_progress(is_shown=of.options.shows_progress)
     job = DaskJob(runner, frame=of.plan.meta, ledger=of.ledger, progress=progress)
     current = session()
-    current.job_ids.append(job.job_id)
     current.jobs.add(job)
     return job
 

@@ -25,7 +25,7 @@ from llm_executor_nb.chain.session import Session, in_force, session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.foreign_text import shorten
 from llm_executor_nb.engine.loop import WAIT_SLICE_S, loop_from_outside
-from llm_executor_nb.frames.columns import names
+from llm_executor_nb.frames.columns import names, put
 from llm_executor_nb.frames.job import result_frame
 from llm_executor_nb.frames.partition_pickle import Carried, packed, unpacked
 from llm_executor_nb.frames.prompts import Prompts
@@ -160,6 +160,7 @@ def make_partition_plan(
     meta = result_frame(like, own, Results(bytearray(len(like))))
     added = (own.out, *own.fields.values(), *names(own.out)[1:])
     remember(job_id, JobArguments.of(own, model, column, options))
+    current.job_ids.append(job_id)
     _keep(job_id, known)
     return PartitionPlan(job_id=job_id, payload=payload, meta=meta, added=added, again=again), own, ledger
 
@@ -234,7 +235,7 @@ def _result(frame: pd.DataFrame, plan: PartitionPlan, place: Place) -> tuple[pd.
 
 def _run(frame: pd.DataFrame, known: _Known, plan: PartitionPlan, place: Place) -> tuple[pd.DataFrame, str]:
     copies = Copies(before=place.copies_before, draws=plan.job_id if plan.again else "")
-    part = PartOf(job_id=plan.job_id, began=known.began, offset=place.offset, copies=copies)
+    part = PartOf(job_id=plan.job_id, began=known.began, offset=int(place.offset), copies=copies)
     with in_force(known.session):  # a user's function may ask a model itself
         warmup.wait(is_told=False)
         prompts = Prompts(frame, known.column, known.template)
@@ -261,12 +262,11 @@ def _wait(work: Future[None]) -> None:
 
 def _failed(frame: pd.DataFrame, plan: PartitionPlan, words: str) -> pd.DataFrame:
     """Return a partition of which nothing was asked; each row says why."""
-    added = list(plan.added)
-    empty = plan.meta[added].reindex(frame.index)
-    empty[f"{plan.out}_status"] = empty[f"{plan.out}_status"].fillna(Status.FAILED.value)
-    empty[f"{plan.out}_error"] = words
-    kept = frame.drop(columns=[name for name in added if name in frame.columns])
-    return pd.concat([kept, empty.astype(plan.meta[added].dtypes.to_dict())], axis=1)[list(plan.meta.columns)]
+    told = {f"{plan.out}_status": Status.FAILED.value, f"{plan.out}_error": words}
+    columns = {
+        name: pd.Series(told.get(name, pd.NA), index=frame.index, dtype=plan.meta[name].dtype) for name in plan.added
+    }
+    return put(frame, columns, plan.out)
 
 
 def _known(plan: PartitionPlan) -> _Known:

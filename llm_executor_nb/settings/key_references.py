@@ -23,7 +23,6 @@ from llm_executor_nb.settings.key_sources import DOTENV
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from llm_executor_nb.core.secret import Secret
 
 PRACTICE = "practice"
 """The source of a practice key, which follows from its number."""
@@ -106,16 +105,14 @@ def _practised(key: Key, ring: KeyRing) -> tuple[str, int, str] | None:
 def _in_environment(key: Key) -> tuple[str, int, str] | None:
     """Return the variable that holds a key, whatever its name: a backend of the user's own has no usual one."""
     usual = names_in(key.backend, os.environ)
-    name = next((name for name in chain(usual, sorted(os.environ)) if _value_of(name) == key.secret), None)
+    names = (name for name in chain(usual, sorted(os.environ)) if _value_of(name) == key.secret.reveal())
+    name = next(names, None)
     return None if name is None else (name, 0, name)
 
 
-def _value_of(name: str) -> Secret | None:
-    value = os.environ.get(name, "").strip().strip("\"'")
-    try:
-        return secret_of(value) if value else None
-    except ConfigError:  # most variables hold something else
-        return None
+def _value_of(name: str) -> str:
+    # a text, not a Secret: that would be hidden in all messages from now on, whatever the variable holds
+    return os.environ.get(name, "").strip().strip("\"'").strip()
 
 
 def _elsewhere(key: Key, ring: KeyRing) -> tuple[str, int, str] | None:
@@ -195,7 +192,7 @@ def _key_here(reference: KeyReference, ring: KeyRing) -> Key | None:
         return Key(
             backend=reference.backend, secret=secret_of(value), label=reference.label, source="code", rpm=reference.rpm
         )
-    if value := os.environ.get(reference.variable, "").strip().strip("\"'"):
+    if value := _value_of(reference.variable):
         found = next(key_of(reference.backend, value, reference.variable), None)
     else:
         of_source = [key for key in ring.outside(reference.backend) if key.source == reference.source]

@@ -70,7 +70,7 @@ def serving(script: str, latency_s: float) -> Iterator[tuple[str, Callable[[], l
 def cluster() -> Iterator[distributed.Client]:
     """Run two workers that have loaded what they need."""
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None) as made,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0") as made,
         distributed.Client(made) as client,
     ):
         with llm.rehearse():

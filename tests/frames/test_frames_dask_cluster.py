@@ -34,7 +34,7 @@ def cluster(tmp_path_factory):
         threads_per_worker=2,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address=":0",
         local_directory=home,
         env=env,
     ) as made:
