@@ -10,6 +10,10 @@ The practice providers have a process of their own, as real ones do. Three parts
   it, and no refusal after the first second.
 - kills: `kill -9` of a worker, then of the client, amid the rows; then the same call again with 8, 5 and 3 partitions.
   The goals: bought again at most what was in flight and one commit; after that nothing.
+
+One run, 20,000 rows, two cores that others used too: 1.11 x; a killed worker cost 65 requests and a killed client 128,
+with 128 in flight; other partitions none. The limit's goals were missed: 382/s of 1,000, 254 of 300 and 80 of 100, with
+4, 3 and 0 refusals after the first second.
 """
 
 from __future__ import annotations
