@@ -2,7 +2,7 @@
 
 A key has no rate until its first refusal. Each burst of refusals then sets the rate (`Burst`), answers raise it again
 (`Climb`), and refusals that do not depend on the rate are found out (`CutTest`). A told rate is the ceiling: its first
-refusal adds 3 ms to the time between two requests for a minute.
+refusal adds 3 ms at most to the time between two requests for a minute.
 
 Halving the rate at each burst and raising it by 1 % a second ended at 1 row/s when 5 % of requests were refused by
 chance. `tests/core/test_core_simulation.py` has the numbers of both and judges every constant here (design 3.4).
@@ -67,8 +67,9 @@ _ERROR_BURST, _ERROR_SHARE = 9, 0.5
 
 _TOLD_PEAK, _TOLD_START_SHARE, _TOLD_PLATEAU_S = 0.97, 1.0, 60.0
 """A told rate falls to 0.97 of the refused one at most, starts at its peak, and is back after 60 s."""
-_APART_S = 0.003
-"""A refused told rate is at most 1 / (1 / told + 3 ms): requests may arrive closer than they were sent."""
+_APART_S, _APART_SHARE = 0.003, 0.15
+"""A refused told rate is at most 1 / (gap + min(3 ms, 0.15 * gap)), where gap = 1 / told: requests may arrive closer
+than they were sent. Beyond 50 a second a limit takes bursts, for no client sends that evenly."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -390,4 +391,6 @@ class AdaptiveRate:
         if self._refused_share >= _SPEED_SHARE or self.told_per_s is None:
             return self._cut()
         borne_per_s = max(self._burst.borne_per_s, _TOLD_PEAK * self._burst.per_s) * self._share_kept
-        return max(min(borne_per_s, 1 / (1 / self.told_per_s + _APART_S)), _SLOWEST_PER_S), _TOLD_START_SHARE
+        gap_s = 1 / self.told_per_s
+        apart_s = gap_s + min(_APART_S, _APART_SHARE * gap_s)
+        return max(min(borne_per_s, 1 / apart_s), _SLOWEST_PER_S), _TOLD_START_SHARE
