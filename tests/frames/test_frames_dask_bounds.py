@@ -1,4 +1,4 @@
-"""The bounds of a job over a Dask frame are those of the whole job, not of each partition; a stop always has a frame."""
+"""The bounds of a job over a Dask frame are those of the whole job, not of each partition; a stop has a frame."""
 
 from __future__ import annotations
 
@@ -78,3 +78,13 @@ def test_a_result_without_a_run_has_a_report():
         report = out.llm.report()
     assert isinstance(report, Report)
     assert "4 cancelled" in str(report)
+
+
+def test_a_job_that_waits_outlasts_any_number_of_plans():
+    with llm.rehearse():
+        job = parts(4, 2).llm.start(MODEL, "q", progress=False)
+        waiting = make_dask_job(planned(parts(6, 2), MODEL, "q", {"progress": False}))
+        for _ in range(20):
+            planned(parts(1, 1), MODEL, "q", {"progress": False})
+        assert statuses(job.result().compute()) == {"ok": 4}
+        assert set(statuses(waiting.result().compute())) <= {"ok", "cached"}
