@@ -88,3 +88,10 @@ def test_a_job_that_waits_outlasts_any_number_of_plans():
             planned(parts(1, 1), MODEL, "q", {"progress": False})
         assert statuses(job.result().compute()) == {"ok": 4}
         assert set(statuses(waiting.result().compute())) <= {"ok", "cached"}
+
+
+def test_rows_of_partitions_without_any_run_are_asked_again():
+    with llm.rehearse():
+        frame = parts(6, 3).llm.run(MODEL, "q", progress=False)
+        unasked = frame.assign(q_llm_run=frame["q_llm_run"].where(frame["q"] == frame["q"].compute().iloc[0]))
+        assert len(unasked.llm.retry_failed(progress=False)) == 6
