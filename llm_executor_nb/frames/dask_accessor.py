@@ -178,7 +178,7 @@ class DaskAccessor:
         frame = self._frame
         skipped = [skip_routes] if isinstance(skip_routes, str) else list(skip_routes)
         for out in self._outs():
-            runs = frame[f"{out}{RUN}"].dropna().str.partition("-")[0].unique().compute()
+            runs = frame[f"{out}{RUN}"].dropna().str.replace("-.*", "", regex=True).unique().compute()
             arguments = arguments_of_result(sorted(map(str, runs)), out, model, options)
             asked, column = arguments.pop("model"), arguments.pop("column")
             again = planned(frame, asked, column, arguments, skip_routes=skipped, again=out)

@@ -15,7 +15,7 @@ from llm_executor_nb.chain.session import session
 from llm_executor_nb.core import clock
 from llm_executor_nb.core.errors import ConfigError
 from llm_executor_nb.frames.accessor import FrameAccessor
-from llm_executor_nb.frames.columns import RUN, no_result, outs_of, put
+from llm_executor_nb.frames.columns import RUN, names, no_result, outs_of, put
 from llm_executor_nb.frames.dask_workers import check_workers, scheduler_of
 from llm_executor_nb.frames.job import Job
 from llm_executor_nb.frames.partition import Place, make_partition_plan, partition_result, survey_partition
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_S = 0.25
-_LAST_S = 1.5
+_LAST_S = 1.0
 """Seconds that a job which was stopped waits for its partitions."""
 
 
@@ -154,6 +154,7 @@ class DaskRunner:
             status = "done"
         except asyncio.CancelledError:
             await asyncio.to_thread(self.whole.stop)
+            self._is_over = True  # a partition that Dask still reads will find the job closed, and asks nothing
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(_LAST_S):
                     await self._until_done(working)
@@ -226,6 +227,7 @@ class DaskJob(Job):
     """One `ddf.llm.run` or `ddf.llm.start`, under way or done; its frames are Dask's."""
 
     _runner: Any
+    _drain_s = 3.0
 
     def result(self) -> Any:
         """Do what a job over a pandas frame does, and return a Dask frame."""
@@ -262,6 +264,8 @@ def report_of(frame: Any) -> Report:
         raise no_result(like)
     wanted = [f"{out}{end}" for out in outs for end in ("_status", RUN)]
     result: pd.DataFrame = frame[wanted].compute()
+    # by all its columns a result is known as one, also where no row has a run
+    result = result.reindex(columns=[name for out in outs for name in names(out)])
     result.attrs.update(like.attrs)
     return FrameAccessor(result).report()
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("llm_executor_nb")
 _SLICE_S = 0.1
 """Seconds between two looks of a caller that waits; Ctrl-C on Windows is seen only between them."""
-_DRAIN_S = 1.0
 _FLUSH_S = 1.0
 
 
@@ -57,6 +56,9 @@ class Job:
         ledger: where its attempts and answers are stored.
         progress: where it shows its progress.
     """
+
+    _drain_s = 1.0
+    """Seconds that a stop waits for the work to end; it ends before."""
 
     def __init__(self, runner: JobRunner, *, frame: pd.DataFrame, ledger: LedgerStore, progress: JobDisplay) -> None:
         self._runner = runner
@@ -128,7 +130,7 @@ class Job:
         """Stop the job: requests in flight are cancelled, results so far stay. Takes a second at most."""
         if self._future is not None:
             self._cancel()
-            self._done.wait(_DRAIN_S)
+            self._done.wait(self._drain_s)
             self._runner.results.close()  # also if a request takes longer to end
 
     def reset_health(self) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _KEPT = 16
-"""Jobs whose sessions a process keeps."""
+"""Jobs of other processes whose sessions a process keeps; it can make them again."""
 _WINDOW = 512
 
 
@@ -113,6 +113,7 @@ class _Known:
     column: Hashable | None
     template: str | None
     began: float
+    is_loaded: bool = False
 
 
 _jobs: dict[str, _Known] = {}
@@ -279,8 +280,9 @@ def _known(plan: PartitionPlan) -> _Known:
 
 def _keep(job_id: str, known: _Known) -> None:
     _jobs[job_id] = known
-    if len(_jobs) > _KEPT:
-        del _jobs[next(iter(_jobs))]
+    loaded = [one for one, of_job in _jobs.items() if of_job.is_loaded]
+    for one in loaded[:-_KEPT]:  # those of this process stay: a plan without a payload cannot be loaded
+        del _jobs[one]
 
 
 def _payload(known: _Known, schema: object) -> bytes:
@@ -309,6 +311,7 @@ def _loaded(plan: PartitionPlan) -> _Known:
         column=carried.column,
         template=carried.template,
         began=carried.began,
+        is_loaded=True,
     )
 
 

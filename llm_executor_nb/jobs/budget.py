@@ -168,7 +168,13 @@ class Budget:
         if run is not None and not self.is_used_up:
             state = f"has too little left for another request of {dollars(self.reserve_usd(run))}"
         unknown = f", and at most {dollars(self.unknown_usd)} by replies without a cost" if self.unknown_usd else ""
-        return f"its budget of {dollars(self._told_usd)} {state}, {dollars(self.spent_usd)} spent{unknown}"
+        return f"its budget of {dollars(self._told_usd)} {state}, {dollars(self._all_spent_usd)} spent{unknown}"
+
+    @property
+    def _all_spent_usd(self) -> float:
+        """What this part and the others of its job have spent."""
+        others = 0.0 if self._told_usd is None or self.reach_usd is None else self._told_usd - self.reach_usd
+        return self.spent_usd + max(0.0, others)
 
     def _bound_usd(self, run: RowRun) -> float | None:
         """Return the most that the next request of a row can cost; None: nothing bounds it."""

@@ -22,7 +22,7 @@ from llm_executor_nb.core.records import Scope
 from llm_executor_nb.jobs.budget import MOST_UNBOUNDED
 from llm_executor_nb.jobs.growth import LARGEST
 from llm_executor_nb.jobs.shares import rate_taken, slots_taken, usd_taken
-from llm_executor_nb.jobs.totals import added, report_of
+from llm_executor_nb.jobs.totals import added, answers_of, report_of
 from llm_executor_nb.store.claims import this_process
 from llm_executor_nb.store.parts import Told
 from llm_executor_nb.store.records import LedgerBusyError
@@ -97,6 +97,7 @@ class _Standing:
     holds: dict[str, dict[str, Any]]
     state: dict[str, Any]
     error: dict[str, str] | None
+    is_hopeless: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,8 @@ class _Heard:
     parts: int
     holds: dict[str, dict[str, Any]]
     resets: int
+    answers: int
+    elapsed_s: float
     is_stopped: bool
 
 
@@ -132,7 +135,7 @@ class Part:
         self._told = {name: route for name, route in self._routes.items() if route.key and route.key.rpm}
         self._shares = _Shares(rates=dict.fromkeys(self._told, 0.0))
         self._heard_of: dict[str, float] = {}
-        self._resets = 0
+        self._resets = self._answers = 0
         self._has_met = self.is_over = False
         workings.slots.set_ceiling(0)
         if options.budget_usd is not None:
@@ -206,6 +209,7 @@ class Part:
             holds={name: told for name, told in self._holds_at(now) if self._is_news(name, told)},
             state=report_of(self._is.snapshot(), self._is.slots.in_flight),
             error=None if rules.error is None else {"kind": type(rules.error).__name__, "words": str(rules.error)},
+            is_hopeless=rules.is_hopeless,
         )
 
     def _holds_at(self, now: float) -> list[tuple[str, dict[str, Any]]]:
@@ -251,6 +255,8 @@ class Part:
             parts=1 + len(told.others),
             holds=whole["holds"],
             resets=whole.get("resets", 0),
+            answers=sum(map(answers_of, [whole.get("state", {}), *(other.get("state", {}) for other in told.others)])),
+            elapsed_s=whole.get("elapsed_s", 0.0),
             is_stopped=bool(whole.get("is_stopped")),
         )
         return Told(whole=whole, mine=mine), heard
@@ -270,10 +276,10 @@ class Part:
         return {**told.whole, "usd": usd}
 
     def _end_of(self, whole: dict[str, Any], standing: _Standing) -> dict[str, Any]:
-        """Return what ends the whole job early: an error that this part would raise."""
-        if standing.error is None or whole.get("error"):
-            return {}
-        return {"error": standing.error, "is_stopped": True}
+        """Return what ends the whole job early: an error that this part would raise, or that nothing helps any row."""
+        if standing.error is not None and not whole.get("error"):
+            return {"error": standing.error, "is_stopped": True}
+        return {"is_stopped": True} if standing.is_hopeless else {}
 
     def _shares_of(self, standing: _Standing, whole: dict[str, Any], told: Told) -> _Shares:
         others = told.others
@@ -310,6 +316,11 @@ class Part:
                 self._is.cancel()
             self.is_over = not self._has_met
             return
+        if not self._has_met:
+            self._is.rules.began_before(heard.elapsed_s)
+        elif heard.answers > self._answers:  # rows of all parts are each other's evidence
+            self._is.rules.answered()
+        self._answers = heard.answers
         self._has_met = True
         self._shares = heard.shares
         self._hear_resets(heard)

@@ -111,7 +111,7 @@ class JobRunner:
 
     async def run(self) -> None:
         """Run the job; on the private loop. Cancelling it cancels requests in flight and keeps the results so far."""
-        beside = [asyncio.ensure_future(self.stop_rules.watch())]
+        beside: list[asyncio.Task[None]] = []
         self._running = asyncio.current_task()
         status = "stopped"
         try:
@@ -119,6 +119,7 @@ class JobRunner:
                 await self._part.meet()  # before that it has no share of anything
                 beside.append(asyncio.ensure_future(self._part.keep_meeting()))
                 beside[-1].add_done_callback(self._end_if_crashed)
+            beside.append(asyncio.ensure_future(self.stop_rules.watch()))  # a part knows its time from that meeting
             self._feeding = asyncio.ensure_future(self._feed_all())
             await asyncio.wait({self._feeding})
             if not self._feeding.cancelled():

@@ -66,6 +66,12 @@ class StopRules:
         self._ends_at = None if budget is None else self._began + budget
         self.cut_at = None if budget is None else self._began + budget + max(_GRACE_S, _GRACE_SHARE * budget)
 
+    def began_before(self, elapsed_s: float) -> None:
+        """Count `budget_s` from the start of the whole job, which was so many seconds ago."""
+        if self._ends_at is not None and self.cut_at is not None:
+            self._ends_at -= elapsed_s
+            self.cut_at -= elapsed_s
+
     # --- events of the job --------------------------------------------------------------------------------------
 
     def attempted(self, attempt: Attempt) -> None:

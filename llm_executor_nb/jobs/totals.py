@@ -32,6 +32,11 @@ def report_of(snapshot: Snapshot, in_flight: int) -> dict[str, Any]:
     return {**counts, **words, "held": list(snapshot.held), "in_flight": in_flight, "failures": failures}
 
 
+def answers_of(report: Mapping[str, Any]) -> int:
+    """Return how many rows of a part have an answer."""
+    return int(report.get("done", 0) - report.get("failed", 0) - report.get("skipped", 0))
+
+
 def added(total: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counts of ended parts with those of one more; what it waited for is over."""
     before = total or {}

@@ -66,7 +66,9 @@ class WholeJob:
     def look(self) -> None:
         """Read how the parts stand; while the ledger is busy, what was read last stays."""
         done = self.snapshot().done
-        self._tell(lambda whole: whole)
+        is_timed = self._options.budget_s is not None  # seconds and no date: clocks of two machines may differ
+        elapsed = {"elapsed_s": clock.current().now() - self._began_at} if is_timed else {}
+        self._tell(lambda whole: {**whole, **elapsed})
         if self.snapshot().done > done:
             self.silent_since = clock.current().now()
 
