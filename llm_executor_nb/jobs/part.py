@@ -8,20 +8,17 @@ may still use until the meeting is over, so it counts as held until the next one
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_executor_nb.core import clock
-from llm_executor_nb.core.holds import Hold, HoldKind
-from llm_executor_nb.core.outcomes import Outcome, ScopeLevel
-from llm_executor_nb.core.records import Scope
+from llm_executor_nb.core.holds import HoldKind
 from llm_executor_nb.jobs.budget import MOST_UNBOUNDED
 from llm_executor_nb.jobs.growth import LARGEST
 from llm_executor_nb.jobs.shares import rate_taken, slots_taken, usd_taken
+from llm_executor_nb.jobs.told_holds import hold_heard, hold_told, joined_holds, until_of
 from llm_executor_nb.jobs.totals import added, answers_of, report_of
 from llm_executor_nb.store.claims import this_process
 from llm_executor_nb.store.parts import Told
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
     from llm_executor_nb.core.holds import Health
     from llm_executor_nb.core.records import Route
-    from llm_executor_nb.core.secret import Secret
     from llm_executor_nb.jobs.options import JobOptions, PartOf
     from llm_executor_nb.jobs.results import Results
     from llm_executor_nb.jobs.slots import ConcurrencyLimit
@@ -167,7 +163,7 @@ class Part:
             goes_on = await self._met(decide)
         except LedgerBusyError:
             return
-        self._heard_of.update({name: _until(hold) for name, hold in standing.holds.items()})
+        self._heard_of.update({name: until_of(hold) for name, hold in standing.holds.items()})
         self._take(heard[-1] if heard else None, goes_on=goes_on)
 
     async def end(self) -> None:
@@ -179,7 +175,7 @@ class Part:
             rates_here.update(self._rates_here({}, told.others))
             whole = self._with_lost(told, spent=standing.spent_usd)
             whole["state"] = added(whole.get("state"), standing.state)
-            return Told(whole={**whole, "holds": _joined(whole, standing.holds), **self._end_of(whole, standing)})
+            return Told(whole={**whole, "holds": joined_holds(whole, standing.holds), **self._end_of(whole, standing)})
 
         for _ in range(_LAST_MEETINGS):
             with suppress(LedgerBusyError):
@@ -216,7 +212,7 @@ class Part:
         keys = {route.key.secret: name for name, route in self._routes.items() if route.key is not None}
         since_1970 = clock.current().utc().timestamp() - now
         return [
-            _hold_told(hold, keys, since_1970)
+            hold_told(hold, keys, since_1970)
             for hold in self._is.health.holds(now)
             if hold.kind in _TRAVELS
             and hold.is_active(now)
@@ -224,7 +220,7 @@ class Part:
         ]
 
     def _is_news(self, name: str, told: dict[str, Any]) -> bool:
-        return _until(told) > self._heard_of.get(name, 0.0) + _SAME_S
+        return until_of(told) > self._heard_of.get(name, 0.0) + _SAME_S
 
     # --- at the meeting, on the writer's thread -----------------------------------------------------------------
 
@@ -243,7 +239,7 @@ class Part:
             "state": standing.state,
         }
         is_reset = whole.get("resets", 0) > self._resets  # what is held here from before that is dropped
-        holds = _joined(whole, {} if is_reset else standing.holds)
+        holds = joined_holds(whole, {} if is_reset else standing.holds)
         whole = {**whole, "holds": holds, **self._end_of(whole, standing)}
         heard = _Heard(
             shares=shares,
@@ -347,8 +343,8 @@ class Part:
         since_1970 = clock.current().utc().timestamp() - now
         for name, told in heard.holds.items():
             if self._is_news(name, told):
-                self._heard_of[name] = _until(told)
-                if (hold := _hold_heard(told, keys, now, since_1970)) is not None:
+                self._heard_of[name] = until_of(told)
+                if (hold := hold_heard(told, keys, now, since_1970)) is not None:
                     self._is.health.adopt(hold)
 
 
@@ -359,49 +355,3 @@ def _name_of(route: Route) -> str:
 
 def _per_s(route: Route) -> float:
     return (route.key.rpm or 0.0) / 60 if route.key else 0.0
-
-
-def _until(told: dict[str, Any]) -> float:
-    return math.inf if told.get("until") is None else float(told["until"])
-
-
-def _joined(whole: dict[str, Any], holds: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the holds of all parts that still run; of two on one scope the longer one."""
-    now = clock.current().utc().timestamp()
-    known: dict[str, dict[str, Any]] = whole.get("holds", {})
-    newer = {name: told for name, told in holds.items() if name not in known or _until(told) > _until(known[name])}
-    return {name: told for name, told in {**known, **newer}.items() if _until(told) > now}
-
-
-def _hold_told(hold: Hold, keys: dict[Secret, str], since_1970: float) -> tuple[str, dict[str, Any]]:
-    scope = hold.scope
-    key = keys[scope.secret] if scope.secret is not None else None
-    parts = [scope.reach.value, scope.backend, key, scope.provider, scope.model, scope.need]
-    return json.dumps(parts), {
-        "scope": parts,
-        "kind": hold.kind.value,
-        "until": None if math.isinf(hold.until) else hold.until + since_1970,
-        "length": None if math.isinf(hold.until) else hold.length_s,
-        "why": hold.why.value,
-        "status": hold.http_status,
-        "message": hold.message,
-    }
-
-
-def _hold_heard(told: dict[str, Any], keys: dict[str, Secret], now: float, since_1970: float) -> Hold | None:
-    """Return a hold that another process has met; None: its key is none of this job's."""
-    reach, backend, key, provider, model, need = told["scope"]
-    if key is not None and key not in keys:
-        return None
-    # the clocks of two machines may differ by hours: no hold lasts longer than it was set for
-    until = math.inf if told["until"] is None else min(told["until"] - since_1970, now + told["length"])
-    scope = Scope(ScopeLevel(reach), backend, None if key is None else keys[key], provider, model)
-    return Hold(
-        scope=replace(scope, need=need) if need else scope,
-        kind=HoldKind(told["kind"]),
-        since=now,
-        until=until,
-        why=Outcome(told["why"]),
-        http_status=told["status"],
-        message=told["message"],
-    )

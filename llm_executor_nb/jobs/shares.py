@@ -71,7 +71,9 @@ def usd_taken(budget: float, least: float, unit: float, *, requests: int, held: 
     if free <= 0 or not requests or unit > free:
         return least
     fair = free / (1 + others)
-    return least + max(min(unit * requests, fair), unit) if unit else least + fair
+    if unit > fair:  # there is enough for one part alone, so it takes all: it asks again less often
+        return least + free
+    return least + (min(unit * requests, fair) if unit else fair)
 
 
 def round_down(share: float) -> int:
