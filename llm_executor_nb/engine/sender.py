@@ -135,7 +135,7 @@ def _faults_of_calls(message: AIMessage) -> Iterator[str]:
         yield _fault_of_call(invalid.get("name"), invalid.get("args"), is_whole=False)
 
 
-def _fault_of_call(name: str | None, arguments: str | None, *, is_whole: bool) -> str:
-    if not (name or "").strip():
+def _fault_of_call(name: object, arguments: object, *, is_whole: bool) -> str:
+    if not (isinstance(name, str) and name.strip()):  # LangChain keeps a name of any type
         return "the model called a tool without a name"
     return "" if is_whole else f"the arguments of the model's call of {name} are not a JSON object: {arguments}"

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from llm_executor_nb.view.snapshot import Snapshot
 
 _LOOK_S = 0.25
+_GIVEN_UP = "KilledWorker"
+"""The error of a task whose workers died more often than Dask's `allowed-failures` say."""
 _LAST_S = 1.0
 """Seconds that a job which was stopped waits for its partitions."""
 
@@ -151,6 +153,7 @@ class DaskRunner:
         working = asyncio.ensure_future(asyncio.to_thread(self._buy))
         try:
             await self._until_done(working)
+            await asyncio.to_thread(self._note_lost)
             status = "done"
         except asyncio.CancelledError:
             await asyncio.to_thread(self.whole.stop)
@@ -170,7 +173,7 @@ class DaskRunner:
         import dask.dataframe as dd  # noqa: PLC0415 - the same
 
         joining = dask.delayed(_joined, pure=False)
-        ready = [one if self._has_ended(one) else None for one in self._bought] or [None] * len(self._places)
+        ready = [one if self._is_ready(one) else None for one in self._bought] or [None] * len(self._places)
         columns = [one if one is not None else rest for one, rest in zip(ready, self._columns(), strict=True)]
         parts = [joining(one, added, self._of.plan) for one, added in zip(self._of.partitions, columns, strict=True)]
         frame = dd.from_delayed(parts, meta=self._of.plan.meta, divisions=self._of.frame.divisions, verify_meta=False)
@@ -215,6 +218,19 @@ class DaskRunner:
     def _has_ended(self, one: Any) -> bool:
         """Whether the scheduler has done with a partition, whatever came of it."""
         return all(future.status != "pending" for future in _futures(one))
+
+    def _is_ready(self, one: Any) -> bool:
+        """Whether the columns of a partition are there."""
+        return all(future.status == "finished" for future in _futures(one))
+
+    def _note_lost(self) -> None:
+        """Raise what kept Dask from a partition; where its workers died again and again, say so."""
+        failures = [future.exception() for one in self._bought for future in _futures(one) if future.status == "error"]
+        for failure in failures:
+            if type(failure).__name__ != _GIVEN_UP:
+                raise failure
+        if failures:
+            self.whole.give_up(f"ended early: Dask gave up {len(failures)} partitions, whose workers died")
 
     def _give_up(self) -> None:
         """Let a cluster forget the partitions that it has not begun."""
@@ -274,8 +290,8 @@ def _joined(frame: pd.DataFrame, added: pd.DataFrame, plan: PartitionPlan) -> pd
     """Return a partition with the columns of the job."""
     if len(frame) != len(added):
         raise ConfigError("The input has other rows than when it was asked. Persist it first: ddf = ddf.persist().")
-    added.index = frame.index
-    return put(frame, {name: added[name] for name in plan.added}, plan.out)[list(plan.meta.columns)]
+    columns = added.set_axis(frame.index)
+    return put(frame, {name: columns[name] for name in plan.added}, plan.out)[list(plan.meta.columns)]
 
 
 def _places(surveys: Sequence[Survey]) -> list[Place]:

@@ -45,6 +45,7 @@ class WholeJob:
         self._rows, self._asked, self._at_once = rows, asked, at_once
         self._began_at = self.silent_since = clock.current().now()
         self._error: LLMExecutorError | None = None
+        self._note = ""
         self._ended_at: float | None = None
         self._lock = threading.Lock()
         self._told = Told(whole={})
@@ -79,6 +80,10 @@ class WholeJob:
     def reset_health(self) -> None:
         """Let the processes of all parts drop their holds."""
         self._tell(lambda whole: {**whole, "resets": whole.get("resets", 0) + 1, "holds": {}})
+
+    def give_up(self, note: str) -> None:
+        """Note why rows have no answer that no part can tell."""
+        self._note = note
 
     def end(self, status: str) -> None:
         """Close the job: parts that still run end at their next meeting."""
@@ -123,7 +128,7 @@ class WholeJob:
             rows=self._rows,
             elapsed_s=(ended or clock.current().now()) - self._began_at,
             is_over=ended is not None,
-            note="",
+            note=self._note,
         )
 
     def _tell(self, change: Callable[[Report], Report]) -> None:

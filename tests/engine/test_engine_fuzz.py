@@ -239,6 +239,18 @@ def test_any_reply_is_an_outcome(loop, backend, is_stream, reply):
 
 
 @backends
+@pytest.mark.parametrize("name", [True, 1, 0.5, ["x"], {"x": 1}, None, "", "look"])
+def test_a_call_of_a_tool_with_a_name_or_arguments_of_any_type_is_an_outcome(loop, backend, name):
+    for arguments in ("[]", "{}", "{", "", None, True, 3, ["x"], {"x": 1}):
+        call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}}
+        choice = {"finish_reason": "tool_calls", "message": {"role": "assistant", "content": "", "tool_calls": [call]}}
+        reply = Reply(status=200, headers={}, body=json.dumps({"choices": [choice]}).encode())
+        came, handed_on = loop(_exchanged(_Wire(reply), backend, is_stream=False))
+        _assert_is_an_outcome(came, handed_on)
+        assert came.verdict.outcome is not Outcome.OK or name == "look"
+
+
+@backends
 @many
 @given(
     events=st.lists(EVENTS, max_size=5), cut=st.integers(1, 40), end=st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"])
