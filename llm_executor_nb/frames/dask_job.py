@@ -230,7 +230,9 @@ class DaskRunner:
             if type(failure).__name__ != _GIVEN_UP:
                 raise failure
         if failures:
-            self.whole.give_up(f"ended early: Dask gave up {len(failures)} of {len(self._bought)} partitions: their workers died")
+            self.whole.give_up(
+                f"ended early: Dask gave up {len(failures)} of {len(self._bought)} partitions: their workers died"
+            )
 
     def _give_up(self) -> None:
         """Let a cluster forget the partitions that it has not begun."""
