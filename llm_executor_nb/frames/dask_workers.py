@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
+import socket
 import sqlite3
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,20 +73,29 @@ def check_workers(client: Any, plan: PartitionPlan, ledger: Path) -> None:  # no
     if not names:
         raise ConfigError("The cluster has no worker. Wait for one: client.wait_for_workers(1). Nothing was sent.")
     with _locked_file(ledger) as path:
-        found = client.run(troubles_here, plan, path, on_error="return")
+        found = client.run(troubles_here, plan, path, process_group(), on_error="return")
     troubles = [f"{names.get(address, address)} {words}" for address, told in found.items() for words in _words(told)]
     if troubles:
         more = f"\n... and {len(troubles) - _MOST_SHOWN} more" if len(troubles) > _MOST_SHOWN else ""
         raise ConfigError("\n".join(["Nothing was sent: a worker lacks something.", *troubles[:_MOST_SHOWN]]) + more)
 
 
-def troubles_here(plan: PartitionPlan, path: Path) -> list[str]:
+def process_group() -> str:
+    """Return the group of this process and its machine; "": this system has no groups."""
+    return f"{os.getpgid(0)} {socket.gethostname()}" if hasattr(os, "getpgid") else ""
+
+
+def troubles_here(plan: PartitionPlan, path: Path, group: str) -> list[str]:
     """Return what this process lacks to run partitions of a plan, in words; runs on a worker.
 
     Args:
         plan: of the job.
         path: a file beside the ledger, which the client has locked.
+        group: the process group of the client; "": its system has none.
     """
+    if group and group == process_group() and threading.current_thread() is threading.main_thread():
+        # Ctrl-C and ■ reach the whole group: the job then ends by itself, and the worker must outlive it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     words = [
         f"does not find the key {one.label!r} of {one.backend}. Set {one.variable} in the environment of every worker "
         "before it starts, or by a WorkerPlugin."

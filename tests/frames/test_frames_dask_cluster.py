@@ -92,6 +92,17 @@ def test_two_workers_share_a_job_and_every_request_has_one_record(client):
     assert all(job_id in jobs for jobs in client.run(jobs_here).values())
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
+def test_an_interrupt_that_is_meant_for_the_client_ends_no_worker(client):
+    with llm.rehearse():
+        run(prompts(4), 2)
+        pids = client.run(os.getpid)
+        for pid in pids.values():
+            os.kill(pid, signal.SIGINT)  # as Ctrl-C and a kernel's interrupt do, which reach the whole group
+        assert statuses(run(prompts(8), 2).compute()) == {"cached": 4, "ok": 4}
+        assert client.run(os.getpid) == pids
+
+
 def test_equal_requests_on_different_workers_are_sent_once():
     with llm.rehearse(latency_s=0.2) as rehearsal:
         out = run(pd.concat([prompts(5)] * 8, ignore_index=True))
