@@ -114,8 +114,7 @@ def make_dask_job(of: PlannedFrame) -> DaskJob:
     runner: Any = DaskRunner(of, of.survey(has_requests=False))
     progress = make_progress(is_shown=of.options.shows_progress)
     job = DaskJob(runner, frame=of.plan.meta, ledger=of.ledger, progress=progress)
-    current = session()
-    current.jobs.add(job)
+    session().jobs.add(job)
     return job
 
 

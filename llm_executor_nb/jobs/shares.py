@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_ROUNDING = 1e-9
 _LEAST_RATE = 0.001
 """The share of a rate that a part has which must wait for the others: a rate is never 0."""
 
@@ -33,25 +34,19 @@ def fair_share(total: float, wanted: float, others: Iterable[float]) -> float:
     return share
 
 
-def taken(total: float, wanted: float, others: Iterable[tuple[float, float]]) -> float:
-    """Return what a part takes of a total: its fair share, and no more than the others leave.
+def slots_taken(total: int, rows_left: int, others: Iterable[tuple[int, int]]) -> int:
+    """Return how many requests a part may have in flight: whole ones, and one at least where one is left.
 
     Args:
-        total: what is divided.
-        wanted: how much the part can use.
-        others: how much each of the others can use, and what it holds now.
+        total: of the whole job.
+        rows_left: how many the part can use.
+        others: how many each of the others can use, and holds now.
     """
     known = list(others)
-    fair = fair_share(total, wanted, [want for want, _ in known])
-    return max(0.0, min(fair, total - sum(held for _, held in known)))
-
-
-def slots_taken(total: int, rows_left: int, others: Iterable[tuple[int, int]]) -> int:
-    """Return how many requests a part may have in flight: whole ones, and one at least where one is left."""
-    known = list(others)
-    left = total - sum(held for _, held in known)
-    share = taken(total, rows_left, known)
-    return min(max(round_down(share), 1), max(left, 0)) if rows_left else 0
+    if not rows_left:
+        return 0
+    fair = int(fair_share(total, rows_left, [wanted for wanted, _ in known]) + _ROUNDING)
+    return min(max(fair, 1), max(0, total - sum(held for _, held in known)))
 
 
 def usd_taken(budget: float, least: float, unit: float, *, requests: int, held: float, others: int) -> float:
@@ -74,11 +69,6 @@ def usd_taken(budget: float, least: float, unit: float, *, requests: int, held: 
     if unit > fair:  # there is enough for one part alone, so it takes all: it asks again less often
         return least + free
     return least + (min(unit * requests, fair) if unit else fair)
-
-
-def round_down(share: float) -> int:
-    """Return a share as a whole number; 2.9999999 is 3."""
-    return int(share + 1e-9)
 
 
 def rate_taken(total: float, others: Iterable[float], *, parts: int) -> float:

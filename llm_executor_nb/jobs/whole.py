@@ -107,7 +107,8 @@ class WholeJob:
     @property
     def has_runs(self) -> bool:
         """Whether a row has a run id, which leads to what was asked."""
-        return self.snapshot().done > self.snapshot().skipped
+        now = self.snapshot()
+        return now.done > now.skipped
 
     def counts(self) -> Counter[Status]:
         """Return how many rows have each status; one without a result is cancelled once the job has ended."""
